@@ -1,0 +1,93 @@
+/**
+ * The rooms' arrows point one way (docs/architecture.md): inside the engine a room imports only
+ * rooms listed before it, through their index; engine/ knows nothing of n8n; nodes come in by the
+ * engine's only door. `npm run rooms` holds it.
+ */
+const ROOMS = [
+  'kernel',
+  'database',
+  'events',
+  'catalog',
+  'accounts',
+  'ledger',
+  'books',
+  'payments',
+  'sales',
+  'subscriptions',
+  'invoicing',
+  'reports',
+];
+
+const roomRules = ROOMS.flatMap((room, index) => [
+  {
+    name: `${room}-imports-earlier-rooms-only`,
+    comment: 'Let the earlier room declare a port that the later one fills (engine/billing.ts).',
+    severity: 'error',
+    from: { path: `^engine/${room}/` },
+    to: {
+      path: `^engine/(${['(index|billing)\\.ts', ...ROOMS.slice(index + 1).map((r) => `${r}/`)].join('|')})`,
+    },
+  },
+  {
+    name: `${room}-is-entered-by-its-index`,
+    comment: "Export what others need from the room's index.",
+    severity: 'error',
+    from: { path: '^(engine|nodes|credentials|server|cli)/', pathNot: `^engine/${room}/` },
+    to: { path: `^engine/${room}/`, pathNot: `^engine/${room}/index\\.ts$` },
+  },
+]);
+
+module.exports = {
+  forbidden: [
+    ...roomRules,
+    {
+      name: 'engine-knows-no-n8n',
+      severity: 'error',
+      from: { path: '^engine/' },
+      to: { path: '(n8n-workflow|n8n-core|^nodes/|^credentials/)' },
+    },
+    {
+      name: 'nodes-use-the-only-door',
+      severity: 'error',
+      from: { path: '^(nodes|credentials)/' },
+      to: { path: '^engine/', pathNot: '^engine/index\\.ts$' },
+    },
+    {
+      name: 'product-imports-no-test-and-no-script',
+      severity: 'error',
+      from: { path: '^(engine|nodes|credentials)/' },
+      to: { path: '^(test|scripts|bench)/' },
+    },
+    {
+      name: 'no-circles-between-files',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+    },
+    {
+      name: 'product-needs-no-development-dependency',
+      severity: 'error',
+      from: { path: '^(engine|nodes|credentials)/' },
+      to: {
+        dependencyTypes: ['npm-dev'],
+        dependencyTypesNot: ['type-only', 'npm-peer'],
+        pathNot: ['node_modules/n8n-workflow', 'node_modules/@types/'],
+      },
+    },
+    {
+      name: 'everything-resolves',
+      severity: 'error',
+      from: {},
+      to: { couldNotResolve: true },
+    },
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: {
+      exportsFields: ['exports'],
+      conditionNames: ['import', 'require', 'node', 'default', 'types'],
+    },
+  },
+};

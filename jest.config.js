@@ -1,0 +1,20 @@
+/** Tests mirror the rooms. test/n8n has a configuration of its own: it needs a full n8n. */
+module.exports = {
+  testMatch: ['<rootDir>/test/**/*.test.ts'],
+  testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/n8n/'],
+  modulePathIgnorePatterns: ['<rootDir>/dist/', '<rootDir>/output/'],
+  transform: {
+    '^.+\\.ts$': [
+      '@swc/jest',
+      {
+        jsc: { parser: { syntax: 'typescript', decorators: true }, target: 'es2022' },
+        module: { type: 'commonjs', ignoreDynamic: true },
+        sourceMaps: 'inline',
+      },
+    ],
+  },
+  globalSetup: '<rootDir>/test/postgres/start.mjs',
+  globalTeardown: '<rootDir>/test/postgres/stop.mjs',
+  testTimeout: 60_000,
+  maxWorkers: 2,
+};
