@@ -1,0 +1,107 @@
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+
+import { PGlite } from '@electric-sql/pglite';
+import knexFactory, { type Knex } from 'knex';
+import ClientPGLite from 'knex-pglite';
+
+import { BillingError } from '../kernel';
+import { lockFolder, type FolderLock } from './folder-lock';
+
+/** The Postgres version inside PGlite; a test holds it equal to what the database says. */
+export const EMBEDDED_POSTGRES_MAJOR = 18;
+
+export interface OpenedKnex {
+  knex: Knex;
+  close(): Promise<void>;
+}
+
+/** The folder's data is in the format of one Postgres major version; another one cannot read it. */
+function checkVersion(folder: string): void {
+  const file = path.join(folder, 'PG_VERSION');
+  if (!fs.existsSync(file)) return;
+  const version = fs.readFileSync(file, 'utf8').trim();
+  if (version === String(EMBEDDED_POSTGRES_MAJOR)) return;
+  throw new BillingError(
+    'database_version',
+    `The folder ${folder} holds a database of Postgres ${version}, but this version of n8n-nodes-billing embeds Postgres ${EMBEDDED_POSTGRES_MAJOR}.`,
+    {
+      parameter: 'connection.embedded',
+      advice:
+        'Open it with the version of n8n-nodes-billing that wrote it and move the data as docs/operations.md describes, or name another folder.',
+    },
+  );
+}
+
+function makeFolder(folder: string): void {
+  try {
+    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    fs.accessSync(folder, fs.constants.R_OK | fs.constants.W_OK);
+  } catch (error) {
+    throw new BillingError(
+      'database_unavailable',
+      `The folder ${folder} cannot be used: ${(error as Error).message}.`,
+      {
+        parameter: 'connection.embedded',
+        advice: 'Name a folder that this process may create and write to.',
+        cause: error,
+      },
+    );
+  }
+}
+
+async function startDatabase(folder: string | null): Promise<PGlite> {
+  // PGlite's own list has -F, which turns fsync off: an answer given must survive a power cut.
+  const startParams = PGlite.defaultStartParams.filter((parameter) => parameter !== '-F');
+  const database = new PGlite(folder === null ? 'memory://' : folder, { startParams });
+  try {
+    await database.waitReady;
+  } catch (error) {
+    throw new BillingError(
+      'database_unavailable',
+      `The embedded database ${folder ?? 'in memory'} did not start: ${(error as Error).message}.`,
+      {
+        parameter: 'connection.embedded',
+        advice: 'If the folder holds other files, name another one; else restore it from a backup.',
+        cause: error,
+      },
+    );
+  }
+  return database;
+}
+
+/**
+ * Opens the embedded database (Postgres in WebAssembly, one connection) in a folder or in memory.
+ *
+ * @param place a folder, created when missing, or 'memory'
+ * @throws database_in_use when another process has the folder, database_version when another
+ *   Postgres version wrote it, database_unavailable when it cannot be used
+ */
+export async function openEmbedded(place: string, acquireTimeout: number): Promise<OpenedKnex> {
+  const folder = place === 'memory' ? null : path.resolve(place);
+  let lock: FolderLock | null = null;
+  if (folder !== null) {
+    makeFolder(folder);
+    checkVersion(folder);
+    lock = await lockFolder(folder);
+  }
+  try {
+    const database = await startDatabase(folder);
+    const knex = knexFactory({
+      client: ClientPGLite,
+      connection: () => ({ pglite: database }) as unknown as Knex.StaticConnectionConfig,
+      acquireConnectionTimeout: acquireTimeout,
+    });
+    return {
+      knex,
+      async close() {
+        await knex.destroy();
+        if (!database.closed) await database.close();
+        await lock?.release();
+      },
+    };
+  } catch (error) {
+    await lock?.release();
+    throw error;
+  }
+}

@@ -1,0 +1,163 @@
+import { BillingError } from '../kernel';
+
+/** Postgres error codes that the engine acts on. https://www.postgresql.org/docs/current/errcodes-appendix.html */
+const SERIALIZATION_FAILURE = '40001';
+const DEADLOCK_DETECTED = '40P01';
+const LOCK_NOT_AVAILABLE = '55P03';
+const QUERY_CANCELED = '57014';
+const UNIQUE_VIOLATION = '23505';
+
+interface DriverError extends Error {
+  code?: string;
+}
+
+export const codeOf = (error: unknown): string | undefined =>
+  error instanceof Error ? (error as DriverError).code : undefined;
+
+/** Whether running the whole transaction again can succeed: only these two, never "anything". */
+export function isRetryable(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === SERIALIZATION_FAILURE || code === DEADLOCK_DETECTED;
+}
+
+/** Another transaction wrote the same unique key first. */
+export function isUniqueViolation(error: unknown): boolean {
+  return codeOf(error) === UNIQUE_VIOLATION;
+}
+
+/** Codes of pg, Node and the system that mean: the server is not there, or the connection broke. */
+const NETWORK_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'ENOENT', // a Unix socket that is not there
+]);
+
+function isConnectionFailure(error: DriverError): boolean {
+  const code = error.code ?? '';
+  return (
+    NETWORK_CODES.has(code) ||
+    code.startsWith('08') ||
+    code.startsWith('57P') ||
+    code.startsWith('53') ||
+    /connection terminated|connection ended|not queryable|timeout expired|connection error|PGlite is closed|server does not support SSL/i.test(
+      error.message,
+    )
+  );
+}
+
+export function isLostConnection(error: unknown): boolean {
+  return error instanceof Error && isConnectionFailure(error as DriverError);
+}
+
+/** Passwords in a connection URL must not reach a message. */
+export function withoutPassword(text: string): string {
+  return text.replace(/(\w+:\/\/[^:@/\s]*):[^@/\s]*@/g, '$1:***@');
+}
+
+function unavailable(message: string, advice: string, cause: unknown): BillingError {
+  return new BillingError('database_unavailable', message, { advice, cause });
+}
+
+/** Turns a driver's error into one a person can act on. Errors that are ours pass through. */
+export function translate(error: unknown): unknown {
+  if (error instanceof BillingError || !(error instanceof Error)) return error;
+  if (error instanceof AggregateError && error.errors.length > 0) {
+    return translate(error.errors[0]); // Node tries every address of a host; the first says enough
+  }
+  const failure = error as DriverError;
+  const said = withoutPassword(failure.message);
+  if (isRetryable(failure)) {
+    return new BillingError(
+      'retry_transaction',
+      `The transaction met another one and was undone by the database: ${said}.`,
+      { advice: 'Run the whole transaction again.', cause: error },
+    );
+  }
+  if (failure.code === LOCK_NOT_AVAILABLE) {
+    return new BillingError(
+      'lock_timeout',
+      'Another transaction holds this account for too long.',
+      {
+        advice:
+          'Try again. If it is a transaction of your own, pass it as tx, or end it before the call.',
+        cause: error,
+      },
+    );
+  }
+  if (failure.name === 'KnexTimeoutError' || failure.name === 'TimeoutError') {
+    return new BillingError('lock_timeout', 'No database connection became free in time.', {
+      advice:
+        'If a transaction of your own is open, pass it as tx, or end it before the call; else raise the pool size.',
+      cause: error,
+    });
+  }
+  switch (failure.code) {
+    case QUERY_CANCELED:
+      return unavailable(
+        `The database stopped a statement: ${said}.`,
+        'It was over its time limit or was cancelled by hand; try again.',
+        error,
+      );
+    case '28P01':
+    case '28000':
+      return unavailable(
+        `The database refused the log-in: ${said}.`,
+        'Check user, password and database name, and whether the server demands TLS.',
+        error,
+      );
+    case '3D000':
+      return unavailable(
+        `The database server answers, but ${said}.`,
+        'Create that database, or correct its name.',
+        error,
+      );
+    case '42501':
+      return unavailable(
+        `The database user lacks a right: ${said}.`,
+        'Grant it as docs/operations.md describes, or let an owner of the schema open the engine once to install it.',
+        error,
+      );
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return unavailable(
+        `The database host was not found: ${said}.`,
+        'Check the host name.',
+        error,
+      );
+    case 'ECONNREFUSED':
+      return unavailable(
+        `No database server answers: ${said}.`,
+        'Check host and port, and that the server is running and reachable from here.',
+        error,
+      );
+  }
+  if (/certificate|self.signed|SSL|TLS/i.test(failure.message)) {
+    return unavailable(
+      `No secure connection to the database: ${said}.`,
+      'Check the TLS choice: whether the server offers TLS, and whether its certificate can be verified.',
+      error,
+    );
+  }
+  if (/password must be a string|client password/i.test(failure.message)) {
+    return unavailable(
+      'The database server asks for a password, and none was given.',
+      'Enter the password.',
+      error,
+    );
+  }
+  if (isConnectionFailure(failure)) {
+    return unavailable(
+      `The database cannot be reached: ${said}.`,
+      'What was under way is undone unless it was already answered; try again with the same idempotency key.',
+      error,
+    );
+  }
+  return error;
+}

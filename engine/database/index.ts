@@ -1,0 +1,21 @@
+export {
+  KEEP,
+  NO_ACCOUNT,
+  answerSlot,
+  findAnswers,
+  fingerprint,
+  hashKey,
+  idempotencyConflict,
+  keepAnswers,
+  once,
+  serializationFailure,
+  type AnswerToKeep,
+} from './answers';
+export { Database, type Connection, type DatabaseOptions } from './database';
+export { codeOf, isUniqueViolation } from './failures';
+export { MAX_LOCKED_ACCOUNTS, lockAccounts } from './locks';
+export { SCHEMA_MAJOR } from './migrations';
+export type { ServerConfig } from './server';
+export type { Context } from './context';
+export type { Session } from './session';
+export { atTime, readTime, toInstant } from './times';

@@ -1,0 +1,99 @@
+import { BillingError } from '../kernel';
+import { MIGRATIONS, SCHEMA_MAJOR } from './migrations';
+import type { ConnectionSession } from './session';
+
+/** The oldest Postgres that the engine's suites run on. */
+const OLDEST_POSTGRES = 140000;
+
+/** Ten processes may open an empty database at once: they queue on this lock, by schema. */
+const LOCK = `select pg_advisory_xact_lock(hashtextextended($1, 7204751)) is null as locked`;
+
+const FIND_VERSION = `
+select current_setting('server_version_num')::int as postgres,
+       current_setting('server_version') as postgres_name,
+       to_regclass($1) is not null as installed`;
+
+const READ_APPLIED = `select id, major from {schema}.migrations order by id`;
+
+const CREATE_SCHEMA = `create schema if not exists {schema}`;
+
+const CREATE_MIGRATIONS = `
+create table if not exists {schema}.migrations (
+  id integer primary key,
+  name text not null,
+  major integer not null,
+  applied_at timestamptz not null
+)`;
+
+const RECORD = `
+insert into {schema}.migrations (id, name, major, applied_at)
+values ($1, $2, $3, clock_timestamp())`;
+
+interface Applied {
+  id: number;
+  major: number;
+}
+
+async function readApplied(session: ConnectionSession, schema: string): Promise<Applied[]> {
+  const table = `"${schema.replaceAll('"', '""')}".migrations`;
+  const [found] = await session.query<{
+    postgres: number;
+    postgres_name: string;
+    installed: boolean;
+  }>(FIND_VERSION, [table]);
+  if (found!.postgres < OLDEST_POSTGRES) {
+    throw new BillingError(
+      'database_version',
+      `The server runs Postgres ${found!.postgres_name}; Postgres 14 or newer is needed.`,
+      { parameter: 'connection', advice: 'Upgrade the server, or use the embedded database.' },
+    );
+  }
+  return found!.installed ? await session.query<Applied>(READ_APPLIED) : [];
+}
+
+function refuseNewerMajor(applied: readonly Applied[], schema: string): void {
+  const major = Math.max(0, ...applied.map((migration) => migration.major));
+  if (major <= SCHEMA_MAJOR) return;
+  throw new BillingError(
+    'database_newer',
+    `The schema "${schema}" is of version ${major}, and this n8n-nodes-billing knows versions up to ${SCHEMA_MAJOR}.`,
+    { advice: 'Upgrade n8n-nodes-billing on this machine to the version the others run.' },
+  );
+}
+
+const missingFrom = (applied: readonly Applied[]): typeof MIGRATIONS => {
+  const known = new Set(applied.map((migration) => migration.id));
+  return MIGRATIONS.filter((migration) => !known.has(migration.id));
+};
+
+/**
+ * Brings the schema up to date. Within a major version migrations only add, so that code of the
+ * same major that is older goes on working beside this one; it finds migrations that it does not
+ * know and leaves them alone. A newer major is refused.
+ *
+ * Everything in one transaction under one advisory lock: behind a transaction pooler too, and
+ * killed at any moment it leaves nothing half done.
+ */
+export async function migrate(session: ConnectionSession, schema: string): Promise<void> {
+  // The usual case, and the only one for a user who may not create anything: nothing to do.
+  const applied = await readApplied(session, schema);
+  refuseNewerMajor(applied, schema);
+  if (applied.length > 0 && missingFrom(applied).length === 0) return;
+
+  await session.script('BEGIN ISOLATION LEVEL READ COMMITTED');
+  try {
+    await session.query(LOCK, [schema]);
+    const now = await readApplied(session, schema);
+    refuseNewerMajor(now, schema);
+    await session.query(CREATE_SCHEMA);
+    await session.query(CREATE_MIGRATIONS);
+    for (const migration of missingFrom(now)) {
+      await session.script(migration.statements);
+      await session.query(RECORD, [migration.id, migration.name, migration.major]);
+    }
+    await session.script('COMMIT');
+  } catch (error) {
+    await session.script('ROLLBACK').catch((failure: unknown) => session.abandon(failure));
+    throw error;
+  }
+}

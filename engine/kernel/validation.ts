@@ -1,0 +1,342 @@
+import { z } from 'zod/v4';
+
+import { DURATION_UNITS, isTimeZone, type Duration, type DurationUnit } from './calendar';
+import { BillingError } from './errors';
+import { isId } from './ids';
+import {
+  Decimal,
+  MAX_INTEGER_DIGITS,
+  MAX_UNIT_DECIMALS,
+  VALUE_DECIMALS,
+  decimalsOf,
+  formatUnits,
+} from './money';
+
+export { z };
+
+/** How much text and metadata a record may carry. */
+export const LIMITS = {
+  key: 100,
+  name: 200,
+  externalId: 255,
+  idempotencyKey: 255,
+  source: 200,
+  metadataBytes: 16_384,
+} as const;
+
+/**
+ * Parses input with a schema, or throws `invalid_input` naming the parameter at fault.
+ * Schemas are strict: a field nobody knows is refused, not ignored.
+ */
+export function parse<S extends z.ZodType>(schema: S, input: unknown): z.output<S> {
+  const result = schema.safeParse(input);
+  if (result.success) return result.data;
+  const issue = deepest(result.error.issues[0]!);
+  if (issue.code === 'unrecognized_keys') {
+    const parameter = pathOf([...issue.path, issue.keys[0] ?? '']);
+    throw new BillingError('invalid_input', `There is no parameter "${shorten(parameter)}" here.`, {
+      parameter: shorten(parameter),
+      advice: 'Check its spelling, or leave it out.',
+    });
+  }
+  const parameter = shorten(pathOf(issue.path));
+  const subject = parameter === '' ? 'The input' : `"${parameter}"`;
+  throw new BillingError('invalid_input', `${subject} ${issue.message}.`, {
+    parameter: parameter === '' ? undefined : parameter,
+  });
+}
+
+type Issue = z.core.$ZodIssue;
+
+/** Of a union's issues the one that got furthest is the one to report. */
+function deepest(issue: Issue): Issue {
+  if (issue.code !== 'invalid_union') return issue;
+  const inner = issue.errors
+    .flatMap((issues) => issues.map((one) => deepest(one)))
+    .sort((a, b) => b.path.length - a.path.length)[0];
+  if (inner === undefined || inner.path.length === 0) return issue;
+  return { ...inner, path: [...issue.path, ...inner.path] };
+}
+
+function pathOf(path: readonly PropertyKey[]): string {
+  return path.reduce<string>((text, part) => {
+    if (typeof part === 'number') return `${text}[${part}]`;
+    return text === '' ? String(part) : `${text}.${String(part)}`;
+  }, '');
+}
+
+/** Names from outside are echoed shortened, so that a message stays readable. */
+function shorten(text: string): string {
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
+/** Text that Postgres can store and people can read: no NUL, no half surrogate pairs. */
+export function text(maximum: number): z.ZodType<string, unknown> {
+  return z
+    .string({ error: (issue) => missing(issue.input, 'must be text') })
+    .refine((value) => !value.includes('\u0000') && value.isWellFormed(), {
+      error: 'holds characters that cannot be stored',
+      abort: true,
+    })
+    .transform((value) => value.normalize('NFC').trim())
+    .refine((value) => value.length > 0, { error: 'must not be empty', abort: true })
+    .refine((value) => value.length <= maximum, {
+      error: `must not be longer than ${maximum} characters`,
+    });
+}
+
+function missing(input: unknown, otherwise: string): string {
+  return input === undefined || input === null ? 'is missing' : otherwise;
+}
+
+/** A product key or a sku. Case is kept and counts; two keys may not differ by case alone. */
+export function key(): z.ZodType<string, unknown> {
+  return text(LIMITS.key).refine(
+    (value) => /^[\p{L}\p{N}][\p{L}\p{N}\p{M}_.:/@+-]*$/u.test(value),
+    {
+      error: 'must start with a letter or digit and hold only letters, digits and _ . : / @ + -',
+    },
+  );
+}
+
+interface AmountRules {
+  /** The most decimals (trailing zeros do not count). */
+  decimals: number;
+  /** Whether 0 is fine (a price) or not (a use). */
+  zero?: boolean;
+}
+
+/** An amount: a decimal string or a safe integer. Anything else a JS number can be is refused. */
+export function amount(rules: AmountRules): z.ZodType<Decimal, unknown> {
+  return z.unknown().transform((value, context): Decimal => {
+    const refuse = (message: string): never => {
+      context.addIssue({ code: 'custom', message });
+      return z.NEVER;
+    };
+    if (value === undefined || value === null) return refuse('is missing');
+    if (typeof value === 'number') {
+      if (!Number.isSafeInteger(value)) {
+        return refuse('must be a decimal string such as "1.5", or a whole number');
+      }
+    } else if (typeof value !== 'string' || !/^-?\d{1,400}(\.\d{1,400})?$/.test(value)) {
+      return refuse('must be a plain decimal number such as 10 or "1.5"');
+    }
+    const decimal = new Decimal(value);
+    if (decimal.isNegative() && !decimal.isZero()) {
+      return refuse(`must ${rules.zero === true ? 'not be negative' : 'be greater than 0'}`);
+    }
+    if (decimal.isZero())
+      return rules.zero === true ? new Decimal(0) : refuse('must be greater than 0');
+    if (decimal.greaterThanOrEqualTo(new Decimal(10).pow(MAX_INTEGER_DIGITS))) {
+      return refuse(`must have at most ${MAX_INTEGER_DIGITS} digits before the point`);
+    }
+    if (decimalsOf(decimal) > rules.decimals) {
+      return refuse(`must have at most ${rules.decimals} decimals`);
+    }
+    return decimal;
+  });
+}
+
+/** Units of a product; its own decimals are checked once the product is known. */
+export const units = (): z.ZodType<Decimal, unknown> => amount({ decimals: MAX_UNIT_DECIMALS });
+
+/** Money or value, 0 included; the currency's decimals are checked once it is known. */
+export const money = (): z.ZodType<Decimal, unknown> =>
+  amount({ decimals: VALUE_DECIMALS, zero: true });
+
+/** Refuses an amount that has more decimals than its product's units or its currency. */
+export function requireDecimals(
+  value: Decimal,
+  decimals: number,
+  parameter: string,
+  of: string,
+): void {
+  if (decimalsOf(value) <= decimals) return;
+  const allowed = decimals === 0 ? 'no decimals' : `at most ${decimals} decimals`;
+  throw new BillingError(
+    'invalid_input',
+    `"${parameter}" is ${formatUnits(value)}, but ${of} has ${allowed}.`,
+    { parameter },
+  );
+}
+
+/** A whole number within bounds; text that is one is fine, since n8n's expressions give text. */
+export function integer(minimum: number, maximum: number): z.ZodType<number, unknown> {
+  const range = `must be a whole number from ${minimum} to ${maximum}`;
+  return z
+    .union(
+      [
+        z.number(),
+        z
+          .string()
+          .regex(/^-?\d{1,15}$/)
+          .transform(Number),
+      ],
+      {
+        error: (issue) => missing(issue.input, range),
+      },
+    )
+    .refine((value) => Number.isSafeInteger(value) && value >= minimum && value <= maximum, {
+      error: range,
+    });
+}
+
+/** A span of time, `{ unit: 'month', count: 1 }`; the plural of a unit is fine too. */
+export function duration(): z.ZodType<Duration, unknown> {
+  const unit = z
+    .string({ error: (issue) => missing(issue.input, 'must be text') })
+    .transform((value) => value.trim().toLowerCase().replace(/s$/, '') as DurationUnit)
+    .refine((value) => DURATION_UNITS.includes(value), {
+      error: `must be one of ${DURATION_UNITS.join(', ')}`,
+    });
+  return z.strictObject({ unit, count: integer(1, 100_000) }, { error: objectError });
+}
+
+/** An instant: an ISO 8601 text with an offset, or a Date. Gives milliseconds. */
+export function instant(): z.ZodType<number, unknown> {
+  return z.unknown().transform((value, context): number => {
+    const refuse = (message: string): never => {
+      context.addIssue({ code: 'custom', message });
+      return z.NEVER;
+    };
+    if (value === undefined || value === null) return refuse('is missing');
+    const iso = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})$/;
+    if (!(value instanceof Date) && (typeof value !== 'string' || !iso.test(value))) {
+      return refuse('must be a time such as "2027-01-31T12:00:00Z", with Z or an offset');
+    }
+    const milliseconds = new Date(value).getTime();
+    return Number.isFinite(milliseconds) ? milliseconds : refuse('is not a time that exists');
+  });
+}
+
+export function timeZone(): z.ZodType<string, unknown> {
+  return text(64).refine((value) => isTimeZone(value), {
+    error: 'must be an IANA time zone such as "Europe/Berlin"',
+  });
+}
+
+/** A currency code or the key of a currency product. */
+export const currency = key;
+
+export function flag(): z.ZodType<boolean, unknown> {
+  return z.boolean({ error: (issue) => missing(issue.input, 'must be true or false') });
+}
+
+export function oneOf<const T extends readonly [string, ...string[]]>(
+  values: T,
+): z.ZodType<T[number], unknown> {
+  return z.enum(values, {
+    error: (issue) => missing(issue.input, `must be one of ${values.join(', ')}`),
+  }) as unknown as z.ZodType<T[number], unknown>;
+}
+
+/** Free data of the caller's on a record: a JSON object of at most 16 KB. */
+export function metadata(): z.ZodType<Record<string, unknown>, unknown> {
+  return z.unknown().transform((value, context): Record<string, unknown> => {
+    const refuse = (message: string): never => {
+      context.addIssue({ code: 'custom', message });
+      return z.NEVER;
+    };
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+      return refuse('must be an object');
+    }
+    let json: string;
+    try {
+      json = JSON.stringify(value);
+    } catch {
+      return refuse('must be data that JSON can hold');
+    }
+    if (Buffer.byteLength(json) > LIMITS.metadataBytes) {
+      return refuse(`must not be larger than ${LIMITS.metadataBytes} bytes`);
+    }
+    if (json.includes('\\u0000') || !json.isWellFormed() || /\\ud[89a-f][0-9a-f]{2}/i.test(json)) {
+      return refuse('holds characters that cannot be stored');
+    }
+    return JSON.parse(json) as Record<string, unknown>;
+  });
+}
+
+/** An account: its id, or an identity of it. */
+export type AccountReference = string | { provider?: string; externalId: string };
+
+export type ResolvedReference = { accountId: string } | { provider: string; externalId: string };
+
+/** A provider of identities ("telegram", "email"): lower-cased, so that its spelling cannot split a person. */
+export function provider(): z.ZodType<string, unknown> {
+  return text(LIMITS.key)
+    .transform((value) => value.toLowerCase())
+    .refine((value) => /^[\p{L}\p{N}][\p{L}\p{N}\p{M}_.:-]*$/u.test(value), {
+      error: 'must start with a letter or digit and hold only letters, digits and _ . : -',
+    });
+}
+
+/** An external id may arrive as the whole number that chat systems use for it. */
+export function externalId(): z.ZodType<string, unknown> {
+  return z.preprocess(
+    (value) => (typeof value === 'number' && Number.isSafeInteger(value) ? String(value) : value),
+    text(LIMITS.externalId),
+  );
+}
+
+/** The identity as it is stored: NFC and trimmed; an e-mail address lower-cased too. */
+export function canonicalExternalId(providerName: string, id: string): string {
+  return providerName === 'email' ? id.toLowerCase() : id;
+}
+
+export const DEFAULT_PROVIDER = 'default';
+
+export function accountReference(): z.ZodType<ResolvedReference, unknown> {
+  const identity = z.strictObject(
+    { provider: provider().optional(), externalId: externalId() },
+    { error: objectError },
+  );
+  return z.unknown().transform((value, context): ResolvedReference => {
+    const refuse = (message: string, path: PropertyKey[] = []): never => {
+      context.addIssue({ code: 'custom', message, path });
+      return z.NEVER;
+    };
+    if (value === undefined || value === null) return refuse('is missing');
+    if (typeof value === 'string') {
+      const id = value.trim().toLowerCase();
+      if (id === '') return refuse('must not be empty');
+      // Not the form of an id: an account nobody has, rather than bad input.
+      return { accountId: isId(id) ? id : value.trim().slice(0, LIMITS.externalId) };
+    }
+    const parsed = identity.safeParse(value);
+    if (!parsed.success) {
+      const issue = parsed.error.issues[0]!;
+      if (issue.code === 'unrecognized_keys') return refuse(`has no field "${issue.keys[0]}"`);
+      return refuse(issue.message, [...issue.path]);
+    }
+    const providerName = parsed.data.provider ?? DEFAULT_PROVIDER;
+    return {
+      provider: providerName,
+      externalId: canonicalExternalId(providerName, parsed.data.externalId),
+    };
+  });
+}
+
+export function objectError(issue: { code?: string; input?: unknown }): string | undefined {
+  return issue.code === 'invalid_type' ? missing(issue.input, 'must be an object') : undefined;
+}
+
+/** An input object with exactly these fields. */
+export function input<T extends z.ZodRawShape>(shape: T): z.ZodObject<T, z.core.$strict> {
+  return z.strictObject(shape, { error: objectError });
+}
+
+export function list<S extends z.ZodType>(item: S, maximum: number): z.ZodArray<S> {
+  return z
+    .array(item, {
+      error: (issue) =>
+        issue.code === 'invalid_type' ? missing(issue.input, 'must be a list') : undefined,
+    })
+    .max(maximum, { error: `must not have more than ${maximum} entries` });
+}
+
+/** The fields every changing call takes beside its own. `tx` is checked where it is used. */
+export const changeFields = {
+  idempotencyKey: text(LIMITS.idempotencyKey).optional(),
+  metadata: metadata().optional(),
+  tx: z.custom<unknown>().optional(),
+};
