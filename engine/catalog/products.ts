@@ -1,0 +1,304 @@
+import {
+  NO_ACCOUNT,
+  atTime,
+  isUniqueViolation,
+  once,
+  readTime,
+  type Context,
+  type Session,
+} from '../database';
+import {
+  BillingError,
+  Decimal,
+  LIMITS,
+  MAX_UNIT_DECIMALS,
+  amount,
+  changeFields,
+  flag,
+  formatUnits,
+  input,
+  integer,
+  isoTime,
+  key,
+  list,
+  oneOf,
+  parse,
+  readClock,
+  requireDecimals,
+  text,
+} from '../kernel';
+
+export const PRODUCT_KINDS = ['quantity', 'period', 'unlimited'] as const;
+/** `quantity` is counted, `period` gives access until a date, `unlimited` is never used up. */
+export type ProductKind = (typeof PRODUCT_KINDS)[number];
+
+export interface Product {
+  key: string;
+  name: string;
+  /** What one of it is called: 'message', 'token', 'GB'. */
+  unit: string;
+  /** Decimals of its units. */
+  decimals: number;
+  kind: ProductKind;
+  /** Whether offers may be priced in it. */
+  isCurrency: boolean;
+  /** Units; the balance below which `quota.low` is told. */
+  lowBalanceThreshold: string | null;
+  metadata: Record<string, unknown>;
+  createdAt: string;
+  updatedAt: string;
+}
+
+export const saveProductInput = input({
+  key: key(),
+  name: text(LIMITS.name),
+  unit: text(LIMITS.key).optional(),
+  decimals: integer(0, MAX_UNIT_DECIMALS).optional(),
+  kind: oneOf(PRODUCT_KINDS).optional(),
+  isCurrency: flag().optional(),
+  lowBalanceThreshold: amount({ decimals: MAX_UNIT_DECIMALS, zero: true }).nullish(),
+  ...changeFields,
+});
+
+const getProductInput = input({ key: key() });
+const listProductsInput = input({ keys: list(key(), 1000).optional() });
+
+const COLUMNS = `
+  key, name, unit, decimals, kind, is_currency, low_balance_threshold::text as low_balance_threshold,
+  used, metadata::text as metadata, ${atTime('created_at')} as created_at,
+  ${atTime('updated_at')} as updated_at`;
+
+const FIND_PRODUCTS = `select ${COLUMNS} from {schema}.products where key = any($1::text[])`;
+const LIST_PRODUCTS = `select ${COLUMNS} from {schema}.products order by key`;
+/** Locks the product, so that a first grant and a change of kind take turns. */
+const FIND_FOR_SAVE = `
+select ${COLUMNS} from {schema}.products where lower(key) = lower($1) for update`;
+const MARK_USED = `update {schema}.products set used = true where key = any($1::text[]) and not used`;
+
+const SAVE_PRODUCT = `
+insert into {schema}.products
+  (key, name, unit, decimals, kind, is_currency, low_balance_threshold, metadata, created_at, updated_at)
+values ($1, $2, $3, $4, $5, $6, $7::numeric, $8::jsonb, $9::timestamptz, $9::timestamptz)
+on conflict (key) do update set
+  name = excluded.name, unit = excluded.unit, decimals = excluded.decimals, kind = excluded.kind,
+  is_currency = excluded.is_currency, low_balance_threshold = excluded.low_balance_threshold,
+  metadata = excluded.metadata, updated_at = excluded.updated_at
+returning ${COLUMNS}`;
+
+interface ProductRow {
+  key: string;
+  name: string;
+  unit: string;
+  decimals: number;
+  kind: ProductKind;
+  is_currency: boolean;
+  low_balance_threshold: string | null;
+  used: boolean;
+  metadata: string;
+  created_at: string;
+  updated_at: string;
+}
+
+function productOf(row: ProductRow): Product {
+  return {
+    key: row.key,
+    name: row.name,
+    unit: row.unit,
+    decimals: row.decimals,
+    kind: row.kind,
+    isCurrency: row.is_currency,
+    lowBalanceThreshold:
+      row.low_balance_threshold === null
+        ? null
+        : formatUnits(new Decimal(row.low_balance_threshold)),
+    metadata: JSON.parse(row.metadata) as Record<string, unknown>,
+    createdAt: readTime(row.created_at),
+    updatedAt: readTime(row.updated_at),
+  };
+}
+
+export function unknownProduct(productKey: string, parameter = 'product'): BillingError {
+  return new BillingError('unknown_product', `There is no product "${productKey}".`, {
+    parameter,
+    advice: 'Check its key; upper and lower case count. catalog.saveProduct creates one.',
+  });
+}
+
+/** Products by key; keys that nobody has are left out. */
+export async function findProducts(
+  session: Session,
+  keys: Iterable<string>,
+): Promise<Map<string, Product>> {
+  const rows = await session.query<ProductRow>(FIND_PRODUCTS, [[...new Set(keys)]]);
+  return new Map(rows.map((row) => [row.key, productOf(row)]));
+}
+
+/** From the first grant on, a product's kind stays what it is. */
+export async function markProductsUsed(session: Session, keys: Iterable<string>): Promise<void> {
+  await session.query(MARK_USED, [[...new Set(keys)].sort()]);
+}
+
+type ProductChange = ReturnType<typeof parseProduct>;
+const parseProduct = (request: unknown) => parse(saveProductInput, request);
+
+function refuseChangeOfUsed(before: ProductRow, after: Product): void {
+  if (after.decimals < before.decimals) {
+    throw new BillingError(
+      'invalid_input',
+      `"decimals" of ${before.key} is ${before.decimals} and may only grow.`,
+      { parameter: 'decimals' },
+    );
+  }
+  if (!before.used) return;
+  const fixed =
+    after.kind !== before.kind
+      ? 'kind'
+      : after.isCurrency !== before.is_currency
+        ? 'isCurrency'
+        : null;
+  if (fixed === null) return;
+  throw new BillingError(
+    'invalid_input',
+    `"${fixed}" of ${before.key} cannot change any more, since units of it were granted.`,
+    { parameter: fixed, advice: 'Create another product.' },
+  );
+}
+
+async function saveProduct(session: Session, change: ProductChange, now: string): Promise<Product> {
+  const [before] = await session.query<ProductRow>(FIND_FOR_SAVE, [change.key]);
+  if (before !== undefined && before.key !== change.key) {
+    throw new BillingError(
+      'invalid_input',
+      `"key" ${change.key} differs from the product ${before.key} by upper and lower case alone.`,
+      { parameter: 'key', advice: `Use ${before.key}, or a key that differs by more.` },
+    );
+  }
+  const old = before === undefined ? null : productOf(before);
+  const product: Product = {
+    key: change.key,
+    name: change.name,
+    unit: change.unit ?? old?.unit ?? 'unit',
+    decimals: change.decimals ?? old?.decimals ?? 0,
+    kind: change.kind ?? old?.kind ?? 'quantity',
+    isCurrency: change.isCurrency ?? old?.isCurrency ?? false,
+    lowBalanceThreshold:
+      change.lowBalanceThreshold === undefined
+        ? (old?.lowBalanceThreshold ?? null)
+        : change.lowBalanceThreshold === null
+          ? null
+          : formatUnits(change.lowBalanceThreshold),
+    metadata: change.metadata ?? old?.metadata ?? {},
+    createdAt: now,
+    updatedAt: now,
+  };
+  if (change.lowBalanceThreshold !== undefined && change.lowBalanceThreshold !== null) {
+    requireDecimals(
+      change.lowBalanceThreshold,
+      product.decimals,
+      'lowBalanceThreshold',
+      `a ${product.unit} of ${product.key}`,
+    );
+  }
+  if (product.isCurrency && product.kind !== 'quantity') {
+    throw new BillingError(
+      'invalid_input',
+      'Only a product of kind "quantity" can be a currency.',
+      {
+        parameter: 'isCurrency',
+      },
+    );
+  }
+  if (before !== undefined) refuseChangeOfUsed(before, product);
+  const [saved] = await session.query<ProductRow>(SAVE_PRODUCT, [
+    product.key,
+    product.name,
+    product.unit,
+    product.decimals,
+    product.kind,
+    product.isCurrency,
+    product.lowBalanceThreshold,
+    JSON.stringify(product.metadata),
+    now,
+  ]);
+  return productOf(saved!);
+}
+
+export interface SaveProductRequest {
+  key: string;
+  name: string;
+  unit?: string;
+  decimals?: number;
+  kind?: ProductKind;
+  isCurrency?: boolean;
+  lowBalanceThreshold?: string | number | null;
+  idempotencyKey?: string;
+  metadata?: Record<string, unknown>;
+  tx?: unknown;
+}
+
+export class Products {
+  constructor(private readonly context: Context) {}
+
+  /**
+   * Creates a product, or updates the one that has the key; what is left out stays as it is.
+   *
+   * @returns the product, with `replayed`
+   * @throws invalid_input, among others when kind or currency would change after the first grant,
+   *   when decimals would shrink, or when the key differs from another by case alone
+   */
+  async saveProduct(request: SaveProductRequest): Promise<Product & { replayed: boolean }> {
+    const change = parseProduct(request);
+    const { idempotencyKey, metadata: _metadata, tx, ...inputs } = change;
+    const now = readClock(this.context.clock);
+    return this.context.database.transaction(tx, async (session) => {
+      const { answer, replayed } = await once(
+        session,
+        {
+          kind: 'saveProduct',
+          payers: [NO_ACCOUNT],
+          account: NO_ACCOUNT,
+          key: idempotencyKey,
+          request: {
+            ...inputs,
+            lowBalanceThreshold: inputs.lowBalanceThreshold?.toFixed() ?? null,
+          },
+          now,
+        },
+        () => saveProduct(session, change, isoTime(now)).catch(asCaseConflict('key', change.key)),
+      );
+      return { ...answer, replayed };
+    });
+  }
+
+  /** @throws unknown_product */
+  async getProduct(request: { key: string }): Promise<Product> {
+    const { key: wanted } = parse(getProductInput, request);
+    const found = await findProducts(this.context.database, [wanted]);
+    const product = found.get(wanted);
+    if (product === undefined) throw unknownProduct(wanted, 'key');
+    return product;
+  }
+
+  /** All products by key, or those asked for, in the order asked for; unknown keys are left out. */
+  async listProducts(request: { keys?: string[] } = {}): Promise<Product[]> {
+    const { keys } = parse(listProductsInput, request);
+    if (keys === undefined) {
+      const rows = await this.context.database.query<ProductRow>(LIST_PRODUCTS);
+      return rows.map(productOf);
+    }
+    const found = await findProducts(this.context.database, keys);
+    return keys.flatMap((wanted) => found.get(wanted) ?? []);
+  }
+}
+
+/** Two first saves at once of keys that differ by case alone: the unique index decides. */
+export function asCaseConflict(parameter: string, written: string): (error: unknown) => never {
+  return (error) => {
+    if (!isUniqueViolation(error)) throw error;
+    throw new BillingError(
+      'invalid_input',
+      `"${parameter}" ${written} differs from one that was just saved by upper and lower case alone.`,
+      { parameter },
+    );
+  };
+}

@@ -1,0 +1,123 @@
+import { findProducts, unknownProduct, type Product } from '../catalog';
+import { resolveAccounts, unknownAccount, type ResolvedAccount } from '../accounts';
+import type { Session } from '../database';
+import {
+  BillingError,
+  ZERO,
+  requireDecimals,
+  type BillingErrorData,
+  type Decimal,
+  type DenialReason,
+  type Instant,
+  type ResolvedReference,
+} from '../kernel';
+import { available, isInForce, type UsableGrant } from './order-of-use';
+
+/** What check and consume have in common: who, what, how much, and whether it is there. */
+
+export interface Wish {
+  account: ResolvedReference;
+  product: string;
+  amount: Decimal;
+}
+
+export interface ResolvedWish {
+  account: ResolvedAccount;
+  product: Product;
+  amount: Decimal;
+}
+
+/** One item of a batch that could not be understood: it fails alone. */
+export interface FailedItem {
+  error: BillingErrorData;
+}
+
+export const isFailed = (item: object): item is FailedItem => 'error' in item;
+
+/** For filters: the items that can go on. */
+export const isFine = <T extends object>(item: T | FailedItem): item is T => !isFailed(item);
+
+export const failed = (error: unknown): FailedItem => {
+  if (error instanceof BillingError) return { error: error.toJSON() };
+  throw error;
+};
+
+/** Throws what a batch reported for its only item. */
+export function orThrow<T extends object>(item: T | FailedItem): T {
+  if (!isFailed(item)) return item;
+  const { code, message, parameter, advice } = item.error;
+  throw new BillingError(code, message, {
+    parameter: parameter ?? undefined,
+    advice: advice ?? undefined,
+  });
+}
+
+/** Accounts and products for wishes, or what is wrong with each. */
+export async function resolveWishes(
+  session: Session,
+  wishes: readonly Wish[],
+): Promise<Array<ResolvedWish | FailedItem>> {
+  const accounts = await resolveAccounts(
+    session,
+    wishes.map((wish) => wish.account),
+  );
+  const products = await findProducts(
+    session,
+    wishes.map((wish) => wish.product),
+  );
+  return wishes.map((wish, index) => {
+    try {
+      const account = accounts[index];
+      if (!account) throw unknownAccount(wish.account);
+      const product = products.get(wish.product);
+      if (product === undefined) throw unknownProduct(wish.product);
+      const name = `a ${product.unit} of ${product.key}`;
+      requireDecimals(wish.amount, product.decimals, 'amount', name);
+      return { account, product, amount: wish.amount };
+    } catch (error) {
+      return failed(error);
+    }
+  });
+}
+
+/** Why an account may use nothing at all, whatever it has; null when it may. */
+export function accountDenial(account: ResolvedAccount): DenialReason | null {
+  const statuses = [account.status, account.payerStatus];
+  if (statuses.includes('closed')) return 'account_closed';
+  if (statuses.includes('suspended')) return 'account_suspended';
+  return null;
+}
+
+export interface Standing {
+  allowed: boolean;
+  reason: DenialReason | null;
+  /** Units there now; the level of access; null for unlimited. */
+  remaining: Decimal | null;
+  /** Units that would have to be bought; zero when allowed, or when buying more is no cure. */
+  missing: Decimal;
+}
+
+/** Whether the grants of a product cover a wish at a moment. The rule of check and of consume. */
+export function standing(
+  wish: ResolvedWish,
+  grants: readonly UsableGrant[],
+  at: Instant,
+): Standing {
+  const { kind } = wish.product;
+  const there = available(grants, at);
+  const has = grants.some((grant) => isInForce(grant, at) && grant.remaining.greaterThan(0));
+  const remaining = kind === 'unlimited' && has ? null : there;
+  const denied = accountDenial(wish.account);
+  if (denied !== null) {
+    return { allowed: false, reason: denied, remaining, missing: ZERO };
+  }
+  const covers = kind === 'unlimited' ? has : there.greaterThanOrEqualTo(wish.amount);
+  // Access that is in force is extended by another purchase, not raised.
+  const curable = !covers && !(kind === 'period' && has);
+  return {
+    allowed: covers,
+    reason: covers ? null : 'insufficient_balance',
+    remaining,
+    missing: curable ? wish.amount.minus(there) : ZERO,
+  };
+}

@@ -1,0 +1,312 @@
+import { payersOf } from '../accounts';
+import {
+  KEEP,
+  MAX_LOCKED_ACCOUNTS,
+  answerSlot,
+  findAnswers,
+  fingerprint,
+  hashKey,
+  idempotencyConflict,
+  keepAnswers,
+  lockAccounts,
+  serializationFailure,
+  type AnswerToKeep,
+  type Context,
+  type Session,
+} from '../database';
+import {
+  BillingError,
+  Decimal,
+  accountReference,
+  changeFields,
+  formatUnits,
+  input,
+  key,
+  ledgerId,
+  parse,
+  readClock,
+  units,
+  type AccountReference,
+  type DenialReason,
+} from '../kernel';
+import {
+  failed,
+  isFailed,
+  isFine,
+  orThrow,
+  resolveWishes,
+  standing,
+  type FailedItem,
+  type ResolvedWish,
+  type Wish,
+} from './access';
+import { Journal } from './journal';
+import { available } from './order-of-use';
+import type { SuggestedOffer, Suggester } from './suggestions';
+
+export interface ConsumeRequest {
+  account: AccountReference;
+  product: string;
+  /** Units. Default 1. */
+  amount?: string | number;
+  idempotencyKey?: string;
+  metadata?: Record<string, unknown>;
+  tx?: unknown;
+}
+
+export interface ConsumeAnswer {
+  allowed: boolean;
+  reason: DenialReason | null;
+  /** Units taken: all that was asked for, or '0'. */
+  consumed: string;
+  /** Units left; for `period` the level of access; null for unlimited. */
+  remaining: string | null;
+  /** The ledger line; null when denied. */
+  entryId: string | null;
+  /** Whether this is the first answer to the key, given again. */
+  replayed: boolean;
+  suggestedOffers: SuggestedOffer[];
+}
+
+/** One transaction takes at most so many; longer lists are done in several. */
+export const MAX_BATCH = MAX_LOCKED_ACCOUNTS;
+
+const consumeInput = input({
+  account: accountReference(),
+  product: key(),
+  amount: units().optional(),
+  ...changeFields,
+});
+
+type Parsed = Wish & { idempotencyKey?: string; metadata?: Record<string, unknown>; tx?: unknown };
+
+/** An answer without its `replayed`, as it is stored under its key. */
+type StoredConsumeAnswer = Omit<ConsumeAnswer, 'replayed'>;
+
+interface KeyOfItem {
+  payers: string[];
+  keyHash: Buffer;
+  fingerprint: Buffer;
+}
+
+function keyOf(wish: ResolvedWish, idempotencyKey: string | undefined): KeyOfItem | null {
+  if (idempotencyKey === undefined) return null;
+  const { accountId } = wish.account;
+  return {
+    payers: payersOf(wish.account),
+    keyHash: hashKey({ kind: 'consume', account: accountId, key: idempotencyKey }),
+    fingerprint: fingerprint({
+      account: accountId,
+      product: wish.product.key,
+      amount: wish.amount.toFixed(),
+    }),
+  };
+}
+
+/**
+ * One transaction's batch. Locks come in a statement of their own; everything that decides is read
+ * after it. Items are decided one after the other, as if each had come alone, in the order given.
+ */
+async function consumeBatch(
+  session: Session,
+  requests: readonly Parsed[],
+  context: Context,
+  suggester: Suggester,
+): Promise<Array<ConsumeAnswer | FailedItem>> {
+  const before = await resolveWishes(session, requests);
+  const payers = new Set(before.flatMap((wish) => (isFailed(wish) ? [] : wish.account.payerId)));
+  await lockAccounts(session, payers);
+  const now = readClock(context.clock);
+
+  // Read again under the locks: an account may have got another payer while we waited.
+  const wishes = await resolveWishes(session, requests);
+  const good = wishes.filter(isFine);
+  if (good.some((wish) => !payers.has(wish.account.payerId))) {
+    throw serializationFailure('an account got another payer meanwhile');
+  }
+  const keys = wishes.map((wish, index) =>
+    isFailed(wish) ? null : keyOf(wish, requests[index]!.idempotencyKey),
+  );
+  const stored = await findAnswers(
+    session,
+    keys.flatMap((item) => item?.payers.map((payer) => ({ payer, keyHash: item.keyHash })) ?? []),
+    now,
+  );
+  const journal = await Journal.open(
+    session,
+    now,
+    good.map((wish) => ({
+      payerId: wish.account.payerId,
+      product: wish.product.key,
+      kind: wish.product.kind,
+      unit: wish.product.unit,
+      decimals: wish.product.decimals,
+    })),
+  );
+
+  interface Decided {
+    answer: StoredConsumeAnswer;
+    key: KeyOfItem | null;
+    shortage: { accountId: string; product: string; missing: Decimal } | null;
+  }
+  const firstOfKey = new Map<string, Decided>();
+  const decided: Decided[] = [];
+
+  const decide = (wish: ResolvedWish, index: number): (() => ConsumeAnswer) => {
+    const itemKey = keys[index] ?? null;
+    if (itemKey !== null) {
+      const slots = itemKey.payers.map((payer) => answerSlot(payer, itemKey.keyHash));
+      const old = slots.map((slot) => stored.get(slot)).find((found) => found !== undefined);
+      if (old !== undefined) {
+        if (!old.fingerprint.equals(itemKey.fingerprint)) throw idempotencyConflict();
+        const answer = old.answer as StoredConsumeAnswer;
+        return () => ({ ...answer, replayed: true });
+      }
+      // The same key twice in one batch: the second is a repeat of the first.
+      const first = firstOfKey.get(slots[0]!);
+      if (first !== undefined) {
+        if (!first.key!.fingerprint.equals(itemKey.fingerprint)) throw idempotencyConflict();
+        return () => ({ ...first.answer, replayed: true });
+      }
+    }
+    const item: Decided = { ...take(journal, wish, requests[index]!), key: itemKey };
+    decided.push(item);
+    if (itemKey !== null) firstOfKey.set(answerSlot(itemKey.payers[0]!, itemKey.keyHash), item);
+    return () => ({ ...item.answer, replayed: false });
+  };
+  const outcomes = wishes.map((wish, index): FailedItem | (() => ConsumeAnswer) => {
+    if (isFailed(wish)) return wish;
+    try {
+      return decide(wish, index);
+    } catch (error) {
+      return failed(error);
+    }
+  });
+
+  const short = decided.flatMap((item) =>
+    item.shortage === null ? [] : { item, ...item.shortage },
+  );
+  if (short.length > 0) {
+    const offers = await suggester(session, short);
+    short.forEach(({ item }, index) => (item.answer.suggestedOffers = offers[index] ?? []));
+  }
+  await journal.write();
+  await keepAnswers(
+    session,
+    decided.flatMap((item): AnswerToKeep[] =>
+      item.key === null
+        ? []
+        : [
+            {
+              payer: item.key.payers[0]!,
+              keyHash: item.key.keyHash,
+              fingerprint: item.key.fingerprint,
+              answer: item.answer,
+              keep: item.answer.allowed ? KEEP.change : KEEP.denial,
+            },
+          ],
+    ),
+    now,
+  );
+  return outcomes.map((outcome) => (typeof outcome === 'function' ? outcome() : outcome));
+}
+
+/** Decides one wish on the journal. */
+function take(
+  journal: Journal,
+  wish: ResolvedWish,
+  request: Parsed,
+): {
+  answer: StoredConsumeAnswer;
+  shortage: { accountId: string; product: string; missing: Decimal } | null;
+} {
+  const { payerId, accountId } = wish.account;
+  const pocket = journal.pocket(payerId, wish.product.key);
+  const now = journal.now(payerId);
+  const there = standing(wish, pocket.grants, now);
+  const sequence = there.allowed
+    ? journal.use(pocket, accountId, wish.amount, { metadata: request.metadata })
+    : null;
+  if (sequence === null) {
+    return {
+      answer: {
+        allowed: false,
+        reason: there.reason,
+        consumed: '0',
+        remaining: there.remaining === null ? null : formatUnits(there.remaining),
+        entryId: null,
+        suggestedOffers: [],
+      },
+      shortage: there.missing.greaterThan(0)
+        ? { accountId, product: wish.product.key, missing: there.missing }
+        : null,
+    };
+  }
+  const left = there.remaining === null ? null : available(pocket.grants, now);
+  return {
+    answer: {
+      allowed: true,
+      reason: null,
+      consumed: formatUnits(wish.amount),
+      remaining: left === null ? null : formatUnits(left),
+      entryId: ledgerId(payerId, sequence),
+      suggestedOffers: [],
+    },
+    shortage: null,
+  };
+}
+
+export class Uses {
+  constructor(
+    private readonly context: Context,
+    private readonly suggester: Suggester,
+  ) {}
+
+  /**
+   * Takes an amount of a product from an account: all of it or nothing. A denial is an answer.
+   *
+   * @returns the answer; with the key of an earlier call the first answer, `replayed`
+   * @throws invalid_input, unknown_account, unknown_product, idempotency_conflict
+   */
+  async consume(request: ConsumeRequest): Promise<ConsumeAnswer> {
+    const [answer] = await this.consumeMany([request]);
+    return orThrow(answer!);
+  }
+
+  /**
+   * Many uses at once, decided in the order given: an answer or an error for each. One bad item
+   * fails alone. Lists longer than 500 are done in several transactions, one after the other.
+   *
+   * @throws invalid_input when items name different transactions
+   */
+  async consumeMany(
+    requests: readonly ConsumeRequest[],
+  ): Promise<Array<ConsumeAnswer | FailedItem>> {
+    const parsed = requests.map((request): Parsed | FailedItem => {
+      try {
+        const wish = parse(consumeInput, request);
+        return { ...wish, amount: wish.amount ?? new Decimal(1) };
+      } catch (error) {
+        return failed(error);
+      }
+    });
+    const good = parsed.filter(isFine);
+    const tx = good[0]?.tx;
+    if (good.some((request) => request.tx !== tx)) {
+      throw new BillingError('invalid_input', 'All items of one batch must have the same "tx".', {
+        parameter: 'tx',
+      });
+    }
+    const answers: Array<ConsumeAnswer | FailedItem> = [];
+    for (let start = 0; start < good.length; start += MAX_BATCH) {
+      const batch = good.slice(start, start + MAX_BATCH);
+      answers.push(
+        ...(await this.context.database.transaction(tx, (session) =>
+          consumeBatch(session, batch, this.context, this.suggester),
+        )),
+      );
+    }
+    let next = 0;
+    return parsed.map((request) => (isFailed(request) ? request : answers[next++]!));
+  }
+}

@@ -1,0 +1,309 @@
+import { resolveAccount, payersOf, type ResolvedAccount } from '../accounts';
+import {
+  DEFAULT_PRIORITY,
+  findProducts,
+  markProductsUsed,
+  unknownProduct,
+  type Product,
+} from '../catalog';
+import { lockAccounts, once, serializationFailure, type Context, type Session } from '../database';
+import {
+  BillingError,
+  type Decimal,
+  LIMITS,
+  VALUE_DECIMALS,
+  ZERO,
+  accountReference,
+  amount,
+  changeFields,
+  currency,
+  currencyDecimals,
+  duration,
+  flag,
+  formatUnits,
+  formatValue,
+  input,
+  instant,
+  integer,
+  isoTime,
+  key,
+  parse,
+  readClock,
+  requireDecimals,
+  text,
+  units,
+  type AccountReference,
+  type Duration,
+  type DurationUnit,
+  type Instant,
+  type ResolvedReference,
+} from '../kernel';
+import { Journal, grantId, type Grant } from './journal';
+import { isInForce } from './order-of-use';
+import { unitValue } from './value';
+
+/** A grant as it goes out. */
+export interface GrantRecord {
+  grantId: string;
+  product: string;
+  initial: string;
+  /** Units left at this moment; an expired grant has none. */
+  remaining: string;
+  /** Units set aside by holds. */
+  held: string;
+  /** Smaller is used first. */
+  priority: number;
+  validFrom: string;
+  /** The instant from which it does not count; null: never. */
+  expiresAt: string | null;
+  source: string | null;
+  /** The money it was bought for, 8 decimals; '0.00000000' when it was given. */
+  value: string;
+  /** For showing: what one unit was bought for, 8 decimals. */
+  unitValue: string;
+  currency: string | null;
+}
+
+export interface GrantRequest {
+  account: AccountReference;
+  product: string;
+  /** Units; for `period` products the level of access. */
+  quantity: string | number;
+  /** The instant from which it does not count. */
+  expiresAt?: string | Date | null;
+  /** Instead of `expiresAt`: counted from now in the account's time zone. */
+  expiresAfter?: { unit: DurationUnit | `${DurationUnit}s`; count: number } | null;
+  /** Smaller is used first. Default 50. */
+  priority?: number;
+  /** Where it comes from: 'manual', 'order 1234'. Default 'manual'. */
+  source?: string;
+  /** The money it was bought for, net of tax and after discount. */
+  paid?: { amount: string | number; currency: string };
+  /** A bonus is worth nothing, whatever was paid beside it. */
+  bonus?: boolean;
+  idempotencyKey?: string;
+  metadata?: Record<string, unknown>;
+  tx?: unknown;
+}
+
+const grantInput = input({
+  account: accountReference(),
+  product: key(),
+  quantity: units(),
+  expiresAt: instant().nullish(),
+  expiresAfter: duration().nullish(),
+  priority: integer(-1000, 1000).optional(),
+  source: text(LIMITS.source).optional(),
+  paid: input({
+    amount: amount({ decimals: VALUE_DECIMALS, zero: true }),
+    currency: currency(),
+  }).optional(),
+  bonus: flag().optional(),
+  ...changeFields,
+});
+
+/** One batch of units to give; what sales and subscriptions hand to the ledger. */
+export interface GrantOrder {
+  product: string;
+  quantity: Decimal;
+  priority: number;
+  ends: { at: Instant } | { after: Duration } | null;
+  value: Decimal;
+  currency: string | null;
+  source: string;
+  metadata?: Record<string, unknown>;
+  sku?: string;
+  offerVersion?: number;
+}
+
+export function grantRecord(grant: Grant, source: string | null, now: Instant): GrantRecord {
+  const expired = grant.expiresAt !== null && grant.expiresAt <= now;
+  return {
+    grantId: grantId(grant),
+    product: grant.product,
+    initial: formatUnits(grant.initial),
+    remaining: formatUnits(expired && !isInForce(grant, now) ? ZERO : grant.remaining),
+    held: '0',
+    priority: grant.priority,
+    validFrom: isoTime(grant.validFrom),
+    expiresAt: grant.expiresAt === null ? null : isoTime(grant.expiresAt),
+    source,
+    value: formatValue(grant.value),
+    unitValue: formatValue(unitValue(grant.value, grant.initial)),
+    currency: grant.currency,
+  };
+}
+
+/**
+ * Gives units to an account, in the session's transaction. The payer must be locked.
+ *
+ * @throws unknown_product, invalid_input (decimals)
+ */
+export async function giveUnits(
+  session: Session,
+  account: ResolvedAccount,
+  orders: readonly GrantOrder[],
+  now: Instant,
+): Promise<GrantRecord[]> {
+  // First: a product's kind must not change between our reading it and our using it.
+  await markProductsUsed(
+    session,
+    orders.map((order) => order.product),
+  );
+  const products = await findProducts(
+    session,
+    orders.map((order) => order.product),
+  );
+  const productOf = (order: GrantOrder): Product => {
+    const product = products.get(order.product);
+    if (product === undefined) throw unknownProduct(order.product);
+    requireDecimals(
+      order.quantity,
+      product.decimals,
+      'quantity',
+      `a ${product.unit} of ${product.key}`,
+    );
+    return product;
+  };
+  const journal = await Journal.open(
+    session,
+    now,
+    orders.map((order) => {
+      const product = productOf(order);
+      return {
+        payerId: account.payerId,
+        product: product.key,
+        kind: product.kind,
+        unit: product.unit,
+        decimals: product.decimals,
+      };
+    }),
+  );
+  const time = orders.length === 0 ? now : journal.now(account.payerId);
+  const records = orders.map((order) => {
+    if (order.ends !== null && 'at' in order.ends && order.ends.at <= time) {
+      throw new BillingError('invalid_input', '"expiresAt" must lie in the future.', {
+        parameter: 'expiresAt',
+      });
+    }
+    const pocket = journal.pocket(account.payerId, order.product);
+    const grant = journal.grant(pocket, {
+      ...order,
+      accountId: account.accountId,
+      timeZone: account.timeZone,
+    });
+    return grantRecord(grant, order.source, time);
+  });
+  await journal.write();
+  return records;
+}
+
+/** Runs a change of one account's ledger: resolved, locked, once for its key. */
+export async function changeOfAccount<T extends object>(
+  context: Context,
+  options: {
+    kind: string;
+    account: ResolvedReference;
+    request: Record<string, unknown>;
+    idempotencyKey?: string;
+    tx?: unknown;
+  },
+  work: (session: Session, account: ResolvedAccount, now: Instant) => Promise<T>,
+): Promise<{ answer: T; replayed: boolean }> {
+  return context.database.transaction(options.tx, async (session) => {
+    const before = await resolveAccount(session, options.account);
+    await lockAccounts(session, [before.payerId]);
+    const now = readClock(context.clock);
+    const account = await resolveAccount(session, options.account);
+    if (account.payerId !== before.payerId) {
+      throw serializationFailure('the account got another payer meanwhile');
+    }
+    return once(
+      session,
+      {
+        kind: options.kind,
+        payers: payersOf(account),
+        account: account.accountId,
+        key: options.idempotencyKey,
+        request: { ...options.request, account: account.accountId },
+        now,
+      },
+      () => work(session, account, now),
+    );
+  });
+}
+
+type ParsedGrant = ReturnType<typeof parseGrant>;
+const parseGrant = (request: unknown) => parse(grantInput, request);
+
+function orderOf(request: ParsedGrant): GrantOrder {
+  if (request.expiresAt && request.expiresAfter) {
+    throw new BillingError('invalid_input', '"expiresAt" and "expiresAfter" exclude each other.', {
+      parameter: 'expiresAfter',
+    });
+  }
+  if (request.bonus === true && request.paid !== undefined) {
+    throw new BillingError('invalid_input', 'A bonus is free: "paid" must be left out.', {
+      parameter: 'paid',
+      advice: 'Grant what was paid for and the bonus in two calls.',
+    });
+  }
+  if (request.paid !== undefined) {
+    const decimals = currencyDecimals(request.paid.currency);
+    if (decimals !== null) {
+      requireDecimals(request.paid.amount, decimals, 'paid.amount', request.paid.currency);
+    }
+  }
+  return {
+    product: request.product,
+    quantity: request.quantity,
+    priority: request.priority ?? DEFAULT_PRIORITY,
+    ends: request.expiresAt
+      ? { at: request.expiresAt }
+      : request.expiresAfter
+        ? { after: request.expiresAfter }
+        : null,
+    value: request.paid?.amount ?? ZERO,
+    currency: request.paid?.currency ?? null,
+    source: request.source ?? 'manual',
+    metadata: request.metadata,
+  };
+}
+
+export class Grants {
+  constructor(private readonly context: Context) {}
+
+  /**
+   * Gives units of a product to an account (or, for a child, to its parent).
+   *
+   * @returns the grants made, each with `replayed`
+   * @throws invalid_input, unknown_account, unknown_product, idempotency_conflict
+   */
+  async grant(request: GrantRequest): Promise<Array<GrantRecord & { replayed: boolean }>> {
+    const wanted = parseGrant(request);
+    const order = orderOf(wanted);
+    const { answer, replayed } = await changeOfAccount(
+      this.context,
+      {
+        kind: 'grant',
+        account: wanted.account,
+        idempotencyKey: wanted.idempotencyKey,
+        tx: wanted.tx,
+        request: {
+          product: order.product,
+          quantity: order.quantity.toFixed(),
+          priority: order.priority,
+          ends: order.ends,
+          value: order.value.toFixed(),
+          currency: order.currency,
+          source: order.source,
+          bonus: wanted.bonus ?? false,
+        },
+      },
+      async (session, account, now) => ({
+        grants: await giveUnits(session, account, [order], now),
+      }),
+    );
+    return answer.grants.map((grant) => ({ ...grant, replayed }));
+  }
+}

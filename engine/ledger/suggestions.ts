@@ -1,0 +1,31 @@
+import type { Session } from '../database';
+import type { Decimal } from '../kernel';
+
+/** Something the customer could buy to get what was denied. */
+export interface SuggestedOffer {
+  sku: string;
+  name: string;
+  /** In `currency`, with its decimals. */
+  price: string;
+  listPrice: string | null;
+  currency: string;
+  /** The product that was missing, and how much of it the offer brings. */
+  product: string;
+  quantity: string;
+}
+
+/** What was missing in a denial. */
+export interface Shortage {
+  accountId: string;
+  product: string;
+  missing: Decimal;
+}
+
+/**
+ * A port that the sales room fills when the engine opens: asked only after a denial, once for all
+ * denials of a batch. Gives a list for each shortage, in order.
+ */
+export type Suggester = (
+  session: Session,
+  shortages: readonly Shortage[],
+) => Promise<SuggestedOffer[][]>;

@@ -1,0 +1,29 @@
+import { VALUE_DECIMALS, ZERO, round, type Decimal } from '../kernel';
+
+/**
+ * The money in units. A grant was bought for a value; what is left of it follows from what is left
+ * of its units, and each debit carries the difference. So whatever the order of uses, they end at
+ * exactly the value. The unit value is for showing and is never multiplied. Rule: billing-rules.md.
+ */
+
+/** Value of the units that are left, at 8 decimals. */
+export function valueLeft(value: Decimal, remaining: Decimal, initial: Decimal): Decimal {
+  if (value.isZero()) return ZERO;
+  return round(value.times(remaining).dividedBy(initial), VALUE_DECIMALS);
+}
+
+/** What a change of `remaining` takes along, signed like the change. */
+export function valueMoved(
+  grant: { value: Decimal; initial: Decimal },
+  before: Decimal,
+  after: Decimal,
+): Decimal {
+  return valueLeft(grant.value, after, grant.initial).minus(
+    valueLeft(grant.value, before, grant.initial),
+  );
+}
+
+/** For showing: what one unit was bought for, at 8 decimals. */
+export function unitValue(value: Decimal, initial: Decimal): Decimal {
+  return round(value.dividedBy(initial), VALUE_DECIMALS);
+}
