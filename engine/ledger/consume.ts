@@ -41,6 +41,7 @@ import {
   type Wish,
 } from './access';
 import { Journal } from './journal';
+import { Lane } from './lane';
 import { available } from './order-of-use';
 import type { SuggestedOffer, Suggester } from './suggestions';
 
@@ -256,11 +257,19 @@ function take(
   };
 }
 
+/** Somebody holds one of the batch's accounts: the others need not wait for it. */
+const isLockTimeout = (error: unknown): boolean =>
+  error instanceof BillingError && error.code === 'lock_timeout';
+
 export class Uses {
+  private readonly lane: Lane<Parsed, ConsumeAnswer | FailedItem>;
+
   constructor(
     private readonly context: Context,
     private readonly suggester: Suggester,
-  ) {}
+  ) {
+    this.lane = new Lane((batch) => this.runBatch(batch, undefined), MAX_BATCH, isLockTimeout);
+  }
 
   /**
    * Takes an amount of a product from an account: all of it or nothing. A denial is an answer.
@@ -274,8 +283,9 @@ export class Uses {
   }
 
   /**
-   * Many uses at once, decided in the order given: an answer or an error for each. One bad item
-   * fails alone. Lists longer than 500 are done in several transactions, one after the other.
+   * Many uses at once, decided in the order given: an answer or an error for each, after its
+   * commit. One bad item fails alone. Concurrent calls of a process share their transactions; lists
+   * longer than 500 are done in several, one after the other.
    *
    * @throws invalid_input when items name different transactions
    */
@@ -297,16 +307,30 @@ export class Uses {
         parameter: 'tx',
       });
     }
-    const answers: Array<ConsumeAnswer | FailedItem> = [];
-    for (let start = 0; start < good.length; start += MAX_BATCH) {
-      const batch = good.slice(start, start + MAX_BATCH);
-      answers.push(
-        ...(await this.context.database.transaction(tx, (session) =>
-          consumeBatch(session, batch, this.context, this.suggester),
-        )),
-      );
-    }
+    const answers =
+      tx === undefined || tx === null ? await this.lane.submit(good) : await this.joined(good, tx);
     let next = 0;
     return parsed.map((request) => (isFailed(request) ? request : answers[next++]!));
+  }
+
+  /** In a caller's transaction nothing is shared with others. */
+  private async joined(
+    requests: readonly Parsed[],
+    tx: unknown,
+  ): Promise<Array<ConsumeAnswer | FailedItem>> {
+    const answers: Array<ConsumeAnswer | FailedItem> = [];
+    for (let start = 0; start < requests.length; start += MAX_BATCH) {
+      answers.push(...(await this.runBatch(requests.slice(start, start + MAX_BATCH), tx)));
+    }
+    return answers;
+  }
+
+  private runBatch(
+    batch: readonly Parsed[],
+    tx: unknown,
+  ): Promise<Array<ConsumeAnswer | FailedItem>> {
+    return this.context.database.transaction(tx, (session) =>
+      consumeBatch(session, batch, this.context, this.suggester),
+    );
   }
 }
