@@ -16,6 +16,10 @@ export interface OpenedKnex {
   close(): Promise<void>;
 }
 
+const silent = (): void => undefined;
+/** Knex would print lost connections to the console; they reach the caller as errors. */
+export const QUIET = { warn: silent, error: silent, debug: silent, deprecate: silent };
+
 /** The folder's data is in the format of one Postgres major version; another one cannot read it. */
 function checkVersion(folder: string): void {
   const file = path.join(folder, 'PG_VERSION');
@@ -91,6 +95,7 @@ export async function openEmbedded(place: string, acquireTimeout: number): Promi
       client: ClientPGLite,
       connection: () => ({ pglite: database }) as unknown as Knex.StaticConnectionConfig,
       acquireConnectionTimeout: acquireTimeout,
+      log: QUIET,
     });
     return {
       knex,

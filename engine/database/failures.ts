@@ -11,8 +11,11 @@ interface DriverError extends Error {
   code?: string;
 }
 
-export const codeOf = (error: unknown): string | undefined =>
-  error instanceof Error ? (error as DriverError).code : undefined;
+/** Not `instanceof`: an error of Node's own may come from outside the context that our code runs in. */
+const isError = (error: unknown): error is DriverError =>
+  typeof error === 'object' && error !== null && 'message' in error;
+
+const codeOf = (error: unknown): string | undefined => (isError(error) ? error.code : undefined);
 
 /** Whether running the whole transaction again can succeed: only these two, never "anything". */
 export function isRetryable(error: unknown): boolean {
@@ -53,7 +56,7 @@ function isConnectionFailure(error: DriverError): boolean {
 }
 
 export function isLostConnection(error: unknown): boolean {
-  return error instanceof Error && isConnectionFailure(error as DriverError);
+  return isError(error) && isConnectionFailure(error);
 }
 
 /** Passwords in a connection URL must not reach a message. */
@@ -65,13 +68,16 @@ function unavailable(message: string, advice: string, cause: unknown): BillingEr
   return new BillingError('database_unavailable', message, { advice, cause });
 }
 
+/** Node tries every address of a host and reports all failures; the first says enough. */
+function firstOf(error: DriverError & { errors?: unknown }): DriverError {
+  const [first] = Array.isArray(error.errors) ? (error.errors as unknown[]) : [];
+  return isError(first) ? first : error;
+}
+
 /** Turns a driver's error into one a person can act on. Errors that are ours pass through. */
 export function translate(error: unknown): unknown {
-  if (error instanceof BillingError || !(error instanceof Error)) return error;
-  if (error instanceof AggregateError && error.errors.length > 0) {
-    return translate(error.errors[0]); // Node tries every address of a host; the first says enough
-  }
-  const failure = error as DriverError;
+  if (error instanceof BillingError || !isError(error)) return error;
+  const failure = 'errors' in error ? firstOf(error) : error;
   const said = withoutPassword(failure.message);
   if (isRetryable(failure)) {
     return new BillingError(

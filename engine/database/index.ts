@@ -12,7 +12,7 @@ export {
   type AnswerToKeep,
 } from './answers';
 export { Database, type Connection, type DatabaseOptions } from './database';
-export { codeOf, isUniqueViolation } from './failures';
+export { isUniqueViolation } from './failures';
 export { MAX_LOCKED_ACCOUNTS, lockAccounts } from './locks';
 export { SCHEMA_MAJOR } from './migrations';
 export type { ServerConfig } from './server';

@@ -8,10 +8,16 @@ const OLDEST_POSTGRES = 140000;
 /** Ten processes may open an empty database at once: they queue on this lock, by schema. */
 const LOCK = `select pg_advisory_xact_lock(hashtextextended($1, 7204751)) is null as locked`;
 
+/**
+ * Reads the catalog by a query. to_regclass() would look into the connection's cache, which after a
+ * wait for the lock still holds that there is no such schema.
+ */
 const FIND_VERSION = `
 select current_setting('server_version_num')::int as postgres,
        current_setting('server_version') as postgres_name,
-       to_regclass($1) is not null as installed`;
+       exists (select 1 from pg_catalog.pg_class c
+               join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+               where n.nspname = $1 and c.relname = 'migrations') as installed`;
 
 const READ_APPLIED = `select id, major from {schema}.migrations order by id`;
 
@@ -35,12 +41,11 @@ interface Applied {
 }
 
 async function readApplied(session: ConnectionSession, schema: string): Promise<Applied[]> {
-  const table = `"${schema.replaceAll('"', '""')}".migrations`;
   const [found] = await session.query<{
     postgres: number;
     postgres_name: string;
     installed: boolean;
-  }>(FIND_VERSION, [table]);
+  }>(FIND_VERSION, [schema]);
   if (found!.postgres < OLDEST_POSTGRES) {
     throw new BillingError(
       'database_version',

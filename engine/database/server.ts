@@ -1,7 +1,7 @@
 import knexFactory, { type Knex } from 'knex';
 import type { ClientConfig } from 'pg';
 
-import type { OpenedKnex } from './embedded';
+import { QUIET, type OpenedKnex } from './embedded';
 
 /** How to reach a Postgres server: what `pg` takes, and how many connections to keep. */
 export interface ServerConfig extends ClientConfig {
@@ -14,7 +14,6 @@ export const DEFAULT_POOL_SIZE = 4;
 /** A pool of connections to a Postgres server. Connects on first use, keeps none that is unused. */
 export function openServer(config: ServerConfig, acquireTimeout: number): OpenedKnex {
   const { poolSize, ...connection } = config;
-  const silent = (): void => undefined;
   const knex = knexFactory({
     client: 'pg',
     connection: {
@@ -25,8 +24,7 @@ export function openServer(config: ServerConfig, acquireTimeout: number): Opened
     } as Knex.StaticConnectionConfig,
     pool: { min: 0, max: poolSize ?? DEFAULT_POOL_SIZE },
     acquireConnectionTimeout: acquireTimeout,
-    // Knex would print lost connections to the console; they reach the caller as errors.
-    log: { warn: silent, error: silent, debug: silent, deprecate: silent },
+    log: QUIET,
   });
   return { knex, close: () => knex.destroy() };
 }
