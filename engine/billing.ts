@@ -53,6 +53,9 @@ const optionsInput = input({
     { error: 'must be a Postgres URL, pg settings, { embedded: folder } or a knex instance' },
   ),
   schema: text(63)
+    .refine((value) => Buffer.byteLength(value) <= 63, {
+      error: 'must not be longer than 63 bytes, as Postgres would cut it',
+    })
     .refine((value) => !/^pg_/i.test(value), { error: 'must not begin with pg_' })
     .optional(),
   clock: z

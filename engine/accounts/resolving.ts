@@ -38,8 +38,8 @@ interface AccountRow {
 
 const keyOf = (reference: ResolvedReference): string =>
   'accountId' in reference
-    ? reference.accountId
-    : `${reference.provider}\u0000${reference.externalId}`;
+    ? `id ${reference.accountId}`
+    : `identity ${reference.provider} ${reference.externalId}`; // a provider holds no blank
 
 /** Accounts for references, in order; null for those that lead to none. Never creates one. */
 export async function resolveAccounts(

@@ -4,6 +4,7 @@ import { Products } from './products';
 
 export {
   DEFAULT_PRIORITY,
+  decimalsOfCurrency,
   findOffer,
   findOffers,
   type Offer,

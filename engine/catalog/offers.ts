@@ -209,16 +209,25 @@ export async function findOffer(session: Session, sku: string): Promise<Offer> {
 type OfferChange = ReturnType<typeof parseOffer>;
 const parseOffer = (request: unknown) => parse(saveOfferInput, request);
 
-function decimalsOfCurrency(code: string, products: ReadonlyMap<string, Product>): number {
+/**
+ * Decimals of a currency: an ISO 4217 one, or a product that is one.
+ *
+ * @throws invalid_input naming the parameter when it is neither
+ */
+export function decimalsOfCurrency(
+  code: string,
+  products: ReadonlyMap<string, Product>,
+  parameter: string,
+): number {
   const iso = currencyDecimals(code);
   if (iso !== null) return iso;
   const product = products.get(code);
   if (product?.isCurrency === true) return product.decimals;
   throw new BillingError(
     'invalid_input',
-    `"currency" ${code} is neither an ISO 4217 currency nor a product that is a currency.`,
+    `"${parameter}" ${code} is neither an ISO 4217 currency nor a product that is a currency.`,
     {
-      parameter: 'currency',
+      parameter,
       advice: 'Write it in capitals, such as USD, or save the product first.',
     },
   );
@@ -276,7 +285,7 @@ async function saveOffer(session: Session, change: OfferChange, now: string): Pr
     change.currency,
     ...change.items.map((item) => item.product),
   ]);
-  const decimals = decimalsOfCurrency(change.currency, products);
+  const decimals = decimalsOfCurrency(change.currency, products, 'currency');
   requireDecimals(change.price, decimals, 'price', change.currency);
   if (change.listPrice) requireDecimals(change.listPrice, decimals, 'listPrice', change.currency);
   const items = checkedItems(change, products);

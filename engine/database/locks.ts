@@ -14,7 +14,7 @@ export const MAX_LOCKED_ACCOUNTS = 500;
 const LOCK_ACCOUNTS = `
 select pg_advisory_xact_lock(hash) is null as locked
 from (
-  select distinct hashtextextended('{schema}:' || id, 8104593) as hash
+  select distinct hashtextextended(id, 8104593) as hash
   from unnest($1::text[]) as id
   order by 1
 ) as locks`;

@@ -1,3 +1,4 @@
+import { DateTime } from 'luxon';
 import { z } from 'zod/v4';
 
 import { DURATION_UNITS, isTimeZone, type Duration, type DurationUnit } from './calendar';
@@ -74,7 +75,7 @@ function shorten(text: string): string {
 export function text(maximum: number): z.ZodType<string, unknown> {
   return z
     .string({ error: (issue) => missing(issue.input, 'must be text') })
-    .refine((value) => !value.includes('\u0000') && value.isWellFormed(), {
+    .refine(isStorable, {
       error: 'holds characters that cannot be stored',
       abort: true,
     })
@@ -204,8 +205,12 @@ export function instant(): z.ZodType<number, unknown> {
     if (!(value instanceof Date) && (typeof value !== 'string' || !iso.test(value))) {
       return refuse('must be a time such as "2027-01-31T12:00:00Z", with Z or an offset');
     }
-    const milliseconds = new Date(value).getTime();
-    return Number.isFinite(milliseconds) ? milliseconds : refuse('is not a time that exists');
+    // Luxon refuses 31 February, which Date takes for 3 March.
+    const time = value instanceof Date ? DateTime.fromJSDate(value) : DateTime.fromISO(value);
+    if (!time.isValid) return refuse('is not a time that exists');
+    const { year } = time.toUTC();
+    if (year < 1 || year > 9999) return refuse('must lie in the years 1 to 9999');
+    return time.toMillis();
   });
 }
 
@@ -237,23 +242,33 @@ export function metadata(): z.ZodType<Record<string, unknown>, unknown> {
       context.addIssue({ code: 'custom', message });
       return z.NEVER;
     };
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      return refuse('must be an object');
-    }
-    let json: string;
+    if (!isPlainObject(value)) return refuse('must be an object');
+    let plain: unknown;
+    let size: number;
     try {
-      json = JSON.stringify(value);
+      const json = JSON.stringify(value) as string | undefined;
+      plain = json === undefined ? undefined : JSON.parse(json);
+      size = json === undefined ? 0 : Buffer.byteLength(json);
     } catch {
       return refuse('must be data that JSON can hold');
     }
-    if (Buffer.byteLength(json) > LIMITS.metadataBytes) {
+    if (!isPlainObject(plain)) return refuse('must be an object');
+    if (size > LIMITS.metadataBytes) {
       return refuse(`must not be larger than ${LIMITS.metadataBytes} bytes`);
     }
-    if (json.includes('\\u0000') || !json.isWellFormed() || /\\ud[89a-f][0-9a-f]{2}/i.test(json)) {
-      return refuse('holds characters that cannot be stored');
-    }
-    return JSON.parse(json) as Record<string, unknown>;
+    if (!isStorable(plain)) return refuse('holds characters that cannot be stored');
+    return plain;
   });
+}
+
+const isPlainObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Whether Postgres can hold all text in it: no NUL, no half surrogate pairs. */
+function isStorable(value: unknown): boolean {
+  if (typeof value === 'string') return !value.includes('\u0000') && value.isWellFormed();
+  if (typeof value !== 'object' || value === null) return true;
+  return Object.entries(value).every(([name, inner]) => isStorable(name) && isStorable(inner));
 }
 
 /** An account: its id, or an identity of it. */
@@ -332,6 +347,12 @@ export function list<S extends z.ZodType>(item: S, maximum: number): z.ZodArray<
         issue.code === 'invalid_type' ? missing(issue.input, 'must be a list') : undefined,
     })
     .max(maximum, { error: `must not have more than ${maximum} entries` });
+}
+
+/** A list of things to do at once; each is looked at on its own. */
+export function batch<T>(requests: readonly T[]): readonly T[] {
+  if (Array.isArray(requests)) return requests as readonly T[];
+  throw new BillingError('invalid_input', 'The input must be a list of requests.');
 }
 
 /** The fields every changing call takes beside its own. `tx` is checked where it is used. */

@@ -2,6 +2,7 @@ import type { Context, Session } from '../database';
 import {
   Decimal,
   accountReference,
+  batch,
   formatUnits,
   input,
   isoTime,
@@ -114,7 +115,7 @@ export class Checks {
   /** Many checks at once: an answer or an error for each, in order. One bad item fails alone. */
   async checkMany(requests: readonly CheckRequest[]): Promise<Array<CheckAnswer | FailedItem>> {
     const now = readClock(this.context.clock);
-    const parsed = requests.map((request): Wish | FailedItem => {
+    const parsed = batch(requests).map((request): Wish | FailedItem => {
       try {
         const wish = parse(checkInput, request);
         return { ...wish, amount: wish.amount ?? new Decimal(1) };

@@ -18,6 +18,7 @@ import {
   BillingError,
   Decimal,
   accountReference,
+  batch,
   changeFields,
   formatUnits,
   input,
@@ -268,7 +269,7 @@ export class Uses {
     private readonly context: Context,
     private readonly suggester: Suggester,
   ) {
-    this.lane = new Lane((batch) => this.runBatch(batch, undefined), MAX_BATCH, isLockTimeout);
+    this.lane = new Lane((items) => this.runBatch(items, undefined), MAX_BATCH, isLockTimeout);
   }
 
   /**
@@ -292,7 +293,7 @@ export class Uses {
   async consumeMany(
     requests: readonly ConsumeRequest[],
   ): Promise<Array<ConsumeAnswer | FailedItem>> {
-    const parsed = requests.map((request): Parsed | FailedItem => {
+    const parsed = batch(requests).map((request): Parsed | FailedItem => {
       try {
         const wish = parse(consumeInput, request);
         return { ...wish, amount: wish.amount ?? new Decimal(1) };
@@ -326,11 +327,11 @@ export class Uses {
   }
 
   private runBatch(
-    batch: readonly Parsed[],
+    items: readonly Parsed[],
     tx: unknown,
   ): Promise<Array<ConsumeAnswer | FailedItem>> {
     return this.context.database.transaction(tx, (session) =>
-      consumeBatch(session, batch, this.context, this.suggester),
+      consumeBatch(session, items, this.context, this.suggester),
     );
   }
 }

@@ -1,6 +1,7 @@
 import { resolveAccount, payersOf, type ResolvedAccount } from '../accounts';
 import {
   DEFAULT_PRIORITY,
+  decimalsOfCurrency,
   findProducts,
   markProductsUsed,
   unknownProduct,
@@ -17,7 +18,6 @@ import {
   amount,
   changeFields,
   currency,
-  currencyDecimals,
   duration,
   flag,
   formatUnits,
@@ -237,7 +237,8 @@ type ParsedGrant = ReturnType<typeof parseGrant>;
 const parseGrant = (request: unknown) => parse(grantInput, request);
 
 function orderOf(request: ParsedGrant): GrantOrder {
-  if (request.expiresAt && request.expiresAfter) {
+  const { expiresAt = null, expiresAfter = null } = request;
+  if (expiresAt !== null && expiresAfter !== null) {
     throw new BillingError('invalid_input', '"expiresAt" and "expiresAfter" exclude each other.', {
       parameter: 'expiresAfter',
     });
@@ -248,26 +249,26 @@ function orderOf(request: ParsedGrant): GrantOrder {
       advice: 'Grant what was paid for and the bonus in two calls.',
     });
   }
-  if (request.paid !== undefined) {
-    const decimals = currencyDecimals(request.paid.currency);
-    if (decimals !== null) {
-      requireDecimals(request.paid.amount, decimals, 'paid.amount', request.paid.currency);
-    }
-  }
   return {
     product: request.product,
     quantity: request.quantity,
     priority: request.priority ?? DEFAULT_PRIORITY,
-    ends: request.expiresAt
-      ? { at: request.expiresAt }
-      : request.expiresAfter
-        ? { after: request.expiresAfter }
-        : null,
+    ends: expiresAt !== null ? { at: expiresAt } : expiresAfter && { after: expiresAfter },
     value: request.paid?.amount ?? ZERO,
     currency: request.paid?.currency ?? null,
     source: request.source ?? 'manual',
     metadata: request.metadata,
   };
+}
+
+/** Refuses money of a currency that does not exist, or finer than it. */
+async function requireMoney(
+  session: Session,
+  paid: { amount: Decimal; currency: string },
+): Promise<void> {
+  const products = await findProducts(session, [paid.currency]);
+  const decimals = decimalsOfCurrency(paid.currency, products, 'paid.currency');
+  requireDecimals(paid.amount, decimals, 'paid.amount', paid.currency);
 }
 
 export class Grants {
@@ -300,9 +301,10 @@ export class Grants {
           bonus: wanted.bonus ?? false,
         },
       },
-      async (session, account, now) => ({
-        grants: await giveUnits(session, account, [order], now),
-      }),
+      async (session, account, now) => {
+        if (wanted.paid !== undefined) await requireMoney(session, wanted.paid);
+        return { grants: await giveUnits(session, account, [order], now) };
+      },
     );
     return answer.grants.map((grant) => ({ ...grant, replayed }));
   }

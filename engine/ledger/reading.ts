@@ -1,5 +1,5 @@
 import { payersOf, resolveAccount, type ResolvedAccount } from '../accounts';
-import { unknownProduct, type ProductKind } from '../catalog';
+import { findProducts, unknownProduct, type ProductKind } from '../catalog';
 import { atTime, readTime, toInstant, type Context, type Session } from '../database';
 import {
   BillingError,
@@ -307,6 +307,7 @@ export class Statements {
     const wanted = parse(grantsInput, request);
     const now = readClock(this.context.clock);
     const { payerId } = await resolveAccount(this.context.database, wanted.account);
+    await this.requireProduct(wanted.product);
     const rows = await this.context.database.query<GrantRow & { source: string | null }>(
       READ_GRANTS,
       [payerId, wanted.product ?? null],
@@ -326,6 +327,7 @@ export class Statements {
     const account = await resolveAccount(this.context.database, wanted.account);
     const payers = payersOf(account);
     const from = decodeCursor(wanted.cursor, payers);
+    await this.requireProduct(wanted.product);
     const rows = await this.context.database.query<EntryRow>(READ_ENTRIES, [
       payers,
       payers.map((payer) => from[payer] ?? null),
@@ -343,6 +345,13 @@ export class Statements {
       items: page.map(entryOf),
       nextCursor: rows.length > limit ? encodeCursor(next) : null,
     };
+  }
+
+  /** A filter that can match nothing is a mistake, not an empty answer. */
+  private async requireProduct(product: string | undefined): Promise<void> {
+    if (product === undefined) return;
+    const found = await findProducts(this.context.database, [product]);
+    if (!found.has(product)) throw unknownProduct(product);
   }
 }
 
