@@ -357,24 +357,38 @@ export class Accounts {
   /** Changes what is given; null clears a name or e-mail. @throws unknown_account */
   async update(request: UpdateAccountRequest): Promise<Account & { replayed: boolean }> {
     const change = parse(updateInput, request);
-    return this.change('updateAccount', change, change.account, async (session, account, now) => {
-      await session.query(UPDATE_ACCOUNT, [
-        account.accountId,
-        change.status ?? null,
-        change.timeZone ?? null,
-      ]);
-      await session.query(UPDATE_DETAILS, [
-        account.accountId,
-        change.name !== undefined,
-        change.name ?? null,
-        change.email !== undefined,
-        change.email ?? null,
-        change.metadata !== undefined,
-        JSON.stringify(change.metadata ?? {}),
-        isoTime(now),
-      ]);
-      return this.read(session, account.accountId);
-    });
+    const {
+      idempotencyKey: _key,
+      metadata: _metadata,
+      tx: _tx,
+      account: _account,
+      ...inputs
+    } = change;
+    const asked = () => Promise.resolve(inputs);
+    return this.change(
+      'updateAccount',
+      change,
+      change.account,
+      asked,
+      async (session, account, now) => {
+        await session.query(UPDATE_ACCOUNT, [
+          account.accountId,
+          change.status ?? null,
+          change.timeZone ?? null,
+        ]);
+        await session.query(UPDATE_DETAILS, [
+          account.accountId,
+          change.name !== undefined,
+          change.name ?? null,
+          change.email !== undefined,
+          change.email ?? null,
+          change.metadata !== undefined,
+          JSON.stringify(change.metadata ?? {}),
+          isoTime(now),
+        ]);
+        return this.read(session, account.accountId);
+      },
+    );
   }
 
   /**
@@ -393,15 +407,24 @@ export class Accounts {
         parameter: parentReference ? 'child' : 'parent',
       });
     }
-    return this.change('attachChild', wanted, childReference, async (session, child, now) => {
-      const parent = await resolveAccount(session, parentReference, 'parent');
-      await lockAccounts(session, [child.payerId, child.accountId, parent.accountId]);
-      await this.requireAttachable(session, child, parentReference, now);
-      if (child.payerId !== parent.accountId) {
-        await session.query(SET_PAYER, [child.accountId, parent.accountId]);
-      }
-      return this.read(session, child.accountId);
+    const asked = async (session: Session) => ({
+      parent: (await resolveAccount(session, parentReference, 'parent')).accountId,
     });
+    return this.change(
+      'attachChild',
+      wanted,
+      childReference,
+      asked,
+      async (session, child, now) => {
+        const parent = await resolveAccount(session, parentReference, 'parent');
+        await lockAccounts(session, [child.payerId, child.accountId, parent.accountId]);
+        await this.requireAttachable(session, child, parentReference, now);
+        if (child.payerId !== parent.accountId) {
+          await session.query(SET_PAYER, [child.accountId, parent.accountId]);
+        }
+        return this.read(session, child.accountId);
+      },
+    );
   }
 
   /** Lets a child pay for itself again. What it used as a child stays with the parent. */
@@ -411,7 +434,8 @@ export class Accounts {
     if (!reference) {
       throw new BillingError('invalid_input', '"child" is missing.', { parameter: 'child' });
     }
-    return this.change('detachChild', wanted, reference, async (session, child) => {
+    const asked = () => Promise.resolve({});
+    return this.change('detachChild', wanted, reference, asked, async (session, child) => {
       await lockAccounts(session, [child.payerId, child.accountId]);
       const { payerId } = await resolveAccount(session, { accountId: child.accountId });
       if (payerId !== child.payerId) throw serializationFailure('the child got another parent');
@@ -459,14 +483,15 @@ export class Accounts {
     return accountOf(row!);
   }
 
-  /** A change of one account, once for its key. */
+  /** A change of one account, once for its key; `asked` gives the inputs beside the account. */
   private async change(
     kind: string,
-    request: { idempotencyKey?: string; metadata?: unknown; tx?: unknown },
+    request: { idempotencyKey?: string; tx?: unknown },
     reference: ResolvedReference,
+    asked: (session: Session) => Promise<Record<string, unknown>>,
     work: (session: Session, account: ResolvedAccount, now: Instant) => Promise<Account>,
   ): Promise<Account & { replayed: boolean }> {
-    const { idempotencyKey, metadata: _metadata, tx, ...inputs } = request;
+    const { idempotencyKey, tx } = request;
     const now = readClock(this.context.clock);
     return this.context.database.transaction(tx, async (session) => {
       const account = await resolveAccount(session, reference);
@@ -477,7 +502,7 @@ export class Accounts {
           payers: payersOf(account),
           account: account.accountId,
           key: idempotencyKey,
-          request: { ...inputs, account: account.accountId },
+          request: { ...(await asked(session)), account: account.accountId },
           now,
         },
         () => work(session, account, now),

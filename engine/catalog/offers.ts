@@ -1,8 +1,17 @@
-import { NO_ACCOUNT, atTime, once, readTime, type Context, type Session } from '../database';
+import {
+  NO_ACCOUNT,
+  atTime,
+  fingerprint,
+  once,
+  readTime,
+  type Context,
+  type Session,
+} from '../database';
 import {
   BillingError,
   Decimal,
   LIMITS,
+  MAX_UNIT_DECIMALS,
   amount,
   changeFields,
   currency,
@@ -16,7 +25,6 @@ import {
   isoTime,
   key,
   list,
-  money,
   oneOf,
   parse,
   readClock,
@@ -26,7 +34,13 @@ import {
   type Duration,
   type DurationUnit,
 } from '../kernel';
-import { asCaseConflict, findProducts, unknownProduct, type Product } from './products';
+import {
+  asCaseConflict,
+  findProducts,
+  markProductsUsed,
+  unknownProduct,
+  type Product,
+} from './products';
 
 /** Priority of a grant whose offer names none. Smaller goes first; 0 to 100 leaves room both ways. */
 export const DEFAULT_PRIORITY = 50;
@@ -72,9 +86,9 @@ const itemInput = input({
 export const saveOfferInput = input({
   sku: key(),
   name: text(LIMITS.name),
-  price: amount({ decimals: 12, zero: true }),
+  price: amount({ decimals: MAX_UNIT_DECIMALS, zero: true }),
   currency: currency(),
-  listPrice: money().nullish(),
+  listPrice: amount({ decimals: MAX_UNIT_DECIMALS, zero: true }).nullish(),
   billing: oneOf(['one_time']).optional(),
   public: flag().optional(),
   active: flag().optional(),
@@ -259,18 +273,12 @@ function checkedItems(change: OfferChange, products: ReadonlyMap<string, Product
 }
 
 /** What a version says, for finding out whether a save changes anything. */
-const contentOf = (offer: Omit<Offer, 'version' | 'createdAt' | 'updatedAt'>): string =>
-  JSON.stringify([
-    offer.name,
-    offer.price,
-    offer.listPrice,
-    offer.currency,
-    offer.billing,
-    offer.public,
-    offer.active,
-    offer.items,
-    offer.metadata,
-  ]);
+const contentOf = ({
+  version: _version,
+  createdAt: _from,
+  updatedAt: _to,
+  ...content
+}: Offer): Buffer => fingerprint(content);
 
 async function saveOffer(session: Session, change: OfferChange, now: string): Promise<Offer> {
   const [otherCase] = await session.query<{ sku: string }>(FIND_OTHER_CASE, [change.sku]);
@@ -289,12 +297,18 @@ async function saveOffer(session: Session, change: OfferChange, now: string): Pr
   requireDecimals(change.price, decimals, 'price', change.currency);
   if (change.listPrice) requireDecimals(change.listPrice, decimals, 'listPrice', change.currency);
   const items = checkedItems(change, products);
+  if (products.get(change.currency)?.isCurrency === true) {
+    await markProductsUsed(session, [change.currency]);
+  }
 
   const created = await session.query(CREATE_SKU, [change.sku, now]);
   if (created.length === 0) await session.query(LOCK_SKU, [change.sku]);
   const old = created.length === 0 ? await findOffer(session, change.sku) : null;
-  const content = {
+  const content: Offer = {
     sku: change.sku,
+    version: old?.version ?? 1,
+    createdAt: now,
+    updatedAt: now,
     name: change.name,
     price: formatMoney(change.price, decimals),
     listPrice:
@@ -310,7 +324,7 @@ async function saveOffer(session: Session, change: OfferChange, now: string): Pr
     items,
     metadata: change.metadata ?? old?.metadata ?? {},
   };
-  if (old !== null && contentOf(old) === contentOf(content)) return old;
+  if (old !== null && contentOf(old).equals(contentOf(content))) return old;
 
   if (old !== null) await session.query(NEXT_VERSION, [change.sku, now]);
   await session.query(WRITE_VERSION, [
@@ -379,15 +393,7 @@ export class Offers {
           payers: [NO_ACCOUNT],
           account: NO_ACCOUNT,
           key: idempotencyKey,
-          request: {
-            ...inputs,
-            price: inputs.price.toFixed(),
-            listPrice: inputs.listPrice?.toFixed() ?? null,
-            items: inputs.items.map((item) => ({
-              ...item,
-              quantity: item.quantity?.toFixed() ?? null,
-            })),
-          },
+          request: inputs,
           now,
         },
         () => saveOffer(session, change, isoTime(now)).catch(asCaseConflict('sku', change.sku)),

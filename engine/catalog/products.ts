@@ -133,7 +133,7 @@ export async function findProducts(
   return new Map(rows.map((row) => [row.key, productOf(row)]));
 }
 
-/** From the first grant on, a product's kind stays what it is. */
+/** From the first grant of it, or the first price in it, a product's kind stays what it is. */
 export async function markProductsUsed(session: Session, keys: Iterable<string>): Promise<void> {
   await session.query(MARK_USED, [[...new Set(keys)].sort()]);
 }
@@ -159,7 +159,7 @@ function refuseChangeOfUsed(before: ProductRow, after: Product): void {
   if (fixed === null) return;
   throw new BillingError(
     'invalid_input',
-    `"${fixed}" of ${before.key} cannot change any more, since units of it were granted.`,
+    `"${fixed}" of ${before.key} cannot change any more, since it was granted or prices are in it.`,
     { parameter: fixed, advice: 'Create another product.' },
   );
 }
@@ -258,10 +258,7 @@ export class Products {
           payers: [NO_ACCOUNT],
           account: NO_ACCOUNT,
           key: idempotencyKey,
-          request: {
-            ...inputs,
-            lowBalanceThreshold: inputs.lowBalanceThreshold?.toFixed() ?? null,
-          },
+          request: inputs,
           now,
         },
         () => saveProduct(session, change, isoTime(now)).catch(asCaseConflict('key', change.key)),

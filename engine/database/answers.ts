@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 
-import { BillingError, isoTime, type Instant } from '../kernel';
+import { BillingError, Decimal, isoTime, type Instant } from '../kernel';
 import type { Session } from './session';
 
 /**
@@ -31,13 +31,15 @@ export function hashKey({ kind, account, key }: KeyedCall): Buffer {
 
 /**
  * What tells one request from another: all its inputs, in one canonical form, without metadata, tx
- * and the key itself. Amounts must come as strings already normalised, the account resolved.
+ * and the key itself. Inputs come as they were parsed, accounts resolved. What was left out and what
+ * was null are two things.
  */
 export function fingerprint(request: Record<string, unknown>): Buffer {
   return createHash('sha256').update(canonical(request)).digest();
 }
 
 function canonical(value: unknown): string {
+  if (value instanceof Decimal) return JSON.stringify(value.toFixed());
   if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`;
   if (typeof value === 'object' && value !== null) {
     const entries = Object.entries(value)

@@ -37,6 +37,9 @@ const MAX_ATTEMPTS = 6;
 const isKnex = (connection: unknown): connection is Knex =>
   typeof connection === 'function' && 'client' in connection && 'raw' in connection;
 
+const isEmbedded = (connection: object): connection is { embedded: string } =>
+  'embedded' in connection;
+
 const isTransaction = (tx: unknown): tx is Knex.Transaction =>
   isKnex(tx) && (tx as unknown as Knex.Transaction).isTransaction === true;
 
@@ -196,6 +199,6 @@ async function connect(
   if (isKnex(connection)) return { knex: connection, close: () => Promise.resolve() };
   if (typeof connection === 'string')
     return openServer({ connectionString: connection }, lockTimeout);
-  if ('embedded' in connection) return openEmbedded(connection.embedded, lockTimeout);
+  if (isEmbedded(connection)) return openEmbedded(connection.embedded, lockTimeout);
   return openServer(connection, lockTimeout);
 }

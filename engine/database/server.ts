@@ -1,10 +1,21 @@
 import knexFactory, { type Knex } from 'knex';
-import type { ClientConfig } from 'pg';
-
 import { QUIET, type OpenedKnex } from './embedded';
 
-/** How to reach a Postgres server: what `pg` takes, and how many connections to keep. */
-export interface ServerConfig extends ClientConfig {
+/**
+ * How to reach a Postgres server: what `pg` takes, and how many connections to keep. Spelt out here,
+ * so that users of the library need no types of `pg`.
+ */
+export interface ServerConfig {
+  connectionString?: string;
+  host?: string;
+  port?: number;
+  database?: string;
+  user?: string;
+  password?: string | (() => string | Promise<string>);
+  /** true verifies the server's certificate against the system's authorities. */
+  ssl?: boolean | { rejectUnauthorized?: boolean; ca?: string; cert?: string; key?: string };
+  /** Anything else that `pg`'s Client takes. */
+  [setting: string]: unknown;
   /** The most connections this engine opens; the default is 4. */
   poolSize?: number;
 }

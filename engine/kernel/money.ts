@@ -58,12 +58,17 @@ export function formatMoney(amount: Decimal, decimals: number): string {
   return round(amount, decimals).toFixed(decimals);
 }
 
+/** Currencies of ISO 4217 amendments that are younger than the library's list. */
+const ADDED_CURRENCIES: Readonly<Record<string, number>> = { XCG: 2, ZWG: 2 };
+
 /**
  * Decimals of an ISO 4217 currency: 0 for JPY, 2 for USD, 3 for KWD.
  * `null` when there is no such currency (it may then be the key of a currency product).
  */
 export function currencyDecimals(currency: string): number | null {
   if (!/^[A-Z]{3}$/.test(currency)) return null;
+  const added = ADDED_CURRENCIES[currency];
+  if (added !== undefined) return added;
   const found = currencyCodes.code(currency);
   return found === undefined || found === null ? null : found.digits;
 }

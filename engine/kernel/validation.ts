@@ -4,14 +4,7 @@ import { z } from 'zod/v4';
 import { DURATION_UNITS, isTimeZone, type Duration, type DurationUnit } from './calendar';
 import { BillingError } from './errors';
 import { isId } from './ids';
-import {
-  Decimal,
-  MAX_INTEGER_DIGITS,
-  MAX_UNIT_DECIMALS,
-  VALUE_DECIMALS,
-  decimalsOf,
-  formatUnits,
-} from './money';
+import { Decimal, MAX_INTEGER_DIGITS, MAX_UNIT_DECIMALS, decimalsOf, formatUnits } from './money';
 
 export { z };
 
@@ -141,10 +134,6 @@ export function amount(rules: AmountRules): z.ZodType<Decimal, unknown> {
 /** Units of a product; its own decimals are checked once the product is known. */
 export const units = (): z.ZodType<Decimal, unknown> => amount({ decimals: MAX_UNIT_DECIMALS });
 
-/** Money or value, 0 included; the currency's decimals are checked once it is known. */
-export const money = (): z.ZodType<Decimal, unknown> =>
-  amount({ decimals: VALUE_DECIMALS, zero: true });
-
 /** Refuses an amount that has more decimals than its product's units or its currency. */
 export function requireDecimals(
   value: Decimal,
@@ -201,7 +190,7 @@ export function instant(): z.ZodType<number, unknown> {
       return z.NEVER;
     };
     if (value === undefined || value === null) return refuse('is missing');
-    const iso = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}:?\d{2})$/;
+    const iso = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-](0\d|1[0-8]):?[0-5]\d)$/;
     if (!(value instanceof Date) && (typeof value !== 'string' || !iso.test(value))) {
       return refuse('must be a time such as "2027-01-31T12:00:00Z", with Z or an offset');
     }

@@ -100,7 +100,7 @@ function keyOf(wish: ResolvedWish, idempotencyKey: string | undefined): KeyOfIte
     fingerprint: fingerprint({
       account: accountId,
       product: wish.product.key,
-      amount: wish.amount.toFixed(),
+      amount: wish.amount,
     }),
   };
 }
@@ -258,9 +258,21 @@ function take(
   };
 }
 
-/** Somebody holds one of the batch's accounts: the others need not wait for it. */
-const isLockTimeout = (error: unknown): boolean =>
-  error instanceof BillingError && error.code === 'lock_timeout';
+/** Whether others of a failed batch may succeed without the one that spoilt it. */
+const mayConcernOne = (error: unknown): boolean =>
+  !(error instanceof BillingError && error.code === 'database_unavailable');
+
+/**
+ * What became of each item. When nothing at all could be done, it is the call that failed, not one
+ * item after the other.
+ */
+function outcomesOf<T>(settled: ReadonlyArray<PromiseSettledResult<T>>): Array<T | FailedItem> {
+  const [first] = settled;
+  if (first?.status === 'rejected' && settled.every((item) => item.status === 'rejected')) {
+    throw first.reason;
+  }
+  return settled.map((item) => (item.status === 'fulfilled' ? item.value : failed(item.reason)));
+}
 
 export class Uses {
   private readonly lane: Lane<Parsed, ConsumeAnswer | FailedItem>;
@@ -269,7 +281,7 @@ export class Uses {
     private readonly context: Context,
     private readonly suggester: Suggester,
   ) {
-    this.lane = new Lane((items) => this.runBatch(items, undefined), MAX_BATCH, isLockTimeout);
+    this.lane = new Lane((items) => this.runBatch(items, undefined), MAX_BATCH, mayConcernOne);
   }
 
   /**
@@ -309,7 +321,9 @@ export class Uses {
       });
     }
     const answers =
-      tx === undefined || tx === null ? await this.lane.submit(good) : await this.joined(good, tx);
+      tx === undefined || tx === null
+        ? outcomesOf(await this.lane.submit(good))
+        : await this.joined(good, tx);
     let next = 0;
     return parsed.map((request) => (isFailed(request) ? request : answers[next++]!));
   }

@@ -292,10 +292,10 @@ export class Grants {
         tx: wanted.tx,
         request: {
           product: order.product,
-          quantity: order.quantity.toFixed(),
+          quantity: order.quantity,
           priority: order.priority,
           ends: order.ends,
-          value: order.value.toFixed(),
+          value: order.value,
           currency: order.currency,
           source: order.source,
           bonus: wanted.bonus ?? false,

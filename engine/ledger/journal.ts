@@ -18,7 +18,7 @@ import { valueMoved } from './value';
  * touched grant once, whatever happened to it.
  */
 
-export type EntryKind = 'grant' | 'use' | 'expire';
+export type EntryKind = 'grant' | 'use' | 'expiry';
 
 /** A batch of units, as it stands in this transaction. */
 export interface Grant extends UsableGrant {
@@ -321,7 +321,7 @@ export class Journal {
     for (const grant of expired.sort((a, b) => a.expiresAt! - b.expiresAt!)) {
       const lost = grant.remaining.negated();
       const trace = this.move(grant, grant.remaining.minus(grant.remaining));
-      this.append(pocket, pocket.payerId, 'expire', lost, [trace], grant.expiresAt!, {});
+      this.append(pocket, pocket.payerId, 'expiry', lost, [trace], grant.expiresAt!, {});
     }
   }
 

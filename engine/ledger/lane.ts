@@ -25,8 +25,8 @@ export class Lane<Item, Answer> {
     private readonly failsAlone: (error: unknown) => boolean,
   ) {}
 
-  /** Puts items in line, in order, and gives their answers, in order. */
-  async submit(items: readonly Item[]): Promise<Answer[]> {
+  /** Puts items in line, in order, and gives what became of each, in order. */
+  async submit(items: readonly Item[]): Promise<Array<PromiseSettledResult<Answer>>> {
     const answers = items.map(
       (item) =>
         new Promise<Answer>((resolve, reject) => this.waiting.push({ item, resolve, reject })),
@@ -36,7 +36,7 @@ export class Lane<Item, Answer> {
       // After this turn of the event loop's microtasks, so that calls made together go together.
       queueMicrotask(() => void this.drain());
     }
-    return Promise.all(answers);
+    return Promise.allSettled(answers);
   }
 
   private async drain(): Promise<void> {

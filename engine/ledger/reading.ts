@@ -1,4 +1,4 @@
-import { payersOf, resolveAccount, type ResolvedAccount } from '../accounts';
+import { payersOf, resolveAccount } from '../accounts';
 import { findProducts, unknownProduct, type ProductKind } from '../catalog';
 import { atTime, readTime, toInstant, type Context, type Session } from '../database';
 import {
@@ -38,7 +38,7 @@ export interface Balance {
   expiresAt: string | null;
 }
 
-export const ENTRY_KINDS = ['grant', 'use', 'expire'] as const satisfies readonly EntryKind[];
+export const ENTRY_KINDS = ['grant', 'use', 'expiry'] as const satisfies readonly EntryKind[];
 
 export interface Entry {
   entryId: string;
@@ -134,11 +134,11 @@ select e.payer_id::text as payer_id, e.sequence::text as sequence, e.account_id:
        d.source, coalesce(d.metadata, '{}')::text as metadata
 from (
   select line.*
-  from unnest($1::uuid[], $2::bigint[]) as p (payer_id, before)
+  from unnest($1::uuid[], $2::bigint[], $3::uuid[]) as p (payer_id, before, only_account)
   cross join lateral (
     select * from {schema}.entries e
     where e.payer_id = p.payer_id and (p.before is null or e.sequence < p.before)
-      and ($3::uuid is null or e.account_id = $3::uuid)
+      and (p.only_account is null or e.account_id = p.only_account)
       and ($4::text is null or e.product = $4)
       and ($5::text is null or e.kind = $5)
       and ($6::timestamptz is null or e.effective_at >= $6::timestamptz)
@@ -331,7 +331,8 @@ export class Statements {
     const rows = await this.context.database.query<EntryRow>(READ_ENTRIES, [
       payers,
       payers.map((payer) => from[payer] ?? null),
-      onlyOwnLines(account) ? account.accountId : null,
+      // In another's ledger, present or earlier, only the account's own lines are its business.
+      payers.map((payer) => (payer === account.accountId ? null : account.accountId)),
       wanted.product ?? null,
       wanted.kind ?? null,
       wanted.from === undefined ? null : isoTime(wanted.from),
@@ -354,10 +355,6 @@ export class Statements {
     if (!found.has(product)) throw unknownProduct(product);
   }
 }
-
-/** In another's ledger, present or earlier, only the account's own lines are its business. */
-const onlyOwnLines = (account: ResolvedAccount): boolean =>
-  payersOf(account).some((payer) => payer !== account.accountId);
 
 /** Units that are neither used nor expired; for the account room's question before an attach. */
 const READ_OWN_UNITS = `

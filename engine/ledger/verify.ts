@@ -108,7 +108,7 @@ union all
 select 'expired_early', 'entries', t.payer_id::text, t.sequence::text,
        'writes off the grant ' || t.grant_sequence || ' at another moment than its end'
 from traces t join batches b on b.payer_id = t.payer_id and b.sequence = t.grant_sequence
-where t.kind = 'expire' and t.effective_at is distinct from b.expires_at`;
+where t.kind = 'expiry' and t.effective_at is distinct from b.expires_at`;
 
 /** Small tables, each looked at once. */
 const CHECK_ACCOUNTS = `

@@ -168,10 +168,10 @@ onEachDatabase('ledger', (database) => {
       remaining: '2',
     });
     // Reading and being denied wrote nothing; the first writer after does.
-    expect((await billing.ledger.entries({ account, kind: 'expire' })).items).toEqual([]);
+    expect((await billing.ledger.entries({ account, kind: 'expiry' })).items).toEqual([]);
     clock.advance(DAY);
     await billing.ledger.consume({ account, product: 'MSG', amount: 1 });
-    const { items } = await billing.ledger.entries({ account, kind: 'expire' });
+    const { items } = await billing.ledger.entries({ account, kind: 'expiry' });
     expect(items).toHaveLength(1);
     expect(items[0]).toMatchObject({
       amount: '-5',

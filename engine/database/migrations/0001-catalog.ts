@@ -13,7 +13,7 @@ create table {schema}.products (
   kind text not null check (kind in ('quantity', 'period', 'unlimited')),
   is_currency boolean not null,
   low_balance_threshold numeric check (low_balance_threshold >= 0),
-  -- Set by the first grant; from then on kind and is_currency stay.
+  -- Set by the first grant of it, or the first price in it; from then on kind and is_currency stay.
   used boolean not null default false,
   metadata jsonb not null default '{}',
   created_at timestamptz not null,
