@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 
 import type { Knex } from 'knex';
 
@@ -97,6 +97,7 @@ export class Database {
 
   /** One statement outside any transaction. For reads. */
   async query<Row>(statement: string, values?: readonly unknown[]): Promise<Row[]> {
+    await this.letOthersGo();
     try {
       return await withConnection(this.knex, this.statements, (session) =>
         session.query<Row>(statement, values),
@@ -129,7 +130,16 @@ export class Database {
     }
   }
 
+  /**
+   * The embedded database answers without ever waiting for I/O, so that a chain of calls would keep
+   * the process from everything else: timers, signals, other requests.
+   */
+  private async letOthersGo(): Promise<void> {
+    if (this.embedded) await nextTurn();
+  }
+
   private async ownTransaction<T>(work: (session: Session) => Promise<T>): Promise<T> {
+    await this.letOthersGo();
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await withConnection(this.knex, this.statements, (session) =>

@@ -1,0 +1,144 @@
+/**
+ * `npm run docs`: writes docs/nodes.md from the nodes' own descriptions, so that the reference says
+ * what the editor shows. A test fails when the page is not what this would write.
+ */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type {
+  INodePropertyCollection,
+  INodePropertyOptions,
+  INodeProperties,
+  INodeTypeDescription,
+} from 'n8n-workflow';
+import { format } from 'prettier';
+import { loadPackageCredentials, loadPackageNodes } from './workflow-runner';
+
+export const PAGE = join(__dirname, '../docs/nodes.md');
+
+const plain = (html = ''): string =>
+  html
+    .replace(/<\/?(strong|b)>/g, '**')
+    .replace(/<\/?code>/g, '`')
+    .replace(/<a href="([^"]+)"[^>]*>(.*?)<\/a>/g, '[$2]($1)')
+    .replace(/<[^>]+>/g, '')
+    .replace(/\|/g, '\\|')
+    .replace(/\s+/g, ' ');
+
+function shownDefault(property: INodeProperties): string {
+  const value = property.default;
+  if (property.type === 'options') {
+    const chosen = (property.options as INodePropertyOptions[]).find((one) => one.value === value);
+    return chosen?.name ?? '';
+  }
+  if (typeof value === 'string' && value !== '') return `\`${value}\``;
+  return typeof value === 'number' || typeof value === 'boolean' ? `\`${String(value)}\`` : '';
+}
+
+const isCollection = (property: INodeProperties): boolean =>
+  property.type === 'collection' || property.type === 'fixedCollection';
+
+/** The fields inside a collection, which the editor adds one by one. */
+function innerFields(property: INodeProperties): INodeProperties[] {
+  if (property.type === 'collection') return property.options as INodeProperties[];
+  if (property.type === 'fixedCollection') {
+    return (property.options as INodePropertyCollection[]).flatMap((group) => group.values);
+  }
+  return [];
+}
+
+function rows(properties: readonly INodeProperties[], within = ''): string[] {
+  return properties.flatMap((property) => {
+    if (property.type === 'notice' || property.type === 'hidden') return [];
+    const choices =
+      property.type === 'options'
+        ? ` One of: ${(property.options as INodePropertyOptions[]).map((one) => one.name).join(', ')}.`
+        : '';
+    const says = plain(property.description);
+    const sentence = says === '' || says.endsWith('.') ? says : `${says}.`;
+    const name = within === '' ? property.displayName : `${within} › ${property.displayName}`;
+    const row = `| ${name} | ${shownDefault(property)} | ${sentence}${choices} |`;
+    const inner = rows(innerFields(property), property.displayName);
+    return isCollection(property) && says === '' ? inner : [row, ...inner];
+  });
+}
+
+const table = (properties: readonly INodeProperties[]): string =>
+  ['| parameter | default | |', '| --- | --- | --- |', ...rows(properties)].join('\n');
+
+function isShown(property: INodeProperties, values: Record<string, string>): boolean {
+  const show = property.displayOptions?.show ?? {};
+  return Object.entries(values).every(([name, value]) => {
+    const wanted = show[name];
+    return wanted === undefined || wanted.includes(value);
+  });
+}
+
+const outputs = (description: INodeTypeDescription): string =>
+  description.outputNames === undefined ? '' : `Outputs: ${description.outputNames.join(', ')}.\n`;
+
+const hints = (description: INodeTypeDescription): string =>
+  (description.hints ?? []).map((hint) => `- ${plain(hint.message)}`).join('\n');
+
+function simpleNode(description: INodeTypeDescription): string {
+  return `## ${description.displayName}
+
+${plain(description.description)}.
+
+${outputs(description)}
+${table(description.properties)}
+
+${hints(description)}
+`;
+}
+
+/** A node with resources: one table an operation, without what all operations have. */
+function resourceNode(description: INodeTypeDescription): string {
+  const resource = description.properties.find((property) => property.name === 'resource')!;
+  const sections = (resource.options as INodePropertyOptions[]).flatMap((one) => {
+    const values = { resource: one.value as string };
+    const operation = description.properties.find(
+      (property) => property.name === 'operation' && isShown(property, values),
+    )!;
+    return (operation.options as INodePropertyOptions[]).map((each) => {
+      const properties = description.properties.filter(
+        (property) =>
+          !['resource', 'operation'].includes(property.name) &&
+          isShown(property, { ...values, operation: each.value as string }),
+      );
+      const parameters = properties.length === 0 ? '' : table(properties);
+      return `### ${one.name}: ${each.name}\n\n${plain(each.description)}.\n\n${parameters}\n`;
+    });
+  });
+  return `## ${description.displayName}
+
+${plain(description.description)}.
+
+${hints(description)}
+
+${sections.join('\n')}`;
+}
+
+/** The page as it should be. */
+export async function renderNodeReference(): Promise<string> {
+  const nodes = loadPackageNodes();
+  const node = (name: string): INodeTypeDescription =>
+    nodes[`n8n-nodes-billing.${name}`]!.description as INodeTypeDescription;
+  const credential = loadPackageCredentials().billingDatabaseApi!;
+  const page = `# Node reference
+
+Written by \`npm run docs\` from the nodes themselves. The words are explained in [Concepts](concepts.md), reasons and codes in [Answers and errors](errors.md).
+
+Used as a tool of an AI agent a node gives its answer, a denial too, on its one output.
+
+${[node('checkQuota'), node('consume'), node('grantOffer')].map(simpleNode).join('\n')}
+${resourceNode(node('billing'))}
+## Credential: Billing Database API
+
+${table(credential.properties)}
+`;
+  return format(page, { parser: 'markdown' });
+}
+
+if (require.main === module) {
+  void renderNodeReference().then((page) => writeFileSync(PAGE, page));
+}

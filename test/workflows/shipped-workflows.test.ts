@@ -1,0 +1,351 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { IDataObject } from 'n8n-workflow';
+import type { Billing } from '../../engine';
+import { optionsOf, type BillingDatabaseCredential } from '../../nodes/shared/connection';
+import { engines } from '../../nodes/shared/engines';
+import { standIns, webhookCall } from '../../scripts/stand-ins';
+import {
+  createWorkflowRunner,
+  readWorkflow,
+  type WorkflowJson,
+  type WorkflowRun,
+  type WorkflowRunner,
+} from '../../scripts/workflow-runner';
+import { newSchema, serverUrl } from '../engine/each-database';
+import { workflowFaults } from './workflow-faults';
+
+const FOLDER = join(__dirname, '../../workflows');
+
+/** Set before the tests of each database. */
+let credential: BillingDatabaseCredential;
+let runner: WorkflowRunner;
+
+function useDatabase(chosen: BillingDatabaseCredential): void {
+  credential = chosen;
+  runner = createWorkflowRunner({ credentials: { billingDatabaseApi: { ...chosen } }, standIns });
+}
+
+const setUpCatalog = readWorkflow(join(FOLDER, 'set-up-catalog.json'));
+const chatbot = readWorkflow(join(FOLDER, 'quota-gated-chatbot.json'));
+
+/** The database that the workflows' nodes use. */
+const inDatabase = <T>(work: (billing: Billing) => Promise<T>): Promise<T> =>
+  engines.use(optionsOf(credential), work);
+
+interface Reply {
+  reply: string;
+  allowed: boolean;
+  remaining: string | null;
+  offers?: Array<{ sku: string }>;
+}
+
+async function succeeded(running: Promise<WorkflowRun>): Promise<WorkflowRun> {
+  const run = await running;
+  if (run.status !== 'success') throw new Error(`${run.error?.node}: ${run.error?.message}`);
+  return run;
+}
+
+const post = (body: IDataObject, workflow: WorkflowJson = chatbot): Promise<WorkflowRun> =>
+  succeeded(runner.run(workflow, { items: [webhookCall(body)], mode: 'webhook' }));
+
+async function send(messageId: number | string, chatId: string): Promise<Reply> {
+  const { response } = await post({ chatId, messageId, text: `Message ${messageId}` });
+  expect(response?.statusCode).toBe(200);
+  return response?.body as Reply;
+}
+
+const customer = (chatId: string) => ({ provider: 'telegram', externalId: chatId });
+
+const balanceOf = (chatId: string): Promise<string | null> =>
+  inDatabase(async (billing) => {
+    const [balance] = await billing.ledger.balance({ account: customer(chatId) });
+    return balance!.available;
+  });
+
+async function expectSound(): Promise<void> {
+  const { ok, problems } = await inDatabase((billing) => billing.verify());
+  expect(problems).toEqual([]);
+  expect(ok).toBe(true);
+}
+
+const numbers = (from: number, to: number): number[] =>
+  Array.from({ length: to - from + 1 }, (_, index) => from + index);
+
+describe('workflow files', () => {
+  const { nodeTypes } = createWorkflowRunner({ standIns });
+  const files = readdirSync(FOLDER).filter((file) => file.endsWith('.json'));
+
+  it.each(files)('%s fits its nodes', (file) => {
+    expect(workflowFaults(readWorkflow(join(FOLDER, file)), nodeTypes)).toEqual([]);
+  });
+
+  it.each(files)('%s is ready to import', (file) => {
+    const workflow = readWorkflow(join(FOLDER, file));
+    const ids = workflow.nodes.map((node) => node.id);
+    expect(new Set(ids).size).toBe(workflow.nodes.length);
+    for (const node of workflow.nodes) {
+      expect(node.id).toMatch(/^[0-9a-f-]{36}$/);
+      expect(node.position).toHaveLength(2);
+      // Without one, the address would depend on the workflow's id.
+      if (node.type === 'n8n-nodes-base.webhook') expect(node.webhookId).toMatch(/^[0-9a-f-]{36}$/);
+      if (node.type.startsWith('n8n-nodes-billing.')) {
+        expect(node.credentials).toEqual({
+          billingDatabaseApi: { id: 'billing', name: 'Billing' },
+        });
+      }
+    }
+    expect(workflow.settings?.executionOrder).toBe('v1');
+  });
+
+  it('would not pass with a parameter renamed, misplaced or of another kind', () => {
+    const broken = structuredClone(chatbot);
+    const parametersOf = (name: string) =>
+      broken.nodes.find((node) => node.name === name)!.parameters!;
+    Object.assign(parametersOf('Consume'), { idempotencyToken: 'x', amount: 'one' });
+    Object.assign(parametersOf('Check Quota'), { provider: 'telegram' });
+    Object.assign(parametersOf('Identify Customer'), { operation: 'recognise' });
+    Object.assign(parametersOf('Give Welcome Offer'), {
+      offer: { __rl: true, mode: 'sku', value: 'welcome' },
+      options: { note: 'hello' },
+    });
+    parametersOf('Work').assignments = {
+      assignments: [{ id: 'a', name: 'answer', type: 'string', value: "={{ $('Gone').item }}" }],
+    };
+    expect(workflowFaults(broken, nodeTypes)).toEqual(
+      expect.arrayContaining([
+        'Consume: there is no parameter "idempotencyToken"',
+        'Consume: "amount" must be a number',
+        'Check Quota: the parameter "provider" does not apply here',
+        'Identify Customer: "operation" cannot be "recognise"',
+        'Give Welcome Offer: "offer" has no mode "sku"',
+        'Give Welcome Offer: there is no parameter "options.note"',
+        'Work: an expression names a node "Gone", which is not there',
+      ]),
+    );
+  });
+});
+
+/** Only a server has several connections, so that messages at once really are at once. */
+const databases: Array<[string, () => BillingDatabaseCredential]> = [
+  ['the embedded database', () => ({ database: 'embedded', folder: 'memory' })],
+  [
+    'a Postgres server',
+    () => ({ database: 'postgres', connectBy: 'url', url: serverUrl(), schema: newSchema() }),
+  ],
+];
+
+describe.each(databases)('workflows on %s', (_name, credentialFor) => {
+  let chats = 0;
+  /** A chat that nobody has written in. */
+  let chatId: string;
+
+  beforeEach(() => {
+    chats += 1;
+    chatId = `chat-${chats}`;
+  });
+
+  beforeAll(() => useDatabase(credentialFor()));
+
+  afterEach(expectSound);
+
+  afterAll(() => engines.close());
+
+  describe('set-up-catalog', () => {
+    it('saves the product and three offers, again and again', async () => {
+      await succeeded(runner.run(setUpCatalog));
+      const run = await succeeded(runner.run(setUpCatalog));
+      expect(run.json('List Offers')).toMatchObject([
+        { sku: 'pack-100', price: '9.00', currency: 'USD', listPrice: null, public: true },
+        { sku: 'pack-1000', price: '49.00', currency: 'USD', listPrice: '90.00', public: true },
+        { sku: 'welcome', price: '0.00', currency: 'USD', public: false },
+      ]);
+      const product = await inDatabase((billing) =>
+        billing.catalog.getProduct({ key: 'MESSAGES' }),
+      );
+      expect(product).toMatchObject({ unit: 'message', kind: 'quantity' });
+    });
+  });
+
+  describe('quota-gated-chatbot', () => {
+    beforeAll(() => succeeded(runner.run(setUpCatalog)));
+
+    it('answers ten messages of a new customer and offers packs to the next two', async () => {
+      const replies: Reply[] = [];
+      for (const messageId of numbers(1, 12)) replies.push(await send(messageId, chatId));
+
+      expect(
+        replies.slice(0, 10).map(({ allowed, remaining }) => ({ allowed, remaining })),
+      ).toEqual(numbers(1, 10).map((used) => ({ allowed: true, remaining: String(10 - used) })));
+      expect(replies[2]!.reply).toContain('Message 3');
+      for (const refusal of replies.slice(10)) {
+        expect(refusal).toMatchObject({
+          allowed: false,
+          remaining: '0',
+          offers: [{ sku: 'pack-100' }, { sku: 'pack-1000' }],
+        });
+        expect(refusal.reply).toContain('100 messages for 9.00 USD');
+        expect(refusal.reply).toContain('1000 messages for 49.00 USD (instead of 90.00)');
+      }
+      expect(await balanceOf(chatId)).toBe('0');
+
+      const { items } = await inDatabase((billing) =>
+        billing.ledger.entries({ account: customer(chatId) }),
+      );
+      expect(items.filter((entry) => entry.amount === '-1')).toHaveLength(10);
+      expect(items).toHaveLength(11);
+    });
+
+    it('charges a message that is delivered twice once', async () => {
+      const first = await send('a', chatId);
+      const again = await send('a', chatId);
+      const other = await send('b', chatId);
+      expect(first).toMatchObject({ allowed: true, remaining: '9' });
+      expect(again).toEqual(first);
+      expect(other).toMatchObject({ allowed: true, remaining: '8' });
+      expect(await balanceOf(chatId)).toBe('8');
+    });
+
+    it('answers a message again that took the last unit, though nothing is left', async () => {
+      for (const messageId of numbers(1, 9)) await send(messageId, chatId);
+      const last = await send(10, chatId);
+      expect(last).toMatchObject({ allowed: true, remaining: '0' });
+      expect(await send(10, chatId)).toEqual(last);
+      expect(await send(11, chatId)).toMatchObject({ allowed: false });
+    });
+
+    it("takes another customer's message of the same id for another message", async () => {
+      await send('a', chatId);
+      expect(await send('a', `${chatId}-other`)).toMatchObject({ allowed: true, remaining: '9' });
+      expect(await balanceOf(chatId)).toBe('9');
+    });
+
+    it('charges a message that is delivered four times at once once', async () => {
+      const replies = await Promise.all(numbers(1, 4).map(() => send('a', chatId)));
+      expect(replies.map(({ allowed }) => allowed)).toEqual([true, true, true, true]);
+      expect(await balanceOf(chatId)).toBe('9');
+    });
+
+    it('gives ten answers to twelve messages, four at a time, the first four included', async () => {
+      const replies: Reply[] = [];
+      for (const first of [1, 5, 9]) {
+        const four = numbers(first, first + 3).map((messageId) => send(messageId, chatId));
+        replies.push(...(await Promise.all(four)));
+      }
+      expect(replies.filter(({ allowed }) => allowed)).toHaveLength(10);
+      const refusals = replies.filter(({ allowed }) => !allowed);
+      expect(refusals).toHaveLength(2);
+      for (const { reply } of refusals) expect(reply).toContain('9.00 USD');
+      expect(await balanceOf(chatId)).toBe('0');
+    });
+
+    it('does not deliver an answer that was not paid for', async () => {
+      for (const messageId of numbers(1, 9)) await send(messageId, chatId);
+      const runs = await Promise.all(
+        ['x', 'y', 'z', 'w'].map((messageId) => post({ chatId, messageId, text: 'Last?' })),
+      );
+      const replies = runs.map((run) => run.response?.body as Reply);
+      expect(replies.filter(({ allowed }) => allowed)).toHaveLength(1);
+      runs.forEach((run, index) => {
+        const paid = run.items('Consume', 0).length === 1;
+        expect(replies[index]!.allowed).toBe(paid);
+        expect(replies[index]!.reply.includes('Last?')).toBe(paid);
+      });
+      expect(await balanceOf(chatId)).toBe('0');
+    });
+
+    it('keeps in the ledger which message each unit paid for', async () => {
+      await send('a', chatId);
+      const { items } = await inDatabase((billing) =>
+        billing.ledger.entries({ account: customer(chatId), kind: 'use' }),
+      );
+      expect(items).toMatchObject([{ amount: '-1', metadata: { messageId: 'a' } }]);
+    });
+
+    it('refuses in Consume what passed Check Quota but was used by another meanwhile', async () => {
+      // With both outputs of Check Quota leading to the work, every message has passed it.
+      const unchecked = structuredClone(chatbot);
+      const outputs = unchecked.connections['Check Quota']!.main!;
+      outputs[1] = outputs[0]!;
+      for (const messageId of numbers(1, 10)) await send(messageId, chatId);
+      const run = await post({ chatId, messageId: 'late', text: 'Too late?' }, unchecked);
+      expect(run.items('Work')).toHaveLength(1);
+      expect(run.items('Consume', 0)).toHaveLength(0);
+      const { reply, allowed, remaining } = run.response?.body as Reply;
+      expect({ allowed, remaining }).toEqual({ allowed: false, remaining: '0' });
+      expect(reply).toContain('9.00 USD');
+      expect(reply).not.toContain('Too late?');
+    });
+
+    it('goes on after a pack was granted', async () => {
+      for (const messageId of numbers(1, 11)) await send(messageId, chatId);
+      await inDatabase((billing) =>
+        billing.sales.grantOffer({ account: customer(chatId), sku: 'pack-100', source: 'test' }),
+      );
+      expect(await send(12, chatId)).toMatchObject({ allowed: true, remaining: '99' });
+    });
+
+    it('gives the welcome offer to a customer of today once', async () => {
+      const first = await post({ chatId, messageId: 1, text: 'Hello' });
+      const second = await post({ chatId, messageId: 2, text: 'Hello' });
+      expect(first.json('Give Welcome Offer')).toMatchObject([{ replayed: false }]);
+      expect(second.json('Give Welcome Offer')).toMatchObject([{ replayed: true }]);
+      expect(await balanceOf(chatId)).toBe('8');
+    });
+
+    it('gives an older customer no welcome offer', async () => {
+      // With no day of grace, every customer is an older one.
+      const old = structuredClone(chatbot);
+      const isNew = old.nodes.find((node) => node.name === 'New Customer?')!;
+      const { conditions } = isNew.parameters!.conditions as {
+        conditions: Array<{ leftValue: string }>;
+      };
+      conditions[0]!.leftValue = conditions[0]!.leftValue.replace('{ days: 1 }', '{ days: 0 }');
+      const run = await post({ chatId, messageId: 1, text: 'Hello' }, old);
+      expect(run.nodes['Give Welcome Offer']).toBeUndefined();
+      expect(run.response?.body).toMatchObject({ allowed: false, remaining: '0' });
+    });
+
+    it('does not try to sell to a suspended account', async () => {
+      await send(1, chatId);
+      await inDatabase((billing) =>
+        billing.accounts.update({ account: customer(chatId), status: 'suspended' }),
+      );
+      const { reply, allowed } = await send(2, chatId);
+      expect(allowed).toBe(false);
+      expect(reply).toContain('account_suspended');
+      expect(reply).not.toContain('USD');
+    });
+
+    it('takes ids as numbers or text', async () => {
+      await post({ chatId: 4200, messageId: 7, text: 'Hello' });
+      const again = await post({ chatId: '4200', messageId: '7', text: 'Hello' });
+      expect(again.response?.body).toMatchObject({ allowed: true, remaining: '9' });
+      expect(await balanceOf('4200')).toBe('9');
+    });
+
+    it.each([
+      [{ chatId: 'nobody', text: 'No message id' }],
+      [{ messageId: '1', text: 'No chat id' }],
+      [{ chatId: 'nobody', messageId: '1' }],
+      [{ chatId: '', messageId: null, text: 'Empty' }],
+      [{}],
+    ])('refuses the incomplete message %j and touches nothing', async (body) => {
+      const run = await post(body);
+      expect(run.response).toMatchObject({
+        statusCode: 400,
+        body: { error: 'A message needs chatId, messageId and text.' },
+      });
+      const { items } = await inDatabase((billing) => billing.accounts.list({ search: 'nobody' }));
+      expect(items).toEqual([]);
+      expect(run.nodes['Identify Customer']).toBeUndefined();
+    });
+
+    it('carries SQL and script in a message and a chat id as plain text', async () => {
+      const wicked = `'; drop schema billing cascade; -- <script>alert(1)</script>`;
+      const run = await post({ chatId: wicked, messageId: '"1', text: `{{ $json }} ' " \` \${1}` });
+      expect((run.response?.body as Reply).reply).toContain(`{{ $json }} ' " \` \${1}`);
+      expect(await balanceOf(wicked)).toBe('9');
+    });
+  });
+});
