@@ -132,7 +132,7 @@ Used as a tool of an AI agent a node gives its answer, a denial too, on its one 
 
 ${[node('checkQuota'), node('consume'), node('grantOffer')].map(simpleNode).join('\n')}
 ${resourceNode(node('billing'))}
-## Credential: Billing Database API
+## Billing Database credential
 
 ${table(credential.properties)}
 `;

@@ -37,9 +37,22 @@ function checkVersion(folder: string): void {
   );
 }
 
-function makeFolder(folder: string): void {
+/** One level after the other: Node's recursive mkdir spins for ever below a folder such as /proc. */
+function makeFolders(folder: string): void {
+  if (fs.existsSync(folder)) return;
+  makeFolders(path.dirname(folder));
   try {
-    fs.mkdirSync(folder, { recursive: true, mode: 0o700 });
+    fs.mkdirSync(folder, { mode: 0o700 });
+  } catch (error) {
+    // Another process made it first.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+  }
+}
+
+function prepareFolder(folder: string): void {
+  try {
+    makeFolders(folder);
+    if (!fs.statSync(folder).isDirectory()) throw new Error('it is a file');
     fs.accessSync(folder, fs.constants.R_OK | fs.constants.W_OK);
   } catch (error) {
     throw new BillingError(
@@ -85,7 +98,7 @@ export async function openEmbedded(place: string, acquireTimeout: number): Promi
   const folder = place === 'memory' ? null : path.resolve(place);
   let lock: FolderLock | null = null;
   if (folder !== null) {
-    makeFolder(folder);
+    prepareFolder(folder);
     checkVersion(folder);
     lock = await lockFolder(folder);
   }

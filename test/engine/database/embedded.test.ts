@@ -176,6 +176,13 @@ describe('the embedded database', () => {
     });
   });
 
+  test('a folder that no one can make is refused too', async () => {
+    await expect(openBilling({ connection: { embedded: '/proc/nowhere' } })).rejects.toMatchObject({
+      code: 'database_unavailable',
+      parameter: 'connection.embedded',
+    });
+  });
+
   test('a call beside an open transaction ends in lock_timeout, not in a hang', async () => {
     const billing = await openBilling({ connection: { embedded: folder }, lockTimeout: 300 });
     opened.push(billing);

@@ -1,0 +1,60 @@
+import {
+  NodeConnectionTypes,
+  type IExecuteFunctions,
+  type INodeExecutionData,
+  type INodeType,
+  type INodeTypeDescription,
+} from 'n8n-workflow';
+
+import { billingDatabaseTest } from '../shared/credentialTest';
+import { searchAccounts, searchOffers, searchProducts } from '../shared/listSearch';
+import { account } from './resources/account';
+import { balance } from './resources/balance';
+import { offer } from './resources/offer';
+import { product } from './resources/product';
+import { router } from './router';
+
+export class Billing implements INodeType {
+  description: INodeTypeDescription = {
+    displayName: 'Billing',
+    name: 'billing',
+    icon: { light: 'file:billing.svg', dark: 'file:billing.dark.svg' },
+    group: ['transform'],
+    version: 1,
+    subtitle: '={{ $parameter["resource"] + ": " + $parameter["operation"] }}',
+    description: 'Recognize customers, set up products and offers, and read balances',
+    defaults: { name: 'Billing' },
+    inputs: [NodeConnectionTypes.Main],
+    outputs: [NodeConnectionTypes.Main],
+    usableAsTool: true,
+    credentials: [{ name: 'billingDatabaseApi', required: true, testedBy: 'billingDatabaseTest' }],
+    properties: [
+      {
+        displayName: 'Resource',
+        name: 'resource',
+        type: 'options',
+        noDataExpression: true,
+        options: [
+          { name: 'Account', value: 'account', description: 'Who is billed' },
+          { name: 'Balance', value: 'balance', description: 'What an account has' },
+          { name: 'Offer', value: 'offer', description: 'What is sold' },
+          { name: 'Product', value: 'product', description: 'What can be granted and used' },
+        ],
+        default: 'account',
+      },
+      ...account.description,
+      ...balance.description,
+      ...offer.description,
+      ...product.description,
+    ],
+  };
+
+  methods = {
+    credentialTest: { billingDatabaseTest },
+    listSearch: { searchAccounts, searchOffers, searchProducts },
+  };
+
+  async execute(this: IExecuteFunctions): Promise<INodeExecutionData[][]> {
+    return router.call(this);
+  }
+}

@@ -1,0 +1,85 @@
+import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
+
+import type { Billing } from '../../../../engine';
+import { accountParameters, readAccount } from '../../../shared/accountParameters';
+import { optionalKeyOption } from '../../../shared/idempotency';
+import { metadataOf, metadataOption } from '../../../shared/metadata';
+import { readOptions } from '../../../shared/reading';
+import { shownFor } from '../../operation';
+
+const properties: INodeProperties[] = [
+  ...accountParameters,
+  {
+    displayName: 'Update Fields',
+    name: 'updateFields',
+    type: 'collection',
+    placeholder: 'Add Field',
+    default: {},
+    options: [
+      {
+        displayName: 'Email',
+        name: 'email',
+        type: 'string',
+        default: '',
+        placeholder: 'e.g. nathan@example.com',
+        description: 'Leave empty to remove it',
+      },
+      optionalKeyOption,
+      {
+        ...metadataOption,
+        description: 'Data of your own to keep with it, as a JSON object. Replaces what is there.',
+      },
+      {
+        displayName: 'Name',
+        name: 'name',
+        type: 'string',
+        default: '',
+        placeholder: 'e.g. Nathan Smith',
+        description: 'Leave empty to remove it',
+      },
+      {
+        displayName: 'Status',
+        name: 'status',
+        type: 'options',
+        options: [
+          { name: 'Active', value: 'active', description: 'May use what it has' },
+          { name: 'Closed', value: 'closed', description: 'Is denied for good' },
+          {
+            name: 'Suspended',
+            value: 'suspended',
+            description: 'Is denied for now, keeps its units',
+          },
+        ],
+        default: 'active',
+      },
+      {
+        displayName: 'Time Zone',
+        name: 'timeZone',
+        type: 'string',
+        default: '',
+        placeholder: 'e.g. Europe/Berlin',
+        description: 'In which its days and months begin',
+      },
+    ],
+  },
+];
+
+export const description = shownFor('account', 'update', properties);
+
+/** Fields that can be empty: the engine takes null for "remove it". */
+const REMOVABLE = ['name', 'email'];
+
+export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
+  const written = context.getNodeParameter('updateFields', itemIndex, {}) as Record<
+    string,
+    unknown
+  >;
+  const { metadata, ...filled } = readOptions(context, 'updateFields', itemIndex);
+  const removed = REMOVABLE.filter((field) => written[field] === '');
+  return billing.accounts.update({
+    account: readAccount(context, itemIndex),
+    ...filled,
+    ...Object.fromEntries(removed.map((field) => [field, null])),
+    metadata: metadataOf(metadata),
+  });
+}

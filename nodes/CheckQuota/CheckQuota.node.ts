@@ -1,0 +1,86 @@
+import {
+  NodeConnectionTypes,
+  type IExecuteFunctions,
+  type INodeExecutionData,
+  type INodeType,
+  type INodeTypeDescription,
+} from 'n8n-workflow';
+
+import type { CheckRequest } from '../../engine';
+import { accountParameters, readAccount } from '../shared/accountParameters';
+import { billingDatabaseTest } from '../shared/credentialTest';
+import { decideItems, includeInputOption } from '../shared/decideItems';
+import { searchAccounts, searchProducts } from '../shared/listSearch';
+import { amountParameter, productParameter } from '../shared/pickers';
+import { readAmount, readRequired } from '../shared/reading';
+
+const FIELD = 'quota';
+
+function readCheck(context: IExecuteFunctions, itemIndex: number): CheckRequest {
+  return {
+    account: readAccount(context, itemIndex),
+    product: readRequired(context, 'product', 'Product', itemIndex),
+    amount: readAmount(context, 'amount', 'Amount', itemIndex),
+  };
+}
+
+export class CheckQuota implements INodeType {
+  description: INodeTypeDescription = {
+    displayName: 'Check Quota',
+    name: 'checkQuota',
+    icon: { light: 'file:checkQuota.svg', dark: 'file:checkQuota.dark.svg' },
+    group: ['transform'],
+    version: 1,
+    subtitle:
+      '={{ $parameter["product"]?.["cachedResultName"] || $parameter["product"]?.["value"] || "" }}',
+    description: 'Check whether a customer may use an amount of a product, without taking it',
+    defaults: { name: 'Check Quota' },
+    inputs: [NodeConnectionTypes.Main],
+    outputs: [NodeConnectionTypes.Main, NodeConnectionTypes.Main],
+    outputNames: ['Allowed', 'Denied'],
+    usableAsTool: true,
+    credentials: [{ name: 'billingDatabaseApi', required: true, testedBy: 'billingDatabaseTest' }],
+    hints: [
+      {
+        message:
+          'Items on an output that leads nowhere vanish silently: connect <strong>Denied</strong> too, with a reply that shows what can be bought (<code>quota.suggestedOffers</code>).',
+        type: 'info',
+        location: 'outputPane',
+        whenToDisplay: 'beforeExecution',
+      },
+      {
+        message:
+          'A check takes nothing, and another execution may use the same units meanwhile: put a <strong>Consume</strong> node where the work is done.',
+        type: 'info',
+        location: 'inputPane',
+        whenToDisplay: 'beforeExecution',
+      },
+    ],
+    properties: [
+      ...accountParameters,
+      productParameter,
+      amountParameter,
+      {
+        displayName: 'Options',
+        name: 'options',
+        type: 'collection',
+        placeholder: 'Add option',
+        default: {},
+        options: [includeInputOption(FIELD)],
+      },
+    ],
+  };
+
+  methods = {
+    credentialTest: { billingDatabaseTest },
+    listSearch: { searchAccounts, searchProducts },
+  };
+
+  async execute(this: IExecuteFunctions): Promise<INodeExecutionData[][]> {
+    return decideItems(this, {
+      read: readCheck,
+      ask: (billing, requests) => billing.ledger.checkMany(requests),
+      field: FIELD,
+    });
+  }
+}

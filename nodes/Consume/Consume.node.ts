@@ -1,0 +1,90 @@
+import {
+  NodeConnectionTypes,
+  type IExecuteFunctions,
+  type INodeExecutionData,
+  type INodeType,
+  type INodeTypeDescription,
+} from 'n8n-workflow';
+
+import type { ConsumeRequest } from '../../engine';
+import { accountParameters, readAccount } from '../shared/accountParameters';
+import { billingDatabaseTest } from '../shared/credentialTest';
+import { decideItems, includeInputOption } from '../shared/decideItems';
+import { idempotencyKeyParameter, readIdempotencyKey, RETRY_HINT } from '../shared/idempotency';
+import { searchAccounts, searchProducts } from '../shared/listSearch';
+import { metadataOption, readMetadata } from '../shared/metadata';
+import { amountParameter, productParameter } from '../shared/pickers';
+import { readAmount, readRequired } from '../shared/reading';
+
+const FIELD = 'usage';
+
+function readConsume(context: IExecuteFunctions, itemIndex: number): ConsumeRequest {
+  return {
+    account: readAccount(context, itemIndex),
+    product: readRequired(context, 'product', 'Product', itemIndex),
+    amount: readAmount(context, 'amount', 'Amount', itemIndex),
+    idempotencyKey: readIdempotencyKey(context, itemIndex),
+    metadata: readMetadata(context, itemIndex),
+  };
+}
+
+export class Consume implements INodeType {
+  description: INodeTypeDescription = {
+    displayName: 'Consume',
+    name: 'consume',
+    icon: { light: 'file:consume.svg', dark: 'file:consume.dark.svg' },
+    group: ['transform'],
+    version: 1,
+    subtitle:
+      '={{ $parameter["product"]?.["cachedResultName"] || $parameter["product"]?.["value"] || "" }}',
+    description: "Take an amount of a product from a customer's quota, all of it or nothing, once",
+    defaults: { name: 'Consume' },
+    inputs: [NodeConnectionTypes.Main],
+    outputs: [NodeConnectionTypes.Main, NodeConnectionTypes.Main],
+    outputNames: ['Consumed', 'Denied'],
+    usableAsTool: true,
+    credentials: [{ name: 'billingDatabaseApi', required: true, testedBy: 'billingDatabaseTest' }],
+    hints: [
+      {
+        message:
+          'Items on an output that leads nowhere vanish silently: connect <strong>Denied</strong> too, with a reply that shows what can be bought (<code>usage.suggestedOffers</code>).',
+        type: 'info',
+        location: 'outputPane',
+        whenToDisplay: 'beforeExecution',
+      },
+      {
+        message: RETRY_HINT,
+        type: 'info',
+        location: 'inputPane',
+        whenToDisplay: 'beforeExecution',
+      },
+    ],
+    properties: [
+      ...accountParameters,
+      productParameter,
+      amountParameter,
+      idempotencyKeyParameter,
+      {
+        displayName: 'Options',
+        name: 'options',
+        type: 'collection',
+        placeholder: 'Add option',
+        default: {},
+        options: [includeInputOption(FIELD), metadataOption],
+      },
+    ],
+  };
+
+  methods = {
+    credentialTest: { billingDatabaseTest },
+    listSearch: { searchAccounts, searchProducts },
+  };
+
+  async execute(this: IExecuteFunctions): Promise<INodeExecutionData[][]> {
+    return decideItems(this, {
+      read: readConsume,
+      ask: (billing, requests) => billing.ledger.consumeMany(requests),
+      field: FIELD,
+    });
+  }
+}

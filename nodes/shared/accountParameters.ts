@@ -1,0 +1,82 @@
+import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
+
+import type { AccountReference } from '../../engine';
+import { readRequired } from './reading';
+
+/** Who it is about: by the id another system knows them by, or an account of the engine's. */
+export const accountParameters: INodeProperties[] = [
+  {
+    displayName: 'Account By',
+    name: 'accountBy',
+    type: 'options',
+    noDataExpression: true,
+    options: [
+      {
+        name: 'Account',
+        value: 'account',
+        description: 'One picked from the list, or named by the ID that the engine gave it',
+      },
+      {
+        name: 'External ID',
+        value: 'externalId',
+        description: 'The ID by which a chat, a shop or your app knows the customer',
+      },
+    ],
+    default: 'externalId',
+    description: 'How the customer is named',
+  },
+  {
+    displayName: 'Provider',
+    name: 'provider',
+    type: 'string',
+    required: true,
+    default: 'default',
+    placeholder: 'e.g. telegram',
+    description: 'The system that the external ID comes from. Use the same word everywhere.',
+    displayOptions: { show: { accountBy: ['externalId'] } },
+  },
+  {
+    displayName: 'External ID',
+    name: 'externalId',
+    type: 'string',
+    required: true,
+    default: '',
+    placeholder: 'e.g. {{ $json.message.from.id }}',
+    description:
+      'The ID by which that system knows the customer. Take it from the trigger and never let an AI model fill it in.',
+    displayOptions: { show: { accountBy: ['externalId'] } },
+  },
+  {
+    displayName: 'Account',
+    name: 'account',
+    type: 'resourceLocator',
+    required: true,
+    default: { mode: 'list', value: '' },
+    modes: [
+      {
+        displayName: 'From List',
+        name: 'list',
+        type: 'list',
+        placeholder: 'Select an account…',
+        typeOptions: { searchListMethod: 'searchAccounts', searchable: true },
+      },
+      {
+        displayName: 'By ID',
+        name: 'id',
+        type: 'string',
+        placeholder: 'e.g. 0198c0de-7a3b-7c11-9f2e-5d1f6c1f0a11',
+      },
+    ],
+    displayOptions: { show: { accountBy: ['account'] } },
+  },
+];
+
+export function readAccount(context: IExecuteFunctions, itemIndex: number): AccountReference {
+  if (context.getNodeParameter('accountBy', itemIndex) === 'account') {
+    return readRequired(context, 'account', 'Account', itemIndex);
+  }
+  return {
+    provider: readRequired(context, 'provider', 'Provider', itemIndex),
+    externalId: readRequired(context, 'externalId', 'External ID', itemIndex),
+  };
+}

@@ -1,0 +1,90 @@
+import * as os from 'node:os';
+import * as path from 'node:path';
+
+import { BillingError, type BillingOptions, type ServerConfig } from '../../engine';
+
+/** What a credential of the type `billingDatabaseApi` holds. */
+export interface BillingDatabaseCredential {
+  database?: 'embedded' | 'postgres';
+  folder?: string;
+  connectBy?: 'fields' | 'url';
+  url?: string;
+  host?: string;
+  port?: number;
+  databaseName?: string;
+  user?: string;
+  password?: string;
+  tls?: 'disable' | 'verify' | 'unverified';
+  ca?: string;
+  poolSize?: number;
+  schema?: string;
+}
+
+export const CREDENTIAL_TYPE = 'billingDatabaseApi';
+
+/** Beside n8n's own data, found the way n8n finds it. */
+export function defaultFolder(): string {
+  return path.join(process.env.N8N_USER_FOLDER || os.homedir(), '.n8n', 'billing');
+}
+
+/** Text of a credential field, or an error that names the field as people see it. */
+function filled(value: string | undefined, displayName: string): string {
+  const written = (value ?? '').trim();
+  if (written !== '') return written;
+  throw new BillingError('invalid_input', `"${displayName}" of the credential is empty.`, {
+    parameter: displayName,
+    advice: 'Fill it in.',
+  });
+}
+
+/** A port or a pool size; n8n gives a cleared number field as text or null. */
+function wholeNumber(value: unknown, displayName: string, otherwise: number, maximum: number) {
+  if (value === undefined || value === null || value === '') return otherwise;
+  const number = Number(value);
+  if (Number.isInteger(number) && number >= 1 && number <= maximum) return number;
+  throw new BillingError(
+    'invalid_input',
+    `"${displayName}" of the credential must be a whole number from 1 to ${maximum}.`,
+    { parameter: displayName },
+  );
+}
+
+function tlsOf({ tls, ca }: BillingDatabaseCredential): ServerConfig['ssl'] {
+  switch (tls) {
+    case 'verify':
+      return { rejectUnauthorized: true, ca: ca?.trim() ? ca : undefined };
+    case 'unverified':
+      return { rejectUnauthorized: false };
+    default:
+      return false;
+  }
+}
+
+function serverOf(credential: BillingDatabaseCredential): ServerConfig {
+  const poolSize = wholeNumber(credential.poolSize, 'Pool Size', 4, 100);
+  // Left empty, pg would silently turn to the environment and the user of the n8n process.
+  if (credential.connectBy === 'url') {
+    return { connectionString: filled(credential.url, 'Connection URL'), poolSize };
+  }
+  return {
+    host: filled(credential.host, 'Host'),
+    port: wholeNumber(credential.port, 'Port', 5432, 65_535),
+    database: filled(credential.databaseName, 'Database Name'),
+    user: filled(credential.user, 'User'),
+    password: credential.password ?? '',
+    ssl: tlsOf(credential),
+    poolSize,
+  };
+}
+
+/**
+ * How the engine is to be opened for a credential. Two spellings of one place give equal options
+ * (an empty folder and the default one), since the embedded database can be opened only once.
+ */
+export function optionsOf(credential: BillingDatabaseCredential): BillingOptions {
+  const schema = (credential.schema ?? '').trim() || 'billing';
+  if (credential.database === 'postgres') return { connection: serverOf(credential), schema };
+  const folder = (credential.folder ?? '').trim();
+  if (folder === 'memory') return { connection: { embedded: 'memory' }, schema };
+  return { connection: { embedded: path.resolve(folder || defaultFolder()) }, schema };
+}

@@ -1,0 +1,108 @@
+import { createHash } from 'node:crypto';
+
+import { openBilling, type Billing, type BillingOptions } from '../../engine';
+
+/** How long an engine that nobody uses stays open. */
+const IDLE_MILLISECONDS = 5 * 60_000;
+
+/** Does something later unless cancelled; gives the function that cancels. */
+type Later = (work: () => void) => () => void;
+
+function afterIdling(work: () => void): () => void {
+  const timer = setTimeout(work, IDLE_MILLISECONDS);
+  // A waiting timer must not keep n8n, or one of its command lines, from ending.
+  timer.unref();
+  return () => clearTimeout(timer);
+}
+
+interface Kept {
+  opening: Promise<Billing>;
+  /** Calls under way. */
+  users: number;
+  /** Set while it waits to be closed. */
+  cancelClosing?: () => void;
+}
+
+/**
+ * The open engines of this process, one for each distinct set of connection settings.
+ *
+ * Kept across executions because opening costs: a pool of connections, or half a second of
+ * starting the embedded database, and a look at the migrations. Given back when unused, because
+ * connections are scarce on a server that other n8n processes share.
+ */
+export class Engines {
+  private readonly kept = new Map<string, Kept>();
+  /** Engines on their way out. An embedded folder can be opened again only after that. */
+  private readonly closing = new Map<string, Promise<void>>();
+
+  constructor(private readonly later: Later = afterIdling) {}
+
+  /** Opens, or finds open, the engine for the options, and keeps it open while the work lasts. */
+  async use<T>(options: BillingOptions, work: (billing: Billing) => Promise<T>): Promise<T> {
+    const key = keyOf(options);
+    const engine = this.kept.get(key) ?? this.open(key, options);
+    engine.users += 1;
+    engine.cancelClosing?.();
+    engine.cancelClosing = undefined;
+    try {
+      return await work(await engine.opening);
+    } finally {
+      engine.users -= 1;
+      if (engine.users === 0) this.rest(key, engine, options);
+    }
+  }
+
+  /** Closes all that is open. For tests and programs that end; n8n has no such moment for nodes. */
+  async close(): Promise<void> {
+    for (const [key, engine] of this.kept) this.retire(key, engine);
+    await Promise.all(this.closing.values());
+  }
+
+  /** How many are open. */
+  get size(): number {
+    return this.kept.size;
+  }
+
+  private open(key: string, options: BillingOptions): Kept {
+    const opening = (this.closing.get(key) ?? Promise.resolve()).then(() => openBilling(options));
+    const engine: Kept = { opening, users: 0 };
+    this.kept.set(key, engine);
+    // All who came while it was being opened hear of the failure; the next one tries anew.
+    opening.catch(() => {
+      if (this.kept.get(key) === engine) this.kept.delete(key);
+    });
+    return engine;
+  }
+
+  private rest(key: string, engine: Kept, options: BillingOptions): void {
+    if (this.kept.get(key) !== engine) return;
+    // Closing a database in memory would lose it, and it holds no connection that others wait for.
+    if (isInMemory(options)) return;
+    engine.cancelClosing = this.later(() => this.retire(key, engine));
+  }
+
+  private retire(key: string, engine: Kept): void {
+    engine.cancelClosing?.();
+    this.kept.delete(key);
+    const closed = engine.opening
+      .then((billing) => billing.close())
+      // What did not open needs no closing; what does not close tells at the next opening.
+      .catch(() => undefined)
+      .finally(() => this.closing.delete(key));
+    this.closing.set(key, closed);
+  }
+}
+
+/** Settings hold passwords, so what stays in memory to tell them apart is a digest of them. */
+function keyOf(options: BillingOptions): string {
+  return createHash('sha256').update(JSON.stringify(options)).digest('hex');
+}
+
+function isInMemory({ connection }: BillingOptions): boolean {
+  return (
+    typeof connection === 'object' && 'embedded' in connection && connection.embedded === 'memory'
+  );
+}
+
+/** Those of this process. */
+export const engines = new Engines();

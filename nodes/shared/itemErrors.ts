@@ -1,0 +1,105 @@
+import { types } from 'node:util';
+
+import { NodeOperationError, type INode, type INodeExecutionData } from 'n8n-workflow';
+
+import { isBillingError, type BillingErrorData, type ErrorCode } from '../../engine';
+
+/** What went wrong with an item: the engine's refusal in the node's words, or something else. */
+export interface ItemError {
+  message: string;
+  /** One of the engine's codes; null for what is not its, such as a broken expression. */
+  code: ErrorCode | null;
+  parameter: string | null;
+  advice: string | null;
+  /** The error itself, where nobody foresaw it: its stack is what helps then. */
+  unforeseen?: Error;
+}
+
+/** The engine's advice names its own methods; in n8n it is a node that does it. */
+const ADVICE_IN_N8N: Partial<Record<ErrorCode, string>> = {
+  unknown_account:
+    'Put a Billing node with "Account: Identify" before this one: it creates the account of a customer who is new.',
+  unknown_product:
+    'Pick it from the list, or create it with a Billing node, "Product: Create or Update". Upper and lower case count.',
+  unknown_offer:
+    'Pick it from the list, or create it with a Billing node, "Offer: Create or Update". Upper and lower case count.',
+};
+
+/** Parameters whose field is not called as they are. */
+const FIELD_NAMES: Record<string, string> = {
+  'connection.embedded': 'Folder',
+  sku: 'SKU',
+};
+
+/** `externalId` and `account.externalId` are the field "External ID", `items[1].product` is "Product" of item 2. */
+export function fieldName(parameter: string): string {
+  const known = FIELD_NAMES[parameter];
+  if (known !== undefined) return known;
+  const position = /^items\[(\d+)\]/.exec(parameter)?.[1];
+  const last = parameter.split('.').at(-1) ?? parameter;
+  const name = last
+    .replace(/([a-z])([A-Z])/g, '$1 $2')
+    .replace(/^./, (first) => first.toUpperCase())
+    .replace(/\bId\b/g, 'ID');
+  return position === undefined ? name : `Items: ${Number(position) + 1}: ${name}`;
+}
+
+function inNodeWords({ code, message, parameter, advice }: BillingErrorData): ItemError {
+  const quoted = `"${parameter}"`;
+  return {
+    message:
+      parameter !== null && message.startsWith(quoted)
+        ? `"${fieldName(parameter)}"${message.slice(quoted.length)}`
+        : message,
+    code,
+    parameter,
+    advice: ADVICE_IN_N8N[code] ?? advice,
+  };
+}
+
+/** Anything thrown, as the error of an item. */
+export function itemError(error: unknown): ItemError {
+  if (isBillingError(error)) return inNodeWords(error.toJSON());
+  // Not instanceof: an error may come from another realm, such as that of an expression's sandbox.
+  const unforeseen = types.isNativeError(error) ? error : undefined;
+  const description = (error as { description?: unknown } | null)?.description;
+  return {
+    message: unforeseen?.message ?? String(error),
+    code: null,
+    parameter: null,
+    advice: typeof description === 'string' ? description : null,
+    unforeseen,
+  };
+}
+
+/** What the engine reported for one item of a batch. */
+export const reportedError = (data: BillingErrorData): ItemError => inNodeWords(data);
+
+/** The error that stops the workflow. Without an item when it is not about one. */
+export function nodeError(
+  context: { getNode(): INode },
+  error: ItemError,
+  itemIndex?: number,
+): NodeOperationError {
+  const thrown = new NodeOperationError(context.getNode(), error.unforeseen ?? error.message, {
+    description: error.advice ?? undefined,
+    itemIndex,
+  });
+  // n8n replaces messages that hold words like ECONNREFUSED by general ones; ours say more.
+  thrown.message = error.message;
+  Object.assign(thrown.context, { code: error.code, parameter: error.parameter });
+  return thrown;
+}
+
+/**
+ * What an item that failed leaves behind under "On Error: Continue". For "Continue (using error
+ * output)" n8n itself moves it to the error output and adds the input item's fields: it knows such
+ * an item by having no other field than these two.
+ */
+export function errorItem(error: ItemError, itemIndex: number): INodeExecutionData {
+  const { message, code, parameter, advice } = error;
+  return {
+    json: { error: message, details: { code, parameter, advice } },
+    pairedItem: { item: itemIndex },
+  };
+}

@@ -1,0 +1,61 @@
+import type { INodeProperties } from 'n8n-workflow';
+
+/** Pickers for what the catalog holds: from a list with search, or by the word that names it. */
+
+export const productParameter: INodeProperties = {
+  displayName: 'Product',
+  name: 'product',
+  type: 'resourceLocator',
+  required: true,
+  default: { mode: 'list', value: '' },
+  description: 'What is used. The Billing node creates products.',
+  modes: [
+    {
+      displayName: 'From List',
+      name: 'list',
+      type: 'list',
+      placeholder: 'Select a product…',
+      typeOptions: { searchListMethod: 'searchProducts', searchable: true },
+    },
+    {
+      displayName: 'By Key',
+      name: 'id',
+      type: 'string',
+      placeholder: 'e.g. messages',
+    },
+  ],
+};
+
+export const offerParameter: INodeProperties = {
+  displayName: 'Offer',
+  name: 'offer',
+  type: 'resourceLocator',
+  required: true,
+  default: { mode: 'list', value: '' },
+  description: 'What is sold. The Billing node creates offers.',
+  modes: [
+    {
+      displayName: 'From List',
+      name: 'list',
+      type: 'list',
+      placeholder: 'Select an offer…',
+      typeOptions: { searchListMethod: 'searchOffers', searchable: true },
+    },
+    {
+      displayName: 'By SKU',
+      name: 'id',
+      type: 'string',
+      placeholder: 'e.g. messages-100',
+    },
+  ],
+};
+
+export const amountParameter: INodeProperties = {
+  displayName: 'Amount',
+  name: 'amount',
+  type: 'number',
+  required: true,
+  default: 1,
+  typeOptions: { minValue: 0, numberPrecision: 12 },
+  description: 'Units of the product. Fractions only where the product has decimals.',
+};

@@ -1,0 +1,271 @@
+import type { IDataObject } from 'n8n-workflow';
+
+import {
+  customer,
+  onEngine,
+  ourNode,
+  PROVIDER,
+  run,
+  withSoundLedger,
+} from './billing-in-workflows';
+
+withSoundLedger();
+
+const billing = (resource: string, operation: string, parameters: Record<string, unknown> = {}) =>
+  ourNode('Billing', 'billing', { resource, operation, ...parameters });
+
+/** Runs an operation for items and gives what comes out. */
+async function does(
+  resource: string,
+  operation: string,
+  parameters: Record<string, unknown> = {},
+  items: IDataObject[] = [{}],
+): Promise<IDataObject[]> {
+  const { error, json } = await run(items, billing(resource, operation, parameters));
+  if (error !== null) throw new Error(error.message);
+  return json('Billing');
+}
+
+const by = (externalId: string) => ({ provider: PROVIDER, externalId });
+
+describe('Billing: Account', () => {
+  it('identifies: creates once, finds again, refreshes contact data', async () => {
+    const parameters = {
+      ...by('={{ $json.id }}'),
+      additionalFields: { name: '={{ $json.name }}', email: '', metadata: '{"plan":"free"}' },
+    };
+    const [first, again] = await does('account', 'identify', parameters, [
+      { id: 1001, name: 'Ann' },
+      { id: '1001' },
+    ]);
+    expect(first).toMatchObject({ created: true, trialEligible: true, replayed: false });
+    expect(again).toMatchObject({ created: false, accountId: first?.accountId });
+    expect(await does('account', 'get', by('1001'))).toEqual([
+      expect.objectContaining({
+        accountId: first?.accountId,
+        name: 'Ann',
+        email: null,
+        metadata: { plan: 'free' },
+        identities: [{ provider: PROVIDER, externalId: '1001' }],
+      }),
+    ]);
+  });
+
+  it('gets many, by pages, and searches', async () => {
+    await Promise.all(Array.from({ length: 7 }, (_, index) => customer(`page-${index}`)));
+    expect(
+      await does('account', 'getAll', { limit: 3, filters: { search: 'page-' } }),
+    ).toHaveLength(3);
+    const all = await does('account', 'getAll', { returnAll: true, filters: { search: 'page-' } });
+    expect(new Set(all.map((account) => account.accountId)).size).toBe(7);
+    await expect(does('account', 'getAll', { limit: 0 })).rejects.toThrow(/^"Limit" must be/);
+  });
+
+  it('updates what is given, and removes what is left empty', async () => {
+    await customer('upd');
+    const change = (updateFields: Record<string, unknown>) =>
+      does('account', 'update', { ...by('upd'), updateFields });
+    await change({
+      name: 'Bo',
+      email: 'bo@example.com',
+      timeZone: 'Europe/Berlin',
+      metadata: { a: 1 },
+    });
+    expect(await change({ name: '', status: 'suspended' })).toEqual([
+      expect.objectContaining({
+        name: null,
+        email: 'bo@example.com',
+        timeZone: 'Europe/Berlin',
+        status: 'suspended',
+        metadata: { a: 1 },
+      }),
+    ]);
+    await expect(change({ name: '={{ $json.nothing }}' })).rejects.toThrow('"Name" is missing.');
+    await expect(change({ timeZone: 'Mars' })).rejects.toThrow(/^"Time Zone" must be an IANA/);
+  });
+
+  it('takes an account by its id', async () => {
+    const accountId = await customer('by-id');
+    const account = { __rl: true, mode: 'list', value: accountId };
+    expect(await does('account', 'get', { accountBy: 'account', account })).toEqual([
+      expect.objectContaining({ accountId }),
+    ]);
+  });
+});
+
+describe('Billing: Product', () => {
+  it('creates, updates and gets', async () => {
+    const created = await does('product', 'upsert', {
+      key: 'tokens',
+      name: 'Tokens',
+      additionalFields: {
+        unit: 'token',
+        decimals: 2,
+        kind: 'quantity',
+        isCurrency: true,
+        lowBalanceThreshold: '0.5',
+        metadata: '{"model":"x"}',
+      },
+    });
+    expect(created).toEqual([
+      expect.objectContaining({
+        key: 'tokens',
+        unit: 'token',
+        decimals: 2,
+        isCurrency: true,
+        lowBalanceThreshold: '0.5',
+        metadata: { model: 'x' },
+      }),
+    ]);
+    await does('product', 'upsert', { key: 'tokens', name: 'AI tokens' });
+    const product = { __rl: true, mode: 'id', value: 'tokens' };
+    expect(await does('product', 'get', { product })).toEqual([
+      expect.objectContaining({ name: 'AI tokens', unit: 'token', lowBalanceThreshold: '0.5' }),
+    ]);
+  });
+
+  it('gets many', async () => {
+    const all = await does('product', 'getAll', { returnAll: true });
+    expect(all.map((product) => product.key)).toEqual(['credits', 'messages', 'tokens']);
+    expect(await does('product', 'getAll', { limit: 1 })).toHaveLength(1);
+  });
+
+  it('names the field that is wrong', async () => {
+    await expect(does('product', 'upsert', { key: 'a b', name: 'X' })).rejects.toThrow(
+      /^"Key" must/,
+    );
+    await expect(does('product', 'upsert', { key: 'MESSAGES', name: 'X' })).rejects.toThrow(
+      /^"Key" MESSAGES differs/,
+    );
+    const product = { __rl: true, mode: 'id', value: 'nothing' };
+    await expect(does('product', 'get', { product })).rejects.toThrow(
+      'There is no product "nothing".',
+    );
+  });
+});
+
+describe('Billing: Offer', () => {
+  const pack = (more: Record<string, unknown> = {}) => ({
+    sku: 'pack',
+    name: 'Pack',
+    price: 4.5,
+    currency: 'USD',
+    items: {
+      item: [
+        { product: 'messages', quantity: 100, expiresUnit: 'month', expiresCount: 3, priority: 7 },
+        { product: 'credits', quantity: '0.5' },
+      ],
+    },
+    ...more,
+  });
+
+  it('creates, writes another version, and gets', async () => {
+    expect(
+      await does('offer', 'upsert', pack({ additionalFields: { listPrice: '9', public: false } })),
+    ).toEqual([
+      expect.objectContaining({
+        sku: 'pack',
+        version: 1,
+        price: '4.50',
+        listPrice: '9.00',
+        public: false,
+        active: true,
+        items: [
+          {
+            product: 'messages',
+            quantity: '100',
+            expiresAfter: { unit: 'month', count: 3 },
+            priority: 7,
+          },
+          { product: 'credits', quantity: '0.5', expiresAfter: null, priority: 50 },
+        ],
+      }),
+    ]);
+    await does('offer', 'upsert', pack({ price: '4.75' }));
+    const offer = { __rl: true, mode: 'id', value: 'pack' };
+    expect(await does('offer', 'get', { offer })).toEqual([
+      expect.objectContaining({ version: 2, price: '4.75', listPrice: '9.00', public: false }),
+    ]);
+  });
+
+  it('gets many: the public ones on sale, others when asked for', async () => {
+    await does('offer', 'upsert', pack({ sku: 'old', additionalFields: { active: false } }));
+    const skus = async (filters: Record<string, unknown>) =>
+      (await does('offer', 'getAll', { returnAll: true, filters })).map((offer) => offer.sku);
+    expect(await skus({})).toEqual(['messages-10']);
+    expect(await skus({ includePrivate: true })).toEqual(['both', 'messages-10', 'pack']);
+    expect(await skus({ includeInactive: true })).toEqual(['messages-10', 'old']);
+    expect(await does('offer', 'getAll', { limit: 1 })).toHaveLength(1);
+  });
+
+  it('names the field that is wrong', async () => {
+    const refused = (more: Record<string, unknown>) => does('offer', 'upsert', pack(more));
+    await expect(refused({ items: {} })).rejects.toThrow('"Items" is missing.');
+    await expect(refused({ price: '={{ $json.nothing }}' })).rejects.toThrow('"Price" is missing.');
+    await expect(refused({ price: '4.555' })).rejects.toThrow(/^"Price" is 4\.555, but USD has/);
+    await expect(refused({ currency: 'XXY' })).rejects.toThrow(/^"Currency" XXY is neither/);
+    await expect(
+      refused({ items: { item: [{ product: 'messages', quantity: '' }] } }),
+    ).rejects.toThrow('"Items: 1: Quantity" is missing.');
+    await expect(
+      refused({ items: { item: [{ product: 'nothing', quantity: '1' }] } }),
+    ).rejects.toThrow('There is no product "nothing".');
+  });
+});
+
+describe('Billing: Balance', () => {
+  beforeAll(async () => {
+    const account = await customer('bal', { messages: '5', credits: '1.5' });
+    await onEngine(async ({ ledger }) => {
+      await ledger.consume({ account, product: 'messages', amount: 2 });
+      await ledger.consume({ account, product: 'messages', amount: 1 });
+    });
+  });
+
+  it('gets all products or one', async () => {
+    expect(await does('balance', 'get', by('bal'))).toEqual([
+      { product: 'credits', unit: 'credit', available: '1.5', held: '0', expiresAt: null },
+      { product: 'messages', unit: 'message', available: '2', held: '0', expiresAt: null },
+    ]);
+    const product = { __rl: true, mode: 'id', value: 'messages' };
+    expect(await does('balance', 'get', { ...by('bal'), product })).toEqual([
+      expect.objectContaining({ available: '2' }),
+    ]);
+    const nothing = { __rl: true, mode: 'id', value: '={{ $json.nothing }}' };
+    await expect(does('balance', 'get', { ...by('bal'), product: nothing })).rejects.toThrow(
+      '"Product" is missing.',
+    );
+  });
+
+  it('gets grants and entries, each an item that is paired with its input', async () => {
+    const grants = await does('balance', 'getGrants', { ...by('bal'), returnAll: true });
+    expect(grants.map(({ product, initial, remaining }) => [product, initial, remaining])).toEqual(
+      expect.arrayContaining([
+        ['messages', '5', '2'],
+        ['credits', '1.5', '1.5'],
+      ]),
+    );
+    const { items, json } = await run(
+      [{}, {}],
+      billing('balance', 'getEntries', { ...by('bal'), limit: 2 }),
+    );
+    expect(json('Billing').map(({ kind, amount }) => [kind, amount])).toEqual([
+      ['use', '-1'],
+      ['use', '-2'],
+      ['use', '-1'],
+      ['use', '-2'],
+    ]);
+    expect(items('Billing').map((item) => item.pairedItem)).toEqual([
+      { item: 0 },
+      { item: 0 },
+      { item: 1 },
+      { item: 1 },
+    ]);
+    expect(await does('balance', 'getEntries', { ...by('bal'), returnAll: true })).toHaveLength(4);
+  });
+});
+
+it('says so when there is no such operation', async () => {
+  const { error } = await run([{}], billing('account', 'explode'));
+  expect(error?.message).toBe('There is no operation "account: explode".');
+});

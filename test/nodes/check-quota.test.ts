@@ -1,0 +1,173 @@
+import {
+  balanceOf,
+  chain,
+  customer,
+  fromItem,
+  onEngine,
+  ourNode,
+  PROVIDER,
+  run,
+  runnerWith,
+  usesOf,
+  withSoundLedger,
+} from './billing-in-workflows';
+
+withSoundLedger();
+
+const check = (parameters: Record<string, unknown> = {}) =>
+  ourNode('Check', 'checkQuota', { ...fromItem, ...parameters });
+
+describe('Check Quota', () => {
+  it('sends each item to the output of its answer, and takes nothing', async () => {
+    await customer('rich', { messages: '10' });
+    await customer('poor', { messages: '2' });
+    const { status, items, json } = await run(
+      [
+        { id: 'poor', amount: 3, text: 'one' },
+        { id: 'rich', amount: 3, text: 'two' },
+        { id: 'poor', amount: 2, text: 'three' },
+      ],
+      check(),
+    );
+    expect(status).toBe('success');
+    expect(json('Check', 0)).toEqual([
+      {
+        id: 'rich',
+        amount: 3,
+        text: 'two',
+        quota: {
+          allowed: true,
+          reason: null,
+          remaining: '10',
+          unit: 'message',
+          expiresAt: null,
+          suggestedOffers: [],
+        },
+      },
+      expect.objectContaining({ text: 'three' }),
+    ]);
+    expect(json('Check', 1)).toEqual([
+      {
+        id: 'poor',
+        amount: 3,
+        text: 'one',
+        quota: {
+          allowed: false,
+          reason: 'insufficient_balance',
+          remaining: '2',
+          unit: 'message',
+          expiresAt: null,
+          suggestedOffers: [
+            {
+              sku: 'messages-10',
+              name: '10 messages',
+              price: '1.00',
+              listPrice: null,
+              currency: 'USD',
+              product: 'messages',
+              quantity: '10',
+            },
+          ],
+        },
+      },
+    ]);
+    expect(items('Check', 0).map((item) => item.pairedItem)).toEqual([{ item: 1 }, { item: 2 }]);
+    expect(items('Check', 1).map((item) => item.pairedItem)).toEqual([{ item: 0 }]);
+    expect(await balanceOf('rich')).toBe('10');
+    expect(await usesOf('rich')).toBe(0);
+  });
+
+  it('gives the bare answer when asked to', async () => {
+    await customer('bare', { messages: '1' });
+    const { json } = await run(
+      [{ id: 'bare', amount: 1 }],
+      check({ options: { includeInput: false } }),
+    );
+    expect(json('Check', 0)).toEqual([
+      {
+        allowed: true,
+        reason: null,
+        remaining: '1',
+        unit: 'message',
+        expiresAt: null,
+        suggestedOffers: [],
+      },
+    ]);
+  });
+
+  it('keeps the binary data of an item that it carries on', async () => {
+    await customer('binary', { messages: '1' });
+    const workflow = chain(check());
+    const file = { data: 'aGk=', mimeType: 'text/plain', fileName: 'hi.txt' };
+    const withFile = {
+      description: {
+        ...runnerWith().nodeTypes.getByNameAndVersion('n8n-nodes-base.manualTrigger', 1)
+          .description,
+        inputs: [],
+      },
+      execute: async () => [[{ json: { id: 'binary', amount: 1 }, binary: { file } }]],
+    };
+    const { items } = await runnerWith({ 'n8n-nodes-base.manualTrigger': withFile }).run(workflow);
+    expect(items('Check', 0)[0]?.binary?.file).toMatchObject({ fileName: 'hi.txt' });
+  });
+
+  it('takes an account by its id, and numbers as external ids', async () => {
+    const accountId = await customer('4711', { messages: '1' });
+    const byId = await run(
+      [{ account: accountId }],
+      check({
+        accountBy: 'account',
+        account: { __rl: true, mode: 'id', value: '={{ $json.account }}' },
+        amount: 1,
+      }),
+    );
+    expect(byId.json('Check', 0)).toHaveLength(1);
+    const byNumber = await run([{ id: 4711, amount: 1 }], check());
+    expect(byNumber.json('Check', 0)).toHaveLength(1);
+  });
+
+  it('takes fractions, as numbers and as text', async () => {
+    await customer('fractions', { credits: '0.5' });
+    const { json } = await run(
+      [
+        { id: 'fractions', amount: 0.5 },
+        { id: 'fractions', amount: '0.5' },
+        { id: 'fractions', amount: 1e-7 },
+        { id: 'fractions', amount: 0.50000001 },
+      ],
+      check({ product: { __rl: true, mode: 'id', value: 'credits' } }),
+    );
+    expect(json('Check', 0).map((item) => item.amount)).toEqual([0.5, '0.5', 1e-7]);
+    expect(json('Check', 1).map((item) => item.amount)).toEqual([0.50000001]);
+  });
+
+  it('says no to a suspended account, with its reason', async () => {
+    await customer('suspended', { messages: '5' });
+    await onEngine(({ accounts }) =>
+      accounts.update({
+        account: { provider: PROVIDER, externalId: 'suspended' },
+        status: 'suspended',
+      }),
+    );
+    const { json } = await run([{ id: 'suspended', amount: 1 }], check());
+    expect(json('Check', 1)[0]?.quota).toMatchObject({ reason: 'account_suspended' });
+  });
+
+  it('stops the workflow at an item that cannot be asked, and says what to do', async () => {
+    await customer('known', { messages: '5' });
+    const { status, error } = await run(
+      [
+        { id: 'known', amount: 1 },
+        { id: 'nobody', amount: 1 },
+      ],
+      check(),
+    );
+    expect(status).toBe('error');
+    expect(error).toMatchObject({
+      message: 'There is no account with "nobody" of provider "telegram".',
+      description: expect.stringContaining('Account: Identify'),
+      node: 'Check',
+      itemIndex: 1,
+    });
+  });
+});

@@ -1,0 +1,188 @@
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+
+import type { ICredentialTestFunctions } from 'n8n-workflow';
+
+import { BillingDatabaseApi } from '../../credentials/BillingDatabaseApi.credentials';
+import {
+  defaultFolder,
+  optionsOf,
+  type BillingDatabaseCredential,
+} from '../../nodes/shared/connection';
+import { billingDatabaseTest } from '../../nodes/shared/credentialTest';
+import { engines } from '../../nodes/shared/engines';
+
+const ready = { status: 'OK', message: 'Connected; the billing tables are ready' };
+
+const test = (data: BillingDatabaseCredential) =>
+  billingDatabaseTest.call({} as ICredentialTestFunctions, {
+    id: '1',
+    name: 'Billing',
+    type: new BillingDatabaseApi().name,
+    data: { ...data },
+  });
+
+afterAll(() => engines.close());
+
+describe('the settings of a credential', () => {
+  const server: BillingDatabaseCredential = {
+    database: 'postgres',
+    connectBy: 'fields',
+    host: 'db.example.com',
+    port: 5433,
+    databaseName: 'n8n',
+    user: 'ann',
+    password: 'secret',
+    tls: 'disable',
+    poolSize: 7,
+    schema: 'shop',
+  };
+
+  it('stand for the embedded database beside n8n’s data when left alone', () => {
+    expect(optionsOf({})).toEqual({ connection: { embedded: defaultFolder() }, schema: 'billing' });
+    expect(defaultFolder()).toMatch(/[\\/]\.n8n[\\/]billing$/);
+    expect(optionsOf({ folder: '  ', schema: '' })).toEqual(optionsOf({}));
+    expect(optionsOf({ folder: defaultFolder() })).toEqual(optionsOf({}));
+    expect(optionsOf({ folder: '/data/a/../billing' })).toEqual(
+      optionsOf({ folder: '/data/billing' }),
+    );
+    expect(optionsOf({ folder: 'memory' }).connection).toEqual({ embedded: 'memory' });
+  });
+
+  it('stand for a server by fields, with its choices of TLS', () => {
+    expect(optionsOf(server)).toEqual({
+      connection: {
+        host: 'db.example.com',
+        port: 5433,
+        database: 'n8n',
+        user: 'ann',
+        password: 'secret',
+        ssl: false,
+        poolSize: 7,
+      },
+      schema: 'shop',
+    });
+    const ssl = (more: BillingDatabaseCredential) => optionsOf({ ...server, ...more }).connection;
+    expect(ssl({ tls: 'unverified' })).toMatchObject({ ssl: { rejectUnauthorized: false } });
+    expect(ssl({ tls: 'verify', ca: 'PEM' })).toMatchObject({
+      ssl: { rejectUnauthorized: true, ca: 'PEM' },
+    });
+    expect(ssl({ tls: 'verify', ca: ' ' })).toMatchObject({
+      ssl: { rejectUnauthorized: true, ca: undefined },
+    });
+  });
+
+  it('stand for a server by URL', () => {
+    const url = 'postgresql://ann:secret@db.example.com/n8n';
+    expect(optionsOf({ database: 'postgres', connectBy: 'url', url })).toEqual({
+      connection: { connectionString: url, poolSize: 4 },
+      schema: 'billing',
+    });
+  });
+
+  it.each([
+    ['Connection URL', { ...server, connectBy: 'url' as const, url: ' ' }],
+    ['Host', { ...server, host: '' }],
+    ['Database Name', { ...server, databaseName: '' }],
+    ['User', { ...server, user: undefined }],
+    ['Port', { ...server, port: 99_999 }],
+    ['Pool Size', { ...server, poolSize: 0 }],
+  ])('name a %s that is wrong, rather than fall back on the environment', (field, settings) => {
+    expect(() => optionsOf(settings)).toThrow(`"${field}" of the credential`);
+  });
+});
+
+describe('the test of a credential', () => {
+  let folder: string;
+  beforeEach(() => (folder = fs.mkdtempSync(path.join(os.tmpdir(), 'billing-credential-'))));
+  afterEach(async () => {
+    await engines.close();
+    fs.rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('opens the embedded database, also when it is open already', async () => {
+    expect(await test({ folder })).toEqual(ready);
+    expect(await test({ folder })).toEqual(ready);
+    expect(await engines.use(optionsOf({ folder }), (billing) => billing.verify())).toMatchObject({
+      ok: true,
+    });
+  });
+
+  it('says which folder cannot be used, and what to do', async () => {
+    const file = path.join(folder, 'file');
+    fs.writeFileSync(file, '');
+    const { status, message } = await test({ folder: path.join(file, 'sub') });
+    expect(status).toBe('Error');
+    expect(message).toContain(path.join(file, 'sub'));
+    expect(message).toContain('Name a folder that this process may create and write to.');
+  });
+
+  it('says that a folder holds data of another Postgres version', async () => {
+    fs.writeFileSync(path.join(folder, 'PG_VERSION'), '12\n');
+    expect(await test({ folder })).toEqual({
+      status: 'Error',
+      message: expect.stringContaining('holds a database of Postgres 12'),
+    });
+  });
+
+  it('says which field is empty', async () => {
+    expect(await test({ database: 'postgres', host: 'localhost', user: 'ann' })).toEqual({
+      status: 'Error',
+      message: '"Database Name" of the credential is empty. Fill it in.',
+    });
+  });
+
+  it('says that no server answers', async () => {
+    const settings = { host: '127.0.0.1', port: 1, databaseName: 'n8n', user: 'ann' };
+    const { status, message } = await test({ database: 'postgres', ...settings, password: 'hush' });
+    expect(status).toBe('Error');
+    expect(message).toMatch(/^No database server answers/);
+    expect(message).toContain('Check host and port');
+    expect(message).not.toContain('hush');
+  });
+
+  describe('on a Postgres server', () => {
+    const url = () => new URL(process.env.BILLING_TEST_DATABASE_URL!);
+    const server = (more: BillingDatabaseCredential = {}): BillingDatabaseCredential => ({
+      database: 'postgres',
+      connectBy: 'fields',
+      host: url().hostname,
+      port: Number(url().port),
+      databaseName: url().pathname.slice(1),
+      user: decodeURIComponent(url().username),
+      password: decodeURIComponent(url().password),
+      tls: 'disable',
+      schema: 'test_credential',
+      ...more,
+    });
+
+    it('connects by fields and by URL', async () => {
+      expect(await test(server())).toEqual(ready);
+      expect(await test(server({ connectBy: 'url', url: url().href }))).toEqual(ready);
+    });
+
+    it('says that the password is wrong, without repeating it', async () => {
+      const wrong = 'wr0ng/p@ss';
+      const refused = await test(server({ password: wrong }));
+      expect(refused).toEqual({
+        status: 'Error',
+        message: expect.stringMatching(/^The database refused the log-in.*Check user, password/),
+      });
+      expect(refused.message).not.toContain(wrong);
+      const inUrl = url();
+      inUrl.password = wrong;
+      const { status, message } = await test(server({ connectBy: 'url', url: inUrl.href }));
+      expect(status).toBe('Error');
+      expect(message).not.toContain(wrong);
+      expect(message).not.toContain(inUrl.password);
+    });
+
+    it('says that there is no such database, and that the server offers no TLS', async () => {
+      expect((await test(server({ databaseName: 'nowhere' }))).message).toContain(
+        'database "nowhere" does not exist',
+      );
+      expect((await test(server({ tls: 'verify' }))).message).toMatch(/TLS|SSL/);
+    });
+  });
+});

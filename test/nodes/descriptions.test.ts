@@ -1,0 +1,102 @@
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+
+import type { INodeProperties, INodePropertyCollection, INodePropertyOptions } from 'n8n-workflow';
+
+import { BillingDatabaseApi } from '../../credentials/BillingDatabaseApi.credentials';
+import { Billing } from '../../nodes/Billing/Billing.node';
+import { CheckQuota } from '../../nodes/CheckQuota/CheckQuota.node';
+import { Consume } from '../../nodes/Consume/Consume.node';
+import { GrantOffer } from '../../nodes/GrantOffer/GrantOffer.node';
+
+const NODES = path.join(__dirname, '../../nodes');
+const nodes = { Billing, CheckQuota, Consume, GrantOffer };
+
+interface Codex {
+  node: string;
+  categories: string[];
+  alias: string[];
+  resources: { primaryDocumentation: Array<{ url: string }> };
+}
+
+/** Whoever types a word in the node panel finds a node by its name or by an alias. */
+const found = (word: string): string[] =>
+  Object.keys(nodes).filter((name) => {
+    const { displayName } = new nodes[name as keyof typeof nodes]().description;
+    const codex = JSON.parse(
+      fs.readFileSync(path.join(NODES, name, `${name}.node.json`), 'utf8'),
+    ) as Codex;
+    return [displayName, ...codex.alias].some((text) => text.toLowerCase().includes(word));
+  });
+
+function everyProperty(properties: INodeProperties[]): INodeProperties[] {
+  return properties.flatMap((property) => [
+    property,
+    ...everyProperty(
+      (property.options ?? []).flatMap((option) =>
+        'values' in option ? option.values : 'displayName' in option ? [option] : [],
+      ),
+    ),
+  ]);
+}
+
+const isChoice = (
+  option: INodePropertyOptions | INodeProperties | INodePropertyCollection,
+): option is INodePropertyOptions => 'value' in option && !('displayName' in option);
+
+describe.each(Object.entries(nodes))('%s', (name, Node) => {
+  const { description } = new Node();
+  const all = everyProperty(description.properties);
+
+  it('has a codex that n8n takes, and icons for both themes', () => {
+    const codex = JSON.parse(
+      fs.readFileSync(path.join(NODES, name, `${name}.node.json`), 'utf8'),
+    ) as Codex;
+    expect(codex.node).toBe(`n8n-nodes-billing.${description.name}`);
+    expect(codex.categories).toEqual(['Finance & Accounting']);
+    expect(codex.resources.primaryDocumentation[0]?.url).toMatch(/^https:/);
+    const { light, dark } = description.icon as { light: string; dark: string };
+    for (const icon of [light, dark]) {
+      expect(fs.existsSync(path.join(NODES, name, icon.replace('file:', '')))).toBe(true);
+    }
+  });
+
+  it('has choices in order, operations with an action, and no full stop after one sentence', () => {
+    const unsorted = all
+      .filter(({ type }) => type === 'options')
+      .map(({ options = [] }) => options.filter(isChoice).map((option) => option.name))
+      .filter((names) => names.join() !== [...names].sort((a, b) => a.localeCompare(b)).join());
+    expect(unsorted).toEqual([]);
+
+    const operations = all.filter((property) => property.name === 'operation');
+    const withoutAction = operations
+      .flatMap(({ options = [] }) => options.filter(isChoice))
+      .filter((option) => option.action === undefined);
+    expect(withoutAction).toEqual([]);
+
+    const stopped = all
+      .map((property) => property.description ?? '')
+      .filter((text) => text.endsWith('.') !== /[.?] [A-Z]/.test(text));
+    expect(stopped).toEqual([]);
+
+    const vague = all.filter(
+      ({ type, description: text }) => type === 'boolean' && !text?.startsWith('Whether'),
+    );
+    expect(vague).toEqual([]);
+    const bare = all.filter(
+      ({ placeholder = '', type }) => type === 'string' && !placeholder.startsWith('e.g. '),
+    );
+    expect(bare).toEqual([]);
+  });
+
+  it('tests its credential', () => {
+    expect(description.credentials).toEqual([
+      { name: new BillingDatabaseApi().name, required: true, testedBy: 'billingDatabaseTest' },
+    ]);
+  });
+});
+
+it('finds all nodes by "billing", and those about quota by "quota"', () => {
+  expect(found('billing')).toEqual(Object.keys(nodes));
+  expect(found('quota')).toEqual(expect.arrayContaining(['CheckQuota', 'Consume', 'GrantOffer']));
+});
