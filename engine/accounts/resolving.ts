@@ -96,7 +96,7 @@ export async function resolveAccount(
   return account;
 }
 
-/** The payers under whose name an account's keys and lines may stand: the present one first. */
+/** The payers under whose name an account's keys and lines may stand, the latest first. */
 export const payersOf = (account: ResolvedAccount): string[] => [
-  ...new Set([account.payerId, ...account.earlierPayers]),
+  ...new Set([account.payerId, ...account.earlierPayers.toReversed()]),
 ];

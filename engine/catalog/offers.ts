@@ -18,6 +18,7 @@ import {
   currencyDecimals,
   duration,
   flag,
+  foldCase,
   formatMoney,
   formatUnits,
   input,
@@ -121,8 +122,8 @@ where ($1::text[] is null or o.sku = any($1::text[]))
 order by o.sku`;
 
 const CREATE_SKU = `
-insert into {schema}.offers (sku, version, created_at, updated_at)
-values ($1, 1, $2::timestamptz, $2::timestamptz)
+insert into {schema}.offers (sku, folded_sku, version, created_at, updated_at)
+values ($1, $3, 1, $2::timestamptz, $2::timestamptz)
 on conflict (sku) do nothing
 returning sku`;
 
@@ -130,7 +131,7 @@ returning sku`;
 const LOCK_SKU = `select sku from {schema}.offers where sku = $1 for update`;
 
 const FIND_OTHER_CASE = `
-select sku from {schema}.offers where lower(sku) = lower($1) and sku <> $1`;
+select sku from {schema}.offers where folded_sku = $2 and sku <> $1`;
 
 const NEXT_VERSION = `
 update {schema}.offers set version = version + 1, updated_at = $2::timestamptz where sku = $1`;
@@ -280,8 +281,14 @@ const contentOf = ({
   ...content
 }: Offer): Buffer => fingerprint(content);
 
+const keptListPrice = (old: Offer | null): Decimal | null =>
+  old === null || old.listPrice === null ? null : new Decimal(old.listPrice);
+
 async function saveOffer(session: Session, change: OfferChange, now: string): Promise<Offer> {
-  const [otherCase] = await session.query<{ sku: string }>(FIND_OTHER_CASE, [change.sku]);
+  const [otherCase] = await session.query<{ sku: string }>(FIND_OTHER_CASE, [
+    change.sku,
+    foldCase(change.sku),
+  ]);
   if (otherCase !== undefined) {
     throw new BillingError(
       'invalid_input',
@@ -295,15 +302,17 @@ async function saveOffer(session: Session, change: OfferChange, now: string): Pr
   ]);
   const decimals = decimalsOfCurrency(change.currency, products, 'currency');
   requireDecimals(change.price, decimals, 'price', change.currency);
-  if (change.listPrice) requireDecimals(change.listPrice, decimals, 'listPrice', change.currency);
   const items = checkedItems(change, products);
   if (products.get(change.currency)?.isCurrency === true) {
     await markProductsUsed(session, [change.currency]);
   }
 
-  const created = await session.query(CREATE_SKU, [change.sku, now]);
+  const created = await session.query(CREATE_SKU, [change.sku, now, foldCase(change.sku)]);
   if (created.length === 0) await session.query(LOCK_SKU, [change.sku]);
   const old = created.length === 0 ? await findOffer(session, change.sku) : null;
+  const listPrice = change.listPrice === undefined ? keptListPrice(old) : change.listPrice;
+  // Checked here, since one that is kept may be finer than a new currency.
+  if (listPrice !== null) requireDecimals(listPrice, decimals, 'listPrice', change.currency);
   const content: Offer = {
     sku: change.sku,
     version: old?.version ?? 1,
@@ -311,12 +320,7 @@ async function saveOffer(session: Session, change: OfferChange, now: string): Pr
     updatedAt: now,
     name: change.name,
     price: formatMoney(change.price, decimals),
-    listPrice:
-      change.listPrice === undefined
-        ? (old?.listPrice ?? null)
-        : change.listPrice === null
-          ? null
-          : formatMoney(change.listPrice, decimals),
+    listPrice: listPrice === null ? null : formatMoney(listPrice, decimals),
     currency: change.currency,
     billing: change.billing ?? old?.billing ?? ('one_time' as const),
     public: change.public ?? old?.public ?? true,

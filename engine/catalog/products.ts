@@ -15,6 +15,7 @@ import {
   amount,
   changeFields,
   flag,
+  foldCase,
   formatUnits,
   input,
   integer,
@@ -72,13 +73,14 @@ const FIND_PRODUCTS = `select ${COLUMNS} from {schema}.products where key = any(
 const LIST_PRODUCTS = `select ${COLUMNS} from {schema}.products order by key`;
 /** Locks the product, so that a first grant and a change of kind take turns. */
 const FIND_FOR_SAVE = `
-select ${COLUMNS} from {schema}.products where lower(key) = lower($1) for update`;
+select ${COLUMNS} from {schema}.products where folded_key = $1 for update`;
 const MARK_USED = `update {schema}.products set used = true where key = any($1::text[]) and not used`;
 
 const SAVE_PRODUCT = `
 insert into {schema}.products
-  (key, name, unit, decimals, kind, is_currency, low_balance_threshold, metadata, created_at, updated_at)
-values ($1, $2, $3, $4, $5, $6, $7::numeric, $8::jsonb, $9::timestamptz, $9::timestamptz)
+  (key, folded_key, name, unit, decimals, kind, is_currency, low_balance_threshold, metadata,
+   created_at, updated_at)
+values ($1, $10, $2, $3, $4, $5, $6, $7::numeric, $8::jsonb, $9::timestamptz, $9::timestamptz)
 on conflict (key) do update set
   name = excluded.name, unit = excluded.unit, decimals = excluded.decimals, kind = excluded.kind,
   is_currency = excluded.is_currency, low_balance_threshold = excluded.low_balance_threshold,
@@ -165,7 +167,7 @@ function refuseChangeOfUsed(before: ProductRow, after: Product): void {
 }
 
 async function saveProduct(session: Session, change: ProductChange, now: string): Promise<Product> {
-  const [before] = await session.query<ProductRow>(FIND_FOR_SAVE, [change.key]);
+  const [before] = await session.query<ProductRow>(FIND_FOR_SAVE, [foldCase(change.key)]);
   if (before !== undefined && before.key !== change.key) {
     throw new BillingError(
       'invalid_input',
@@ -219,6 +221,7 @@ async function saveProduct(session: Session, change: ProductChange, now: string)
     product.lowBalanceThreshold,
     JSON.stringify(product.metadata),
     now,
+    foldCase(product.key),
   ]);
   return productOf(saved!);
 }

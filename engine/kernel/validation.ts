@@ -93,6 +93,9 @@ export function key(): z.ZodType<string, unknown> {
   );
 }
 
+/** What two keys have in common that differ by upper and lower case alone. */
+export const foldCase = (written: string): string => written.toLowerCase();
+
 interface AmountRules {
   /** The most decimals (trailing zeros do not count). */
   decimals: number;

@@ -133,8 +133,9 @@ select e.payer_id::text as payer_id, e.sequence::text as sequence, e.account_id:
                and g.value > 0) as currencies,
        d.source, coalesce(d.metadata, '{}')::text as metadata
 from (
-  select line.*
-  from unnest($1::uuid[], $2::bigint[], $3::uuid[]) as p (payer_id, before, only_account)
+  select line.*, p.position
+  from unnest($1::uuid[], $2::bigint[], $3::uuid[])
+         with ordinality as p (payer_id, before, only_account, position)
   cross join lateral (
     select * from {schema}.entries e
     where e.payer_id = p.payer_id and (p.before is null or e.sequence < p.before)
@@ -146,11 +147,11 @@ from (
     order by e.sequence desc
     limit $8::integer
   ) as line
-  order by line.recorded_at desc, line.payer_id, line.sequence desc
+  order by line.recorded_at desc, p.position, line.sequence desc
   limit $8::integer
 ) as e
 left join {schema}.entry_details d on d.payer_id = e.payer_id and d.sequence = e.sequence
-order by e.recorded_at desc, e.payer_id, e.sequence desc`;
+order by e.recorded_at desc, e.position, e.sequence desc`;
 
 interface EntryRow {
   payer_id: string;

@@ -7,6 +7,8 @@ export const catalog: Migration = {
   statements: `
 create table {schema}.products (
   key text primary key,
+  -- In lower case as the engine folds it: what the server's lower() knows depends on its locale.
+  folded_key text not null unique,
   name text not null,
   unit text not null,
   decimals smallint not null check (decimals between 0 and 12),
@@ -20,16 +22,15 @@ create table {schema}.products (
   updated_at timestamptz not null
 );
 comment on table {schema}.products is 'What can be granted and used.';
-create unique index products_key_any_case on {schema}.products (lower(key));
 
 create table {schema}.offers (
   sku text primary key,
+  folded_sku text not null unique,
   version integer not null check (version > 0),
   created_at timestamptz not null,
   updated_at timestamptz not null
 );
 comment on table {schema}.offers is 'What is sold: the sku and its present version.';
-create unique index offers_sku_any_case on {schema}.offers (lower(sku));
 
 create table {schema}.offer_versions (
   sku text not null references {schema}.offers (sku),
