@@ -56,6 +56,7 @@ export const amountParameter: INodeProperties = {
   type: 'number',
   required: true,
   default: 1,
-  typeOptions: { minValue: 0, numberPrecision: 12 },
+  // No precision here: the editor would show 1 as 1.000000000000.
+  typeOptions: { minValue: 0 },
   description: 'Units of the product. Fractions only where the product has decimals.',
 };
