@@ -291,7 +291,7 @@ function sellPack(): WorkflowJson {
         parameters: {
           accountBy: 'externalId',
           ...CUSTOMER,
-          offer: { __rl: true, mode: 'id', value: 'pack-100' },
+          offer: { __rl: true, mode: 'sku', value: 'pack-100' },
           source: 'demo purchase',
         },
         credentials: { billingDatabaseApi: { id: 'billing', name: 'Billing' } },

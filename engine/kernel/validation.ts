@@ -258,9 +258,17 @@ const isPlainObject = (value: unknown): value is Record<string, unknown> =>
 
 /** Whether Postgres can hold all text in it: no NUL, no half surrogate pairs. */
 function isStorable(value: unknown): boolean {
-  if (typeof value === 'string') return !value.includes('\u0000') && value.isWellFormed();
-  if (typeof value !== 'object' || value === null) return true;
-  return Object.entries(value).every(([name, inner]) => isStorable(name) && isStorable(inner));
+  // A list instead of recursion: 16 KB can hold thousands of levels.
+  const left = [value];
+  while (left.length > 0) {
+    const one = left.pop();
+    if (typeof one === 'string') {
+      if (one.includes('\u0000') || !one.isWellFormed()) return false;
+    } else if (typeof one === 'object' && one !== null) {
+      for (const [name, inner] of Object.entries(one)) left.push(name, inner);
+    }
+  }
+  return true;
 }
 
 /** An account: its id, or an identity of it. */

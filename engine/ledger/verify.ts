@@ -96,6 +96,16 @@ from batches b left join lines l
      and l.product = b.product and l.amount = b.initial
 where l.sequence is null
 union all
+select 'sign', 'entries', l.payer_id::text, l.sequence::text,
+       'is of kind ' || l.kind || ' and moves ' || l.amount
+from lines l where (l.kind = 'grant') <> (l.amount > 0)
+union all
+select 'unknown_account', 'entries', l.payer_id::text, l.sequence::text, 'names an account that does not exist'
+from lines l left join {schema}.accounts a on a.account_id = l.account_id where a.account_id is null
+union all
+select 'unknown_product', 'entries', l.payer_id::text, l.sequence::text, 'is of a product that does not exist'
+from lines l left join {schema}.products p on p.key = l.product where p.key is null
+union all
 select 'overdrawn', 'entries', payer_id::text, sequence::text,
        'takes more from the grant ' || grant_sequence || ' than it held'
 from running where left_over < 0

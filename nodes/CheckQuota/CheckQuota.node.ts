@@ -31,8 +31,7 @@ export class CheckQuota implements INodeType {
     icon: { light: 'file:checkQuota.svg', dark: 'file:checkQuota.dark.svg' },
     group: ['transform'],
     version: 1,
-    subtitle:
-      '={{ $parameter["product"]?.["cachedResultName"] || $parameter["product"]?.["value"] || "" }}',
+    subtitle: '={{ $parameter["amount"] + " " + $parameter["product"] }}',
     description: 'Check whether a customer may use an amount of a product, without taking it',
     defaults: { name: 'Check Quota' },
     inputs: [NodeConnectionTypes.Main],

@@ -35,8 +35,7 @@ export class Consume implements INodeType {
     icon: { light: 'file:consume.svg', dark: 'file:consume.dark.svg' },
     group: ['transform'],
     version: 1,
-    subtitle:
-      '={{ $parameter["product"]?.["cachedResultName"] || $parameter["product"]?.["value"] || "" }}',
+    subtitle: '={{ $parameter["amount"] + " " + $parameter["product"] }}',
     description: "Take an amount of a product from a customer's quota, all of it or nothing, once",
     defaults: { name: 'Consume' },
     inputs: [NodeConnectionTypes.Main],

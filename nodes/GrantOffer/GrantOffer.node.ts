@@ -42,8 +42,7 @@ export class GrantOffer implements INodeType {
     icon: { light: 'file:grantOffer.svg', dark: 'file:grantOffer.dark.svg' },
     group: ['transform'],
     version: 1,
-    subtitle:
-      '={{ $parameter["offer"]?.["cachedResultName"] || $parameter["offer"]?.["value"] || "" }}',
+    subtitle: '={{ $parameter["offer"] }}',
     description: 'Give a customer what an offer holds, once',
     defaults: { name: 'Grant Offer' },
     inputs: [NodeConnectionTypes.Main],

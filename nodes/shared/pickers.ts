@@ -19,7 +19,8 @@ export const productParameter: INodeProperties = {
     },
     {
       displayName: 'By Key',
-      name: 'id',
+      // Not "id": the editor would call that "By ID", whatever is written here.
+      name: 'key',
       type: 'string',
       placeholder: 'e.g. messages',
     },
@@ -43,7 +44,7 @@ export const offerParameter: INodeProperties = {
     },
     {
       displayName: 'By SKU',
-      name: 'id',
+      name: 'sku',
       type: 'string',
       placeholder: 'e.g. messages-100',
     },

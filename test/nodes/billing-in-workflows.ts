@@ -154,7 +154,7 @@ export const fromItem = {
   accountBy: 'externalId',
   provider: PROVIDER,
   externalId: '={{ $json.id }}',
-  product: { __rl: true, mode: 'id', value: 'messages' },
+  product: { __rl: true, mode: 'key', value: 'messages' },
   amount: '={{ $json.amount }}',
 };
 

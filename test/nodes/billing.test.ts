@@ -118,7 +118,7 @@ describe('Billing: Product', () => {
       }),
     ]);
     await does('product', 'upsert', { key: 'tokens', name: 'AI tokens' });
-    const product = { __rl: true, mode: 'id', value: 'tokens' };
+    const product = { __rl: true, mode: 'key', value: 'tokens' };
     expect(await does('product', 'get', { product })).toEqual([
       expect.objectContaining({ name: 'AI tokens', unit: 'token', lowBalanceThreshold: '0.5' }),
     ]);
@@ -137,7 +137,7 @@ describe('Billing: Product', () => {
     await expect(does('product', 'upsert', { key: 'MESSAGES', name: 'X' })).rejects.toThrow(
       /^"Key" MESSAGES differs/,
     );
-    const product = { __rl: true, mode: 'id', value: 'nothing' };
+    const product = { __rl: true, mode: 'key', value: 'nothing' };
     await expect(does('product', 'get', { product })).rejects.toThrow(
       'There is no product "nothing".',
     );
@@ -182,7 +182,7 @@ describe('Billing: Offer', () => {
       }),
     ]);
     await does('offer', 'upsert', pack({ price: '4.75' }));
-    const offer = { __rl: true, mode: 'id', value: 'pack' };
+    const offer = { __rl: true, mode: 'sku', value: 'pack' };
     expect(await does('offer', 'get', { offer })).toEqual([
       expect.objectContaining({ version: 2, price: '4.75', listPrice: '9.00', public: false }),
     ]);
@@ -227,11 +227,11 @@ describe('Billing: Balance', () => {
       { product: 'credits', unit: 'credit', available: '1.5', held: '0', expiresAt: null },
       { product: 'messages', unit: 'message', available: '2', held: '0', expiresAt: null },
     ]);
-    const product = { __rl: true, mode: 'id', value: 'messages' };
+    const product = { __rl: true, mode: 'key', value: 'messages' };
     expect(await does('balance', 'get', { ...by('bal'), product })).toEqual([
       expect.objectContaining({ available: '2' }),
     ]);
-    const nothing = { __rl: true, mode: 'id', value: '={{ $json.nothing }}' };
+    const nothing = { __rl: true, mode: 'key', value: '={{ $json.nothing }}' };
     await expect(does('balance', 'get', { ...by('bal'), product: nothing })).rejects.toThrow(
       '"Product" is missing.',
     );

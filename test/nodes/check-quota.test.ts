@@ -135,7 +135,7 @@ describe('Check Quota', () => {
         { id: 'fractions', amount: 1e-7 },
         { id: 'fractions', amount: 0.50000001 },
       ],
-      check({ product: { __rl: true, mode: 'id', value: 'credits' } }),
+      check({ product: { __rl: true, mode: 'key', value: 'credits' } }),
     );
     expect(json('Check', 0).map((item) => item.amount)).toEqual([0.5, '0.5', 1e-7]);
     expect(json('Check', 1).map((item) => item.amount)).toEqual([0.50000001]);

@@ -104,7 +104,7 @@ describe('Consume', () => {
         { id: 'frac', amount: 1e-7 },
         { id: 'frac', amount: '0.00000001' },
       ],
-      consume('Consume', { product: { __rl: true, mode: 'id', value: 'credits' } }),
+      consume('Consume', { product: { __rl: true, mode: 'key', value: 'credits' } }),
     );
     expect(status).toBe('success');
     expect(await balanceOf('frac', 'credits')).toBe('0.69999989');

@@ -32,9 +32,9 @@ interface Case {
 const about = {
   provider: PROVIDER,
   externalId: '={{ $json.id }}',
-  product: { __rl: true, mode: 'id', value: '={{ $json.product }}' },
+  product: { __rl: true, mode: 'key', value: '={{ $json.product }}' },
 };
-const offer = { __rl: true, mode: 'id', value: 'messages-10' };
+const offer = { __rl: true, mode: 'sku', value: 'messages-10' };
 
 const cases: Case[] = [
   {
@@ -231,7 +231,7 @@ describe('values that no item should have', () => {
     ['key', { idempotencyKey: '={{ $json.nothing }}' }, '"Idempotency Key" is missing.'],
     [
       'product',
-      { product: { __rl: true, mode: 'id', value: '={{ $json.nothing }}' } },
+      { product: { __rl: true, mode: 'key', value: '={{ $json.nothing }}' } },
       '"Product" is missing.',
     ],
     [

@@ -16,7 +16,7 @@ const grant = (parameters: Record<string, unknown> = {}) =>
   ourNode('Grant', 'grantOffer', {
     provider: PROVIDER,
     externalId: '={{ $json.id }}',
-    offer: { __rl: true, mode: 'id', value: '={{ $json.offer }}' },
+    offer: { __rl: true, mode: 'sku', value: '={{ $json.offer }}' },
     ...parameters,
   });
 

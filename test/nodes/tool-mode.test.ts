@@ -28,7 +28,7 @@ const tool = (
       provider: PROVIDER,
       // Bound by who builds the workflow; the model fills in the amount only.
       externalId: "={{ $('Start').first().json.chatId }}",
-      product: { __rl: true, mode: 'id', value: 'messages' },
+      product: { __rl: true, mode: 'key', value: 'messages' },
       amount: "={{ $fromAI('amount', 'How many', 'number') }}",
       ...parameters,
     },

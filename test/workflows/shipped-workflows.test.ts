@@ -106,7 +106,7 @@ describe('workflow files', () => {
     Object.assign(parametersOf('Check Quota'), { provider: 'telegram' });
     Object.assign(parametersOf('Identify Customer'), { operation: 'recognise' });
     Object.assign(parametersOf('Give Welcome Offer'), {
-      offer: { __rl: true, mode: 'sku', value: 'welcome' },
+      offer: { __rl: true, mode: 'id', value: 'welcome' },
       options: { note: 'hello' },
     });
     parametersOf('Work').assignments = {
@@ -118,7 +118,7 @@ describe('workflow files', () => {
         'Consume: "amount" must be a number',
         'Check Quota: the parameter "provider" does not apply here',
         'Identify Customer: "operation" cannot be "recognise"',
-        'Give Welcome Offer: "offer" has no mode "sku"',
+        'Give Welcome Offer: "offer" has no mode "id"',
         'Give Welcome Offer: there is no parameter "options.note"',
         'Work: an expression names a node "Gone", which is not there',
       ]),

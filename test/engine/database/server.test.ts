@@ -81,8 +81,13 @@ describe('a Postgres server', () => {
   });
 
   test('connections that were killed are replaced: the call under way fails, the next succeeds', async () => {
-    const schema = newSchema();
-    const billing = await open({ schema });
+    // A name of its own: other suites use the same server at the same time.
+    const application_name = `victim-${randomBytes(4).toString('hex')}`;
+    const billing = await openBilling({
+      connection: { connectionString: serverUrl(), application_name },
+      schema: newSchema(),
+    });
+    opened.push(billing);
     await billing.catalog.saveProduct({ key: 'MSG', name: 'Messages' });
     const { accountId: account } = await billing.accounts.identify({ externalId: 'ann' });
     await billing.ledger.grant({ account, product: 'MSG', quantity: 1_000 });
@@ -90,7 +95,8 @@ describe('a Postgres server', () => {
       Promise.resolve(
         admin.raw(
           `select pg_terminate_backend(pid) from pg_stat_activity
-           where application_name = 'n8n-nodes-billing' and pid <> pg_backend_pid()`,
+           where application_name = ?`,
+          [application_name],
         ),
       );
 
