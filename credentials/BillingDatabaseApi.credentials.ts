@@ -62,6 +62,7 @@ export class BillingDatabaseApi implements ICredentialType {
       name: 'folder',
       type: 'string',
       default: '',
+      hint: "Leave empty to keep it beside n8n's own data",
       placeholder: 'e.g. /data/billing',
       description:
         'Where the data is kept, created when missing. Leave empty for the folder "billing" beside n8n\'s own data; in a container it must be on a volume. The word "memory" keeps nothing: all is lost when n8n restarts.',

@@ -24,6 +24,8 @@ const plain = (html = ''): string =>
     .replace(/\|/g, '\\|')
     .replace(/\s+/g, ' ');
 
+const ended = (text: string): string => (text.endsWith('.') ? text : `${text}.`);
+
 function shownDefault(property: INodeProperties): string {
   const value = property.default;
   if (property.type === 'options') {
@@ -54,11 +56,11 @@ function rows(properties: readonly INodeProperties[], within = ''): string[] {
         ? ` One of: ${(property.options as INodePropertyOptions[]).map((one) => one.name).join(', ')}.`
         : '';
     const says = plain(property.description);
-    const sentence = says === '' || says.endsWith('.') ? says : `${says}.`;
+    const sentence = [says, plain(property.hint)].filter(Boolean).map(ended).join(' ');
     const name = within === '' ? property.displayName : `${within} › ${property.displayName}`;
     const row = `| ${name} | ${shownDefault(property)} | ${sentence}${choices} |`;
     const inner = rows(innerFields(property), property.displayName);
-    return isCollection(property) && says === '' ? inner : [row, ...inner];
+    return isCollection(property) && sentence === '' ? inner : [row, ...inner];
   });
 }
 

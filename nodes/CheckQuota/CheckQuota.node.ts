@@ -42,7 +42,7 @@ export class CheckQuota implements INodeType {
     hints: [
       {
         message:
-          'Items on an output that leads nowhere vanish silently: connect <strong>Denied</strong> too, with a reply that shows what can be bought (<code>quota.suggestedOffers</code>).',
+          '<strong>Denied</strong> carries the reason and what can be bought (<code>quota.suggestedOffers</code>). Connect it too: an output that leads nowhere loses its items.',
         type: 'info',
         location: 'outputPane',
         whenToDisplay: 'beforeExecution',
@@ -51,7 +51,7 @@ export class CheckQuota implements INodeType {
         message:
           'A check takes nothing, and another execution may use the same units meanwhile: put a <strong>Consume</strong> node where the work is done.',
         type: 'info',
-        location: 'inputPane',
+        location: 'outputPane',
         whenToDisplay: 'beforeExecution',
       },
     ],

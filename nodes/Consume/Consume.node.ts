@@ -10,7 +10,7 @@ import type { ConsumeRequest } from '../../engine';
 import { accountParameters, readAccount } from '../shared/accountParameters';
 import { billingDatabaseTest } from '../shared/credentialTest';
 import { decideItems, includeInputOption } from '../shared/decideItems';
-import { idempotencyKeyParameter, readIdempotencyKey, RETRY_HINT } from '../shared/idempotency';
+import { idempotencyKeyParameter, readIdempotencyKey } from '../shared/idempotency';
 import { searchAccounts, searchProducts } from '../shared/listSearch';
 import { metadataOption, readMetadata } from '../shared/metadata';
 import { amountParameter, productParameter } from '../shared/pickers';
@@ -46,15 +46,9 @@ export class Consume implements INodeType {
     hints: [
       {
         message:
-          'Items on an output that leads nowhere vanish silently: connect <strong>Denied</strong> too, with a reply that shows what can be bought (<code>usage.suggestedOffers</code>).',
+          '<strong>Denied</strong> carries the reason and what can be bought (<code>usage.suggestedOffers</code>). Connect it too: an output that leads nowhere loses its items.',
         type: 'info',
         location: 'outputPane',
-        whenToDisplay: 'beforeExecution',
-      },
-      {
-        message: RETRY_HINT,
-        type: 'info',
-        location: 'inputPane',
         whenToDisplay: 'beforeExecution',
       },
     ],

@@ -10,7 +10,7 @@ import type { Billing } from '../../engine';
 import { accountParameters, readAccount } from '../shared/accountParameters';
 import { billingDatabaseTest } from '../shared/credentialTest';
 import { forEachItem } from '../shared/forEachItem';
-import { idempotencyKeyParameter, readIdempotencyKey, RETRY_HINT } from '../shared/idempotency';
+import { idempotencyKeyParameter, readIdempotencyKey } from '../shared/idempotency';
 import { searchAccounts, searchOffers } from '../shared/listSearch';
 import { metadataOption, readMetadata } from '../shared/metadata';
 import { offerParameter } from '../shared/pickers';
@@ -50,14 +50,6 @@ export class GrantOffer implements INodeType {
     // Not for agents: whoever talks to a model could talk it into giving units away.
     usableAsTool: undefined,
     credentials: [{ name: 'billingDatabaseApi', required: true, testedBy: 'billingDatabaseTest' }],
-    hints: [
-      {
-        message: RETRY_HINT,
-        type: 'info',
-        location: 'inputPane',
-        whenToDisplay: 'beforeExecution',
-      },
-    ],
     properties: [
       ...accountParameters,
       offerParameter,

@@ -20,7 +20,8 @@ export const idempotencyKeyParameter: INodeProperties = {
   default: DEFAULT_KEY,
   placeholder: 'e.g. {{ $json.update_id }}',
   description:
-    'What makes this happen once: the same key gives the first answer again and takes nothing more. The expression set here holds within one execution. Better is the message\'s or order\'s own ID, where there is one: it also holds when the sender delivers twice, and for "Retry execution".',
+    "What makes this happen once: the same key gives the first answer again and takes nothing more. The expression set here holds within one execution, also for n8n's Retry On Fail.",
+  hint: 'Better: the ID of the message or order, where it has one. It also holds when it is delivered twice, and for "Retry execution", which is a new execution',
 };
 
 /** Where doing it again changes nothing anyway, a key is for those who want the first answer again. */
@@ -43,7 +44,3 @@ export function readIdempotencyKey(context: IExecuteFunctions, itemIndex: number
   }
   return readRequired(context, 'idempotencyKey', 'Idempotency Key', itemIndex);
 }
-
-/** Why the default key is not the best: for the nodes that change something. */
-export const RETRY_HINT =
-  'n8n\'s "Retry execution" is a new execution with a new key. If the incoming message or order has an ID of its own, use that as the Idempotency Key.';
