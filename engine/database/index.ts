@@ -1,15 +1,11 @@
 export {
   KEEP,
   NO_ACCOUNT,
-  answerSlot,
-  findAnswers,
   fingerprint,
   hashKey,
   idempotencyConflict,
-  keepAnswers,
   once,
   serializationFailure,
-  type AnswerToKeep,
 } from './answers';
 export { Database, type Connection, type DatabaseOptions } from './database';
 export { isUniqueViolation } from './failures';

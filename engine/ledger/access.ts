@@ -23,7 +23,7 @@ export interface Wish {
 
 export interface ResolvedWish {
   account: ResolvedAccount;
-  product: Product;
+  product: Pick<Product, 'key' | 'kind' | 'unit' | 'decimals'>;
   amount: Decimal;
 }
 
@@ -65,19 +65,26 @@ export async function resolveWishes(
     session,
     wishes.map((wish) => wish.product),
   );
-  return wishes.map((wish, index) => {
-    try {
-      const account = accounts[index];
-      if (!account) throw unknownAccount(wish.account);
-      const product = products.get(wish.product);
-      if (product === undefined) throw unknownProduct(wish.product);
-      const name = `a ${product.unit} of ${product.key}`;
-      requireDecimals(wish.amount, product.decimals, 'amount', name);
-      return { account, product, amount: wish.amount };
-    } catch (error) {
-      return failed(error);
-    }
-  });
+  return wishes.map((wish, index) =>
+    resolvedWish(wish, accounts[index] ?? null, products.get(wish.product)),
+  );
+}
+
+/** A wish with what was found for it, or what is wrong with it. */
+export function resolvedWish(
+  wish: Wish,
+  account: ResolvedAccount | null,
+  product: ResolvedWish['product'] | undefined,
+): ResolvedWish | FailedItem {
+  try {
+    if (account === null) throw unknownAccount(wish.account);
+    if (product === undefined) throw unknownProduct(wish.product);
+    const name = `a ${product.unit} of ${product.key}`;
+    requireDecimals(wish.amount, product.decimals, 'amount', name);
+    return { account, product, amount: wish.amount };
+  } catch (error) {
+    return failed(error);
+  }
 }
 
 /** Why an account may use nothing at all, whatever it has; null when it may. */

@@ -1,16 +1,9 @@
-import { payersOf } from '../accounts';
 import {
   KEEP,
   MAX_LOCKED_ACCOUNTS,
-  answerSlot,
-  findAnswers,
   fingerprint,
   hashKey,
   idempotencyConflict,
-  keepAnswers,
-  lockAccounts,
-  serializationFailure,
-  type AnswerToKeep,
   type Context,
   type Session,
 } from '../database';
@@ -35,7 +28,7 @@ import {
   isFailed,
   isFine,
   orThrow,
-  resolveWishes,
+  resolvedWish,
   standing,
   type FailedItem,
   type ResolvedWish,
@@ -44,7 +37,8 @@ import {
 import { Journal } from './journal';
 import { Lane } from './lane';
 import { available } from './order-of-use';
-import type { SuggestedOffer, Suggester } from './suggestions';
+import type { Shortage, SuggestedOffer, Suggester } from './suggestions';
+import { readUses } from './use-statements';
 
 export interface ConsumeRequest {
   account: AccountReference;
@@ -86,28 +80,32 @@ type Parsed = Wish & { idempotencyKey?: string; metadata?: Record<string, unknow
 type StoredConsumeAnswer = Omit<ConsumeAnswer, 'replayed'>;
 
 interface KeyOfItem {
-  payers: string[];
+  account: string;
+  payer: string;
   keyHash: Buffer;
   fingerprint: Buffer;
 }
 
-function keyOf(wish: ResolvedWish, idempotencyKey: string | undefined): KeyOfItem | null {
-  if (idempotencyKey === undefined) return null;
-  const { accountId } = wish.account;
-  return {
-    payers: payersOf(wish.account),
-    keyHash: hashKey({ kind: 'consume', account: accountId, key: idempotencyKey }),
-    fingerprint: fingerprint({
-      account: accountId,
-      product: wish.product.key,
-      amount: wish.amount,
-    }),
-  };
+/** Kept with each item: two items of one batch with one key are one wish. */
+const slotOf = ({ payer, account, keyHash }: KeyOfItem): string =>
+  `${payer} ${account} ${keyHash.toString('hex')}`;
+
+function keyOf(wish: ResolvedWish, keyHash: Buffer | null): KeyOfItem | null {
+  if (keyHash === null) return null;
+  const { accountId: account, payerId: payer } = wish.account;
+  const asked = fingerprint({ account, product: wish.product.key, amount: wish.amount });
+  return { account, payer, keyHash, fingerprint: asked };
+}
+
+interface Decided {
+  answer: StoredConsumeAnswer;
+  key: KeyOfItem | null;
+  shortage: Shortage | null;
 }
 
 /**
- * One transaction's batch. Locks come in a statement of their own; everything that decides is read
- * after it. Items are decided one after the other, as if each had come alone, in the order given.
+ * One transaction's batch, in two round trips: one locks and reads, one writes. Items are decided
+ * one after the other, as if each had come alone, in the order given.
  */
 async function consumeBatch(
   session: Session,
@@ -115,65 +113,57 @@ async function consumeBatch(
   context: Context,
   suggester: Suggester,
 ): Promise<Array<ConsumeAnswer | FailedItem>> {
-  const before = await resolveWishes(session, requests);
-  const payers = new Set(before.flatMap((wish) => (isFailed(wish) ? [] : wish.account.payerId)));
-  await lockAccounts(session, payers);
-  const now = readClock(context.clock);
-
-  // Read again under the locks: an account may have got another payer while we waited.
-  const wishes = await resolveWishes(session, requests);
-  const good = wishes.filter(isFine);
-  if (good.some((wish) => !payers.has(wish.account.payerId))) {
-    throw serializationFailure('an account got another payer meanwhile');
-  }
-  const keys = wishes.map((wish, index) =>
-    isFailed(wish) ? null : keyOf(wish, requests[index]!.idempotencyKey),
+  const keyHashes = requests.map(({ idempotencyKey }) =>
+    idempotencyKey === undefined ? null : hashKey('consume', idempotencyKey),
   );
-  const stored = await findAnswers(
+  const view = await readUses(
     session,
-    keys.flatMap((item) => item?.payers.map((payer) => ({ payer, keyHash: item.keyHash })) ?? []),
-    now,
-  );
-  const journal = await Journal.open(
-    session,
-    now,
-    good.map((wish) => ({
-      payerId: wish.account.payerId,
-      product: wish.product.key,
-      kind: wish.product.kind,
-      unit: wish.product.unit,
-      decimals: wish.product.decimals,
+    requests.map(({ account, product }, index) => ({
+      account,
+      product,
+      keyHash: keyHashes[index]!,
     })),
   );
+  const now = readClock(context.clock);
+  const wishes = requests.map((request, index) =>
+    resolvedWish(request, view.accounts[index]!, view.products.get(request.product)),
+  );
+  const journal = Journal.of(
+    session,
+    now,
+    wishes.filter(isFine).map(({ account, product }) => ({
+      payerId: account.payerId,
+      product: product.key,
+      kind: product.kind,
+      unit: product.unit,
+      decimals: product.decimals,
+    })),
+    view.lastLines,
+    view.grants,
+  );
 
-  interface Decided {
-    answer: StoredConsumeAnswer;
-    key: KeyOfItem | null;
-    shortage: { accountId: string; product: string; missing: Decimal } | null;
-  }
   const firstOfKey = new Map<string, Decided>();
   const decided: Decided[] = [];
 
   const decide = (wish: ResolvedWish, index: number): (() => ConsumeAnswer) => {
-    const itemKey = keys[index] ?? null;
-    if (itemKey !== null) {
-      const slots = itemKey.payers.map((payer) => answerSlot(payer, itemKey.keyHash));
-      const old = slots.map((slot) => stored.get(slot)).find((found) => found !== undefined);
-      if (old !== undefined) {
-        if (!old.fingerprint.equals(itemKey.fingerprint)) throw idempotencyConflict();
-        const answer = old.answer as StoredConsumeAnswer;
+    const key = keyOf(wish, keyHashes[index]!);
+    if (key !== null) {
+      const first = view.answers.get(index)?.find(({ expiresAt }) => expiresAt > now);
+      if (first !== undefined) {
+        if (!first.fingerprint.equals(key.fingerprint)) throw idempotencyConflict();
+        const answer = first.answer as StoredConsumeAnswer;
         return () => ({ ...answer, replayed: true });
       }
       // The same key twice in one batch: the second is a repeat of the first.
-      const first = firstOfKey.get(slots[0]!);
-      if (first !== undefined) {
-        if (!first.key!.fingerprint.equals(itemKey.fingerprint)) throw idempotencyConflict();
-        return () => ({ ...first.answer, replayed: true });
+      const earlier = firstOfKey.get(slotOf(key));
+      if (earlier !== undefined) {
+        if (!earlier.key!.fingerprint.equals(key.fingerprint)) throw idempotencyConflict();
+        return () => ({ ...earlier.answer, replayed: true });
       }
     }
-    const item: Decided = { ...take(journal, wish, requests[index]!), key: itemKey };
+    const item: Decided = { ...take(journal, wish, requests[index]!), key };
     decided.push(item);
-    if (itemKey !== null) firstOfKey.set(answerSlot(itemKey.payers[0]!, itemKey.keyHash), item);
+    if (key !== null) firstOfKey.set(slotOf(key), item);
     return () => ({ ...item.answer, replayed: false });
   };
   const outcomes = wishes.map((wish, index): FailedItem | (() => ConsumeAnswer) => {
@@ -192,21 +182,9 @@ async function consumeBatch(
     const offers = await suggester(session, short);
     short.forEach(({ item }, index) => (item.answer.suggestedOffers = offers[index] ?? []));
   }
-  await journal.write();
-  await keepAnswers(
-    session,
-    decided.flatMap((item): AnswerToKeep[] =>
-      item.key === null
-        ? []
-        : [
-            {
-              payer: item.key.payers[0]!,
-              keyHash: item.key.keyHash,
-              fingerprint: item.key.fingerprint,
-              answer: item.answer,
-              keep: item.answer.allowed ? KEEP.change : KEEP.denial,
-            },
-          ],
+  await journal.write(
+    decided.flatMap(({ key, answer }) =>
+      key === null ? [] : [{ ...key, answer, keep: answer.allowed ? KEEP.change : KEEP.denial }],
     ),
     now,
   );
@@ -214,14 +192,7 @@ async function consumeBatch(
 }
 
 /** Decides one wish on the journal. */
-function take(
-  journal: Journal,
-  wish: ResolvedWish,
-  request: Parsed,
-): {
-  answer: StoredConsumeAnswer;
-  shortage: { accountId: string; product: string; missing: Decimal } | null;
-} {
+function take(journal: Journal, wish: ResolvedWish, request: Parsed): Omit<Decided, 'key'> {
   const { payerId, accountId } = wish.account;
   const pocket = journal.pocket(payerId, wish.product.key);
   const now = journal.now(payerId);

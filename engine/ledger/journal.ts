@@ -47,6 +47,24 @@ interface PayerBook {
   now: Instant;
 }
 
+/** A payer's last line, as it was read. */
+export interface LastLine {
+  payerId: string;
+  sequence: bigint;
+  recordedAt: Instant;
+}
+
+/** The first answer to a key, to be kept with the change that it answers. */
+export interface AnswerToKeep {
+  payer: string;
+  account: string;
+  keyHash: Buffer;
+  fingerprint: Buffer;
+  answer: unknown;
+  /** Milliseconds. */
+  keep: number;
+}
+
 interface Trace {
   sequence: bigint;
   /** Signed, like the entry. */
@@ -113,34 +131,13 @@ cross join lateral (
   where g.payer_id = p.payer_id and g.product = p.product and g.live
 ) as g`;
 
-/**
- * Writes a transaction's lines. Grants are updated by compare-and-set: should anybody have written
- * one without the lock, fewer rows change than were sent and the whole is run again. Entries go in
- * by (payer, sequence), the order of the primary key.
- */
-const WRITE = `
-with changed as (
-  update {schema}.grants g
-  set remaining = n.remaining, live = n.remaining > 0
-  from unnest($1::uuid[], $2::bigint[], $3::numeric[], $4::numeric[])
-         as n (payer_id, sequence, was, remaining)
-  where g.payer_id = n.payer_id and g.sequence = n.sequence and g.remaining = n.was
-  returning 1
-), written as (
-  insert into {schema}.entries
-    (payer_id, sequence, account_id, product, kind, amount,
-     grant_sequences, grant_amounts, grant_values, effective_at, recorded_at)
-  select n.payer_id, n.sequence, n.account_id, n.product, n.kind, n.amount,
-         n.grant_sequences::bigint[], n.grant_amounts::numeric[], n.grant_values::numeric[],
-         n.effective_at, n.recorded_at
-  from unnest($5::uuid[], $6::bigint[], $7::uuid[], $8::text[], $9::text[], $10::numeric[],
-              $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[])
-         as n (payer_id, sequence, account_id, product, kind, amount,
-               grant_sequences, grant_amounts, grant_values, effective_at, recorded_at)
-  order by n.payer_id, n.sequence
-  returning 1
-)
-select (select count(*) from changed)::int as changed, (select count(*) from written)::int as written`;
+/** One round trip; the statements are in database/migrations/0004-uses.ts. */
+const WRITE_LINES = `
+select changed, written, kept from {schema}.write_lines(
+  $1::uuid[], $2::bigint[], $3::numeric[], $4::numeric[],
+  $5::uuid[], $6::bigint[], $7::uuid[], $8::text[], $9::text[], $10::numeric[],
+  $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[],
+  $18::uuid[], $19::uuid[], $20::bytea[], $21::bytea[], $22::text[], $23::timestamptz, $24::timestamptz[])`;
 
 const WRITE_GRANTS = `
 insert into {schema}.grants
@@ -154,12 +151,6 @@ from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::numeric[], $6:
             $11::integer[], $12::numeric[], $13::text[], $14::text[], $15::integer[])
        as n (payer_id, sequence, account_id, product, initial, remaining, priority, valid_from,
              expires_at, anchor_at, anchor_months, value, currency, sku, offer_version)`;
-
-const WRITE_DETAILS = `
-insert into {schema}.entry_details (payer_id, sequence, source, metadata)
-select n.payer_id, n.sequence, n.source, n.metadata::jsonb
-from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[])
-       as n (payer_id, sequence, source, metadata)`;
 
 export interface GrantRow {
   payer_id: string;
@@ -240,24 +231,41 @@ export class Journal {
     now: Instant,
     wanted: ReadonlyArray<Omit<Pocket, 'grants'>>,
   ): Promise<Journal> {
-    const journal = new Journal(session);
     const payers = [...new Set(wanted.map((pocket) => pocket.payerId))];
-    for (const payer of payers) journal.books.set(payer, { lastSequence: 0n, now });
-    if (payers.length === 0) return journal;
+    if (payers.length === 0) return new Journal(session);
     const lines = await session.query<{ payer_id: string; sequence: string; recorded_at: string }>(
       READ_LAST_LINES,
       [payers],
     );
-    for (const line of lines) {
-      journal.books.set(line.payer_id, {
-        lastSequence: BigInt(line.sequence),
-        now: Math.max(now, toInstant(line.recorded_at)),
-      });
-    }
+    const lastLines = lines.map((line) => ({
+      payerId: line.payer_id,
+      sequence: BigInt(line.sequence),
+      recordedAt: toInstant(line.recorded_at),
+    }));
     const grants = await readLiveGrants(session, wanted);
+    return Journal.of(session, now, wanted, lastLines, [...grants.values()].flat());
+  }
+
+  /** A journal on what was read already, under the payers' locks. */
+  static of(
+    session: Session,
+    now: Instant,
+    wanted: ReadonlyArray<Omit<Pocket, 'grants'>>,
+    lastLines: readonly LastLine[],
+    grants: readonly Grant[],
+  ): Journal {
+    const journal = new Journal(session);
+    for (const { payerId } of wanted) journal.books.set(payerId, { lastSequence: 0n, now });
+    for (const { payerId, sequence, recordedAt } of lastLines) {
+      journal.books.set(payerId, { lastSequence: sequence, now: Math.max(now, recordedAt) });
+    }
     for (const pocket of wanted) {
       const key = pocketKey(pocket.payerId, pocket.product);
-      journal.pockets.set(key, { ...pocket, grants: grants.get(key) ?? [] });
+      if (!journal.pockets.has(key)) journal.pockets.set(key, { ...pocket, grants: [] });
+    }
+    for (const grant of grants) {
+      // Grants of an item that was refused have no pocket: nobody will ask for them.
+      journal.pockets.get(pocketKey(grant.payerId, grant.product))?.grants.push(grant);
     }
     return journal;
   }
@@ -325,47 +333,59 @@ export class Journal {
     }
   }
 
-  /** Writes everything. Nothing was changed in the database before. */
-  async write(): Promise<void> {
-    if (this.entries.length === 0) return;
+  /**
+   * Writes everything, and keeps answers with it. Nothing was changed in the database before.
+   *
+   * @param answers the first answers to keys, kept in the same round trip
+   */
+  async write(answers: readonly AnswerToKeep[] = [], now: Instant = 0): Promise<void> {
+    if (this.entries.length === 0 && answers.length === 0) return;
     if (this.newGrants.length > 0) await this.writeGrants();
-    const changes = [...this.touched].filter(
-      ([grant]) => !this.newGrants.includes(grant as NewGrant),
-    );
+    const added = new Set<Grant>(this.newGrants);
+    const changes = [...this.touched].filter(([grant]) => !added.has(grant));
     const { entries } = this;
-    const [result] = await this.session.query<{ changed: number; written: number }>(WRITE, [
-      changes.map(([grant]) => grant.payerId),
-      changes.map(([grant]) => grant.sequence.toString()),
-      changes.map(([, was]) => was.toFixed()),
-      changes.map(([grant]) => grant.remaining.toFixed()),
-      entries.map((entry) => entry.payerId),
-      entries.map((entry) => entry.sequence.toString()),
-      entries.map((entry) => entry.accountId),
-      entries.map((entry) => entry.product),
-      entries.map((entry) => entry.kind),
-      entries.map((entry) => entry.amount.toFixed()),
-      entries.map((entry) => arrayLiteral(entry.traces.map((trace) => trace.sequence))),
-      entries.map((entry) => arrayLiteral(entry.traces.map((trace) => trace.amount.toFixed()))),
-      entries.map((entry) =>
-        entry.traces.every((trace) => trace.value.isZero())
-          ? null
-          : arrayLiteral(entry.traces.map((trace) => trace.value.toFixed())),
-      ),
-      entries.map((entry) => isoTime(entry.effectiveAt)),
-      entries.map((entry) => isoTime(entry.recordedAt)),
-    ]);
-    if (result!.changed !== changes.length || result!.written !== entries.length) {
+    const [result] = await this.session.query<{ changed: number; written: number; kept: number }>(
+      WRITE_LINES,
+      [
+        changes.map(([grant]) => grant.payerId),
+        changes.map(([grant]) => grant.sequence.toString()),
+        changes.map(([, was]) => was.toFixed()),
+        changes.map(([grant]) => grant.remaining.toFixed()),
+        entries.map((entry) => entry.payerId),
+        entries.map((entry) => entry.sequence.toString()),
+        entries.map((entry) => entry.accountId),
+        entries.map((entry) => entry.product),
+        entries.map((entry) => entry.kind),
+        entries.map((entry) => entry.amount.toFixed()),
+        entries.map((entry) => arrayLiteral(entry.traces.map((trace) => trace.sequence))),
+        entries.map((entry) => arrayLiteral(entry.traces.map((trace) => trace.amount.toFixed()))),
+        entries.map((entry) =>
+          entry.traces.every((trace) => trace.value.isZero())
+            ? null
+            : arrayLiteral(entry.traces.map((trace) => trace.value.toFixed())),
+        ),
+        entries.map((entry) => isoTime(entry.effectiveAt)),
+        entries.map((entry) => isoTime(entry.recordedAt)),
+        entries.map((entry) => entry.source),
+        entries.map((entry) =>
+          entry.source === null && entry.metadata === null
+            ? null
+            : JSON.stringify(entry.metadata ?? {}),
+        ),
+        answers.map((answer) => answer.payer),
+        answers.map((answer) => answer.account),
+        answers.map((answer) => answer.keyHash),
+        answers.map((answer) => answer.fingerprint),
+        answers.map((answer) => JSON.stringify(answer.answer)),
+        isoTime(now),
+        answers.map((answer) => isoTime(now + answer.keep)),
+      ],
+    );
+    const { changed, written, kept } = result!;
+    if (changed !== changes.length || written !== entries.length) {
       throw serializationFailure('a grant changed without its account being locked');
     }
-    const noted = entries.filter((entry) => entry.source !== null || entry.metadata !== null);
-    if (noted.length > 0) {
-      await this.session.query(WRITE_DETAILS, [
-        noted.map((entry) => entry.payerId),
-        noted.map((entry) => entry.sequence.toString()),
-        noted.map((entry) => entry.source),
-        noted.map((entry) => JSON.stringify(entry.metadata ?? {})),
-      ]);
-    }
+    if (kept !== answers.length) throw serializationFailure('an idempotency key was taken');
   }
 
   private async writeGrants(): Promise<void> {

@@ -40,12 +40,14 @@ create index identities_account on {schema}.identities (account_id);
 
 create table {schema}.answers (
   payer_id uuid not null,
+  -- The account named in the call; no account at all for the catalog's.
+  account_id uuid not null,
   key_hash bytea not null,
   fingerprint bytea not null,
   answer json not null,
   created_at timestamptz not null,
   expires_at timestamptz not null,
-  primary key (payer_id, key_hash)
+  primary key (payer_id, account_id, key_hash)
 );
 comment on table {schema}.answers is 'The first answer to each idempotency key, until it expires.';
 `,

@@ -1,6 +1,7 @@
 import { catalog } from './0001-catalog';
 import { accounts } from './0002-accounts';
 import { ledger } from './0003-ledger';
+import { uses } from './0004-uses';
 
 /** One step of the schema. Released steps never change; a correction is another step. */
 export interface Migration {
@@ -14,4 +15,4 @@ export interface Migration {
 
 export const SCHEMA_MAJOR = 1;
 
-export const MIGRATIONS: readonly Migration[] = [catalog, accounts, ledger];
+export const MIGRATIONS: readonly Migration[] = [catalog, accounts, ledger, uses];

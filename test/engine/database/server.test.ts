@@ -77,7 +77,7 @@ describe('a Postgres server', () => {
       .table('migrations')
       .orderBy('id')
       .select('id')) as Array<{ id: number }>;
-    expect(rows.map((row) => row.id)).toEqual([1, 2, 3]);
+    expect(rows.map((row) => row.id)).toEqual([1, 2, 3, 4]);
   });
 
   test('connections that were killed are replaced: the call under way fails, the next succeeds', async () => {

@@ -1,0 +1,172 @@
+import type { ResolvedAccount } from '../accounts';
+import type { ProductKind } from '../catalog';
+import type { Session } from '../database';
+import { Decimal, isId, type Instant, type ResolvedReference } from '../kernel';
+import type { Grant } from './journal';
+
+/**
+ * The hot path's reading: one round trip finds the accounts of a batch of uses, locks who pays for
+ * them and, under the locks, reads all that decides. The statements are in
+ * database/migrations/0004-uses.ts.
+ */
+const READ_USES = `
+select {schema}.read_uses($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::bytea[])::text
+  as view`;
+
+/** One use that is wanted: by whom, of what, under which key. */
+export interface WantedUse {
+  account: ResolvedReference;
+  product: string;
+  keyHash: Buffer | null;
+}
+
+/** What a use needs to know of its product. */
+export interface UsedProduct {
+  key: string;
+  kind: ProductKind;
+  unit: string;
+  decimals: number;
+}
+
+export interface EarlierAnswer {
+  fingerprint: Buffer;
+  answer: unknown;
+  expiresAt: Instant;
+}
+
+/** Everything a batch is decided on, as it stands under the locks. */
+export interface UsesView {
+  /** One for each use, in order; null when the reference leads nowhere. */
+  accounts: Array<ResolvedAccount | null>;
+  products: Map<string, UsedProduct>;
+  /** Each payer's last line. */
+  lastLines: Array<{ payerId: string; sequence: bigint; recordedAt: Instant }>;
+  /** Live grants of the payers and products concerned. */
+  grants: Grant[];
+  /** First answers by the position of the use; from before, too, whose time is over. */
+  answers: Map<number, EarlierAnswer[]>;
+}
+
+type AccountRow = [
+  number,
+  string,
+  string,
+  string[],
+  ResolvedAccount['status'],
+  ResolvedAccount['status'],
+  string,
+];
+type GrantRow = [
+  string,
+  string,
+  string,
+  string,
+  string,
+  number,
+  number,
+  number | null,
+  string,
+  string | null,
+];
+
+interface ViewRow {
+  accounts: AccountRow[] | null;
+  products: Array<[string, ProductKind, string, number]> | null;
+  lines: Array<[string, string, number]> | null;
+  grants: GrantRow[] | null;
+  answers: Array<[number, string, unknown, number]> | null;
+}
+
+const referenceKey = (reference: ResolvedReference): string =>
+  'accountId' in reference
+    ? `id ${reference.accountId}`
+    : `identity ${reference.provider} ${reference.externalId}`;
+
+/** Locks and reads. Must be in a transaction, whose end gives the locks back. */
+export async function readUses(session: Session, uses: readonly WantedUse[]): Promise<UsesView> {
+  const named = new Map<string, { reference: ResolvedReference; position: number }>();
+  const positions = uses.map(({ account }) => {
+    const key = referenceKey(account);
+    const known = named.get(key);
+    if (known !== undefined) return known.position;
+    named.set(key, { reference: account, position: named.size + 1 });
+    return named.size;
+  });
+  const references = [...named.values()].map(({ reference }) => reference);
+  const [row] = await session.query<{ view: string }>(READ_USES, [
+    // A text that is no id is nobody's: it leads nowhere, as an identity that nobody has.
+    references.map((one) => ('accountId' in one && isId(one.accountId) ? one.accountId : null)),
+    references.map((one) => ('accountId' in one ? null : one.provider)),
+    references.map((one) => ('accountId' in one ? null : one.externalId)),
+    positions,
+    uses.map(({ product }) => product),
+    uses.map(({ keyHash }) => keyHash),
+  ]);
+  const view = JSON.parse(row!.view) as ViewRow;
+  const accounts = new Map(
+    (view.accounts ?? []).map((account) => [account[0], accountOf(account)]),
+  );
+  const answers = new Map<number, EarlierAnswer[]>();
+  for (const [position, fingerprint, answer, expiresAt] of view.answers ?? []) {
+    const found = { fingerprint: Buffer.from(fingerprint, 'hex'), answer, expiresAt };
+    answers.set(position - 1, [...(answers.get(position - 1) ?? []), found]);
+  }
+  return {
+    accounts: positions.map((position) => accounts.get(position) ?? null),
+    products: new Map(
+      (view.products ?? []).map(([key, kind, unit, decimals]) => [
+        key,
+        { key, kind, unit, decimals },
+      ]),
+    ),
+    lastLines: (view.lines ?? []).map(([payerId, sequence, recordedAt]) => ({
+      payerId,
+      sequence: BigInt(sequence),
+      recordedAt,
+    })),
+    grants: (view.grants ?? []).map(grantOf),
+    answers,
+  };
+}
+
+function accountOf([
+  ,
+  accountId,
+  payerId,
+  earlierPayers,
+  status,
+  payerStatus,
+  timeZone,
+]: AccountRow): ResolvedAccount {
+  return { accountId, payerId, earlierPayers, status, payerStatus, timeZone };
+}
+
+function grantOf(row: GrantRow): Grant {
+  const [
+    payerId,
+    product,
+    sequence,
+    initial,
+    remaining,
+    priority,
+    validFrom,
+    expiresAt,
+    value,
+    currency,
+  ] = row;
+  return {
+    payerId,
+    product,
+    sequence: BigInt(sequence),
+    initial: new Decimal(initial),
+    remaining: new Decimal(remaining),
+    priority,
+    validFrom,
+    expiresAt,
+    value: new Decimal(value),
+    currency,
+    // Only a new grant of access by time asks for these.
+    anchorAt: null,
+    anchorMonths: null,
+  };
+}
