@@ -165,6 +165,12 @@ export class Editor {
     return broken as string[];
   }
 
+  /** Addresses of the pictures in the page that come from a package, such as its nodes' icons. */
+  async imagesOf(packageName: string): Promise<string[]> {
+    const all = await this.page.evaluate('[...document.images].map((image) => image.src)');
+    return (all as string[]).filter((address) => address.includes(`/${packageName}/`));
+  }
+
   private async logIn(): Promise<void> {
     await this.page.goto(`${this.n8n.url}/signin`);
     await this.page.locator('input[name=emailOrLdapLoginId]').fill(OWNER.email);

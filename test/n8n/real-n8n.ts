@@ -123,6 +123,12 @@ export interface NodeType {
   [detail: string]: unknown;
 }
 
+export interface PickerResults {
+  results: { name: string; value: string }[];
+  /** Asks for the next page; absent on the last. */
+  paginationToken?: string;
+}
+
 export interface WebhookAnswer {
   status: number;
   headers: Headers;
@@ -149,6 +155,11 @@ const READY_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 20_000;
 const LOG_LIMIT = 4_000_000;
 const LOG_TAIL_LINES = 60;
+/**
+ * Each call on a connection of its own: an n8n that was busy for seconds (starting the embedded
+ * database, say) closes those that were kept alive before it looks at what has come in on them.
+ */
+const HEADERS = { 'content-type': 'application/json', connection: 'close' } as const;
 const UNFINISHED: readonly ExecutionStatus[] = ['new', 'running', 'waiting'];
 
 export class RealN8n {
@@ -301,11 +312,46 @@ export class RealN8n {
     return answer as { status: string; message: string };
   }
 
+  /** What a node's picker lists in the editor, for text typed into its search or without. */
+  async searchPicker(
+    nodeType: string,
+    method: string,
+    credentials: WorkflowNode['credentials'],
+    filter?: string,
+  ): Promise<PickerResults> {
+    const answer = await this.rest('POST', '/dynamic-node-parameters/resource-locator-results', {
+      nodeTypeAndVersion: { name: nodeType, version: 1 },
+      methodName: method,
+      path: 'parameters',
+      currentNodeParameters: {},
+      credentials,
+      filter,
+    });
+    return answer as PickerResults;
+  }
+
   // -------------------------------------------------------------------------------------------
   // Workflows
 
   async createWorkflow(workflow: WorkflowInput): Promise<Workflow> {
     return (await this.rest('POST', '/workflows', workflow)) as Workflow;
+  }
+
+  /** Has n8n's command line import each workflow file of a folder, under ids of n8n's choice. */
+  async importWorkflows(folder: string): Promise<Workflow[]> {
+    const before = new Set((await this.listWorkflows()).map(({ id }) => id));
+    const output = await this.cli('import:workflow', '--separate', `--input=${folder}`);
+    const count = fs.readdirSync(folder).filter((file) => file.endsWith('.json')).length;
+    // The command reports an error in its log only and still ends with 0.
+    if (!output.includes(`Successfully imported ${count} workflow`)) {
+      throw new Error(`n8n did not import the workflows:\n${output}`);
+    }
+    const imported = (await this.listWorkflows()).filter(({ id }) => !before.has(id));
+    return await Promise.all(imported.map(({ id }) => this.getWorkflow(id)));
+  }
+
+  private async listWorkflows(): Promise<Pick<Workflow, 'id'>[]> {
+    return (await this.rest('GET', '/workflows')) as Pick<Workflow, 'id'>[];
   }
 
   async getWorkflow(id: string): Promise<Workflow> {
@@ -371,7 +417,7 @@ export class RealN8n {
       method: 'POST',
       ...(body !== undefined && { body: JSON.stringify(body) }),
       ...init,
-      headers: { 'content-type': 'application/json', ...headersOf(init) },
+      headers: { ...HEADERS, ...headersOf(init) },
     });
     const text = await response.text();
     return { status: response.status, headers: response.headers, text, json: parseJson(text) };
@@ -454,7 +500,7 @@ export class RealN8n {
     const response = await fetch(this.url + path, {
       method,
       ...(body !== undefined && { body: JSON.stringify(body) }),
-      headers: { 'content-type': 'application/json', cookie: this.cookie },
+      headers: { ...HEADERS, cookie: this.cookie },
     });
     const text = await response.text();
     if (!response.ok) {

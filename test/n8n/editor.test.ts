@@ -1,0 +1,160 @@
+/** The package in n8n's editor, as a person meets it in a browser. */
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import {
+  FREE,
+  PRODUCT,
+  WORKFLOWS,
+  billingCredential,
+  converse,
+  numbers,
+  send,
+  setUpCatalog,
+} from './chatbot';
+import { Editor } from './editor';
+import { ROOT } from './package';
+import { RealN8n, type Workflow } from './real-n8n';
+import { packedPackage } from './set-up';
+
+const n8n = new RealN8n({ packages: [packedPackage()] });
+const IMAGE = path.join(ROOT, 'docs', 'images', 'check-quota.png');
+const pictures = fs.mkdtempSync(path.join(os.tmpdir(), 'billing-pictures-'));
+
+let chatbot: Workflow;
+
+beforeAll(async () => {
+  await n8n.start();
+  await n8n.importCredential(billingCredential());
+  const workflows = await n8n.importWorkflows(WORKFLOWS);
+  const named = (name: string) => workflows.find((workflow) => workflow.name === name)!;
+  await setUpCatalog(n8n, named('Set Up Catalog'));
+  chatbot = await n8n.publish(named('Quota-Gated Chatbot'));
+  await converse(n8n, '42', numbers(1, FREE), 4);
+  await send(n8n, '4711', 1);
+});
+afterAll(async () => {
+  await n8n.dispose();
+  fs.rmSync(pictures, { recursive: true });
+});
+
+describe.each(['light', 'dark'] as const)('in %s colours', (colorScheme) => {
+  let editor: Editor;
+  beforeAll(async () => {
+    editor = await Editor.open(n8n, { colorScheme });
+  });
+  afterAll(async () => {
+    await editor?.close();
+  });
+  const expectIntact = async () => {
+    expect(await editor.brokenImages()).toEqual([]);
+    expect(editor.pageErrors).toEqual([]);
+  };
+
+  test('the node panel finds the nodes by "billing" and by "quota"', async () => {
+    expect(await editor.searchNodes('billing')).toEqual(
+      expect.arrayContaining(['Billing', 'Check Quota', 'Consume', 'Grant Offer']),
+    );
+    await expectIntact();
+    const icons = (await editor.imagesOf('n8n-nodes-billing')).map((icon) => path.basename(icon));
+    expect(new Set(icons)).toEqual(
+      new Set(
+        ['billing', 'checkQuota', 'consume', 'grantOffer'].map((name) =>
+          colorScheme === 'dark' ? `${name}.dark.svg` : `${name}.svg`,
+        ),
+      ),
+    );
+    expect((await editor.searchNodes('quota')).slice(0, 2)).toEqual(['Check Quota', 'Consume']);
+    await expectIntact();
+  });
+
+  test('the nodes of the shipped workflow open without a complaint', async () => {
+    expect(await editor.openNode(chatbot, 'Check Quota')).toEqual([
+      'Account By',
+      'Account',
+      'Product',
+      'Amount',
+      'Options',
+    ]);
+    // The editor has words of its own for some modes of a picker.
+    const modes = '[data-test-id="rlc-mode-selector"] input';
+    expect(
+      await editor.page.evaluate(
+        `[...document.querySelectorAll('${modes}')].map((it) => it.value)`,
+      ),
+    ).toEqual(['By ID', 'By Key']);
+    await expectIntact();
+    if (colorScheme === 'light') await editor.screenshot(pictureFile());
+
+    const consume = await editor.openNode(chatbot, 'Consume');
+    expect(consume).toEqual(
+      expect.arrayContaining(['Account', 'Product', 'Amount', 'Idempotency Key', 'Metadata']),
+    );
+    const grantOffer = await editor.openNode(chatbot, 'Give Welcome Offer');
+    expect(grantOffer).toEqual(
+      expect.arrayContaining(['Account', 'Offer', 'Quantity', 'Source', 'Idempotency Key']),
+    );
+    const billing = await editor.openNode(chatbot, 'Identify Customer');
+    expect(billing).toEqual(
+      expect.arrayContaining(['Resource', 'Operation', 'Provider', 'External ID']),
+    );
+    await expectIntact();
+  });
+});
+
+test('the canvas says what the nodes of the shipped workflow are about', async () => {
+  const editor = await Editor.open(n8n);
+  try {
+    await editor.openWorkflow(chatbot);
+    const shown = (node: string) =>
+      editor.page.locator(`[data-test-id="canvas-node"][data-node-name="${node}"]`).allInnerTexts();
+    expect((await shown('Check Quota')).join()).toContain(`1 ${PRODUCT}`);
+    expect((await shown('Consume')).join()).toContain(`1 ${PRODUCT}`);
+    expect((await shown('Give Welcome Offer')).join()).toContain('welcome');
+    expect(await editor.brokenImages()).toEqual([]);
+  } finally {
+    await editor.close();
+  }
+});
+
+/** The picture in the docs is written once, or when asked for; else a run leaves no trace. */
+function pictureFile(): string {
+  const wanted = process.env['BILLING_UPDATE_IMAGES'] === '1' || !fs.existsSync(IMAGE);
+  return wanted ? IMAGE : path.join(pictures, path.basename(IMAGE));
+}
+
+describe('the pickers', () => {
+  const search = (method: string, filter?: string) =>
+    n8n.searchPicker(
+      'n8n-nodes-billing.billing',
+      method,
+      { billingDatabaseApi: { id: 'billing', name: 'Billing' } },
+      filter,
+    );
+
+  test('list products and offers, and search them', async () => {
+    expect(await search('searchProducts')).toEqual({
+      results: [{ name: `Messages (${PRODUCT})`, value: PRODUCT }],
+    });
+    expect((await search('searchProducts', 'mess')).results).toHaveLength(1);
+    expect((await search('searchProducts', 'nothing')).results).toEqual([]);
+    expect((await search('searchOffers')).results).toEqual([
+      { name: '100 messages, 9.00 USD', value: 'pack-100' },
+      { name: '1000 messages, 49.00 USD', value: 'pack-1000' },
+      { name: '10 free messages, 0.00 USD, private', value: 'welcome' },
+    ]);
+    expect((await search('searchOffers', '1000')).results.map(({ value }) => value)).toEqual([
+      'pack-1000',
+    ]);
+  });
+
+  test('list accounts and search them by what they are known by', async () => {
+    const all = (await search('searchAccounts')).results;
+    expect(all.map(({ name }) => name).sort()).toEqual(['telegram: 42', 'telegram: 4711']);
+    const { results } = await search('searchAccounts', '4711');
+    expect(results).toEqual([
+      { name: 'telegram: 4711', value: expect.stringMatching(/^[0-9a-f-]{36}$/) },
+    ]);
+    expect((await search('searchAccounts', 'nobody')).results).toEqual([]);
+  });
+});

@@ -1,0 +1,144 @@
+/** The shipped workflows in a real n8n, on the embedded database in its usual place. */
+import * as fs from 'node:fs';
+import * as os from 'node:os';
+import * as path from 'node:path';
+import { openBilling } from '../../engine';
+import {
+  WORKFLOWS,
+  billingCredential,
+  converse,
+  expectSuccess,
+  expectTenAnswers,
+  numbers,
+  readCustomer,
+  send,
+  setUpCatalog,
+} from './chatbot';
+import { RealN8n, type Workflow } from './real-n8n';
+import { packedPackage } from './set-up';
+
+const n8n = new RealN8n({ packages: [packedPackage()] });
+const folder = path.join(n8n.userFolder, '.n8n', 'billing');
+const credential = billingCredential();
+
+let chatbot: Workflow;
+
+beforeAll(async () => {
+  await n8n.start();
+});
+afterAll(() => n8n.dispose());
+
+test('n8n knows the nodes, the tools and the credential', async () => {
+  const ours = (await n8n.nodeTypes()).filter((type) => type.startsWith('n8n-nodes-billing.'));
+  expect(ours.sort()).toEqual([
+    'n8n-nodes-billing.billing',
+    'n8n-nodes-billing.billingTool',
+    'n8n-nodes-billing.checkQuota',
+    'n8n-nodes-billing.checkQuotaTool',
+    'n8n-nodes-billing.consume',
+    'n8n-nodes-billing.consumeTool',
+    // No tool: nobody talks a model into giving units away.
+    'n8n-nodes-billing.grantOffer',
+  ]);
+  expect(await n8n.credentialTypes()).toContain('billingDatabaseApi');
+});
+
+test('the credential needs nothing to be set up', async () => {
+  await n8n.importCredential(credential);
+  expect(await n8n.testCredential(credential)).toEqual({
+    status: 'OK',
+    message: 'Connected; the billing tables are ready',
+  });
+  expect(fs.existsSync(path.join(folder, 'PG_VERSION'))).toBe(true);
+});
+
+test('the shipped workflows are imported and published, and the catalog set up', async () => {
+  const imported = await n8n.importWorkflows(WORKFLOWS);
+  const named = (name: string) => imported.find((workflow) => workflow.name === name)!;
+  expect(imported.map((workflow) => workflow.name).sort()).toEqual([
+    'Quota-Gated Chatbot',
+    'Set Up Catalog',
+  ]);
+  const offers = await setUpCatalog(n8n, named('Set Up Catalog'));
+  expect(offers).toMatchObject([
+    { sku: 'pack-100', price: '9.00', public: true },
+    { sku: 'pack-1000', price: '49.00', listPrice: '90.00', public: true },
+    { sku: 'welcome', price: '0.00', public: false },
+  ]);
+  chatbot = await n8n.publish(named('Quota-Gated Chatbot'));
+  expect(chatbot.active).toBe(true);
+});
+
+test('of twelve messages, four at a time, ten are answered and two refused', async () => {
+  expectTenAnswers(await converse(n8n, '42', numbers(1, 12), 4));
+
+  const executions = await n8n.finishedExecutions(chatbot, 12);
+  expect(executions).toHaveLength(12);
+  executions.forEach(expectSuccess);
+
+  const { balances, uses } = await readCustomer(n8n, '42');
+  expect(balances).toMatchObject([{ product: 'MESSAGES', available: '0', held: '0' }]);
+  expect(uses).toHaveLength(10);
+});
+
+test('a message that comes again is charged once', async () => {
+  // At the same moment, as an impatient sender does it, and once more later.
+  const [first, twin] = await Promise.all([send(n8n, '43', 1), send(n8n, '43', 1)]);
+  const later = await send(n8n, '43', 1);
+  for (const reply of [first, twin, later]) {
+    expect(reply).toEqual({ reply: expect.anything(), allowed: true, remaining: '9' });
+  }
+  const { balances, uses } = await readCustomer(n8n, '43');
+  expect(balances).toMatchObject([{ available: '9' }]);
+  expect(uses).toHaveLength(1);
+});
+
+test('the last message that was paid for is answered again, with nothing left', async () => {
+  const replies = await converse(n8n, '44', numbers(1, 10), 4);
+  const last = replies.findIndex(({ remaining }) => remaining === '0');
+  expect(await send(n8n, '44', last + 1)).toEqual(replies[last]);
+});
+
+test('a message without its own id is refused', async () => {
+  const answer = await n8n.callWebhook('quota-gated-chatbot', { chatId: '45', text: 'Hello' });
+  expect(answer.status).toBe(400);
+  expect(answer.json).toEqual({ error: 'A message needs chatId, messageId and text.' });
+});
+
+test('the credential’s test names a folder of another Postgres version', async () => {
+  const other = fs.mkdtempSync(path.join(os.tmpdir(), 'billing-old-'));
+  try {
+    fs.writeFileSync(path.join(other, 'PG_VERSION'), '12\n');
+    const data = { database: 'embedded', folder: other };
+    const { status, message } = await n8n.testCredential({ ...credential, data });
+    expect(status).toBe('Error');
+    expect(message).toContain(`The folder ${other} holds a database of Postgres 12`);
+    expect(message).toContain('name another folder');
+  } finally {
+    fs.rmSync(other, { recursive: true });
+  }
+});
+
+test('another process is told who has the folder', async () => {
+  await expect(openBilling({ connection: { embedded: folder } })).rejects.toMatchObject({
+    code: 'database_in_use',
+    message: expect.stringMatching(/process \d+ on /),
+  });
+});
+
+test('when n8n is gone, the books are found in order', async () => {
+  // Without a chance to tidy up: the folder's lock stays behind, and what was answered is there.
+  await n8n.kill();
+  const billing = await openBilling({ connection: { embedded: folder } });
+  try {
+    const { ok, problems, checked } = await billing.verify();
+    expect(problems).toEqual([]);
+    expect(ok).toBe(true);
+    expect(checked['entries']).toBeGreaterThan(0);
+    const account = { provider: 'telegram', externalId: '42' };
+    const balance = await billing.ledger.balance({ account, product: 'MESSAGES' });
+    expect(balance).toMatchObject({ available: '0' });
+  } finally {
+    await billing.close();
+  }
+});
