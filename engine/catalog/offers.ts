@@ -1,12 +1,4 @@
-import {
-  NO_ACCOUNT,
-  atTime,
-  fingerprint,
-  once,
-  readTime,
-  type Context,
-  type Session,
-} from '../database';
+import { atTime, fingerprint, readTime, type Context, type Session } from '../database';
 import {
   BillingError,
   Decimal,
@@ -23,25 +15,18 @@ import {
   formatUnits,
   input,
   integer,
-  isoTime,
   key,
   list,
   oneOf,
   parse,
-  readClock,
   requireDecimals,
   text,
   units,
   type Duration,
   type DurationUnit,
 } from '../kernel';
-import {
-  asCaseConflict,
-  findProducts,
-  markProductsUsed,
-  unknownProduct,
-  type Product,
-} from './products';
+import { findProducts, markProductsUsed, unknownProduct, type Product } from './products';
+import { saveOnce } from './saving';
 
 /** Priority of a grant whose offer names none. Smaller goes first; 0 to 100 leaves room both ways. */
 export const DEFAULT_PRIORITY = 50;
@@ -84,7 +69,7 @@ const itemInput = input({
   priority: integer(-1000, 1000).optional(),
 });
 
-export const saveOfferInput = input({
+const saveOfferInput = input({
   sku: key(),
   name: text(LIMITS.name),
   price: amount({ decimals: MAX_UNIT_DECIMALS, zero: true }),
@@ -387,23 +372,8 @@ export class Offers {
    */
   async saveOffer(request: SaveOfferRequest): Promise<Offer & { replayed: boolean }> {
     const change = parseOffer(request);
-    const { idempotencyKey, metadata: _metadata, tx, ...inputs } = change;
-    const now = readClock(this.context.clock);
-    return this.context.database.transaction(tx, async (session) => {
-      const { answer, replayed } = await once(
-        session,
-        {
-          kind: 'saveOffer',
-          payers: [NO_ACCOUNT],
-          account: NO_ACCOUNT,
-          key: idempotencyKey,
-          request: inputs,
-          now,
-        },
-        () => saveOffer(session, change, isoTime(now)).catch(asCaseConflict('sku', change.sku)),
-      );
-      return { ...answer, replayed };
-    });
+    const named = { parameter: 'sku', value: change.sku };
+    return saveOnce(this.context, 'saveOffer', change, named, saveOffer);
   }
 
   /** The present version of an offer, private or not. @throws unknown_offer */

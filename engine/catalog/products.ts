@@ -1,12 +1,4 @@
-import {
-  NO_ACCOUNT,
-  atTime,
-  isUniqueViolation,
-  once,
-  readTime,
-  type Context,
-  type Session,
-} from '../database';
+import { atTime, readTime, type Context, type Session } from '../database';
 import {
   BillingError,
   Decimal,
@@ -19,15 +11,14 @@ import {
   formatUnits,
   input,
   integer,
-  isoTime,
   key,
   list,
   oneOf,
   parse,
-  readClock,
   requireDecimals,
   text,
 } from '../kernel';
+import { saveOnce } from './saving';
 
 export const PRODUCT_KINDS = ['quantity', 'period', 'unlimited'] as const;
 /** `quantity` is counted, `period` gives access until a date, `unlimited` is never used up. */
@@ -50,7 +41,7 @@ export interface Product {
   updatedAt: string;
 }
 
-export const saveProductInput = input({
+const saveProductInput = input({
   key: key(),
   name: text(LIMITS.name),
   unit: text(LIMITS.key).optional(),
@@ -251,23 +242,8 @@ export class Products {
    */
   async saveProduct(request: SaveProductRequest): Promise<Product & { replayed: boolean }> {
     const change = parseProduct(request);
-    const { idempotencyKey, metadata: _metadata, tx, ...inputs } = change;
-    const now = readClock(this.context.clock);
-    return this.context.database.transaction(tx, async (session) => {
-      const { answer, replayed } = await once(
-        session,
-        {
-          kind: 'saveProduct',
-          payers: [NO_ACCOUNT],
-          account: NO_ACCOUNT,
-          key: idempotencyKey,
-          request: inputs,
-          now,
-        },
-        () => saveProduct(session, change, isoTime(now)).catch(asCaseConflict('key', change.key)),
-      );
-      return { ...answer, replayed };
-    });
+    const named = { parameter: 'key', value: change.key };
+    return saveOnce(this.context, 'saveProduct', change, named, saveProduct);
   }
 
   /** @throws unknown_product */
@@ -289,16 +265,4 @@ export class Products {
     const found = await findProducts(this.context.database, keys);
     return keys.flatMap((wanted) => found.get(wanted) ?? []);
   }
-}
-
-/** Two first saves at once of keys that differ by case alone: the unique index decides. */
-export function asCaseConflict(parameter: string, written: string): (error: unknown) => never {
-  return (error) => {
-    if (!isUniqueViolation(error)) throw error;
-    throw new BillingError(
-      'invalid_input',
-      `"${parameter}" ${written} differs from one that was just saved by upper and lower case alone.`,
-      { parameter },
-    );
-  };
 }

@@ -32,7 +32,7 @@ function checkVersion(folder: string): void {
     {
       parameter: 'connection.embedded',
       advice:
-        'Open it with the version of n8n-nodes-billing that wrote it and move the data as docs/operations.md describes, or name another folder.',
+        'Run the version of n8n-nodes-billing that wrote it until its data is moved (docs/operations.md), or name another folder.',
     },
   );
 }

@@ -60,7 +60,7 @@ export function isLostConnection(error: unknown): boolean {
 }
 
 /** Passwords in a connection URL must not reach a message. */
-export function withoutPassword(text: string): string {
+function withoutPassword(text: string): string {
   return text.replace(/(\w+:\/\/[^:@/\s]*):[^@/\s]*@/g, '$1:***@');
 }
 

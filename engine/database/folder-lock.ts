@@ -17,7 +17,7 @@ import { BillingError } from '../kernel';
  *   holder touches the file every second, from a thread of its own so that a long query does not
  *   delay it; a file that nobody touched for FOREIGN_STALE_MS belonged to something that is gone.
  */
-export const LOCK_FILE = 'billing.lock';
+const LOCK_FILE = 'billing.lock';
 const HEARTBEAT_MS = 1_000;
 const FOREIGN_STALE_MS = 6_000;
 

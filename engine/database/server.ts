@@ -20,7 +20,7 @@ export interface ServerConfig {
   poolSize?: number;
 }
 
-export const DEFAULT_POOL_SIZE = 4;
+const DEFAULT_POOL_SIZE = 4;
 
 /** A pool of connections to a Postgres server. Connects on first use, keeps none that is unused. */
 export function openServer(config: ServerConfig, acquireTimeout: number): OpenedKnex {

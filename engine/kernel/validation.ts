@@ -331,7 +331,7 @@ export function accountReference(): z.ZodType<ResolvedReference, unknown> {
   });
 }
 
-export function objectError(issue: { code?: string; input?: unknown }): string | undefined {
+function objectError(issue: { code?: string; input?: unknown }): string | undefined {
   return issue.code === 'invalid_type' ? missing(issue.input, 'must be an object') : undefined;
 }
 

@@ -3,6 +3,7 @@ import { resolveAccounts, unknownAccount, type ResolvedAccount } from '../accoun
 import type { Session } from '../database';
 import {
   BillingError,
+  batch,
   ZERO,
   requireDecimals,
   type BillingErrorData,
@@ -41,6 +42,29 @@ export const failed = (error: unknown): FailedItem => {
   if (error instanceof BillingError) return { error: error.toJSON() };
   throw error;
 };
+
+/** Reads the requests of a batch, each on its own. */
+export function readEach<Request, T extends object>(
+  requests: readonly Request[],
+  read: (request: Request) => T,
+): Array<T | FailedItem> {
+  return batch(requests).map((request) => {
+    try {
+      return read(request);
+    } catch (error) {
+      return failed(error);
+    }
+  });
+}
+
+/** Puts the answers for those that could be read among those that could not. */
+export function inOrder<A extends object>(
+  items: ReadonlyArray<object | FailedItem>,
+  answers: readonly A[],
+): Array<A | FailedItem> {
+  let next = 0;
+  return items.map((item) => (isFailed(item) ? item : answers[next++]!));
+}
 
 /** Throws what a batch reported for its only item. */
 export function orThrow<T extends object>(item: T | FailedItem): T {
@@ -88,7 +112,7 @@ export function resolvedWish(
 }
 
 /** Why an account may use nothing at all, whatever it has; null when it may. */
-export function accountDenial(account: ResolvedAccount): DenialReason | null {
+function accountDenial(account: ResolvedAccount): DenialReason | null {
   const statuses = [account.status, account.payerStatus];
   if (statuses.includes('closed')) return 'account_closed';
   if (statuses.includes('suspended')) return 'account_suspended';

@@ -2,7 +2,6 @@ import type { Context, Session } from '../database';
 import {
   Decimal,
   accountReference,
-  batch,
   formatUnits,
   input,
   isoTime,
@@ -14,10 +13,11 @@ import {
   type DenialReason,
 } from '../kernel';
 import {
-  failed,
+  inOrder,
   isFailed,
   isFine,
   orThrow,
+  readEach,
   resolveWishes,
   standing,
   type FailedItem,
@@ -115,17 +115,12 @@ export class Checks {
   /** Many checks at once: an answer or an error for each, in order. One bad item fails alone. */
   async checkMany(requests: readonly CheckRequest[]): Promise<Array<CheckAnswer | FailedItem>> {
     const now = readClock(this.context.clock);
-    const parsed = batch(requests).map((request): Wish | FailedItem => {
-      try {
-        const wish = parse(checkInput, request);
-        return { ...wish, amount: wish.amount ?? new Decimal(1) };
-      } catch (error) {
-        return failed(error);
-      }
+    const parsed = readEach(requests, (request): Wish => {
+      const wish = parse(checkInput, request);
+      return { ...wish, amount: wish.amount ?? new Decimal(1) };
     });
     const good = parsed.filter(isFine);
     const answers = await answer(this.context.database, good, now, this.suggester);
-    let next = 0;
-    return parsed.map((wish) => (isFailed(wish) ? wish : answers[next++]!));
+    return inOrder(parsed, answers);
   }
 }

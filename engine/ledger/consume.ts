@@ -11,7 +11,6 @@ import {
   BillingError,
   Decimal,
   accountReference,
-  batch,
   changeFields,
   formatUnits,
   input,
@@ -25,9 +24,11 @@ import {
 } from '../kernel';
 import {
   failed,
+  inOrder,
   isFailed,
   isFine,
   orThrow,
+  readEach,
   resolvedWish,
   standing,
   type FailedItem,
@@ -65,7 +66,7 @@ export interface ConsumeAnswer {
 }
 
 /** One transaction takes at most so many; longer lists are done in several. */
-export const MAX_BATCH = MAX_LOCKED_ACCOUNTS;
+const MAX_BATCH = MAX_LOCKED_ACCOUNTS;
 
 const consumeInput = input({
   account: accountReference(),
@@ -276,13 +277,9 @@ export class Uses {
   async consumeMany(
     requests: readonly ConsumeRequest[],
   ): Promise<Array<ConsumeAnswer | FailedItem>> {
-    const parsed = batch(requests).map((request): Parsed | FailedItem => {
-      try {
-        const wish = parse(consumeInput, request);
-        return { ...wish, amount: wish.amount ?? new Decimal(1) };
-      } catch (error) {
-        return failed(error);
-      }
+    const parsed = readEach(requests, (request): Parsed => {
+      const wish = parse(consumeInput, request);
+      return { ...wish, amount: wish.amount ?? new Decimal(1) };
     });
     const good = parsed.filter(isFine);
     const tx = good[0]?.tx;
@@ -295,8 +292,7 @@ export class Uses {
       tx === undefined || tx === null
         ? outcomesOf(await this.lane.submit(good))
         : await this.joined(good, tx);
-    let next = 0;
-    return parsed.map((request) => (isFailed(request) ? request : answers[next++]!));
+    return inOrder(parsed, answers);
   }
 
   /** In a caller's transaction nothing is shared with others. */

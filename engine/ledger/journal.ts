@@ -120,7 +120,7 @@ cross join lateral (
 ) as last`;
 
 /** Live grants of pairs of payer and product, expired ones not yet written off among them. */
-export const READ_LIVE_GRANTS = `
+const READ_LIVE_GRANTS = `
 select g.payer_id::text as payer_id, g.product, g.sequence::text as sequence,
        g.initial::text as initial, g.remaining::text as remaining, g.priority,
        ${atTime('g.valid_from')} as valid_from, ${atTime('g.expires_at')} as expires_at,
