@@ -43,8 +43,11 @@ export function onEachDatabase(suite: string, tests: (database: TestDatabase) =>
     const opened: Billing[] = [];
     afterAll(async () => {
       for (const billing of opened) {
-        expect(await billing.verify()).toMatchObject({ ok: true, problems: [] });
-        await billing.close();
+        try {
+          expect(await billing.verify()).toMatchObject({ ok: true, problems: [] });
+        } finally {
+          await billing.close();
+        }
       }
     });
     tests({
