@@ -18,9 +18,12 @@ export const KEEP = { change: 90 * DAY, denial: DAY } as const;
 /** The payer of calls that concern no account (the catalog). */
 export const NO_ACCOUNT = '00000000-0000-0000-0000-000000000000';
 
+/** 128 bits tell any two keys apart and keep the index small. */
+const digest = (text: string): Buffer => createHash('sha256').update(text).digest().subarray(0, 16);
+
 /** The stored form of a key: it belongs to a kind of call; account and payer stand beside it. */
 export function hashKey(kind: string, key: string): Buffer {
-  return createHash('sha256').update(`${kind}\u0000${key}`).digest();
+  return digest(`${kind}\u0000${key}`);
 }
 
 /**
@@ -29,7 +32,7 @@ export function hashKey(kind: string, key: string): Buffer {
  * was null are two things.
  */
 export function fingerprint(request: Record<string, unknown>): Buffer {
-  return createHash('sha256').update(canonical(request)).digest();
+  return digest(canonical(request));
 }
 
 function canonical(value: unknown): string {
@@ -51,7 +54,7 @@ interface StoredAnswer {
 
 /** The first answer that still stands, found under the latest payer that has one. */
 const FIND_ANSWER = `
-select encode(fingerprint, 'hex') as fingerprint, answer::text as answer
+select encode(fingerprint, 'hex') as fingerprint, answer
 from {schema}.answers
 where payer_id = any($1::uuid[]) and account_id = $2::uuid and key_hash = $3
   and expires_at > $4::timestamptz
@@ -64,12 +67,11 @@ limit 1`;
  */
 const KEEP_ANSWER = `
 insert into {schema}.answers as old
-  (payer_id, account_id, key_hash, fingerprint, answer, created_at, expires_at)
-values ($1::uuid, $2::uuid, $3, $4, $5::json, $6::timestamptz, $7::timestamptz)
+  (payer_id, account_id, key_hash, fingerprint, answer, expires_at)
+values ($1::uuid, $2::uuid, $3, $4, $5, $7::timestamptz)
 on conflict (payer_id, account_id, key_hash) do update
-  set fingerprint = excluded.fingerprint, answer = excluded.answer,
-      created_at = excluded.created_at, expires_at = excluded.expires_at
-  where old.expires_at <= excluded.created_at
+  set fingerprint = excluded.fingerprint, answer = excluded.answer, expires_at = excluded.expires_at
+  where old.expires_at <= $6::timestamptz
 returning 1 as kept`;
 
 async function findAnswer(

@@ -17,6 +17,7 @@ import {
   key,
   ledgerId,
   parse,
+  parseLedgerId,
   readClock,
   units,
   type AccountReference,
@@ -77,8 +78,39 @@ const consumeInput = input({
 
 type Parsed = Wish & { idempotencyKey?: string; metadata?: Record<string, unknown>; tx?: unknown };
 
-/** An answer without its `replayed`, as it is stored under its key. */
-type StoredConsumeAnswer = Omit<ConsumeAnswer, 'replayed'>;
+/** An answer without its `replayed`. */
+type FirstAnswer = Omit<ConsumeAnswer, 'replayed'>;
+
+/**
+ * An answer as it is stored under its key: a denial whole; of a use, which is nearly all of them,
+ * only the number of its line and what remained. The rest is in the request that repeats it.
+ */
+type StoredAnswer = FirstAnswer | [sequence: string, remaining: string | null];
+
+function storedForm(answer: FirstAnswer): StoredAnswer {
+  const line = answer.entryId === null ? null : parseLedgerId(answer.entryId);
+  return line === null ? answer : [line.sequence, answer.remaining];
+}
+
+/** The first answer to a wish, from its stored form and the payer it stands under. */
+function firstAnswer(stored: StoredAnswer, payerId: string, wish: ResolvedWish): FirstAnswer {
+  if (!Array.isArray(stored)) return stored;
+  const [sequence, remaining] = stored;
+  return allowedAnswer(wish, ledgerId(payerId, sequence), remaining);
+}
+
+const allowedAnswer = (
+  wish: ResolvedWish,
+  entryId: string,
+  remaining: string | null,
+): FirstAnswer => ({
+  allowed: true,
+  reason: null,
+  consumed: formatUnits(wish.amount),
+  remaining,
+  entryId,
+  suggestedOffers: [],
+});
 
 interface KeyOfItem {
   account: string;
@@ -99,7 +131,7 @@ function keyOf(wish: ResolvedWish, keyHash: Buffer | null): KeyOfItem | null {
 }
 
 interface Decided {
-  answer: StoredConsumeAnswer;
+  answer: FirstAnswer;
   key: KeyOfItem | null;
   shortage: Shortage | null;
 }
@@ -152,7 +184,7 @@ async function consumeBatch(
       const first = view.answers.get(index)?.find(({ expiresAt }) => expiresAt > now);
       if (first !== undefined) {
         if (!first.fingerprint.equals(key.fingerprint)) throw idempotencyConflict();
-        const answer = first.answer as StoredConsumeAnswer;
+        const answer = firstAnswer(first.answer as StoredAnswer, first.payerId, wish);
         return () => ({ ...answer, replayed: true });
       }
       // The same key twice in one batch: the second is a repeat of the first.
@@ -185,7 +217,15 @@ async function consumeBatch(
   }
   await journal.write(
     decided.flatMap(({ key, answer }) =>
-      key === null ? [] : [{ ...key, answer, keep: answer.allowed ? KEEP.change : KEEP.denial }],
+      key === null
+        ? []
+        : [
+            {
+              ...key,
+              answer: storedForm(answer),
+              keep: answer.allowed ? KEEP.change : KEEP.denial,
+            },
+          ],
     ),
     now,
   );
@@ -218,14 +258,11 @@ function take(journal: Journal, wish: ResolvedWish, request: Parsed): Omit<Decid
   }
   const left = there.remaining === null ? null : available(pocket.grants, now);
   return {
-    answer: {
-      allowed: true,
-      reason: null,
-      consumed: formatUnits(wish.amount),
-      remaining: left === null ? null : formatUnits(left),
-      entryId: ledgerId(payerId, sequence),
-      suggestedOffers: [],
-    },
+    answer: allowedAnswer(
+      wish,
+      ledgerId(payerId, sequence),
+      left === null ? null : formatUnits(left),
+    ),
     shortage: null,
   };
 }

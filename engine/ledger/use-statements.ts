@@ -29,6 +29,8 @@ export interface UsedProduct {
 }
 
 export interface EarlierAnswer {
+  /** Under whom it stands: the payer at that time. */
+  payerId: string;
   fingerprint: Buffer;
   answer: unknown;
   expiresAt: Instant;
@@ -74,7 +76,7 @@ interface ViewRow {
   products: Array<[string, ProductKind, string, number]> | null;
   lines: Array<[string, string, number]> | null;
   grants: GrantRow[] | null;
-  answers: Array<[number, string, unknown, number]> | null;
+  answers: Array<[number, string, string, string, number]> | null;
 }
 
 const referenceKey = (reference: ResolvedReference): string =>
@@ -107,8 +109,13 @@ export async function readUses(session: Session, uses: readonly WantedUse[]): Pr
     (view.accounts ?? []).map((account) => [account[0], accountOf(account)]),
   );
   const answers = new Map<number, EarlierAnswer[]>();
-  for (const [position, fingerprint, answer, expiresAt] of view.answers ?? []) {
-    const found = { fingerprint: Buffer.from(fingerprint, 'hex'), answer, expiresAt };
+  for (const [position, payerId, fingerprint, answer, expiresAt] of view.answers ?? []) {
+    const found = {
+      payerId,
+      fingerprint: Buffer.from(fingerprint, 'hex'),
+      answer: JSON.parse(answer) as unknown,
+      expiresAt,
+    };
     answers.set(position - 1, [...(answers.get(position - 1) ?? []), found]);
   }
   return {

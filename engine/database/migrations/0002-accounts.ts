@@ -44,8 +44,8 @@ create table {schema}.answers (
   account_id uuid not null,
   key_hash bytea not null,
   fingerprint bytea not null,
-  answer json not null,
-  created_at timestamptz not null,
+  -- JSON, in a form of the call's own. Text, since the database never looks into it.
+  answer text not null,
   expires_at timestamptz not null,
   primary key (payer_id, account_id, key_hash)
 );

@@ -84,14 +84,15 @@ begin
         where g.payer_id = pocket.payer_id and g.product = pocket.product and g.live) as g),
     'answers', (
       select json_agg(json_build_array(
-        i.n, encode(w.fingerprint, 'hex'), w.answer,
+        i.n, w.payer_id, encode(w.fingerprint, 'hex'), w.answer,
         (extract(epoch from w.expires_at) * 1000)::bigint))
       from unnest(p_named, p_keys) with ordinality as i (named, key_hash, n)
       join {schema}.accounts a on a.account_id = v_accounts[i.named]
+      -- One look-up for each payer, nearly always one; = any() would cost ten times as much.
+      cross join lateral unnest(array_prepend(a.payer_id, a.earlier_payers)) as payer (id)
       cross join lateral (
-        select w.fingerprint, w.answer, w.expires_at from {schema}.answers w
-        where w.payer_id = any(array_prepend(a.payer_id, a.earlier_payers))
-          and w.account_id = a.account_id and w.key_hash = i.key_hash
+        select w.payer_id, w.fingerprint, w.answer, w.expires_at from {schema}.answers w
+        where w.payer_id = payer.id and w.account_id = a.account_id and w.key_hash = i.key_hash
         -- A fence: pulled up, the key would become a filter on all the account's answers.
         offset 0) as w
       where i.key_hash is not null)
@@ -143,15 +144,15 @@ begin
   kept := 0;
   if cardinality(p_keys) > 0 then
     insert into {schema}.answers as old
-      (payer_id, account_id, key_hash, fingerprint, answer, created_at, expires_at)
-    select n.payer_id, n.account_id, n.key_hash, n.fingerprint, n.answer::json, p_answered_at, n.expires_at
+      (payer_id, account_id, key_hash, fingerprint, answer, expires_at)
+    select n.payer_id, n.account_id, n.key_hash, n.fingerprint, n.answer, n.expires_at
     from unnest(p_answer_payers, p_answer_accounts, p_keys, p_fingerprints, p_answers, p_expires_at)
            as n (payer_id, account_id, key_hash, fingerprint, answer, expires_at)
     order by n.payer_id, n.account_id, n.key_hash
     on conflict (payer_id, account_id, key_hash) do update
       set fingerprint = excluded.fingerprint, answer = excluded.answer,
-          created_at = excluded.created_at, expires_at = excluded.expires_at
-      where old.expires_at <= excluded.created_at;
+          expires_at = excluded.expires_at
+      where old.expires_at <= p_answered_at;
     get diagnostics kept = row_count;
   end if;
 end
