@@ -16,6 +16,7 @@ export {
   systemClock,
   type AccountReference,
   type BillingErrorData,
+  type ChangeOptions,
   type Clock,
   type DenialReason,
   type Duration,

@@ -28,6 +28,7 @@ import {
   text,
   timeZone,
   type AccountReference,
+  type ChangeOptions,
   type Instant,
   type ResolvedReference,
 } from '../kernel';
@@ -207,14 +208,11 @@ function accountOf(row: AccountRow): Account {
 /** Text for ILIKE that finds itself anywhere. */
 const containing = (searched: string): string => `%${searched.replace(/[\\%_]/g, '\\$&')}%`;
 
-export interface IdentifyRequest {
+export interface IdentifyRequest extends ChangeOptions {
   provider?: string;
   externalId: string | number;
   name?: string | null;
   email?: string | null;
-  idempotencyKey?: string;
-  metadata?: Record<string, unknown>;
-  tx?: unknown;
 }
 
 export interface IdentifyAnswer {
@@ -225,27 +223,21 @@ export interface IdentifyAnswer {
   replayed: boolean;
 }
 
-export interface UpdateAccountRequest {
+export interface UpdateAccountRequest extends ChangeOptions {
   account: AccountReference;
   name?: string | null;
   email?: string | null;
   timeZone?: string;
   status?: AccountStatus;
-  idempotencyKey?: string;
-  metadata?: Record<string, unknown>;
-  tx?: unknown;
 }
 
-export interface AttachChildRequest {
+export interface AttachChildRequest extends ChangeOptions {
   /** The one who will pay. */
   parent?: AccountReference;
   /** The one who will use what the parent has. */
   child?: AccountReference;
   /** Stands for whichever of the two is not named. */
   account?: AccountReference;
-  idempotencyKey?: string;
-  metadata?: Record<string, unknown>;
-  tx?: unknown;
 }
 
 export type DetachChildRequest = Omit<AttachChildRequest, 'parent'>;

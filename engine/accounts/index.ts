@@ -10,6 +10,7 @@ export {
   type UpdateAccountRequest,
 } from './accounts';
 export {
+  nameOnce,
   payersOf,
   resolveAccount,
   resolveAccounts,

@@ -41,38 +41,53 @@ const keyOf = (reference: ResolvedReference): string =>
     ? `id ${reference.accountId}`
     : `identity ${reference.provider} ${reference.externalId}`; // a provider holds no blank
 
+/** References as SQL takes them, each once, and which of them (1, 2, ...) each one given is. */
+export interface NamedOnce {
+  ids: Array<string | null>;
+  providers: Array<string | null>;
+  externalIds: Array<string | null>;
+  positions: number[];
+}
+
+/** A batch often names one account many times: each is asked for once. */
+export function nameOnce(references: readonly ResolvedReference[]): NamedOnce {
+  const known = new Map<string, number>();
+  const named: NamedOnce = { ids: [], providers: [], externalIds: [], positions: [] };
+  for (const reference of references) {
+    const key = keyOf(reference);
+    if (!known.has(key)) {
+      const identity = 'accountId' in reference ? null : reference;
+      // A text that is no id is nobody's: it leads nowhere, as an identity that nobody has.
+      const id = 'accountId' in reference && isId(reference.accountId) ? reference.accountId : null;
+      known.set(key, named.ids.push(id));
+      named.providers.push(identity?.provider ?? null);
+      named.externalIds.push(identity?.externalId ?? null);
+    }
+    named.positions.push(known.get(key)!);
+  }
+  return named;
+}
+
 /** Accounts for references, in order; null for those that lead to none. Never creates one. */
 export async function resolveAccounts(
   session: Session,
   references: readonly ResolvedReference[],
 ): Promise<Array<ResolvedAccount | null>> {
-  // A batch often names one account many times: each is asked for once.
-  const distinct = new Map(references.map((reference) => [keyOf(reference), reference]));
-  const asked = [...distinct.entries()].filter(
-    ([, reference]) => !('accountId' in reference) || isId(reference.accountId),
-  );
-  const rows =
-    asked.length === 0
-      ? []
-      : await session.query<AccountRow>(RESOLVE, [
-          asked.map(([, reference]) => ('accountId' in reference ? reference.accountId : null)),
-          asked.map(([, reference]) => ('accountId' in reference ? null : reference.provider)),
-          asked.map(([, reference]) => ('accountId' in reference ? null : reference.externalId)),
-        ]);
-  const found = new Map<string, ResolvedAccount>();
-  for (const row of rows) {
-    const [key] = asked[row.position - 1]!;
-    found.set(key, {
-      accountId: row.account_id,
-      payerId: row.payer_id,
-      earlierPayers: row.earlier_payers,
-      status: row.status,
-      payerStatus: row.payer_status,
-      timeZone: row.time_zone,
-    });
-  }
-  return references.map((reference) => found.get(keyOf(reference)) ?? null);
+  if (references.length === 0) return [];
+  const { ids, providers, externalIds, positions } = nameOnce(references);
+  const rows = await session.query<AccountRow>(RESOLVE, [ids, providers, externalIds]);
+  const found = new Map(rows.map((row) => [row.position, accountOf(row)]));
+  return positions.map((position) => found.get(position) ?? null);
 }
+
+const accountOf = (row: AccountRow): ResolvedAccount => ({
+  accountId: row.account_id,
+  payerId: row.payer_id,
+  earlierPayers: row.earlier_payers,
+  status: row.status,
+  payerStatus: row.payer_status,
+  timeZone: row.time_zone,
+});
 
 export function unknownAccount(reference: ResolvedReference, parameter = 'account'): BillingError {
   const name =

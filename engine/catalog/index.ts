@@ -14,6 +14,7 @@ export {
 export {
   findProducts,
   markProductsUsed,
+  requireUnits,
   unknownProduct,
   type Product,
   type ProductKind,

@@ -24,8 +24,15 @@ import {
   units,
   type Duration,
   type DurationUnit,
+  type ChangeOptions,
 } from '../kernel';
-import { findProducts, markProductsUsed, unknownProduct, type Product } from './products';
+import {
+  findProducts,
+  markProductsUsed,
+  requireUnits,
+  unknownProduct,
+  type Product,
+} from './products';
 import { saveOnce } from './saving';
 
 /** Priority of a grant whose offer names none. Smaller goes first; 0 to 100 leaves room both ways. */
@@ -243,12 +250,7 @@ function checkedItems(change: OfferChange, products: ReadonlyMap<string, Product
       });
     }
     const quantity = item.quantity ?? new Decimal(1);
-    requireDecimals(
-      quantity,
-      product.decimals,
-      `items[${index}].quantity`,
-      `a ${product.unit} of ${product.key}`,
-    );
+    requireUnits(quantity, product, `items[${index}].quantity`);
     return {
       product: product.key,
       quantity: formatUnits(quantity),
@@ -339,7 +341,7 @@ async function saveOffer(session: Session, change: OfferChange, now: string): Pr
   return findOffer(session, change.sku);
 }
 
-export interface SaveOfferRequest {
+export interface SaveOfferRequest extends ChangeOptions {
   sku: string;
   name: string;
   price: string | number;
@@ -354,9 +356,6 @@ export interface SaveOfferRequest {
     expiresAfter?: { unit: DurationUnit | `${DurationUnit}s`; count: number } | null;
     priority?: number;
   }>;
-  idempotencyKey?: string;
-  metadata?: Record<string, unknown>;
-  tx?: unknown;
 }
 
 export class Offers {

@@ -17,6 +17,7 @@ import {
   parse,
   requireDecimals,
   text,
+  type ChangeOptions,
 } from '../kernel';
 import { saveOnce } from './saving';
 
@@ -131,6 +132,16 @@ export async function markProductsUsed(session: Session, keys: Iterable<string>)
   await session.query(MARK_USED, [[...new Set(keys)].sort()]);
 }
 
+/** Refuses an amount of units that is finer than the product's. */
+export function requireUnits(
+  amountOfUnits: Decimal,
+  product: Pick<Product, 'key' | 'unit' | 'decimals'>,
+  parameter: string,
+): void {
+  const name = `a ${product.unit} of ${product.key}`;
+  requireDecimals(amountOfUnits, product.decimals, parameter, name);
+}
+
 type ProductChange = ReturnType<typeof parseProduct>;
 const parseProduct = (request: unknown) => parse(saveProductInput, request);
 
@@ -185,12 +196,7 @@ async function saveProduct(session: Session, change: ProductChange, now: string)
     updatedAt: now,
   };
   if (change.lowBalanceThreshold !== undefined && change.lowBalanceThreshold !== null) {
-    requireDecimals(
-      change.lowBalanceThreshold,
-      product.decimals,
-      'lowBalanceThreshold',
-      `a ${product.unit} of ${product.key}`,
-    );
+    requireUnits(change.lowBalanceThreshold, product, 'lowBalanceThreshold');
   }
   if (product.isCurrency && product.kind !== 'quantity') {
     throw new BillingError(
@@ -217,7 +223,7 @@ async function saveProduct(session: Session, change: ProductChange, now: string)
   return productOf(saved!);
 }
 
-export interface SaveProductRequest {
+export interface SaveProductRequest extends ChangeOptions {
   key: string;
   name: string;
   unit?: string;
@@ -225,9 +231,6 @@ export interface SaveProductRequest {
   kind?: ProductKind;
   isCurrency?: boolean;
   lowBalanceThreshold?: string | number | null;
-  idempotencyKey?: string;
-  metadata?: Record<string, unknown>;
-  tx?: unknown;
 }
 
 export class Products {

@@ -1,11 +1,5 @@
 import { NO_ACCOUNT, isUniqueViolation, once, type Context, type Session } from '../database';
-import { BillingError, isoTime, readClock } from '../kernel';
-
-interface Save {
-  idempotencyKey?: string;
-  metadata?: unknown;
-  tx?: unknown;
-}
+import { BillingError, isoTime, readClock, type ChangeOptions } from '../kernel';
 
 /**
  * A change of the catalog, once for its key. The catalog belongs to no account.
@@ -13,7 +7,7 @@ interface Save {
  * @param named the parameter that names the record, and its value: of two first saves at once that
  *   differ by upper and lower case alone the unique index refuses one
  */
-export async function saveOnce<Change extends Save, Saved extends object>(
+export async function saveOnce<Change extends ChangeOptions, Saved extends object>(
   context: Context,
   kind: string,
   change: Change,

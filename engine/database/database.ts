@@ -3,7 +3,7 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import type { Knex } from 'knex';
 
 import { BillingError } from '../kernel';
-import { openEmbedded } from './embedded';
+import { openEmbedded, type OpenedKnex } from './embedded';
 import { isRetryable, translate } from './failures';
 import { migrate } from './migrate';
 import { openServer, type ServerConfig } from './server';
@@ -52,8 +52,7 @@ export class Database {
 
   private constructor(
     readonly knex: Knex,
-    readonly schema: string,
-    readonly embedded: boolean,
+    private readonly embedded: boolean,
     private readonly statements: Statements,
     private readonly end: () => Promise<void>,
     timeouts: { statement: number; lock: number },
@@ -82,7 +81,7 @@ export class Database {
     const opened = await connect(connection, lock);
     const embedded = 'pglite' in (opened.knex.client as object);
     const statements = new Statements(schema);
-    const database = new Database(opened.knex, schema, embedded, statements, opened.close, {
+    const database = new Database(opened.knex, embedded, statements, opened.close, {
       statement,
       lock,
     });
@@ -202,10 +201,7 @@ export class Database {
   }
 }
 
-async function connect(
-  connection: Connection,
-  lockTimeout: number,
-): Promise<{ knex: Knex; close(): Promise<void> }> {
+async function connect(connection: Connection, lockTimeout: number): Promise<OpenedKnex> {
   if (isKnex(connection)) return { knex: connection, close: () => Promise.resolve() };
   if (typeof connection === 'string')
     return openServer({ connectionString: connection }, lockTimeout);

@@ -10,7 +10,6 @@ export {
 export { Database, type Connection, type DatabaseOptions } from './database';
 export { isUniqueViolation } from './failures';
 export { MAX_LOCKED_ACCOUNTS, lockAccounts } from './locks';
-export { SCHEMA_MAJOR } from './migrations';
 export type { ServerConfig } from './server';
 export type { Context } from './context';
 export type { Session } from './session';

@@ -355,6 +355,16 @@ export function batch<T>(requests: readonly T[]): readonly T[] {
   throw new BillingError('invalid_input', 'The input must be a list of requests.');
 }
 
+/** What every changing call takes beside its own fields. */
+export interface ChangeOptions {
+  /** Makes a repeat harmless: the same key and request give the first answer again. */
+  idempotencyKey?: string;
+  /** Free data of the caller's to keep with it. */
+  metadata?: Record<string, unknown>;
+  /** A transaction of the caller's to join. */
+  tx?: unknown;
+}
+
 /** The fields every changing call takes beside its own. `tx` is checked where it is used. */
 export const changeFields = {
   idempotencyKey: text(LIMITS.idempotencyKey).optional(),

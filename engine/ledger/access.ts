@@ -1,11 +1,10 @@
-import { findProducts, unknownProduct, type Product } from '../catalog';
+import { findProducts, requireUnits, unknownProduct, type Product } from '../catalog';
 import { resolveAccounts, unknownAccount, type ResolvedAccount } from '../accounts';
 import type { Session } from '../database';
 import {
   BillingError,
   batch,
   ZERO,
-  requireDecimals,
   type BillingErrorData,
   type Decimal,
   type DenialReason,
@@ -22,9 +21,12 @@ export interface Wish {
   amount: Decimal;
 }
 
+/** What a use needs to know of its product. */
+export type UsedProduct = Pick<Product, 'key' | 'kind' | 'unit' | 'decimals'>;
+
 export interface ResolvedWish {
   account: ResolvedAccount;
-  product: Pick<Product, 'key' | 'kind' | 'unit' | 'decimals'>;
+  product: UsedProduct;
   amount: Decimal;
 }
 
@@ -98,13 +100,12 @@ export async function resolveWishes(
 export function resolvedWish(
   wish: Wish,
   account: ResolvedAccount | null,
-  product: ResolvedWish['product'] | undefined,
+  product: UsedProduct | undefined,
 ): ResolvedWish | FailedItem {
   try {
     if (account === null) throw unknownAccount(wish.account);
     if (product === undefined) throw unknownProduct(wish.product);
-    const name = `a ${product.unit} of ${product.key}`;
-    requireDecimals(wish.amount, product.decimals, 'amount', name);
+    requireUnits(wish.amount, product, 'amount');
     return { account, product, amount: wish.amount };
   } catch (error) {
     return failed(error);

@@ -25,7 +25,7 @@ import {
 } from './access';
 import { pocketKey, readLiveGrants } from './journal';
 import { firstEnd } from './order-of-use';
-import type { SuggestedOffer, Suggester } from './suggestions';
+import { addSuggestions, type Shortage, type SuggestedOffer, type Suggester } from './suggestions';
 
 export interface CheckRequest {
   account: AccountReference;
@@ -64,12 +64,7 @@ async function answer(
     session,
     good.map((wish) => ({ payerId: wish.account.payerId, product: wish.product.key })),
   );
-  const denied: Array<{
-    answer: CheckAnswer;
-    accountId: string;
-    product: string;
-    missing: Decimal;
-  }> = [];
+  const denied: Array<Shortage & { answer: CheckAnswer }> = [];
   const answers = resolved.map((wish): CheckAnswer | FailedItem => {
     if (isFailed(wish)) return wish;
     const grants = pockets.get(pocketKey(wish.account.payerId, wish.product.key)) ?? [];
@@ -89,10 +84,7 @@ async function answer(
     }
     return given;
   });
-  if (denied.length > 0) {
-    const offers = await suggester(session, denied);
-    denied.forEach((item, index) => (item.answer.suggestedOffers = offers[index] ?? []));
-  }
+  await addSuggestions(session, suggester, denied);
   return answers;
 }
 

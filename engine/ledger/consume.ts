@@ -21,6 +21,7 @@ import {
   readClock,
   units,
   type AccountReference,
+  type ChangeOptions,
   type DenialReason,
 } from '../kernel';
 import {
@@ -39,17 +40,14 @@ import {
 import { Journal } from './journal';
 import { Lane } from './lane';
 import { available } from './order-of-use';
-import type { Shortage, SuggestedOffer, Suggester } from './suggestions';
+import { addSuggestions, type Shortage, type SuggestedOffer, type Suggester } from './suggestions';
 import { readUses } from './use-statements';
 
-export interface ConsumeRequest {
+export interface ConsumeRequest extends ChangeOptions {
   account: AccountReference;
   product: string;
   /** Units. Default 1. */
   amount?: string | number;
-  idempotencyKey?: string;
-  metadata?: Record<string, unknown>;
-  tx?: unknown;
 }
 
 export interface ConsumeAnswer {
@@ -168,8 +166,6 @@ async function consumeBatch(
       payerId: account.payerId,
       product: product.key,
       kind: product.kind,
-      unit: product.unit,
-      decimals: product.decimals,
     })),
     view.lastLines,
     view.grants,
@@ -208,13 +204,11 @@ async function consumeBatch(
     }
   });
 
-  const short = decided.flatMap((item) =>
-    item.shortage === null ? [] : { item, ...item.shortage },
+  await addSuggestions(
+    session,
+    suggester,
+    decided.flatMap(({ answer, shortage }) => (shortage === null ? [] : { answer, ...shortage })),
   );
-  if (short.length > 0) {
-    const offers = await suggester(session, short);
-    short.forEach(({ item }, index) => (item.answer.suggestedOffers = offers[index] ?? []));
-  }
   await journal.write(
     decided.flatMap(({ key, answer }) =>
       key === null

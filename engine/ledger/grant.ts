@@ -4,6 +4,7 @@ import {
   decimalsOfCurrency,
   findProducts,
   markProductsUsed,
+  requireUnits,
   unknownProduct,
   type Product,
 } from '../catalog';
@@ -33,13 +34,14 @@ import {
   text,
   units,
   type AccountReference,
+  type ChangeOptions,
   type Duration,
   type DurationUnit,
   type Instant,
   type ResolvedReference,
 } from '../kernel';
 import { Journal, grantId, type Grant } from './journal';
-import { isInForce } from './order-of-use';
+import { hasExpired } from './order-of-use';
 import { unitValue } from './value';
 
 /** A grant as it goes out. */
@@ -64,7 +66,7 @@ export interface GrantRecord {
   currency: string | null;
 }
 
-export interface GrantRequest {
+export interface GrantRequest extends ChangeOptions {
   account: AccountReference;
   product: string;
   /** Units; for `period` products the level of access. */
@@ -81,9 +83,6 @@ export interface GrantRequest {
   paid?: { amount: string | number; currency: string };
   /** A bonus is worth nothing, whatever was paid beside it. */
   bonus?: boolean;
-  idempotencyKey?: string;
-  metadata?: Record<string, unknown>;
-  tx?: unknown;
 }
 
 const grantInput = input({
@@ -117,12 +116,11 @@ export interface GrantOrder {
 }
 
 export function grantRecord(grant: Grant, source: string | null, now: Instant): GrantRecord {
-  const expired = grant.expiresAt !== null && grant.expiresAt <= now;
   return {
     grantId: grantId(grant),
     product: grant.product,
     initial: formatUnits(grant.initial),
-    remaining: formatUnits(expired && !isInForce(grant, now) ? ZERO : grant.remaining),
+    remaining: formatUnits(hasExpired(grant, now) ? ZERO : grant.remaining),
     held: '0',
     priority: grant.priority,
     validFrom: isoTime(grant.validFrom),
@@ -157,12 +155,7 @@ export async function giveUnits(
   const productOf = (order: GrantOrder): Product => {
     const product = products.get(order.product);
     if (product === undefined) throw unknownProduct(order.product);
-    requireDecimals(
-      order.quantity,
-      product.decimals,
-      'quantity',
-      `a ${product.unit} of ${product.key}`,
-    );
+    requireUnits(order.quantity, product, 'quantity');
     return product;
   };
   const journal = await Journal.open(
@@ -174,8 +167,6 @@ export async function giveUnits(
         payerId: account.payerId,
         product: product.key,
         kind: product.kind,
-        unit: product.unit,
-        decimals: product.decimals,
       };
     }),
   );
@@ -194,7 +185,7 @@ export async function giveUnits(
     });
     return grantRecord(grant, order.source, time);
   });
-  await journal.write();
+  await journal.write([], now);
   return records;
 }
 

@@ -2,6 +2,7 @@ import type { ProductKind } from '../catalog';
 import { atTime, serializationFailure, toInstant, type Session } from '../database';
 import {
   Decimal,
+  ZERO,
   addDuration,
   isoTime,
   ledgerId,
@@ -14,8 +15,8 @@ import { valueMoved } from './value';
 
 /**
  * A transaction's worth of ledger lines. Under the payers' locks it reads their grants and last
- * lines once, lets rules work on them in memory, and writes everything with one statement: each
- * touched grant once, whatever happened to it.
+ * lines once, lets rules work on them in memory, and writes everything at the end: each touched grant
+ * once, whatever happened to it.
  */
 
 export type EntryKind = 'grant' | 'use' | 'expiry';
@@ -36,8 +37,6 @@ export interface Pocket {
   payerId: string;
   product: string;
   kind: ProductKind;
-  unit: string;
-  decimals: number;
   grants: Grant[];
 }
 
@@ -119,12 +118,16 @@ cross join lateral (
   order by e.sequence desc limit 1
 ) as last`;
 
+/** What `grantOf` reads of a grant `g`, but what remains, which is asked of now or of another time. */
+export const GRANT_COLUMNS = `
+  g.payer_id::text as payer_id, g.product, g.sequence::text as sequence,
+  g.initial::text as initial, g.priority, ${atTime('g.valid_from')} as valid_from,
+  ${atTime('g.expires_at')} as expires_at, ${atTime('g.anchor_at')} as anchor_at,
+  g.anchor_months, g.value::text as value, g.currency`;
+
 /** Live grants of pairs of payer and product, expired ones not yet written off among them. */
 const READ_LIVE_GRANTS = `
-select g.payer_id::text as payer_id, g.product, g.sequence::text as sequence,
-       g.initial::text as initial, g.remaining::text as remaining, g.priority,
-       ${atTime('g.valid_from')} as valid_from, ${atTime('g.expires_at')} as expires_at,
-       ${atTime('g.anchor_at')} as anchor_at, g.anchor_months, g.value::text as value, g.currency
+select ${GRANT_COLUMNS}, g.remaining::text as remaining
 from unnest($1::uuid[], $2::text[]) as p (payer_id, product)
 cross join lateral (
   select * from {schema}.grants g
@@ -328,7 +331,7 @@ export class Journal {
     const expired = pocket.grants.filter((grant) => hasExpired(grant, now));
     for (const grant of expired.sort((a, b) => a.expiresAt! - b.expiresAt!)) {
       const lost = grant.remaining.negated();
-      const trace = this.move(grant, grant.remaining.minus(grant.remaining));
+      const trace = this.move(grant, ZERO);
       this.append(pocket, pocket.payerId, 'expiry', lost, [trace], grant.expiresAt!, {});
     }
   }
@@ -336,9 +339,9 @@ export class Journal {
   /**
    * Writes everything, and keeps answers with it. Nothing was changed in the database before.
    *
-   * @param answers the first answers to keys, kept in the same round trip
+   * @param answers the first answers to keys, kept in the same round trip, counted from `now`
    */
-  async write(answers: readonly AnswerToKeep[] = [], now: Instant = 0): Promise<void> {
+  async write(answers: readonly AnswerToKeep[], now: Instant): Promise<void> {
     if (this.entries.length === 0 && answers.length === 0) return;
     if (this.newGrants.length > 0) await this.writeGrants();
     const added = new Set<Grant>(this.newGrants);

@@ -22,7 +22,7 @@ import {
   type Instant,
 } from '../kernel';
 import { grantRecord, type GrantRecord } from './grant';
-import { grantOf, type EntryKind, type GrantRow } from './journal';
+import { GRANT_COLUMNS, grantOf, type EntryKind, type GrantRow } from './journal';
 import { available, firstEnd, isInForce, type UsableGrant } from './order-of-use';
 
 /** What was and is there, read without writing. */
@@ -75,12 +75,6 @@ const entriesInput = input({
   limit: integer(1, 1000).optional(),
   cursor: text(4000).optional(),
 });
-
-const GRANT_COLUMNS = `
-  g.payer_id::text as payer_id, g.product, g.sequence::text as sequence,
-  g.initial::text as initial, g.priority, ${atTime('g.valid_from')} as valid_from,
-  ${atTime('g.expires_at')} as expires_at, ${atTime('g.anchor_at')} as anchor_at,
-  g.anchor_months, g.value::text as value, g.currency`;
 
 const READ_GRANTS = `
 select ${GRANT_COLUMNS}, g.remaining::text as remaining, d.source

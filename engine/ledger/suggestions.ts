@@ -29,3 +29,14 @@ export type Suggester = (
   session: Session,
   shortages: readonly Shortage[],
 ) => Promise<SuggestedOffer[][]>;
+
+/** Puts suggestions into the answers of denials; asks nobody when there are none. */
+export async function addSuggestions(
+  session: Session,
+  suggester: Suggester,
+  denied: ReadonlyArray<Shortage & { answer: { suggestedOffers: SuggestedOffer[] } }>,
+): Promise<void> {
+  if (denied.length === 0) return;
+  const offers = await suggester(session, denied);
+  denied.forEach(({ answer }, index) => (answer.suggestedOffers = offers[index] ?? []));
+}

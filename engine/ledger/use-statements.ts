@@ -1,8 +1,9 @@
-import type { ResolvedAccount } from '../accounts';
+import { nameOnce, type ResolvedAccount } from '../accounts';
 import type { ProductKind } from '../catalog';
 import type { Session } from '../database';
-import { Decimal, isId, type Instant, type ResolvedReference } from '../kernel';
-import type { Grant } from './journal';
+import { Decimal, type Instant, type ResolvedReference } from '../kernel';
+import type { UsedProduct } from './access';
+import type { Grant, LastLine } from './journal';
 
 /**
  * The hot path's reading: one round trip finds the accounts of a batch of uses, locks who pays for
@@ -20,14 +21,6 @@ export interface WantedUse {
   keyHash: Buffer | null;
 }
 
-/** What a use needs to know of its product. */
-export interface UsedProduct {
-  key: string;
-  kind: ProductKind;
-  unit: string;
-  decimals: number;
-}
-
 export interface EarlierAnswer {
   /** Under whom it stands: the payer at that time. */
   payerId: string;
@@ -42,7 +35,7 @@ export interface UsesView {
   accounts: Array<ResolvedAccount | null>;
   products: Map<string, UsedProduct>;
   /** Each payer's last line. */
-  lastLines: Array<{ payerId: string; sequence: bigint; recordedAt: Instant }>;
+  lastLines: LastLine[];
   /** Live grants of the payers and products concerned. */
   grants: Grant[];
   /** First answers by the position of the use; from before, too, whose time is over. */
@@ -79,27 +72,13 @@ interface ViewRow {
   answers: Array<[number, string, string, string, number]> | null;
 }
 
-const referenceKey = (reference: ResolvedReference): string =>
-  'accountId' in reference
-    ? `id ${reference.accountId}`
-    : `identity ${reference.provider} ${reference.externalId}`;
-
 /** Locks and reads. Must be in a transaction, whose end gives the locks back. */
 export async function readUses(session: Session, uses: readonly WantedUse[]): Promise<UsesView> {
-  const named = new Map<string, { reference: ResolvedReference; position: number }>();
-  const positions = uses.map(({ account }) => {
-    const key = referenceKey(account);
-    const known = named.get(key);
-    if (known !== undefined) return known.position;
-    named.set(key, { reference: account, position: named.size + 1 });
-    return named.size;
-  });
-  const references = [...named.values()].map(({ reference }) => reference);
+  const { ids, providers, externalIds, positions } = nameOnce(uses.map(({ account }) => account));
   const [row] = await session.query<{ view: string }>(READ_USES, [
-    // A text that is no id is nobody's: it leads nowhere, as an identity that nobody has.
-    references.map((one) => ('accountId' in one && isId(one.accountId) ? one.accountId : null)),
-    references.map((one) => ('accountId' in one ? null : one.provider)),
-    references.map((one) => ('accountId' in one ? null : one.externalId)),
+    ids,
+    providers,
+    externalIds,
     positions,
     uses.map(({ product }) => product),
     uses.map(({ keyHash }) => keyHash),

@@ -12,19 +12,17 @@ import {
   parse,
   text,
   type AccountReference,
+  type ChangeOptions,
 } from '../kernel';
 import { changeOfAccount, giveUnits, type GrantRecord } from '../ledger';
 
-export interface GrantOfferRequest {
+export interface GrantOfferRequest extends ChangeOptions {
   account: AccountReference;
   sku: string;
   /** How many of the offer. Default 1. */
   quantity?: number | string;
   /** Why it is given: 'manual', 'stripe checkout'. Default 'manual'. */
   source?: string;
-  idempotencyKey?: string;
-  metadata?: Record<string, unknown>;
-  tx?: unknown;
 }
 
 const grantOfferInput = input({
