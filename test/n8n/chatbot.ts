@@ -43,7 +43,7 @@ export async function setUpCatalog(
   return outputOf(execution, 'List Offers').map((item) => item.json);
 }
 
-export function expectSuccess(execution: Execution): void {
+function expectSuccess(execution: Execution): void {
   const { error, lastNodeExecuted } = execution.data.resultData;
   if (error) throw new Error(`${lastNodeExecuted}: ${error.message} ${error.description ?? ''}`);
   expect(execution.status).toBe('success');
@@ -80,7 +80,7 @@ export async function converse(
 }
 
 /** Ten answers that count down to 0, and otherwise refusals that say what to buy. */
-export function expectTenAnswers(replies: readonly Reply[]): void {
+function expectTenAnswers(replies: readonly Reply[]): void {
   const answers = replies.filter((reply) => reply.allowed);
   const refusals = replies.filter((reply) => !reply.allowed);
   expect(answers.map(({ remaining }) => Number(remaining)).sort((a, b) => a - b)).toEqual(
@@ -142,3 +142,20 @@ export async function readCustomer(
 
 export const numbers = (from: number, to: number): number[] =>
   Array.from({ length: to - from + 1 }, (_, index) => from + index);
+
+/** Twelve messages, four at a time: ten answers, two refusals, and the books say the same. */
+export async function expectTwelveServed(
+  n8n: RealN8n,
+  chatbot: Pick<Workflow, 'id'>,
+  chatId: string,
+): Promise<void> {
+  expectTenAnswers(await converse(n8n, chatId, numbers(1, 12), 4));
+
+  const executions = await n8n.finishedExecutions(chatbot, 12);
+  expect(executions).toHaveLength(12);
+  executions.forEach(expectSuccess);
+
+  const { balances, uses } = await readCustomer(n8n, chatId);
+  expect(balances).toMatchObject([{ product: 'MESSAGES', available: '0', held: '0' }]);
+  expect(uses).toHaveLength(10);
+}

@@ -7,9 +7,8 @@ import {
   WORKFLOWS,
   billingCredential,
   converse,
-  expectSuccess,
-  expectTenAnswers,
   numbers,
+  expectTwelveServed,
   readCustomer,
   send,
   setUpCatalog,
@@ -70,15 +69,7 @@ test('the shipped workflows are imported and published, and the catalog set up',
 });
 
 test('of twelve messages, four at a time, ten are answered and two refused', async () => {
-  expectTenAnswers(await converse(n8n, '42', numbers(1, 12), 4));
-
-  const executions = await n8n.finishedExecutions(chatbot, 12);
-  expect(executions).toHaveLength(12);
-  executions.forEach(expectSuccess);
-
-  const { balances, uses } = await readCustomer(n8n, '42');
-  expect(balances).toMatchObject([{ product: 'MESSAGES', available: '0', held: '0' }]);
-  expect(uses).toHaveLength(10);
+  await expectTwelveServed(n8n, chatbot, '42');
 });
 
 test('a message that comes again is charged once', async () => {
