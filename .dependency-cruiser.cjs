@@ -1,7 +1,7 @@
 /**
  * The rooms' arrows point one way (docs/architecture.md): inside the engine a room imports only
- * rooms listed before it, through their index; engine/ knows nothing of n8n; nodes come in by the
- * engine's only door. `npm run rooms` holds it.
+ * rooms listed before it, through their index; engine/ knows nothing of n8n; nodes and the command
+ * line come in by the engine's only door, and neither knows the other. `npm run rooms` holds it.
  */
 const ROOMS = [
   'kernel',
@@ -44,18 +44,30 @@ module.exports = {
       name: 'engine-knows-no-n8n',
       severity: 'error',
       from: { path: '^engine/' },
+      to: { path: '(n8n-workflow|n8n-core|^nodes/|^credentials/|^cli/)' },
+    },
+    {
+      name: 'nodes-and-command-line-use-the-only-door',
+      severity: 'error',
+      from: { path: '^(nodes|credentials|cli)/' },
+      to: { path: '^engine/', pathNot: '^engine/index\\.ts$' },
+    },
+    {
+      name: 'command-line-and-nodes-know-nothing-of-each-other',
+      severity: 'error',
+      from: { path: '^cli/' },
       to: { path: '(n8n-workflow|n8n-core|^nodes/|^credentials/)' },
     },
     {
-      name: 'nodes-use-the-only-door',
+      name: 'nodes-know-no-command-line',
       severity: 'error',
       from: { path: '^(nodes|credentials)/' },
-      to: { path: '^engine/', pathNot: '^engine/index\\.ts$' },
+      to: { path: '^cli/' },
     },
     {
       name: 'product-imports-no-test-and-no-script',
       severity: 'error',
-      from: { path: '^(engine|nodes|credentials)/' },
+      from: { path: '^(engine|nodes|credentials|cli)/' },
       to: { path: '^(test|scripts|bench)/' },
     },
     {
@@ -67,7 +79,7 @@ module.exports = {
     {
       name: 'product-needs-no-development-dependency',
       severity: 'error',
-      from: { path: '^(engine|nodes|credentials)/' },
+      from: { path: '^(engine|nodes|credentials|cli)/' },
       to: {
         dependencyTypes: ['npm-dev'],
         dependencyTypesNot: ['type-only', 'npm-peer'],

@@ -2,14 +2,30 @@ import type { Knex } from 'knex';
 
 import { Accounts } from './accounts';
 import { openCatalog, type Catalog } from './catalog';
-import { Database, type Connection, type Context } from './database';
-import { input, integer, parse, systemClock, text, z, type Clock } from './kernel';
+import { DEFAULT_KEEP, Database, type Connection, type Context, type Keep } from './database';
+import {
+  addDuration,
+  duration,
+  flag,
+  input,
+  integer,
+  parse,
+  systemClock,
+  text,
+  z,
+  type Clock,
+  type Duration,
+} from './kernel';
 import {
   openLedger,
   ownUnitsObstacle,
+  runDue,
   verifyLedger,
+  type DueDone,
   type Ledger,
+  type RunDueRequest,
   type Verification,
+  type VerifyOptions,
 } from './ledger';
 import { openSales, suggestOffers, type Sales } from './sales';
 
@@ -18,6 +34,13 @@ export interface BillingOptions {
   connection: Connection;
   /** The schema that holds all tables. Default `billing`. */
   schema?: string;
+  /** Default true. False: refuse tables that are missing or older, rather than install or upgrade them. */
+  install?: boolean;
+  /**
+   * How long first answers to idempotency keys are kept, in units up to weeks: longer than anybody
+   * repeats a call. Default: those of changes 90 days, denials 24 hours.
+   */
+  keep?: { changes?: Duration; denials?: Duration };
   /** Where the engine gets its time. Default: the system's. */
   clock?: Clock;
   /** The longest a statement may run, in milliseconds. Default 30,000. */
@@ -31,8 +54,17 @@ export interface Billing {
   accounts: Pick<Accounts, 'identify' | 'get' | 'list' | 'update' | 'attachChild' | 'detachChild'>;
   ledger: Ledger;
   sales: Sales;
-  /** Recomputes every balance from the entries and reports what does not agree. Reads only. */
-  verify(): Promise<Verification>;
+  /**
+   * Recomputes every balance from the entries and reports what does not agree. Reads only, in chunks,
+   * while others write; memory stays flat however long the ledger is.
+   */
+  verify(options?: VerifyOptions): Promise<Verification>;
+  /**
+   * Writes expiries of grants and ends of holds that are due and that nobody wrote yet, and deletes
+   * first answers that are kept no longer. For a job that runs now and then; balances and holds are
+   * right without it.
+   */
+  runDue(request?: RunDueRequest): Promise<DueDone>;
   /**
    * Runs work in one transaction: pass `tx` to the calls that belong to it. Committed when the work
    * ends, undone when it throws.
@@ -41,6 +73,14 @@ export interface Billing {
   /** Ends what `openBilling` opened. A knex instance of the caller's stays open. */
   close(): Promise<void>;
 }
+
+/** A time for which something is kept; a month would be longer or shorter by when it is counted. */
+const keepTime = () =>
+  duration()
+    .refine(({ unit }) => unit !== 'month' && unit !== 'year', {
+      error: 'must be in seconds, minutes, hours, days or weeks',
+    })
+    .transform((time) => addDuration(0, time, 'UTC'));
 
 const milliseconds = () => integer(1, 3_600_000).optional();
 
@@ -58,6 +98,8 @@ const optionsInput = input({
     })
     .refine((value) => !/^pg_/i.test(value), { error: 'must not begin with pg_' })
     .optional(),
+  install: flag().optional(),
+  keep: input({ changes: keepTime().optional(), denials: keepTime().optional() }).optional(),
   clock: z
     .custom<Clock>((value) => typeof (value as Clock | undefined)?.now === 'function', {
       error: 'must have a function now()',
@@ -74,9 +116,13 @@ const optionsInput = input({
  *   database_newer
  */
 export async function openBilling(options: BillingOptions): Promise<Billing> {
-  const { clock = systemClock, ...databaseOptions } = parse(optionsInput, options);
+  const { clock = systemClock, keep: kept, ...databaseOptions } = parse(optionsInput, options);
   const database = await Database.open(databaseOptions);
-  const context: Context = { database, clock };
+  const keep: Keep = {
+    change: kept?.changes ?? DEFAULT_KEEP.change,
+    denial: kept?.denials ?? DEFAULT_KEEP.denial,
+  };
+  const context: Context = { database, clock, keep, onAccountChange: [] };
 
   // The ports of earlier rooms, filled by later ones.
   const accounts = new Accounts(context, {
@@ -97,8 +143,9 @@ export async function openBilling(options: BillingOptions): Promise<Billing> {
     },
     ledger: openLedger(context, suggestOffers),
     sales: openSales(context),
-    verify: () => verifyLedger(database),
-    transaction: (work) => database.knex.transaction(work),
+    verify: (options) => verifyLedger(database, options),
+    runDue: (request) => runDue(context, request),
+    transaction: (work) => database.begin(work),
     close: () => database.close(),
   };
 }

@@ -4,6 +4,7 @@
  * runs the real ones. A stand-in knows only the parameters that are listed here, and the tests hold
  * our workflows to them.
  */
+import { runInNewContext } from 'node:vm';
 import {
   NodeConnectionTypes,
   deepCopy,
@@ -257,6 +258,41 @@ const ifNode = standIn(
 );
 
 /**
+ * Code, in JavaScript and for each item. It sees `$json`, `$input` and `$('Node')`, and gives
+ * `{ json }`. What it throws is its item's alone, where the node shall continue.
+ */
+const code = standIn(
+  {
+    name: 'code',
+    displayName: 'Code',
+    version: 2,
+    properties: [
+      choice('mode', ['runOnceForEachItem']),
+      choice('language', ['javaScript']),
+      string('jsCode'),
+    ],
+  },
+  async function () {
+    const output: INodeExecutionData[] = [];
+    for (const index of this.getInputData().keys()) {
+      const { $, $json, $input } = this.getWorkflowDataProxy(index);
+      const program = `(async () => {${this.getNodeParameter('jsCode', index) as string}\n})()`;
+      const pairedItem = { item: index };
+      try {
+        const { json } = (await runInNewContext(program, { $, $json, $input })) as {
+          json: IDataObject;
+        };
+        output.push({ json, pairedItem });
+      } catch (error) {
+        if (!this.continueOnFail()) throw error;
+        output.push({ json: { error: (error as Error).message }, pairedItem });
+      }
+    }
+    return [output];
+  },
+);
+
+/**
  * Loop Over Items: gives its items on in batches by the output `loop`, and all that came back by
  * `done` at the end.
  */
@@ -368,6 +404,7 @@ export const standIns: Readonly<Record<string, NodeTypeInstance>> = {
   'n8n-nodes-base.respondToWebhook': respondToWebhook,
   'n8n-nodes-base.set': editFields,
   'n8n-nodes-base.if': ifNode,
+  'n8n-nodes-base.code': code,
   'n8n-nodes-base.splitInBatches': splitInBatches,
   'n8n-nodes-base.noOp': noOp,
   'n8n-nodes-base.stickyNote': stickyNote,

@@ -276,6 +276,7 @@ export class Accounts {
             email: wanted.email ?? null,
           },
           now,
+          keep: this.context.keep,
         },
         async () => {
           const newAccount = newId();
@@ -485,7 +486,7 @@ export class Accounts {
   ): Promise<Account & { replayed: boolean }> {
     const { idempotencyKey, tx } = request;
     const now = readClock(this.context.clock);
-    return this.context.database.transaction(tx, async (session) => {
+    const changed = await this.context.database.transaction(tx, async (session) => {
       const account = await resolveAccount(session, reference);
       const { answer, replayed } = await once(
         session,
@@ -496,10 +497,13 @@ export class Accounts {
           key: idempotencyKey,
           request: { ...(await asked(session)), account: account.accountId },
           now,
+          keep: this.context.keep,
         },
         () => work(session, account, now),
       );
       return { ...answer, replayed };
     });
+    for (const tell of this.context.onAccountChange) tell(changed.accountId);
+    return changed;
   }
 }

@@ -12,6 +12,7 @@ export {
 export {
   nameOnce,
   payersOf,
+  referenceKey,
   resolveAccount,
   resolveAccounts,
   unknownAccount,

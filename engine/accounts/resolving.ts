@@ -36,7 +36,8 @@ interface AccountRow {
   time_zone: string;
 }
 
-const keyOf = (reference: ResolvedReference): string =>
+/** One text for each reference. */
+export const referenceKey = (reference: ResolvedReference): string =>
   'accountId' in reference
     ? `id ${reference.accountId}`
     : `identity ${reference.provider} ${reference.externalId}`; // a provider holds no blank
@@ -54,7 +55,7 @@ export function nameOnce(references: readonly ResolvedReference[]): NamedOnce {
   const known = new Map<string, number>();
   const named: NamedOnce = { ids: [], providers: [], externalIds: [], positions: [] };
   for (const reference of references) {
-    const key = keyOf(reference);
+    const key = referenceKey(reference);
     if (!known.has(key)) {
       const identity = 'accountId' in reference ? null : reference;
       // A text that is no id is nobody's: it leads nowhere, as an identity that nobody has.

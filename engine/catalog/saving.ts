@@ -19,7 +19,7 @@ export async function saveOnce<Change extends ChangeOptions, Saved extends objec
   return context.database.transaction(tx, async (session) => {
     const { answer, replayed } = await once(
       session,
-      { kind, payers: [NO_ACCOUNT], account: NO_ACCOUNT, key, request, now },
+      { kind, payers: [NO_ACCOUNT], account: NO_ACCOUNT, key, request, now, keep: context.keep },
       () => save(session, change, isoTime(now)).catch(asCaseConflict(named)),
     );
     return { ...answer, replayed };

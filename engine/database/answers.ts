@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 
 import { BillingError, Decimal, isoTime, type Instant } from '../kernel';
 import type { Session } from './session';
@@ -11,19 +11,30 @@ import type { Session } from './session';
  * stored: short in the index, and a key that holds somebody's e-mail does not stay.
  */
 
+/** How long first answers are kept, in milliseconds. */
+export interface Keep {
+  change: number;
+  denial: number;
+}
+
 const DAY = 86_400_000;
-/** How long an answer is kept: changes must outlive any retry, denials soon lose their meaning. */
-export const KEEP = { change: 90 * DAY, denial: DAY } as const;
+/** Changes must outlive any retry, denials soon lose their meaning. */
+export const DEFAULT_KEEP: Keep = { change: 90 * DAY, denial: DAY };
 
 /** The payer of calls that concern no account (the catalog). */
 export const NO_ACCOUNT = '00000000-0000-0000-0000-000000000000';
 
-/** 128 bits tell any two keys apart and keep the index small. */
-const digest = (text: string): Buffer => createHash('sha256').update(text).digest().subarray(0, 16);
+/** 128 bits, in hexadecimal, tell any two keys apart and keep the index small. */
+const digest = (text: string): string => hash('sha256', text, 'hex').slice(0, 32);
 
-/** The stored form of a key: it belongs to a kind of call; account and payer stand beside it. */
-export function hashKey(kind: string, key: string): Buffer {
+/** The stored form of a key, in hexadecimal: it belongs to a kind of call; account and payer stand beside it. */
+export function keyDigest(kind: string, key: string): string {
   return digest(`${kind}\u0000${key}`);
+}
+
+/** The stored form of a key. */
+export function hashKey(kind: string, key: string): Buffer {
+  return Buffer.from(keyDigest(kind, key), 'hex');
 }
 
 /**
@@ -32,6 +43,11 @@ export function hashKey(kind: string, key: string): Buffer {
  * was null are two things.
  */
 export function fingerprint(request: Record<string, unknown>): Buffer {
+  return Buffer.from(fingerprintDigest(request), 'hex');
+}
+
+/** The same, in hexadecimal. */
+export function fingerprintDigest(request: Record<string, unknown>): string {
   return digest(canonical(request));
 }
 
@@ -120,7 +136,11 @@ interface OnceOptions {
   key: string | undefined;
   request: Record<string, unknown>;
   now: Instant;
+  keep: Keep;
 }
+
+/** The question was fine and the reply is no. */
+const isDenial = (answer: object): boolean => 'allowed' in answer && answer.allowed === false;
 
 /**
  * Runs a change once for its key and marks a repeat `replayed`. For calls that are not the hot
@@ -153,7 +173,7 @@ export async function once<T extends object>(
     asked,
     JSON.stringify(answer),
     isoTime(now),
-    isoTime(now + KEEP.change),
+    isoTime(now + (isDenial(answer) ? options.keep.denial : options.keep.change)),
   ]);
   if (kept.length !== 1) throw serializationFailure('an idempotency key was taken');
   return { answer, replayed: false };

@@ -4,11 +4,12 @@ import type { Knex } from 'knex';
 
 import { BillingError } from '../kernel';
 import { openEmbedded, type OpenedKnex } from './embedded';
-import { isRetryable, translate } from './failures';
+import { isLostConnection, isRetryable, translate } from './failures';
 import { migrate } from './migrate';
 import { openServer, type ServerConfig } from './server';
 import {
   ConnectionSession,
+  Reserved,
   Statements,
   connectionOf,
   withConnection,
@@ -22,6 +23,8 @@ export interface DatabaseOptions {
   connection: Connection;
   /** The schema that holds all tables; the default is `billing`. */
   schema?: string;
+  /** False: refuse a schema that is missing or older, rather than install or upgrade it. */
+  install?: boolean;
   /** The longest a statement may run, in milliseconds. */
   statementTimeout?: number;
   /** The longest to wait for another transaction, or for a free connection, in milliseconds. */
@@ -45,7 +48,7 @@ const isTransaction = (tx: unknown): tx is Knex.Transaction =>
 
 /** One opened database: its statements, its transactions, its end. */
 export class Database {
-  private readonly begin: string;
+  private readonly opening: string;
   /** Calls that join one caller's transaction go one after the other, each in its savepoint. */
   private readonly turns = new WeakMap<object, Promise<unknown>>();
   private closing: Promise<void> | null = null;
@@ -55,11 +58,11 @@ export class Database {
     private readonly embedded: boolean,
     private readonly statements: Statements,
     private readonly end: () => Promise<void>,
-    timeouts: { statement: number; lock: number },
+    private readonly timeouts: { statement: number; lock: number },
   ) {
     // One round trip. READ COMMITTED whatever the server's default: a statement after a lock must
     // see what the lock's last holder committed. JIT costs 0.8 s a call on set-based statements.
-    this.begin = [
+    this.opening = [
       'BEGIN ISOLATION LEVEL READ COMMITTED',
       `SET LOCAL statement_timeout = ${timeouts.statement}`,
       `SET LOCAL lock_timeout = ${timeouts.lock}`,
@@ -77,7 +80,7 @@ export class Database {
     const lock = options.lockTimeout ?? DEFAULT_LOCK_TIMEOUT;
     const statement = options.statementTimeout ?? DEFAULT_STATEMENT_TIMEOUT;
     const schema = options.schema ?? 'billing';
-    const { connection } = options;
+    const { connection, install = true } = options;
     const opened = await connect(connection, lock);
     const embedded = 'pglite' in (opened.knex.client as object);
     const statements = new Statements(schema);
@@ -86,7 +89,9 @@ export class Database {
       lock,
     });
     try {
-      await withConnection(database.knex, statements, (session) => migrate(session, schema));
+      await withConnection(database.knex, statements, (session) =>
+        migrate(session, schema, install),
+      );
       return database;
     } catch (error) {
       await database.close();
@@ -101,6 +106,31 @@ export class Database {
       return await withConnection(this.knex, this.statements, (session) =>
         session.query<Row>(statement, values),
       );
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+
+  /** How many connections it may open. */
+  get connections(): number {
+    const { pool } = this.knex.client as { pool?: { max?: number } };
+    return this.embedded ? 1 : (pool?.max ?? 1);
+  }
+
+  /** The longest to wait for another transaction, in milliseconds. */
+  get lockTimeout(): number {
+    return this.timeouts.lock;
+  }
+
+  /**
+   * A connection to keep for a while; the caller releases it.
+   *
+   * @throws database_unavailable, lock_timeout (none was free in time)
+   */
+  async reserve(): Promise<Reserved> {
+    await this.letOthersGo();
+    try {
+      return await Reserved.of(this.knex, this.statements, this.timeouts.statement);
     } catch (error) {
       throw translate(error);
     }
@@ -155,7 +185,7 @@ export class Database {
     session: ConnectionSession,
     work: (session: Session) => Promise<T>,
   ): Promise<T> {
-    await session.script(this.begin);
+    await session.script(this.opening);
     let result: T;
     try {
       result = await work(session);
@@ -177,10 +207,15 @@ export class Database {
     const { identity, session } = await connectionOf(tx, this.statements);
     const before = this.turns.get(identity) ?? Promise.resolve();
     const turn = before.then(async () => {
-      await session.script('SAVEPOINT billing_call');
+      // A call of ours never waits without end, whatever the caller's transaction would do.
+      const [, [before]] = (await session.script(
+        `SAVEPOINT billing_call; SHOW lock_timeout; SET LOCAL lock_timeout = ${this.timeouts.lock}`,
+      )) as [unknown, Array<{ lock_timeout: string }>];
       try {
         const result = await work(session);
-        await session.script('RELEASE SAVEPOINT billing_call');
+        await session.script(
+          `RELEASE SAVEPOINT billing_call; SET LOCAL lock_timeout = '${before!.lock_timeout}'`,
+        );
         return result;
       } catch (error) {
         await session.script('ROLLBACK TO SAVEPOINT billing_call; RELEASE SAVEPOINT billing_call');
@@ -193,6 +228,34 @@ export class Database {
       turn.catch(() => undefined),
     );
     return turn;
+  }
+
+  /**
+   * Opens a transaction for a caller, who passes it to the calls that belong to it.
+   *
+   * @throws lock_timeout (no connection was free in time), database_unavailable, and whatever the work
+   *   throws
+   */
+  async begin<T>(work: (tx: Knex.Transaction) => Promise<T>): Promise<T> {
+    let own: { error: unknown } | null = null;
+    let lent: ConnectionSession | null = null;
+    try {
+      return await this.knex.transaction(async (tx) => {
+        lent = (await connectionOf(tx, this.statements)).session;
+        try {
+          return await work(tx);
+        } catch (error) {
+          own = { error };
+          throw error;
+        }
+      });
+    } catch (error) {
+      // Only what is ours to tell: an error of the work's own is not looked into.
+      const isOwn = (own as { error: unknown } | null)?.error === error;
+      if (isOwn) throw error;
+      if (isLostConnection(error)) (lent as ConnectionSession | null)?.abandon(error);
+      throw translate(error);
+    }
   }
 
   close(): Promise<void> {

@@ -23,6 +23,11 @@ export function isRetryable(error: unknown): boolean {
   return code === SERIALIZATION_FAILURE || code === DEADLOCK_DETECTED;
 }
 
+/** No connection of the pool became free in time. */
+function isPoolTimeout(error: unknown): boolean {
+  return isError(error) && (error.name === 'KnexTimeoutError' || error.name === 'TimeoutError');
+}
+
 /** Another transaction wrote the same unique key first. */
 export function isUniqueViolation(error: unknown): boolean {
   return codeOf(error) === UNIQUE_VIOLATION;
@@ -49,7 +54,7 @@ function isConnectionFailure(error: DriverError): boolean {
     code.startsWith('08') ||
     code.startsWith('57P') ||
     code.startsWith('53') ||
-    /connection terminated|connection ended|not queryable|timeout expired|connection error|PGlite is closed|server does not support SSL/i.test(
+    /connection terminated|connection ended|not queryable|timeout expired|query read timeout|connection error|PGlite is closed|server does not support SSL/i.test(
       error.message,
     )
   );
@@ -97,7 +102,7 @@ export function translate(error: unknown): unknown {
       },
     );
   }
-  if (failure.name === 'KnexTimeoutError' || failure.name === 'TimeoutError') {
+  if (isPoolTimeout(failure)) {
     return new BillingError('lock_timeout', 'No database connection became free in time.', {
       advice:
         'If a transaction of your own is open, pass it as tx, or end it before the call; else raise the pool size.',

@@ -66,6 +66,16 @@ function refuseNewerMajor(applied: readonly Applied[], schema: string): void {
   );
 }
 
+function notInstalled(applied: readonly Applied[], schema: string): BillingError {
+  const what = applied.length === 0 ? 'is not there' : 'is older than this n8n-nodes-billing';
+  return new BillingError('database_version', `The schema "${schema}" ${what}.`, {
+    advice:
+      applied.length === 0
+        ? 'Check the database and the name of the schema.'
+        : 'Run the version of n8n-nodes-billing that the others run, or let them upgrade it first.',
+  });
+}
+
 const missingFrom = (applied: readonly Applied[]): typeof MIGRATIONS => {
   const known = new Set(applied.map((migration) => migration.id));
   return MIGRATIONS.filter((migration) => !known.has(migration.id));
@@ -78,12 +88,19 @@ const missingFrom = (applied: readonly Applied[]): typeof MIGRATIONS => {
  *
  * Everything in one transaction under one advisory lock: behind a transaction pooler too, and
  * killed at any moment it leaves nothing half done.
+ *
+ * @param install false: a schema that is missing or older is refused instead
  */
-export async function migrate(session: ConnectionSession, schema: string): Promise<void> {
+export async function migrate(
+  session: ConnectionSession,
+  schema: string,
+  install: boolean,
+): Promise<void> {
   // The usual case, and the only one for a user who may not create anything: nothing to do.
   const applied = await readApplied(session, schema);
   refuseNewerMajor(applied, schema);
   if (applied.length > 0 && missingFrom(applied).length === 0) return;
+  if (!install) throw notInstalled(applied, schema);
 
   await session.script('BEGIN ISOLATION LEVEL READ COMMITTED');
   try {

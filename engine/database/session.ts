@@ -1,3 +1,6 @@
+import { hash } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+
 import type { Knex } from 'knex';
 
 import { isLostConnection } from './failures';
@@ -8,11 +11,18 @@ import { isLostConnection } from './failures';
  * Statements use $1, $2 ... and `{schema}` for the schema's quoted name.
  */
 
+interface Rows {
+  rows: unknown[];
+}
+
 /** What pg's Client and PGlite have in common, and the one thing they do not. */
 interface RawConnection {
-  query(text: string, values?: unknown[]): Promise<{ rows: unknown[] }>;
+  query(
+    statement: string | { name?: string; text: string; values: unknown[]; query_timeout: number },
+    values?: unknown[],
+  ): Promise<Rows | Rows[]>;
   /** PGlite: several statements in one call. pg does that in `query` when there are no values. */
-  exec?(text: string): Promise<unknown>;
+  exec?(text: string): Promise<Rows[]>;
   /** Knex drops a connection from its pool once this is set. */
   __knex__disposed?: unknown;
 }
@@ -30,7 +40,10 @@ export interface Session {
 
 /** Statements are constants, so each is prepared for a schema once. */
 export class Statements {
+  /** Whether statements may be kept on a connection under a name. */
+  mayBeNamed = true;
   private readonly prepared = new Map<string, string>();
+  private readonly names = new Map<string, string>();
   private readonly quotedSchema: string;
 
   constructor(schema: string) {
@@ -45,7 +58,21 @@ export class Statements {
     }
     return text;
   }
+
+  /** The same text has the same name, in whatever process and version. */
+  name(statement: string): string {
+    let name = this.names.get(statement);
+    if (name === undefined) {
+      name = `billing_${hash('sha256', this.prepare(statement), 'hex').slice(0, 24)}`;
+      this.names.set(statement, name);
+    }
+    return name;
+  }
 }
+
+/** A named statement that the connection does not have, or has from somebody else. */
+const isUnprepared = (error: unknown): boolean =>
+  ['26000', '42P05'].includes((error as { code?: string } | null)?.code ?? '');
 
 export class ConnectionSession implements Session {
   constructor(
@@ -56,7 +83,7 @@ export class ConnectionSession implements Session {
   async query<Row>(statement: string, values: readonly unknown[] = []): Promise<Row[]> {
     const text = this.statements.prepare(statement);
     try {
-      const result = await this.connection.query(text, values as unknown[]);
+      const result = (await this.connection.query(text, values as unknown[])) as Rows;
       return result.rows as Row[];
     } catch (error) {
       if (isLostConnection(error)) this.connection.__knex__disposed ??= error;
@@ -64,16 +91,72 @@ export class ConnectionSession implements Session {
     }
   }
 
-  /** Several statements without values in one round trip. */
-  async script(text: string): Promise<void> {
+  /** Several statements without values in one round trip; the rows of each. */
+  async script(text: string): Promise<unknown[][]> {
     const prepared = this.statements.prepare(text);
-    if (this.connection.exec !== undefined) await this.connection.exec(prepared);
-    else await this.connection.query(prepared);
+    const { connection } = this;
+    const results =
+      connection.exec === undefined
+        ? await connection.query(prepared)
+        : await connection.exec(prepared);
+    return [results].flat().map(({ rows }) => rows);
   }
 
   /** Takes the connection out of the pool: nobody knows any more what state it is in. */
   abandon(reason: unknown): void {
     this.connection.__knex__disposed ??= reason;
+  }
+}
+
+/**
+ * A connection kept for a while, for statements that are transactions by themselves. They are run
+ * one after the other, in the order in which they were given.
+ */
+export class Reserved {
+  private constructor(
+    private readonly client: KnexClient,
+    private readonly connection: RawConnection,
+    private readonly statements: Statements,
+    private readonly timeout: number,
+  ) {}
+
+  /** @param timeout milliseconds after which a statement is given up, and the connection with it */
+  static async of(knex: Knex, statements: Statements, timeout: number): Promise<Reserved> {
+    const client = knex.client as KnexClient;
+    return new Reserved(client, await client.acquireConnection(), statements, timeout);
+  }
+
+  /** @throws the driver's own error; nobody knows what became of a statement that timed out */
+  async query<Row>(statement: string, values: readonly unknown[]): Promise<Row[]> {
+    try {
+      return await this.send<Row>(statement, values);
+    } catch (error) {
+      if (isLostConnection(error)) this.connection.__knex__disposed ??= error;
+      // A pooler that hands out another connection for each transaction: nothing was run yet.
+      if (!isUnprepared(error)) throw error;
+      this.statements.mayBeNamed = false;
+      return await this.send<Row>(statement, values);
+    }
+  }
+
+  private async send<Row>(statement: string, given: readonly unknown[]): Promise<Row[]> {
+    const values = given as unknown[];
+    const text = this.statements.prepare(statement);
+    const { connection, statements } = this;
+    if (connection.exec !== undefined) {
+      const result = (await connection.query(text, values)) as Rows;
+      // The embedded database never waits for I/O: a chain of calls would keep others from theirs.
+      await nextTurn();
+      return result.rows as Row[];
+    }
+    // Prepared once a connection: parsing and planning the call costs as much as a use.
+    const name = statements.mayBeNamed ? statements.name(statement) : undefined;
+    const query = { name, text, values, query_timeout: this.timeout };
+    return ((await connection.query(query)) as Rows).rows as Row[];
+  }
+
+  async release(): Promise<void> {
+    await this.client.releaseConnection(this.connection);
   }
 }
 

@@ -1,6 +1,5 @@
-import { findProducts, requireUnits, unknownProduct, type Product } from '../catalog';
-import { resolveAccounts, unknownAccount, type ResolvedAccount } from '../accounts';
-import type { Session } from '../database';
+import { requireUnits, unknownProduct, type Product, type ProductKind } from '../catalog';
+import { unknownAccount, type ResolvedAccount } from '../accounts';
 import {
   BillingError,
   batch,
@@ -11,7 +10,8 @@ import {
   type Instant,
   type ResolvedReference,
 } from '../kernel';
-import { available, isInForce, type UsableGrant } from './order-of-use';
+import { available, type UsableGrant } from './order-of-use';
+import { overageRoom, type OverageTerms } from './pockets';
 
 /** What check and consume have in common: who, what, how much, and whether it is there. */
 
@@ -78,24 +78,6 @@ export function orThrow<T extends object>(item: T | FailedItem): T {
   });
 }
 
-/** Accounts and products for wishes, or what is wrong with each. */
-export async function resolveWishes(
-  session: Session,
-  wishes: readonly Wish[],
-): Promise<Array<ResolvedWish | FailedItem>> {
-  const accounts = await resolveAccounts(
-    session,
-    wishes.map((wish) => wish.account),
-  );
-  const products = await findProducts(
-    session,
-    wishes.map((wish) => wish.product),
-  );
-  return wishes.map((wish, index) =>
-    resolvedWish(wish, accounts[index] ?? null, products.get(wish.product)),
-  );
-}
-
 /** A wish with what was found for it, or what is wrong with it. */
 export function resolvedWish(
   wish: Wish,
@@ -113,11 +95,21 @@ export function resolvedWish(
 }
 
 /** Why an account may use nothing at all, whatever it has; null when it may. */
-function accountDenial(account: ResolvedAccount): DenialReason | null {
+export function accountDenial(account: ResolvedAccount): DenialReason | null {
   const statuses = [account.status, account.payerStatus];
   if (statuses.includes('closed')) return 'account_closed';
   if (statuses.includes('suspended')) return 'account_suspended';
   return null;
+}
+
+/** Units that can be used at a moment; the level of access; null for unlimited. */
+export function remainingOf(
+  kind: ProductKind,
+  grants: readonly UsableGrant[],
+  at: Instant,
+): Decimal | null {
+  const there = available(grants, at);
+  return kind === 'unlimited' && there.greaterThan(0) ? null : there;
 }
 
 export interface Standing {
@@ -129,27 +121,35 @@ export interface Standing {
   missing: Decimal;
 }
 
-/** Whether the grants of a product cover a wish at a moment. The rule of check and of consume. */
+/**
+ * Whether the grants of a product cover a wish at a moment. The rule of check, consume and hold.
+ *
+ * @param grants as they count at that moment
+ * @param terms how much may be used beyond them; null: nothing
+ */
 export function standing(
   wish: ResolvedWish,
   grants: readonly UsableGrant[],
+  terms: OverageTerms | null,
   at: Instant,
 ): Standing {
   const { kind } = wish.product;
   const there = available(grants, at);
-  const has = grants.some((grant) => isInForce(grant, at) && grant.remaining.greaterThan(0));
+  const has = there.greaterThan(0);
   const remaining = kind === 'unlimited' && has ? null : there;
   const denied = accountDenial(wish.account);
   if (denied !== null) {
     return { allowed: false, reason: denied, remaining, missing: ZERO };
   }
-  const covers = kind === 'unlimited' ? has : there.greaterThanOrEqualTo(wish.amount);
+  const most = there.plus(overageRoom(terms));
+  const covers = kind === 'unlimited' ? has : most.greaterThanOrEqualTo(wish.amount);
   // Access that is in force is extended by another purchase, not raised.
   const curable = !covers && !(kind === 'period' && has);
+  const short = terms?.limit?.greaterThan(0) === true ? 'usage_limit' : 'insufficient_balance';
   return {
     allowed: covers,
-    reason: covers ? null : 'insufficient_balance',
+    reason: covers ? null : short,
     remaining,
-    missing: curable ? wish.amount.minus(there) : ZERO,
+    missing: curable ? wish.amount.minus(most) : ZERO,
   };
 }

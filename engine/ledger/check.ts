@@ -1,6 +1,5 @@
-import type { Context, Session } from '../database';
+import { MAX_LOCKED_ACCOUNTS, arrayLiteral, type Context, type Session } from '../database';
 import {
-  Decimal,
   accountReference,
   formatUnits,
   input,
@@ -11,6 +10,7 @@ import {
   units,
   type AccountReference,
   type DenialReason,
+  type Instant,
 } from '../kernel';
 import {
   inOrder,
@@ -18,13 +18,17 @@ import {
   isFine,
   orThrow,
   readEach,
-  resolveWishes,
+  resolvedWish,
   standing,
   type FailedItem,
   type Wish,
 } from './access';
-import { pocketKey, readLiveGrants } from './journal';
-import { firstEnd } from './order-of-use';
+import type { KnownAccount, KnownPayer, KnownPayers } from './known-payers';
+import { Lane } from './lane';
+import { firstEnd, withFreed } from './order-of-use';
+import { pocketKey } from './pockets';
+import { ONE, recogniseCheck, type Recognised } from './recognise';
+import { lookAt, type Seen } from './sights';
 import { addSuggestions, type Shortage, type SuggestedOffer, type Suggester } from './suggestions';
 
 export interface CheckRequest {
@@ -51,24 +55,23 @@ const checkInput = input({
   amount: units().optional(),
 });
 
-/** Answers without writing, in a bounded number of statements however many are asked. */
-async function answer(
-  session: Session,
+/** What was seen decides: without writing, in one statement, and another when something is denied. */
+async function answerFrom(
+  { view, pockets }: Seen,
   wishes: readonly Wish[],
-  now: number,
-  suggester: Suggester,
+  now: Instant,
+  { session, suggester }: { session: Session; suggester: Suggester },
 ): Promise<Array<CheckAnswer | FailedItem>> {
-  const resolved = await resolveWishes(session, wishes);
-  const good = resolved.filter(isFine);
-  const pockets = await readLiveGrants(
-    session,
-    good.map((wish) => ({ payerId: wish.account.payerId, product: wish.product.key })),
-  );
   const denied: Array<Shortage & { answer: CheckAnswer }> = [];
-  const answers = resolved.map((wish): CheckAnswer | FailedItem => {
+  const answers = wishes.map((asked, index): CheckAnswer | FailedItem => {
+    const account = view.accounts[index] ?? null;
+    const wish = resolvedWish(asked, account, view.products.get(asked.product));
     if (isFailed(wish)) return wish;
-    const grants = pockets.get(pocketKey(wish.account.payerId, wish.product.key)) ?? [];
-    const there = standing(wish, grants, now);
+    const { accountId, payerId } = wish.account;
+    const product = wish.product.key;
+    const pocket = pockets.get(pocketKey({ payerId, product }))!;
+    const grants = withFreed(pocket.grants, pocket.holds, now);
+    const there = standing(wish, grants, pocket.terms, now);
     const end = firstEnd(grants, now, wish.product.kind);
     const given: CheckAnswer = {
       allowed: there.allowed,
@@ -79,8 +82,7 @@ async function answer(
       suggestedOffers: [],
     };
     if (there.missing.greaterThan(0)) {
-      const { accountId } = wish.account;
-      denied.push({ answer: given, accountId, product: wish.product.key, missing: there.missing });
+      denied.push({ answer: given, accountId, product, missing: there.missing });
     }
     return given;
   });
@@ -88,31 +90,157 @@ async function answer(
   return answers;
 }
 
+/** The answer that what is known gives; null when it gives none, or no plain yes. */
+function answerKnown(wish: KnownWish, now: Instant): CheckAnswer | null {
+  const { payer, pocket, amount } = wish;
+  // What was taken and is not yet committed is not so yet.
+  if (payer.writing !== 0 || amount.greaterThan(pocket.available)) return null;
+  if (now < pocket.since || now >= pocket.until) return null;
+  const end = firstEnd(pocket.grants, now, 'quantity');
+  return {
+    allowed: true,
+    reason: null,
+    remaining: formatUnits(pocket.available),
+    unit: pocket.product.unit,
+    expiresAt: end === null ? null : isoTime(end),
+    suggestedOffers: [],
+  };
+}
+
+type KnownWish = Pick<Recognised, 'account' | 'payer' | 'pocket' | 'amount'>;
+type Asked = { wish: Wish } | { known: KnownWish };
+
+const wishOf = (asked: Asked): Wish => {
+  if ('wish' in asked) return asked.wish;
+  const { account, pocket, amount } = asked.known;
+  return { account: account.reference, product: pocket.product.key, amount };
+};
+
+/** Concurrent batches; more would only be smaller. */
+const LANES = 2;
+
 export class Checks {
+  private readonly lanes: Array<Lane<Asked, CheckAnswer | FailedItem>>;
+  private next = 0;
+
   constructor(
     private readonly context: Context,
     private readonly suggester: Suggester,
-  ) {}
+    private readonly known: KnownPayers,
+  ) {
+    const lanes = context.database.connections >= 2 * LANES ? LANES : 1;
+    this.lanes = Array.from(
+      { length: lanes },
+      () =>
+        new Lane(
+          (asked) => this.answerAll(asked),
+          MAX_LOCKED_ACCOUNTS,
+          () => false,
+        ),
+    );
+  }
 
   /**
    * Whether an account may use an amount of a product now. Never writes, never creates an account.
+   * Concurrent calls share a statement, which was begun after each of them.
    *
    * @throws invalid_input, unknown_account, unknown_product
    */
   async check(request: CheckRequest): Promise<CheckAnswer> {
-    const [given] = await this.checkMany([request]);
-    return orThrow(given!);
+    const known = recogniseCheck(request, this.known);
+    return orThrow(await this.ask(known === null ? { wish: readWish(request) } : { known }));
   }
 
   /** Many checks at once: an answer or an error for each, in order. One bad item fails alone. */
   async checkMany(requests: readonly CheckRequest[]): Promise<Array<CheckAnswer | FailedItem>> {
-    const now = readClock(this.context.clock);
-    const parsed = readEach(requests, (request): Wish => {
-      const wish = parse(checkInput, request);
-      return { ...wish, amount: wish.amount ?? new Decimal(1) };
-    });
-    const good = parsed.filter(isFine);
-    const answers = await answer(this.context.database, good, now, this.suggester);
-    return inOrder(parsed, answers);
+    const parsed = readEach(requests, readWish);
+    const asked = parsed.filter(isFine).map((wish) => this.ask({ wish }));
+    return inOrder(parsed, await Promise.all(asked));
   }
+
+  private ask(asked: Asked): Promise<CheckAnswer | FailedItem> {
+    this.next = (this.next + 1) % this.lanes.length;
+    return this.lanes[this.next]!.add(asked);
+  }
+
+  /** What is known answers when the database says that it is still so; the rest is read. */
+  private async answerAll(asked: readonly Asked[]): Promise<Array<CheckAnswer | FailedItem>> {
+    const { database: session, clock } = this.context;
+    const now = readClock(clock);
+    const answers: Array<CheckAnswer | FailedItem | null> = asked.map((one) =>
+      'known' in one ? answerKnown(one.known, now) : null,
+    );
+    const sure = asked.map((one, index) =>
+      'known' in one && answers[index] !== null ? one.known : null,
+    );
+    const changed = await findChanged(session, sure);
+    const open = asked.flatMap((_, index) =>
+      answers[index] === null || changed.has(index) ? [index] : [],
+    );
+    if (open.length > 0) {
+      const wishes = open.map((index) => wishOf(asked[index]!));
+      const seen = await lookAt(this.context, this.known, wishes);
+      const { suggester } = this;
+      const given = await answerFrom(seen, wishes, now, { session, suggester });
+      open.forEach((index, position) => (answers[index] = given[position]!));
+    }
+    return answers as Array<CheckAnswer | FailedItem>;
+  }
+}
+
+function readWish(request: CheckRequest): Wish {
+  const wish = parse(checkInput, request);
+  return { ...wish, amount: wish.amount ?? ONE };
+}
+
+/** One round trip; the statement is in database/migrations/0006-plain-uses.ts. */
+const FIND_CHANGED = `
+select payers, products from {schema}.find_changed($1::uuid[], $2::bigint[], $3::integer[], $4::uuid[],
+  $5::text[], $6::text[], $7::text[], $8::text[])`;
+
+/** The positions of those that are not as they are known. Positions of null are left out. */
+async function findChanged(
+  session: Session,
+  wishes: ReadonlyArray<KnownWish | null>,
+): Promise<Set<number>> {
+  const payers = new Map<KnownPayer, number>();
+  const accounts = new Map<KnownAccount, number>();
+  const products = new Map<string, string>();
+  for (const wish of wishes) {
+    if (wish === null) continue;
+    const { account, payer, pocket } = wish;
+    if (!payers.has(payer)) payers.set(payer, payers.size + 1);
+    accounts.set(account, payers.get(payer)!);
+    products.set(pocket.product.key, pocket.product.unit);
+  }
+  if (payers.size === 0) return new Set();
+  const list = [...accounts.keys()];
+  const identities = list.map(({ reference }) => ('provider' in reference ? reference : null));
+  const special = list.some(
+    (account, index) => identities[index] !== null || account.accountId !== account.payerId,
+  );
+  const [row] = await session.query<{ payers: number[] | null; products: string[] | null }>(
+    FIND_CHANGED,
+    [
+      arrayLiteral([...payers.keys()].map(({ payerId }) => payerId)),
+      arrayLiteral([...payers.keys()].map(({ last }) => last)),
+      arrayLiteral([...accounts.values()]),
+      arrayLiteral(list.map(({ accountId }) => accountId)),
+      special ? identities.map((identity) => identity?.provider ?? null) : [],
+      special ? identities.map((identity) => identity?.externalId ?? null) : [],
+      [...products.keys()],
+      [...products.values()],
+    ],
+  );
+  const changedPayers = new Set(row!.payers ?? []);
+  const changedProducts = new Set(row!.products ?? []);
+  const changed = new Set<number>();
+  wishes.forEach((wish, index) => {
+    if (wish === null) return;
+    const { payer, pocket } = wish;
+    if (changedPayers.has(payers.get(payer)!) || changedProducts.has(pocket.product.key)) {
+      changed.add(index);
+    }
+  });
+  return changed;
 }

@@ -1,67 +1,32 @@
-import {
-  KEEP,
-  MAX_LOCKED_ACCOUNTS,
-  fingerprint,
-  hashKey,
-  idempotencyConflict,
-  type Context,
-  type Session,
-} from '../database';
+import { MAX_LOCKED_ACCOUNTS, translate, type Context } from '../database';
 import {
   BillingError,
-  Decimal,
   accountReference,
   changeFields,
-  formatUnits,
+  decimalsOf,
   input,
   key,
-  ledgerId,
   parse,
-  parseLedgerId,
-  readClock,
   units,
   type AccountReference,
   type ChangeOptions,
-  type DenialReason,
 } from '../kernel';
-import {
-  failed,
-  inOrder,
-  isFailed,
-  isFine,
-  orThrow,
-  readEach,
-  resolvedWish,
-  standing,
-  type FailedItem,
-  type ResolvedWish,
-  type Wish,
-} from './access';
-import { Journal } from './journal';
-import { Lane } from './lane';
-import { available } from './order-of-use';
-import { addSuggestions, type Shortage, type SuggestedOffer, type Suggester } from './suggestions';
-import { readUses } from './use-statements';
+import { failed, inOrder, isFailed, isFine, orThrow, readEach, type FailedItem } from './access';
+import { ContendedUses, NOT_PLAIN } from './contended-uses';
+import type { PlainUse } from './decide-plain';
+import type { KnownAccount, KnownPayers } from './known-payers';
+import { Lane, PatientLanes } from './lane';
+import { PlainUses, type Reason } from './plain-uses';
+import { ONE, recogniseUse, type Recognised } from './recognise';
+import { lookAt } from './sights';
+import type { Suggester } from './suggestions';
+import { BusyItem, consumeBatch, type ConsumeAnswer, type WantedUse } from './use-batch';
 
 export interface ConsumeRequest extends ChangeOptions {
   account: AccountReference;
   product: string;
   /** Units. Default 1. */
   amount?: string | number;
-}
-
-export interface ConsumeAnswer {
-  allowed: boolean;
-  reason: DenialReason | null;
-  /** Units taken: all that was asked for, or '0'. */
-  consumed: string;
-  /** Units left; for `period` the level of access; null for unlimited. */
-  remaining: string | null;
-  /** The ledger line; null when denied. */
-  entryId: string | null;
-  /** Whether this is the first answer to the key, given again. */
-  replayed: boolean;
-  suggestedOffers: SuggestedOffer[];
 }
 
 /** One transaction takes at most so many; longer lists are done in several. */
@@ -73,193 +38,6 @@ const consumeInput = input({
   amount: units().optional(),
   ...changeFields,
 });
-
-type Parsed = Wish & { idempotencyKey?: string; metadata?: Record<string, unknown>; tx?: unknown };
-
-/** An answer without its `replayed`. */
-type FirstAnswer = Omit<ConsumeAnswer, 'replayed'>;
-
-/**
- * An answer as it is stored under its key: a denial whole; of a use, which is nearly all of them,
- * only the number of its line and what remained. The rest is in the request that repeats it.
- */
-type StoredAnswer = FirstAnswer | [sequence: string, remaining: string | null];
-
-function storedForm(answer: FirstAnswer): StoredAnswer {
-  const line = answer.entryId === null ? null : parseLedgerId(answer.entryId);
-  return line === null ? answer : [line.sequence, answer.remaining];
-}
-
-/** The first answer to a wish, from its stored form and the payer it stands under. */
-function firstAnswer(stored: StoredAnswer, payerId: string, wish: ResolvedWish): FirstAnswer {
-  if (!Array.isArray(stored)) return stored;
-  const [sequence, remaining] = stored;
-  return allowedAnswer(wish, ledgerId(payerId, sequence), remaining);
-}
-
-const allowedAnswer = (
-  wish: ResolvedWish,
-  entryId: string,
-  remaining: string | null,
-): FirstAnswer => ({
-  allowed: true,
-  reason: null,
-  consumed: formatUnits(wish.amount),
-  remaining,
-  entryId,
-  suggestedOffers: [],
-});
-
-interface KeyOfItem {
-  account: string;
-  payer: string;
-  keyHash: Buffer;
-  fingerprint: Buffer;
-}
-
-/** Kept with each item: two items of one batch with one key are one wish. */
-const slotOf = ({ payer, account, keyHash }: KeyOfItem): string =>
-  `${payer} ${account} ${keyHash.toString('hex')}`;
-
-function keyOf(wish: ResolvedWish, keyHash: Buffer | null): KeyOfItem | null {
-  if (keyHash === null) return null;
-  const { accountId: account, payerId: payer } = wish.account;
-  const asked = fingerprint({ account, product: wish.product.key, amount: wish.amount });
-  return { account, payer, keyHash, fingerprint: asked };
-}
-
-interface Decided {
-  answer: FirstAnswer;
-  key: KeyOfItem | null;
-  shortage: Shortage | null;
-}
-
-/**
- * One transaction's batch, in two round trips: one locks and reads, one writes. Items are decided
- * one after the other, as if each had come alone, in the order given.
- */
-async function consumeBatch(
-  session: Session,
-  requests: readonly Parsed[],
-  context: Context,
-  suggester: Suggester,
-): Promise<Array<ConsumeAnswer | FailedItem>> {
-  const keyHashes = requests.map(({ idempotencyKey }) =>
-    idempotencyKey === undefined ? null : hashKey('consume', idempotencyKey),
-  );
-  const view = await readUses(
-    session,
-    requests.map(({ account, product }, index) => ({
-      account,
-      product,
-      keyHash: keyHashes[index]!,
-    })),
-  );
-  const now = readClock(context.clock);
-  const wishes = requests.map((request, index) =>
-    resolvedWish(request, view.accounts[index]!, view.products.get(request.product)),
-  );
-  const journal = Journal.of(
-    session,
-    now,
-    wishes.filter(isFine).map(({ account, product }) => ({
-      payerId: account.payerId,
-      product: product.key,
-      kind: product.kind,
-    })),
-    view.lastLines,
-    view.grants,
-  );
-
-  const firstOfKey = new Map<string, Decided>();
-  const decided: Decided[] = [];
-
-  const decide = (wish: ResolvedWish, index: number): (() => ConsumeAnswer) => {
-    const key = keyOf(wish, keyHashes[index]!);
-    if (key !== null) {
-      const first = view.answers.get(index)?.find(({ expiresAt }) => expiresAt > now);
-      if (first !== undefined) {
-        if (!first.fingerprint.equals(key.fingerprint)) throw idempotencyConflict();
-        const answer = firstAnswer(first.answer as StoredAnswer, first.payerId, wish);
-        return () => ({ ...answer, replayed: true });
-      }
-      // The same key twice in one batch: the second is a repeat of the first.
-      const earlier = firstOfKey.get(slotOf(key));
-      if (earlier !== undefined) {
-        if (!earlier.key!.fingerprint.equals(key.fingerprint)) throw idempotencyConflict();
-        return () => ({ ...earlier.answer, replayed: true });
-      }
-    }
-    const item: Decided = { ...take(journal, wish, requests[index]!), key };
-    decided.push(item);
-    if (key !== null) firstOfKey.set(slotOf(key), item);
-    return () => ({ ...item.answer, replayed: false });
-  };
-  const outcomes = wishes.map((wish, index): FailedItem | (() => ConsumeAnswer) => {
-    if (isFailed(wish)) return wish;
-    try {
-      return decide(wish, index);
-    } catch (error) {
-      return failed(error);
-    }
-  });
-
-  await addSuggestions(
-    session,
-    suggester,
-    decided.flatMap(({ answer, shortage }) => (shortage === null ? [] : { answer, ...shortage })),
-  );
-  await journal.write(
-    decided.flatMap(({ key, answer }) =>
-      key === null
-        ? []
-        : [
-            {
-              ...key,
-              answer: storedForm(answer),
-              keep: answer.allowed ? KEEP.change : KEEP.denial,
-            },
-          ],
-    ),
-    now,
-  );
-  return outcomes.map((outcome) => (typeof outcome === 'function' ? outcome() : outcome));
-}
-
-/** Decides one wish on the journal. */
-function take(journal: Journal, wish: ResolvedWish, request: Parsed): Omit<Decided, 'key'> {
-  const { payerId, accountId } = wish.account;
-  const pocket = journal.pocket(payerId, wish.product.key);
-  const now = journal.now(payerId);
-  const there = standing(wish, pocket.grants, now);
-  const sequence = there.allowed
-    ? journal.use(pocket, accountId, wish.amount, { metadata: request.metadata })
-    : null;
-  if (sequence === null) {
-    return {
-      answer: {
-        allowed: false,
-        reason: there.reason,
-        consumed: '0',
-        remaining: there.remaining === null ? null : formatUnits(there.remaining),
-        entryId: null,
-        suggestedOffers: [],
-      },
-      shortage: there.missing.greaterThan(0)
-        ? { accountId, product: wish.product.key, missing: there.missing }
-        : null,
-    };
-  }
-  const left = there.remaining === null ? null : available(pocket.grants, now);
-  return {
-    answer: allowedAnswer(
-      wish,
-      ledgerId(payerId, sequence),
-      left === null ? null : formatUnits(left),
-    ),
-    shortage: null,
-  };
-}
 
 /** Whether others of a failed batch may succeed without the one that spoilt it. */
 const mayConcernOne = (error: unknown): boolean =>
@@ -274,17 +52,42 @@ function outcomesOf<T>(settled: ReadonlyArray<PromiseSettledResult<T>>): Array<T
   if (first?.status === 'rejected' && settled.every((item) => item.status === 'rejected')) {
     throw first.reason;
   }
-  return settled.map((item) => (item.status === 'fulfilled' ? item.value : failed(item.reason)));
+  return settled.map((item) =>
+    item.status === 'fulfilled' ? item.value : failed(translate(item.reason)),
+  );
 }
 
+type Taken = ConsumeAnswer | FailedItem;
+
+/** Takes uses in: the short way for plain ones, the long way for all others. */
 export class Uses {
-  private readonly lane: Lane<Parsed, ConsumeAnswer | FailedItem>;
+  private readonly plain: PlainUses;
+  private readonly contended: ContendedUses;
+  private readonly sights: Lane<WantedUse, void>;
+  private readonly long: Lane<WantedUse, Taken | BusyItem>;
+  private readonly patient: PatientLanes<WantedUse, Taken>;
+  /** How many uses came. */
+  private arrivals = 0;
 
   constructor(
     private readonly context: Context,
     private readonly suggester: Suggester,
+    private readonly known: KnownPayers,
   ) {
-    this.lane = new Lane((items) => this.runBatch(items, undefined), MAX_BATCH, mayConcernOne);
+    this.plain = new PlainUses(context, known, (uses, why) => this.detour(uses, why));
+    this.contended = new ContendedUses(context, known, mayConcernOne);
+    this.sights = new Lane(
+      (items) => this.look(items),
+      MAX_BATCH,
+      () => false,
+    );
+    this.long = new Lane((items) => this.runBatch(items), MAX_BATCH, mayConcernOne);
+    this.patient = new PatientLanes(
+      (items) => this.runPatiently(items),
+      MAX_BATCH,
+      mayConcernOne,
+      context.database.connections,
+    );
   }
 
   /**
@@ -293,7 +96,14 @@ export class Uses {
    * @returns the answer; with the key of an earlier call the first answer, `replayed`
    * @throws invalid_input, unknown_account, unknown_product, idempotency_conflict
    */
-  async consume(request: ConsumeRequest): Promise<ConsumeAnswer> {
+  consume(request: ConsumeRequest): Promise<ConsumeAnswer> {
+    const known = recogniseUse(request, this.known);
+    return known !== null && this.known.detour(known.account.payerId) === undefined
+      ? this.addPlain(known, false).then(orThrow)
+      : this.consumeParsed(request);
+  }
+
+  private async consumeParsed(request: ConsumeRequest): Promise<ConsumeAnswer> {
     const [answer] = await this.consumeMany([request]);
     return orThrow(answer!);
   }
@@ -308,9 +118,9 @@ export class Uses {
   async consumeMany(
     requests: readonly ConsumeRequest[],
   ): Promise<Array<ConsumeAnswer | FailedItem>> {
-    const parsed = readEach(requests, (request): Parsed => {
+    const parsed = readEach(requests, (request): WantedUse => {
       const wish = parse(consumeInput, request);
-      return { ...wish, amount: wish.amount ?? new Decimal(1) };
+      return { ...wish, amount: wish.amount ?? ONE };
     });
     const good = parsed.filter(isFine);
     const tx = good[0]?.tx;
@@ -321,29 +131,161 @@ export class Uses {
     }
     const answers =
       tx === undefined || tx === null
-        ? outcomesOf(await this.lane.submit(good))
+        ? outcomesOf(await Promise.allSettled(await this.take(good)))
         : await this.joined(good, tx);
     return inOrder(parsed, answers);
   }
 
+  /**
+   * In line, in order. Accounts of which nothing is known are looked up first, all at once, so that
+   * uses of one payer keep their order, by whatever name it was called.
+   */
+  private async take(uses: readonly WantedUse[]): Promise<Array<Promise<Taken>>> {
+    const unknown = uses.filter((use) => !this.isKnown(use));
+    if (unknown.length > 0) await Promise.all(unknown.map((use) => this.sights.add(use)));
+    return uses.map((use) => this.route(use, false));
+  }
+
+  private isKnown({ account: reference, product }: WantedUse): boolean {
+    if (this.known.isUncounted(product)) return true;
+    const account = this.known.account(reference);
+    if (account === undefined) return false;
+    const payer = this.known.payer(account.payerId);
+    return !account.mayBePlain || payer?.pockets.has(product) === true;
+  }
+
+  private route(use: WantedUse, again: boolean): Promise<Taken> {
+    const account = this.known.account(use.account);
+    if (account === undefined) return this.addLong(use);
+    const plain = use.metadata === undefined ? this.takePlain(account, use, again) : null;
+    return plain ?? this.takeLong(use, account.payerId, (this.arrivals += 1));
+  }
+
+  /** Puts a use on the short way; null when it is none for it. */
+  private takePlain(
+    account: KnownAccount,
+    { product, amount, idempotencyKey: key }: Omit<WantedUse, 'account'>,
+    again: boolean,
+  ): Promise<Taken> | null {
+    const payer = this.known.payer(account.payerId);
+    const pocket = payer?.pockets.get(product);
+    if (payer === undefined || pocket === undefined || !account.mayBePlain) return null;
+    if (this.known.detour(account.payerId) !== undefined) return null;
+    if (decimalsOf(amount) > pocket.product.decimals) return null;
+    return this.addPlain({ account, payer, pocket, amount, key }, again);
+  }
+
+  private addPlain(use: Recognised, again: boolean): Promise<Taken> {
+    const { account, payer, pocket, amount, key } = use;
+    const number = (this.arrivals += 1);
+    return new Promise((resolve, reject) => {
+      const plain = { number, account, payer, pocket, amount, key, again, resolve, reject };
+      if (this.contended.has(payer.payerId)) this.addContended(plain);
+      else this.plain.add(plain);
+    });
+  }
+
+  private addContended(use: PlainUse): void {
+    this.contended
+      .add(use)
+      .then((answer): Taken | Promise<Taken> =>
+        answer === NOT_PLAIN
+          ? this.takeLong(wantedOf(use), use.account.payerId, use.number)
+          : answer,
+      )
+      .then((taken) => use.resolve(taken), use.reject);
+  }
+
+  /** Behind the plain uses of the payer that came before; those that come after wait behind it. */
+  private async takeLong(
+    use: WantedUse,
+    payerId: string,
+    number: number,
+    payer = this.known.payer(payerId),
+  ): Promise<Taken> {
+    const detour = this.known.beginDetour(payerId, number, payer);
+    try {
+      await detour.turn(number);
+      const taken = await this.addLong(use);
+      // It wrote: what is known is not so any more.
+      if (payer !== undefined && !isFailed(taken) && taken.allowed) this.known.drop(payer);
+      return taken;
+    } finally {
+      this.known.endDetour(detour);
+    }
+  }
+
+  /** By the lane that waits for nobody; when the account is busy, by one that waits for it alone. */
+  private async addLong(use: WantedUse): Promise<Taken> {
+    const taken = await this.long.add(use);
+    return taken instanceof BusyItem ? this.patient.add(taken.payerId, use) : taken;
+  }
+
+  /** Uses that were taken for plain and are not. */
+  private detour(uses: readonly PlainUse[], why: Reason): void {
+    const overtaken = why === 'busy' || why === 'stale';
+    if (overtaken) this.contended.notice(uses);
+    for (const use of uses) {
+      const { payerId } = use.account;
+      if (overtaken && this.contended.has(payerId)) {
+        this.addContended(use);
+        continue;
+      }
+      const taken =
+        why === 'stale' && !use.again && this.known.detour(payerId) === undefined
+          ? this.sights.add(wantedOf(use)).then(() => this.route(wantedOf(use), true))
+          : this.takeLong(wantedOf(use), payerId, use.number, use.payer);
+      taken.then((answer) => use.resolve(answer), use.reject);
+    }
+  }
+
+  private async look(uses: readonly WantedUse[]): Promise<void[]> {
+    await lookAt(this.context, this.known, uses);
+    return uses.map(() => undefined);
+  }
+
   /** In a caller's transaction nothing is shared with others. */
   private async joined(
-    requests: readonly Parsed[],
+    requests: readonly WantedUse[],
     tx: unknown,
   ): Promise<Array<ConsumeAnswer | FailedItem>> {
     const answers: Array<ConsumeAnswer | FailedItem> = [];
     for (let start = 0; start < requests.length; start += MAX_BATCH) {
-      answers.push(...(await this.runBatch(requests.slice(start, start + MAX_BATCH), tx)));
+      answers.push(...(await this.runPatiently(requests.slice(start, start + MAX_BATCH), tx)));
     }
     return answers;
   }
 
-  private runBatch(
-    items: readonly Parsed[],
-    tx: unknown,
-  ): Promise<Array<ConsumeAnswer | FailedItem>> {
-    return this.context.database.transaction(tx, (session) =>
-      consumeBatch(session, items, this.context, this.suggester),
-    );
+  private async runBatch(items: readonly WantedUse[]): Promise<Array<Taken | BusyItem>> {
+    const { context, suggester } = this;
+    // Behind those that already wait for their account, so that none overtakes them.
+    const behind = items.map(({ account }) => {
+      const payerId = this.known.account(account)?.payerId;
+      return payerId !== undefined && this.patient.has(payerId) ? new BusyItem(payerId) : null;
+    });
+    const free = items.filter((_, index) => behind[index] === null);
+    if (free.length === 0) return behind as BusyItem[];
+    const taken = await context.database.transaction(undefined, async (session) => {
+      const options = { context, suggester, wait: false };
+      return consumeBatch(session, free, options);
+    });
+    return behind.map((busy) => busy ?? taken.shift()!);
+  }
+
+  private async runPatiently(items: readonly WantedUse[], tx?: unknown): Promise<Taken[]> {
+    const { context, suggester } = this;
+    return context.database.transaction(tx, async (session) => {
+      const options = { context, suggester, wait: true };
+      const answers = await consumeBatch(session, items, options);
+      // Who waits meets no busy account.
+      return answers as Taken[];
+    });
   }
 }
+
+const wantedOf = ({ account, pocket, amount, key }: PlainUse): WantedUse => ({
+  account: account.reference,
+  product: pocket.product.key,
+  amount,
+  idempotencyKey: key,
+});

@@ -40,18 +40,19 @@ import {
   type Instant,
   type ResolvedReference,
 } from '../kernel';
-import { Journal, grantId, type Grant } from './journal';
+import { Journal, grantId } from './journal';
 import { hasExpired } from './order-of-use';
-import { unitValue } from './value';
+import type { Grant } from './pockets';
+import { unitValue, valueLeft } from './value';
 
 /** A grant as it goes out. */
 export interface GrantRecord {
   grantId: string;
   product: string;
   initial: string;
-  /** Units left at this moment; an expired grant has none. */
+  /** Units that can be used at this moment; an expired grant has none. */
   remaining: string;
-  /** Units set aside by holds. */
+  /** Units set aside by holds; they do not expire until the hold ends. */
   held: string;
   /** Smaller is used first. */
   priority: number;
@@ -61,6 +62,8 @@ export interface GrantRecord {
   source: string | null;
   /** The money it was bought for, 8 decimals; '0.00000000' when it was given. */
   value: string;
+  /** Of it, what the units that remain and those on hold carry, 8 decimals. */
+  valueLeft: string;
   /** For showing: what one unit was bought for, 8 decimals. */
   unitValue: string;
   currency: string | null;
@@ -115,18 +118,21 @@ export interface GrantOrder {
   offerVersion?: number;
 }
 
+/** @param grant as it counts at `now`: holds that are over have given their units back */
 export function grantRecord(grant: Grant, source: string | null, now: Instant): GrantRecord {
+  const remaining = hasExpired(grant, now) ? ZERO : grant.remaining;
   return {
     grantId: grantId(grant),
     product: grant.product,
     initial: formatUnits(grant.initial),
-    remaining: formatUnits(hasExpired(grant, now) ? ZERO : grant.remaining),
-    held: '0',
+    remaining: formatUnits(remaining),
+    held: formatUnits(grant.held),
     priority: grant.priority,
     validFrom: isoTime(grant.validFrom),
     expiresAt: grant.expiresAt === null ? null : isoTime(grant.expiresAt),
     source,
     value: formatValue(grant.value),
+    valueLeft: formatValue(valueLeft(grant.value, remaining.plus(grant.held), grant.initial)),
     unitValue: formatValue(unitValue(grant.value, grant.initial)),
     currency: grant.currency,
   };
@@ -218,6 +224,7 @@ export async function changeOfAccount<T extends object>(
         key: options.idempotencyKey,
         request: { ...options.request, account: account.accountId },
         now,
+        keep: context.keep,
       },
       () => work(session, account, now),
     );

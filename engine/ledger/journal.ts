@@ -1,5 +1,5 @@
 import type { ProductKind } from '../catalog';
-import { atTime, serializationFailure, toInstant, type Session } from '../database';
+import { arrayLiteral, atTime, serializationFailure, toInstant, type Session } from '../database';
 import {
   Decimal,
   ZERO,
@@ -10,7 +10,21 @@ import {
   type Duration,
   type Instant,
 } from '../kernel';
-import { draw, hasExpired, type UsableGrant } from './order-of-use';
+import { draw, hasExpired, isOver, withFreed, type Draw, type Drawn } from './order-of-use';
+import {
+  emptyPocket,
+  fill,
+  overageRoom,
+  pocketKey,
+  readGrants,
+  readHoldings,
+  type Grant,
+  type Hold,
+  type Holdings,
+  type OverageTerms,
+  type Pocket,
+  type PocketName,
+} from './pockets';
 import { valueMoved } from './value';
 
 /**
@@ -19,34 +33,29 @@ import { valueMoved } from './value';
  * once, whatever happened to it.
  */
 
-export type EntryKind = 'grant' | 'use' | 'expiry';
+export const ENTRY_KINDS = [
+  'grant',
+  'use',
+  'expiry',
+  'hold',
+  'release',
+  'uncovered',
+  'restore',
+] as const;
+export type EntryKind = (typeof ENTRY_KINDS)[number];
 
-/** A batch of units, as it stands in this transaction. */
-export interface Grant extends UsableGrant {
-  payerId: string;
-  product: string;
-  initial: Decimal;
-  value: Decimal;
-  currency: string | null;
-  anchorAt: Instant | null;
-  anchorMonths: number | null;
-}
-
-/** What one payer has of one product. */
-export interface Pocket {
-  payerId: string;
-  product: string;
-  kind: ProductKind;
-  grants: Grant[];
-}
+/** A pocket that a transaction will work on. */
+export type WantedPocket = PocketName & { kind: ProductKind };
 
 interface PayerBook {
   lastSequence: bigint;
+  /** When the last line was recorded; null before the first. */
+  lastAt: Instant | null;
   /** The time of everything this transaction writes for the payer: never before its last line. */
   now: Instant;
 }
 
-/** A payer's last line, as it was read. */
+/** A payer's last line. */
 export interface LastLine {
   payerId: string;
   sequence: bigint;
@@ -71,16 +80,29 @@ interface Trace {
   value: Decimal;
 }
 
+/** What a line is about, beside its pocket. */
+interface Line {
+  kind: EntryKind;
+  accountId: string;
+  amount: Decimal;
+  traces: Trace[];
+  effectiveAt: Instant;
+  cause?: bigint;
+  overage?: Decimal;
+}
+
 interface NewEntry {
   payerId: string;
-  sequence: bigint;
-  accountId: string;
   product: string;
+  sequence: bigint;
   kind: EntryKind;
+  accountId: string;
   amount: Decimal;
   traces: Trace[];
   effectiveAt: Instant;
   recordedAt: Instant;
+  cause: bigint | null;
+  overage: Decimal | null;
   source: string | null;
   metadata: Record<string, unknown> | null;
 }
@@ -108,6 +130,33 @@ interface NewGrant extends Grant {
   offerVersion: number | null;
 }
 
+/** A use that was written: its line, and what of it no grant paid. */
+export interface Used {
+  sequence: bigint;
+  overage: Decimal;
+}
+
+/** A hold that was settled: the use, and what was neither there nor allowed as overage. */
+export interface Settled extends Used {
+  uncovered: Decimal;
+}
+
+export interface Restored {
+  sequence: bigint;
+  /** Units that went to grants whose time is over, and are lost again. */
+  expired: Decimal;
+}
+
+type HoldOutcome = 'settled' | 'released' | 'expired';
+
+interface HoldEnd {
+  hold: Hold;
+  outcome: HoldOutcome;
+  endedAt: Instant;
+  settled: Decimal | null;
+  answer: object | null;
+}
+
 /** The last line of each payer. Index order on the primary key: one row read a payer. */
 const READ_LAST_LINES = `
 select p.payer_id::text as payer_id, last.sequence::text as sequence, last.recorded_at
@@ -118,109 +167,61 @@ cross join lateral (
   order by e.sequence desc limit 1
 ) as last`;
 
-/** What `grantOf` reads of a grant `g`, but what remains, which is asked of now or of another time. */
-export const GRANT_COLUMNS = `
-  g.payer_id::text as payer_id, g.product, g.sequence::text as sequence,
-  g.initial::text as initial, g.priority, ${atTime('g.valid_from')} as valid_from,
-  ${atTime('g.expires_at')} as expires_at, ${atTime('g.anchor_at')} as anchor_at,
-  g.anchor_months, g.value::text as value, g.currency`;
-
-/** Live grants of pairs of payer and product, expired ones not yet written off among them. */
-const READ_LIVE_GRANTS = `
-select ${GRANT_COLUMNS}, g.remaining::text as remaining
-from unnest($1::uuid[], $2::text[]) as p (payer_id, product)
-cross join lateral (
-  select * from {schema}.grants g
-  where g.payer_id = p.payer_id and g.product = p.product and g.live
-) as g`;
-
-/** One round trip; the statements are in database/migrations/0004-uses.ts. */
-const WRITE_LINES = `
-select changed, written, kept from {schema}.write_lines(
-  $1::uuid[], $2::bigint[], $3::numeric[], $4::numeric[],
-  $5::uuid[], $6::bigint[], $7::uuid[], $8::text[], $9::text[], $10::numeric[],
-  $11::text[], $12::text[], $13::text[], $14::timestamptz[], $15::timestamptz[], $16::text[], $17::text[],
-  $18::uuid[], $19::uuid[], $20::bytea[], $21::bytea[], $22::text[], $23::timestamptz, $24::timestamptz[])`;
+/** One round trip; the statements are in database/migrations/0005-holds.ts. */
+const WRITE_ENTRIES = `
+select changed, written, kept, counted from {schema}.write_entries(
+  $1::uuid[], $2::bigint[], $3::numeric[], $4::numeric[], $5::numeric[], $6::numeric[],
+  $7::uuid[], $8::bigint[], $9::uuid[], $10::text[], $11::text[], $12::numeric[],
+  $13::text[], $14::text[], $15::text[], $16::timestamptz[], $17::timestamptz[], $18::text[], $19::text[],
+  $20::bigint[], $21::numeric[], $22::uuid[], $23::text[], $24::numeric[], $25::numeric[],
+  $26::uuid[], $27::uuid[], $28::bytea[], $29::bytea[], $30::text[], $31::timestamptz, $32::timestamptz[])`;
 
 const WRITE_GRANTS = `
 insert into {schema}.grants
-  (payer_id, sequence, account_id, product, initial, remaining, live, priority, valid_from,
+  (payer_id, sequence, account_id, product, initial, remaining, live, held, priority, valid_from,
    expires_at, anchor_at, anchor_months, value, currency, sku, offer_version)
 select n.payer_id, n.sequence, n.account_id, n.product, n.initial, n.remaining, n.remaining > 0,
-       n.priority, n.valid_from, n.expires_at, n.anchor_at, n.anchor_months, n.value, n.currency,
-       n.sku, n.offer_version
+       n.held, n.priority, n.valid_from, n.expires_at, n.anchor_at, n.anchor_months, n.value,
+       n.currency, n.sku, n.offer_version
 from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::numeric[], $6::numeric[],
-            $7::smallint[], $8::timestamptz[], $9::timestamptz[], $10::timestamptz[],
-            $11::integer[], $12::numeric[], $13::text[], $14::text[], $15::integer[])
-       as n (payer_id, sequence, account_id, product, initial, remaining, priority, valid_from,
+            $7::numeric[], $8::smallint[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[],
+            $12::integer[], $13::numeric[], $14::text[], $15::text[], $16::integer[])
+       as n (payer_id, sequence, account_id, product, initial, remaining, held, priority, valid_from,
              expires_at, anchor_at, anchor_months, value, currency, sku, offer_version)`;
 
-export interface GrantRow {
-  payer_id: string;
-  product: string;
-  sequence: string;
-  initial: string;
-  remaining: string;
-  priority: number;
-  valid_from: string;
-  expires_at: string | null;
-  anchor_at: string | null;
-  anchor_months: number | null;
-  value: string;
-  currency: string | null;
-}
+const WRITE_HOLDS = `
+insert into {schema}.holds (payer_id, sequence, account_id, product, amount, expires_at)
+select n.payer_id, n.sequence, n.account_id, n.product, n.amount, n.expires_at
+from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::numeric[], $6::timestamptz[])
+       as n (payer_id, sequence, account_id, product, amount, expires_at)`;
 
-const maybeInstant = (text: string | null): Instant | null =>
-  text === null ? null : toInstant(text);
-
-export function grantOf(row: GrantRow): Grant {
-  return {
-    payerId: row.payer_id,
-    product: row.product,
-    sequence: BigInt(row.sequence),
-    initial: new Decimal(row.initial),
-    remaining: new Decimal(row.remaining),
-    priority: row.priority,
-    validFrom: toInstant(row.valid_from),
-    expiresAt: maybeInstant(row.expires_at),
-    anchorAt: maybeInstant(row.anchor_at),
-    anchorMonths: row.anchor_months,
-    value: new Decimal(row.value),
-    currency: row.currency,
-  };
-}
-
-/** Live grants of pairs of payer and product, by `pocketKey`. */
-export async function readLiveGrants(
-  session: Session,
-  pairs: ReadonlyArray<{ payerId: string; product: string }>,
-): Promise<Map<string, Grant[]>> {
-  const distinct = new Map(pairs.map((pair) => [pocketKey(pair.payerId, pair.product), pair]));
-  const grants = new Map<string, Grant[]>([...distinct.keys()].map((key) => [key, []]));
-  if (distinct.size === 0) return grants;
-  const rows = await session.query<GrantRow>(READ_LIVE_GRANTS, [
-    [...distinct.values()].map((pair) => pair.payerId),
-    [...distinct.values()].map((pair) => pair.product),
-  ]);
-  for (const row of rows) grants.get(pocketKey(row.payer_id, row.product))!.push(grantOf(row));
-  return grants;
-}
-
-export const pocketKey = (payerId: string, product: string): string => `${payerId} ${product}`;
-
-const arrayLiteral = (items: ReadonlyArray<{ toString(): string }>): string =>
-  `{${items.join(',')}}`;
+/** The database refuses to end a hold twice; the payer's lock is held, so that it never has to. */
+const END_HOLDS = `
+update {schema}.holds h
+set ended_at = n.ended_at, outcome = n.outcome, settled = n.settled, answer = n.answer
+from unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::numeric[], $6::text[])
+       as n (payer_id, sequence, ended_at, outcome, settled, answer)
+where h.payer_id = n.payer_id and h.sequence = n.sequence and h.ended_at is null
+returning 1 as ended`;
 
 const maybeTime = (instant: Instant | null): string | null =>
   instant === null ? null : isoTime(instant);
+
+/** A list that says nothing costs nothing: it goes as null. */
+const sparse = <T>(list: Array<T | null>): Array<T | null> | null =>
+  list.every((item) => item === null) ? null : list;
 
 export class Journal {
   private readonly books = new Map<string, PayerBook>();
   private readonly pockets = new Map<string, Pocket>();
   private readonly entries: NewEntry[] = [];
   private readonly newGrants: NewGrant[] = [];
+  private readonly newHolds: Hold[] = [];
+  private readonly holdEnds: HoldEnd[] = [];
   /** Grants that were read and then touched, with what they held when they were read. */
-  private readonly touched = new Map<Grant, Decimal>();
+  private readonly touched = new Map<Grant, { remaining: Decimal; held: Decimal }>();
+  /** Overage terms that were used, with what was used of them when they were read. */
+  private readonly usedTerms = new Map<OverageTerms, Decimal>();
 
   private constructor(private readonly session: Session) {}
 
@@ -232,7 +233,7 @@ export class Journal {
   static async open(
     session: Session,
     now: Instant,
-    wanted: ReadonlyArray<Omit<Pocket, 'grants'>>,
+    wanted: readonly WantedPocket[],
   ): Promise<Journal> {
     const payers = [...new Set(wanted.map((pocket) => pocket.payerId))];
     if (payers.length === 0) return new Journal(session);
@@ -245,36 +246,45 @@ export class Journal {
       sequence: BigInt(line.sequence),
       recordedAt: toInstant(line.recorded_at),
     }));
-    const grants = await readLiveGrants(session, wanted);
-    return Journal.of(session, now, wanted, lastLines, [...grants.values()].flat());
+    const names = new Map(wanted.map((pocket) => [pocketKey(pocket), pocket]));
+    const holdings = await readHoldings(session, [...names.values()]);
+    return Journal.of(session, now, wanted, lastLines, holdings);
   }
 
   /** A journal on what was read already, under the payers' locks. */
   static of(
     session: Session,
     now: Instant,
-    wanted: ReadonlyArray<Omit<Pocket, 'grants'>>,
+    wanted: readonly WantedPocket[],
     lastLines: readonly LastLine[],
-    grants: readonly Grant[],
+    holdings: Holdings,
   ): Journal {
     const journal = new Journal(session);
-    for (const { payerId } of wanted) journal.books.set(payerId, { lastSequence: 0n, now });
+    for (const { payerId } of wanted) {
+      journal.books.set(payerId, { lastSequence: 0n, lastAt: null, now });
+    }
     for (const { payerId, sequence, recordedAt } of lastLines) {
-      journal.books.set(payerId, { lastSequence: sequence, now: Math.max(now, recordedAt) });
+      const time = Math.max(now, recordedAt);
+      journal.books.set(payerId, { lastSequence: sequence, lastAt: recordedAt, now: time });
     }
-    for (const pocket of wanted) {
-      const key = pocketKey(pocket.payerId, pocket.product);
-      if (!journal.pockets.has(key)) journal.pockets.set(key, { ...pocket, grants: [] });
+    for (const { payerId, product, kind } of wanted) {
+      const key = pocketKey({ payerId, product });
+      if (!journal.pockets.has(key)) {
+        journal.pockets.set(key, { payerId, product, kind, ...emptyPocket() });
+      }
     }
-    for (const grant of grants) {
-      // Grants of an item that was refused have no pocket: nobody will ask for them.
-      journal.pockets.get(pocketKey(grant.payerId, grant.product))?.grants.push(grant);
-    }
+    fill(journal.pockets, holdings);
     return journal;
   }
 
+  /** One of the pockets that were wanted, as it stands after what was done so far. */
   pocket(payerId: string, product: string): Pocket {
-    return this.pockets.get(pocketKey(payerId, product))!;
+    return this.pockets.get(pocketKey({ payerId, product }))!;
+  }
+
+  /** How many lines of a kind were put on record so far. */
+  written(kind: EntryKind): number {
+    return this.entries.filter((entry) => entry.kind === kind).length;
   }
 
   /** The time that counts for a payer in this transaction. */
@@ -283,23 +293,24 @@ export class Journal {
   }
 
   /**
-   * Takes units out of a pocket by the order of use; null, and nothing changed, when it holds less.
-   * A use of time or of an unlimited product takes nothing and is recorded all the same.
+   * Takes units out of a pocket by the order of use, and beyond its grants as far as overage is
+   * allowed; null, and nothing changed, when that is less. A use of time or of an unlimited product
+   * takes nothing and is recorded all the same.
    */
-  use(pocket: Pocket, accountId: string, amount: Decimal, note: Note): bigint | null {
-    const now = this.now(pocket.payerId);
-    const draws = pocket.kind === 'quantity' ? draw(pocket.grants, amount, now) : [];
-    if (draws === null) return null;
-    this.writeOffExpired(pocket);
-    const traces = draws.map(({ grant, amount: taken }) =>
-      this.move(grant, grant.remaining.minus(taken)),
-    );
-    return this.append(pocket, accountId, 'use', amount.negated(), traces, now, note);
+  use(pocket: Pocket, accountId: string, amount: Decimal, note: Note): Used | null {
+    if (pocket.kind !== 'quantity') {
+      this.writeDue(pocket);
+      return this.appendUse(pocket, { accountId, amount, traces: [], overage: ZERO }, note);
+    }
+    const drawn = this.drawWithin(pocket, amount, overageRoom(pocket.terms));
+    if (drawn === null) return null;
+    const traces = this.take(drawn.draws);
+    return this.appendUse(pocket, { accountId, amount, traces, overage: drawn.missing }, note);
   }
 
   /** Puts a new batch of units into a pocket. */
   grant(pocket: Pocket, terms: GrantTerms): Grant {
-    this.writeOffExpired(pocket);
+    this.writeDue(pocket);
     const book = this.books.get(pocket.payerId)!;
     const grant: NewGrant = {
       payerId: pocket.payerId,
@@ -308,6 +319,7 @@ export class Journal {
       sequence: book.lastSequence + 1n,
       initial: terms.quantity,
       remaining: terms.quantity,
+      held: ZERO,
       priority: terms.priority,
       ...validity(pocket, terms, book.now),
       value: terms.value,
@@ -316,24 +328,175 @@ export class Journal {
       offerVersion: terms.offerVersion ?? null,
     };
     const trace = { sequence: grant.sequence, amount: terms.quantity, value: terms.value };
-    this.append(pocket, terms.accountId, 'grant', terms.quantity, [trace], book.now, terms);
+    this.append(
+      pocket,
+      {
+        kind: 'grant',
+        accountId: terms.accountId,
+        amount: terms.quantity,
+        traces: [trace],
+        effectiveAt: book.now,
+      },
+      terms,
+    );
     pocket.grants.push(grant);
     this.newGrants.push(grant);
     return grant;
   }
 
   /**
-   * Writes the entries of what has expired: it counted for nothing since its instant, and the first
-   * writer after puts it on record.
+   * Sets units aside, by the order of use and never beyond the grants; null, and nothing changed,
+   * when there are fewer.
+   *
+   * @param expiresAt when they are free again unless the hold was settled or extended
    */
-  writeOffExpired(pocket: Pocket): void {
-    const now = this.now(pocket.payerId);
-    const expired = pocket.grants.filter((grant) => hasExpired(grant, now));
-    for (const grant of expired.sort((a, b) => a.expiresAt! - b.expiresAt!)) {
-      const lost = grant.remaining.negated();
-      const trace = this.move(grant, ZERO);
-      this.append(pocket, pocket.payerId, 'expiry', lost, [trace], grant.expiresAt!, {});
+  hold(
+    pocket: Pocket,
+    accountId: string,
+    amount: Decimal,
+    expiresAt: Instant,
+    note: Note,
+  ): Hold | null {
+    const drawn = this.drawWithin(pocket, amount, ZERO);
+    if (drawn === null) return null;
+    const traces = drawn.draws.map(({ grant, amount: aside }) =>
+      this.move(grant, grant.remaining.minus(aside), grant.held.plus(aside)),
+    );
+    const effectiveAt = this.now(pocket.payerId);
+    const line = {
+      kind: 'hold',
+      accountId,
+      amount: amount.negated(),
+      traces,
+      effectiveAt,
+    } as const;
+    const { sequence } = this.append(pocket, line, note);
+    const { payerId, product } = pocket;
+    const parts = drawn.draws.map((one) => ({ sequence: one.grant.sequence, amount: one.amount }));
+    const hold: Hold = { payerId, product, sequence, accountId, amount, expiresAt, parts };
+    pocket.holds.push(hold);
+    this.newHolds.push(hold);
+    return hold;
+  }
+
+  /**
+   * Ends an open hold with a use: first of the units on hold, in the hold's order and whether or not
+   * their grant's time is over; then, if allowed, by the order of use; then overage; and what is not
+   * there is put on record as uncovered. What was on hold and not used goes back.
+   *
+   * @param terms `beyond`: whether more than is on hold may be taken; `strict`: nothing may be
+   *   uncovered
+   * @returns null, and nothing changed, when `strict` does not allow it
+   */
+  settle(
+    pocket: Pocket,
+    hold: Hold,
+    amount: Decimal,
+    terms: { beyond: boolean; strict: boolean },
+    note: Note,
+  ): Settled | null {
+    const fromHold = Decimal.min(amount, hold.amount);
+    const room = terms.beyond ? overageRoom(pocket.terms) : ZERO;
+    const rest = this.drawRest(pocket, amount.minus(fromHold), terms, room);
+    if (rest === null) return null;
+    this.writeDue(pocket);
+    this.endHold(pocket, hold, 'settled', this.now(pocket.payerId), amount, note);
+
+    const overage = Decimal.min(rest.missing, room);
+    const uncovered = rest.missing.minus(overage);
+    const traces = this.take([...drawHeld(pocket, hold, fromHold), ...rest.draws]);
+    const { accountId, sequence: cause } = hold;
+    const covered = amount.minus(uncovered);
+    const used = this.appendUse(
+      pocket,
+      { accountId, amount: covered, traces, overage, cause },
+      note,
+    );
+    if (uncovered.greaterThan(0)) {
+      this.append(
+        pocket,
+        {
+          kind: 'uncovered',
+          accountId,
+          amount: uncovered.negated(),
+          traces: [],
+          effectiveAt: this.now(pocket.payerId),
+          cause,
+        },
+        {},
+      );
     }
+    this.loseGivenBack(pocket, hold.parts, this.now(pocket.payerId), cause);
+    return { ...used, uncovered };
+  }
+
+  /** Ends an open hold without a use: its units go back. Gives the line's number. */
+  release(pocket: Pocket, hold: Hold, note: Note): bigint {
+    this.writeDue(pocket);
+    const now = this.now(pocket.payerId);
+    const sequence = this.endHold(pocket, hold, 'released', now, null, note);
+    this.loseGivenBack(pocket, hold.parts, now, hold.sequence);
+    return sequence;
+  }
+
+  /** Keeps the answer to the settling or release of a hold in this transaction. */
+  answerEnd(hold: Hold, answer: object): void {
+    this.holdEnds.find((end) => end.hold === hold)!.answer = answer;
+  }
+
+  /**
+   * Gives units of a use back to the grants they came from. Those of a grant whose time is over are
+   * lost again at once.
+   *
+   * @param use the line; `parts` what goes back to which grants, `overage` what counted as that
+   */
+  async restore(
+    pocket: Pocket,
+    use: {
+      sequence: bigint;
+      accountId: string;
+      amount: Decimal;
+      parts: Hold['parts'];
+      overage: Decimal;
+    },
+    note: Note,
+  ): Promise<Restored> {
+    await this.include(
+      pocket,
+      use.parts.map(({ sequence }) => sequence),
+    );
+    this.writeDue(pocket);
+    const now = this.now(pocket.payerId);
+    const traces = use.parts.map(({ sequence, amount }) => {
+      const grant = grantIn(pocket, sequence);
+      return this.move(grant, grant.remaining.plus(amount), grant.held);
+    });
+    if (!use.overage.isZero()) this.countOverage(pocket, use.overage.negated());
+    const { accountId, amount, sequence: cause } = use;
+    const overage = use.overage.negated();
+    const { sequence } = this.append(
+      pocket,
+      { kind: 'restore', accountId, amount, traces, effectiveAt: now, cause, overage },
+      note,
+    );
+    return { sequence, expired: this.loseGivenBack(pocket, use.parts, now, sequence) };
+  }
+
+  /**
+   * Puts on record what the clock has done to a pocket: grants whose time is over have lost what was
+   * left of them, holds whose time is over have given their units back. It counted from its instant,
+   * and the first writer after writes it down, in the order in which it happened.
+   */
+  writeDue(pocket: Pocket): void {
+    const now = this.now(pocket.payerId);
+    const over = pocket.holds.filter((hold) => isOver(hold, now));
+    for (const hold of over.sort((a, b) => a.expiresAt - b.expiresAt)) {
+      // Ends of grants before it; one at the same instant loses what this hold gives back, too.
+      this.writeOff(pocket, hold.expiresAt - 1);
+      this.endHold(pocket, hold, 'expired', hold.expiresAt, null, {});
+      this.loseGivenBack(pocket, hold.parts, hold.expiresAt, hold.sequence);
+    }
+    this.writeOff(pocket, now);
   }
 
   /**
@@ -346,49 +509,62 @@ export class Journal {
     if (this.newGrants.length > 0) await this.writeGrants();
     const added = new Set<Grant>(this.newGrants);
     const changes = [...this.touched].filter(([grant]) => !added.has(grant));
+    const terms = [...this.usedTerms];
     const { entries } = this;
-    const [result] = await this.session.query<{ changed: number; written: number; kept: number }>(
-      WRITE_LINES,
-      [
-        changes.map(([grant]) => grant.payerId),
-        changes.map(([grant]) => grant.sequence.toString()),
-        changes.map(([, was]) => was.toFixed()),
-        changes.map(([grant]) => grant.remaining.toFixed()),
-        entries.map((entry) => entry.payerId),
-        entries.map((entry) => entry.sequence.toString()),
-        entries.map((entry) => entry.accountId),
-        entries.map((entry) => entry.product),
-        entries.map((entry) => entry.kind),
-        entries.map((entry) => entry.amount.toFixed()),
-        entries.map((entry) => arrayLiteral(entry.traces.map((trace) => trace.sequence))),
-        entries.map((entry) => arrayLiteral(entry.traces.map((trace) => trace.amount.toFixed()))),
-        entries.map((entry) =>
-          entry.traces.every((trace) => trace.value.isZero())
-            ? null
-            : arrayLiteral(entry.traces.map((trace) => trace.value.toFixed())),
-        ),
-        entries.map((entry) => isoTime(entry.effectiveAt)),
-        entries.map((entry) => isoTime(entry.recordedAt)),
-        entries.map((entry) => entry.source),
-        entries.map((entry) =>
-          entry.source === null && entry.metadata === null
-            ? null
-            : JSON.stringify(entry.metadata ?? {}),
-        ),
-        answers.map((answer) => answer.payer),
-        answers.map((answer) => answer.account),
-        answers.map((answer) => answer.keyHash),
-        answers.map((answer) => answer.fingerprint),
-        answers.map((answer) => JSON.stringify(answer.answer)),
-        isoTime(now),
-        answers.map((answer) => isoTime(now + answer.keep)),
-      ],
-    );
-    const { changed, written, kept } = result!;
-    if (changed !== changes.length || written !== entries.length) {
+    const [result] = await this.session.query<{
+      changed: number;
+      written: number;
+      kept: number;
+      counted: number;
+    }>(WRITE_ENTRIES, [
+      changes.map(([grant]) => grant.payerId),
+      changes.map(([grant]) => grant.sequence.toString()),
+      changes.map(([, was]) => was.remaining.toFixed()),
+      changes.map(([grant]) => grant.remaining.toFixed()),
+      changes.map(([, was]) => was.held.toFixed()),
+      changes.map(([grant]) => grant.held.toFixed()),
+      entries.map((entry) => entry.payerId),
+      entries.map((entry) => entry.sequence.toString()),
+      entries.map((entry) => entry.accountId),
+      entries.map((entry) => entry.product),
+      entries.map((entry) => entry.kind),
+      entries.map((entry) => entry.amount.toFixed()),
+      entries.map((entry) => arrayLiteral(entry.traces.map((trace) => trace.sequence))),
+      entries.map((entry) => arrayLiteral(entry.traces.map((trace) => trace.amount.toFixed()))),
+      entries.map((entry) =>
+        entry.traces.every((trace) => trace.value.isZero())
+          ? null
+          : arrayLiteral(entry.traces.map((trace) => trace.value.toFixed())),
+      ),
+      entries.map((entry) => isoTime(entry.effectiveAt)),
+      entries.map((entry) => isoTime(entry.recordedAt)),
+      entries.map((entry) => entry.source),
+      entries.map((entry) =>
+        entry.source === null && entry.metadata === null
+          ? null
+          : JSON.stringify(entry.metadata ?? {}),
+      ),
+      sparse(entries.map((entry) => entry.cause?.toString() ?? null)),
+      sparse(entries.map((entry) => entry.overage?.toFixed() ?? null)),
+      terms.map(([one]) => one.payerId),
+      terms.map(([one]) => one.product),
+      terms.map(([, was]) => was.toFixed()),
+      terms.map(([one]) => one.used.toFixed()),
+      answers.map((answer) => answer.payer),
+      answers.map((answer) => answer.account),
+      answers.map((answer) => answer.keyHash),
+      answers.map((answer) => answer.fingerprint),
+      answers.map((answer) => JSON.stringify(answer.answer)),
+      isoTime(now),
+      answers.map((answer) => isoTime(now + answer.keep)),
+    ]);
+    const { changed, written, kept, counted } = result!;
+    if (changed !== changes.length || written !== entries.length || counted !== terms.length) {
       throw serializationFailure('a grant changed without its account being locked');
     }
     if (kept !== answers.length) throw serializationFailure('an idempotency key was taken');
+    if (this.newHolds.length > 0) await this.writeHolds();
+    if (this.holdEnds.length > 0) await this.writeHoldEnds();
   }
 
   private async writeGrants(): Promise<void> {
@@ -400,6 +576,7 @@ export class Journal {
       grants.map((grant) => grant.product),
       grants.map((grant) => grant.initial.toFixed()),
       grants.map((grant) => grant.remaining.toFixed()),
+      grants.map((grant) => grant.held.toFixed()),
       grants.map((grant) => grant.priority),
       grants.map((grant) => isoTime(grant.validFrom)),
       grants.map((grant) => maybeTime(grant.expiresAt)),
@@ -412,47 +589,226 @@ export class Journal {
     ]);
   }
 
+  private async writeHolds(): Promise<void> {
+    const holds = this.newHolds;
+    await this.session.query(WRITE_HOLDS, [
+      holds.map((hold) => hold.payerId),
+      holds.map((hold) => hold.sequence.toString()),
+      holds.map((hold) => hold.accountId),
+      holds.map((hold) => hold.product),
+      holds.map((hold) => hold.amount.toFixed()),
+      holds.map((hold) => isoTime(hold.expiresAt)),
+    ]);
+  }
+
+  private async writeHoldEnds(): Promise<void> {
+    const ends = this.holdEnds;
+    const ended = await this.session.query(END_HOLDS, [
+      ends.map(({ hold }) => hold.payerId),
+      ends.map(({ hold }) => hold.sequence.toString()),
+      ends.map(({ endedAt }) => isoTime(endedAt)),
+      ends.map(({ outcome }) => outcome),
+      ends.map(({ settled }) => settled?.toFixed() ?? null),
+      ends.map(({ answer }) => (answer === null ? null : JSON.stringify(answer))),
+    ]);
+    if (ended.length !== ends.length) {
+      throw serializationFailure('a hold ended without its account being locked');
+    }
+  }
+
+  /**
+   * What to take of a pocket for an amount, once what is due is on record; null, and nothing on
+   * record, when more than `most` would be missing.
+   */
+  private drawWithin(pocket: Pocket, amount: Decimal, most: Decimal): Drawn<Grant> | null {
+    const now = this.now(pocket.payerId);
+    const counting = withFreed(pocket.grants, pocket.holds, now);
+    const drawn = draw(counting, amount, now);
+    if (drawn.missing.greaterThan(most)) return null;
+    this.writeDue(pocket);
+    // The same again, on the grants themselves, if holds had to give something back first.
+    return counting === pocket.grants ? drawn : draw(pocket.grants, amount, now);
+  }
+
+  /** What to take beyond a hold. Its own units are all used then: what is left of its grants is free. */
+  private drawRest(
+    pocket: Pocket,
+    amount: Decimal,
+    terms: { beyond: boolean; strict: boolean },
+    room: Decimal,
+  ): Drawn<Grant> | null {
+    if (terms.beyond && amount.greaterThan(0)) {
+      return this.drawWithin(pocket, amount, terms.strict ? room : amount);
+    }
+    return terms.strict && amount.greaterThan(0) ? null : { draws: [], missing: amount };
+  }
+
+  /** Takes units out of grants, each grant traced once, where it was first drawn on. */
+  private take(draws: ReadonlyArray<Draw<Grant>>): Trace[] {
+    const traces = new Map<Grant, Trace>();
+    for (const { grant, amount } of draws) {
+      const {
+        sequence,
+        amount: taken,
+        value,
+      } = this.move(grant, grant.remaining.minus(amount), grant.held);
+      const before = traces.get(grant) ?? { amount: ZERO, value: ZERO };
+      traces.set(grant, {
+        sequence,
+        amount: taken.plus(before.amount),
+        value: value.plus(before.value),
+      });
+    }
+    return [...traces.values()];
+  }
+
+  private appendUse(
+    pocket: Pocket,
+    use: {
+      accountId: string;
+      amount: Decimal;
+      traces: Trace[];
+      overage: Decimal;
+      cause?: bigint;
+    },
+    note: Note,
+  ): Used {
+    const { overage } = use;
+    if (!overage.isZero()) this.countOverage(pocket, overage);
+    const effectiveAt = this.now(pocket.payerId);
+    const amount = use.amount.negated();
+    const { sequence } = this.append(pocket, { ...use, kind: 'use', amount, effectiveAt }, note);
+    return { sequence, overage };
+  }
+
+  private countOverage(pocket: Pocket, amount: Decimal): void {
+    const terms = pocket.terms!;
+    if (!this.usedTerms.has(terms)) this.usedTerms.set(terms, terms.used);
+    terms.used = terms.used.plus(amount);
+  }
+
+  /** Gives all units of a hold back, on record and in the pocket. */
+  private endHold(
+    pocket: Pocket,
+    hold: Hold,
+    outcome: HoldOutcome,
+    endedAt: Instant,
+    settled: Decimal | null,
+    note: Note,
+  ): bigint {
+    const traces = hold.parts.map(({ sequence, amount }) => {
+      const grant = grantIn(pocket, sequence);
+      return this.move(grant, grant.remaining.plus(amount), grant.held.minus(amount));
+    });
+    const { accountId, amount, sequence: cause } = hold;
+    const { sequence } = this.append(
+      pocket,
+      { kind: 'release', accountId, amount, traces, effectiveAt: endedAt, cause },
+      // Of a settled hold the note is the use's.
+      outcome === 'settled' ? {} : note,
+    );
+    pocket.holds = pocket.holds.filter((one) => one !== hold);
+    this.holdEnds.push({ hold, outcome, endedAt, settled, answer: null });
+    return sequence;
+  }
+
+  /** Writes off the grants that ended by a moment, each as of its own end. */
+  private writeOff(pocket: Pocket, by: Instant): void {
+    const ended = pocket.grants.filter((grant) => hasExpired(grant, by));
+    ended.sort((a, b) => a.expiresAt! - b.expiresAt! || (a.sequence < b.sequence ? -1 : 1));
+    for (const grant of ended) this.expire(pocket, grant, grant.expiresAt!);
+  }
+
+  /**
+   * Units that went back to a grant whose time was over by then are lost at that moment.
+   *
+   * @param cause the hold, or the restore, that gave them back
+   * @returns how many
+   */
+  private loseGivenBack(pocket: Pocket, parts: Hold['parts'], at: Instant, cause: bigint): Decimal {
+    let lost = ZERO;
+    for (const { sequence } of parts) {
+      const grant = grantIn(pocket, sequence);
+      if (!hasExpired(grant, at)) continue;
+      lost = lost.plus(grant.remaining);
+      // At the very end of its time it is the grant's own end.
+      this.expire(pocket, grant, at, grant.expiresAt === at ? undefined : cause);
+    }
+    return lost;
+  }
+
+  private expire(pocket: Pocket, grant: Grant, effectiveAt: Instant, cause?: bigint): void {
+    const amount = grant.remaining.negated();
+    const traces = [this.move(grant, ZERO, grant.held)];
+    const { payerId: accountId } = pocket;
+    this.append(pocket, { kind: 'expiry', accountId, amount, traces, effectiveAt, cause }, {});
+  }
+
+  /** Reads grants that were used up and are not in the pocket for that. */
+  private async include(pocket: Pocket, sequences: readonly bigint[]): Promise<void> {
+    const known = new Set(pocket.grants.map(({ sequence }) => sequence));
+    const missing = sequences.filter((sequence) => !known.has(sequence));
+    pocket.grants.push(...(await readGrants(this.session, pocket.payerId, missing)));
+  }
+
   /** Sets what a grant holds and gives the trace of it, value included. */
-  private move(grant: Grant, remaining: Decimal): Trace {
-    if (!this.touched.has(grant)) this.touched.set(grant, grant.remaining);
+  private move(grant: Grant, remaining: Decimal, held: Decimal): Trace {
+    if (!this.touched.has(grant)) {
+      this.touched.set(grant, { remaining: grant.remaining, held: grant.held });
+    }
+    const before = grant.remaining.plus(grant.held);
     const trace = {
       sequence: grant.sequence,
       amount: remaining.minus(grant.remaining),
-      value: valueMoved(grant, grant.remaining, remaining),
+      value: valueMoved(grant, before, remaining.plus(held)),
     };
     grant.remaining = remaining;
+    grant.held = held;
     return trace;
   }
 
-  private append(
-    pocket: Pocket,
-    accountId: string,
-    kind: EntryKind,
-    amount: Decimal,
-    traces: Trace[],
-    effectiveAt: Instant,
-    note: Note,
-  ): bigint {
+  private append(pocket: PocketName, line: Line, note: Note): NewEntry {
     const book = this.books.get(pocket.payerId)!;
     book.lastSequence += 1n;
-    this.entries.push({
-      payerId: pocket.payerId,
+    book.lastAt = book.now;
+    const { payerId, product } = pocket;
+    const { kind, accountId, amount, traces, effectiveAt } = line;
+    const { overage, cause } = line;
+    const entry: NewEntry = {
+      payerId,
+      product,
       sequence: book.lastSequence,
-      accountId,
-      product: pocket.product,
       kind,
+      accountId,
       amount,
       traces,
       effectiveAt,
       recordedAt: book.now,
+      cause: cause ?? null,
+      overage: overage === undefined || overage.isZero() ? null : overage,
       source: note.source ?? null,
       metadata:
         note.metadata === undefined || Object.keys(note.metadata).length === 0
           ? null
           : note.metadata,
-    });
-    return book.lastSequence;
+    };
+    this.entries.push(entry);
+    return entry;
   }
+}
+
+/** A grant of a pocket by its number; it must have been read. */
+const grantIn = (pocket: Pocket, sequence: bigint): Grant =>
+  pocket.grants.find((grant) => grant.sequence === sequence)!;
+
+/** The first units of a hold, in its order. */
+function drawHeld(pocket: Pocket, hold: Hold, amount: Decimal): Array<Draw<Grant>> {
+  let missing = amount;
+  return hold.parts.flatMap((part) => {
+    const taken = Decimal.min(missing, part.amount);
+    missing = missing.minus(taken);
+    return taken.isZero() ? [] : { grant: grantIn(pocket, part.sequence), amount: taken };
+  });
 }
 
 type Validity = Pick<Grant, 'validFrom' | 'expiresAt' | 'anchorAt' | 'anchorMonths'>;

@@ -25,18 +25,15 @@ export class Lane<Item, Answer> {
     private readonly failsAlone: (error: unknown) => boolean,
   ) {}
 
-  /** Puts items in line, in order, and gives what became of each, in order. */
-  async submit(items: readonly Item[]): Promise<Array<PromiseSettledResult<Answer>>> {
-    const answers = items.map(
-      (item) =>
-        new Promise<Answer>((resolve, reject) => this.waiting.push({ item, resolve, reject })),
-    );
-    if (!this.busy && this.waiting.length > 0) {
+  /** Puts an item in line. */
+  add(item: Item): Promise<Answer> {
+    return new Promise<Answer>((resolve, reject) => {
+      this.waiting.push({ item, resolve, reject });
+      if (this.busy) return;
       this.busy = true;
       // After this turn of the event loop's microtasks, so that calls made together go together.
       queueMicrotask(() => void this.drain());
-    }
-    return Promise.allSettled(answers);
+    });
   }
 
   private async drain(): Promise<void> {
@@ -59,6 +56,63 @@ export class Lane<Item, Answer> {
       } else {
         for (const { reject } of batch) reject(error);
       }
+    }
+  }
+}
+
+/**
+ * Lanes for what must wait for somebody else, one for each that is waited for: behind a busy account
+ * wait only the calls that concern it. A lane that is done is gone.
+ */
+export class PatientLanes<Item, Answer> {
+  private readonly lanes = new Map<string, { lane: Lane<Item, Answer>; items: number }>();
+  private running = 0;
+  private readonly turns: Array<() => void> = [];
+
+  /** @param connections of the database: some are left for those who need not wait */
+  constructor(
+    private readonly run: (items: Item[]) => Promise<Answer[]>,
+    private readonly most: number,
+    private readonly failsAlone: (error: unknown) => boolean,
+    private readonly connections: number,
+  ) {}
+
+  /** Whether anybody waits for it. */
+  has(key: string): boolean {
+    return this.lanes.has(key);
+  }
+
+  async add(key: string, item: Item): Promise<Answer> {
+    let entry = this.lanes.get(key);
+    if (entry === undefined) {
+      const lane = new Lane(
+        (items: Item[]) => this.inTurn(() => this.run(items)),
+        this.most,
+        this.failsAlone,
+      );
+      entry = { lane, items: 0 };
+      this.lanes.set(key, entry);
+    }
+    entry.items += 1;
+    try {
+      return await entry.lane.add(item);
+    } finally {
+      entry.items -= 1;
+      if (entry.items === 0) this.lanes.delete(key);
+    }
+  }
+
+  private async inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const most = Math.max(1, Math.floor(this.connections / 2) - 1);
+    if (this.running >= most) await new Promise<void>((resolve) => this.turns.push(resolve));
+    else this.running += 1;
+    try {
+      return await work();
+    } finally {
+      // The turn is handed on, or given back.
+      const next = this.turns.shift();
+      if (next === undefined) this.running -= 1;
+      else next();
     }
   }
 }

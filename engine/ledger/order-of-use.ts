@@ -21,6 +21,13 @@ export interface Draw<G> {
   amount: Decimal;
 }
 
+export interface Drawn<G> {
+  /** In the order of use. */
+  draws: Array<Draw<G>>;
+  /** What was wanted and is not there. */
+  missing: Decimal;
+}
+
 export function compareForUse(a: UsableGrant, b: UsableGrant): number {
   if (a.priority !== b.priority) return a.priority - b.priority;
   if (a.expiresAt !== b.expiresAt) {
@@ -48,27 +55,73 @@ export function available(grants: readonly UsableGrant[], at: Instant): Decimal 
     .reduce((sum, grant) => sum.plus(grant.remaining), ZERO);
 }
 
+/** Units set aside for a time, and what of each grant they are. */
+export interface HeldUnits {
+  /** The moment from which they are free again. */
+  expiresAt: Instant;
+  /** In the order in which they were taken. */
+  parts: ReadonlyArray<{ sequence: bigint; amount: Decimal }>;
+}
+
+/** Whether a hold's time is over: its units are free, though nothing was written yet. */
+export const isOver = (hold: Pick<HeldUnits, 'expiresAt'>, at: Instant): boolean =>
+  hold.expiresAt <= at;
+
 /**
- * Takes an amount from the grants in the order of use: all of it, or null when they hold less.
- * Changes nothing; the caller applies the draws.
+ * Grants as they count at a moment: holds that are over have given their units back. The very list
+ * that was given when there are none.
  */
-export function draw<G extends UsableGrant>(
+export function withFreed<G extends UsableGrant & { held: Decimal }>(
   grants: readonly G[],
-  amount: Decimal,
+  holds: readonly HeldUnits[],
   at: Instant,
-): Array<Draw<G>> | null {
-  const usable = grants
+): readonly G[] {
+  const over = holds.filter((hold) => isOver(hold, at));
+  if (over.length === 0) return grants;
+  const freed = new Map<bigint, Decimal>();
+  for (const { sequence, amount } of over.flatMap(({ parts }) => parts)) {
+    freed.set(sequence, amount.plus(freed.get(sequence) ?? ZERO));
+  }
+  return grants.map((grant) => {
+    const back = freed.get(grant.sequence);
+    if (back === undefined) return grant;
+    return { ...grant, remaining: grant.remaining.plus(back), held: grant.held.minus(back) };
+  });
+}
+
+/** Those that can be used at a moment, in the order of use. */
+export function inOrderOfUse<G extends UsableGrant>(grants: readonly G[], at: Instant): G[] {
+  return grants
     .filter((grant) => isInForce(grant, at) && grant.remaining.greaterThan(0))
     .sort(compareForUse);
+}
+
+/** Takes as much of an amount as there is from grants that are in the order of use. */
+export function drawInOrder<G extends UsableGrant>(
+  ordered: readonly G[],
+  amount: Decimal,
+): Drawn<G> {
   const draws: Array<Draw<G>> = [];
   let missing = amount;
-  for (const grant of usable) {
+  for (const grant of ordered) {
     if (missing.isZero()) break;
     const taken = missing.lessThan(grant.remaining) ? missing : grant.remaining;
     draws.push({ grant, amount: taken });
     missing = missing.minus(taken);
   }
-  return missing.isZero() ? draws : null;
+  return { draws, missing };
+}
+
+/**
+ * Takes as much of an amount as there is from the grants, in the order of use. Changes nothing; the
+ * caller applies the draws, or refuses when something is missing.
+ */
+export function draw<G extends UsableGrant>(
+  grants: readonly G[],
+  amount: Decimal,
+  at: Instant,
+): Drawn<G> {
+  return drawInOrder(inOrderOfUse(grants, at), amount);
 }
 
 /**

@@ -21,24 +21,31 @@ import {
   type AccountReference,
   type Instant,
 } from '../kernel';
+import { remainingOf } from './access';
 import { grantRecord, type GrantRecord } from './grant';
-import { GRANT_COLUMNS, grantOf, type EntryKind, type GrantRow } from './journal';
-import { available, firstEnd, isInForce, type UsableGrant } from './order-of-use';
+import { ENTRY_KINDS, type EntryKind } from './journal';
+import { firstEnd, withFreed } from './order-of-use';
+import {
+  grantJson,
+  grantOf,
+  holdingsOf,
+  type Grant,
+  type GrantRow,
+  type HoldingsRow,
+} from './pockets';
 
 /** What was and is there, read without writing. */
 
 export interface Balance {
   product: string;
   unit: string;
-  /** Units; for `period` the level of access; null for unlimited. */
+  /** Units that can be used; for `period` the level of access; null for unlimited. */
   available: string | null;
-  /** Units set aside by holds. */
+  /** Units set aside by holds, those of grants whose time is over among them. */
   held: string;
   /** The earliest end among the grants counted; null: none of them ends. */
   expiresAt: string | null;
 }
-
-export const ENTRY_KINDS = ['grant', 'use', 'expiry'] as const satisfies readonly EntryKind[];
 
 export interface Entry {
   entryId: string;
@@ -46,8 +53,12 @@ export interface Entry {
   account: string;
   product: string;
   kind: EntryKind;
-  /** Signed: what the balance gained. */
+  /** Signed: what the balance gained; of `uncovered` what it would have lost. */
   amount: string;
+  /** Of a use, units of the amount that no grant paid; of a restore such units, negative; else null. */
+  overage: string | null;
+  /** The line that this one settles, releases or restores, or whose end let units expire; else null. */
+  causeId: string | null;
   /** When it counts. An expiry counts from its instant, whenever it was written. */
   effectiveAt: string;
   recordedAt: string;
@@ -76,41 +87,68 @@ const entriesInput = input({
   cursor: text(4000).optional(),
 });
 
+/** Units that holds over by a moment, nothing being written of that yet, have given back. */
+const freedBy = (payer: string, at: string): string => `
+freed as (
+  select part.sequence, -sum(part.amount) as amount
+  from {schema}.holds h
+  join {schema}.entries e on e.payer_id = h.payer_id and e.sequence = h.sequence
+  cross join lateral unnest(e.grant_sequences, e.grant_amounts) as part (sequence, amount)
+  where h.payer_id = ${payer} and h.outcome is null and h.expires_at <= ${at}
+  group by part.sequence
+)`;
+
 const READ_GRANTS = `
-select ${GRANT_COLUMNS}, g.remaining::text as remaining, d.source
+with ${freedBy('$1::uuid', '$3::timestamptz')}
+select ${grantJson(
+  'g.remaining + coalesce(freed.amount, 0)',
+  'g.held - coalesce(freed.amount, 0)',
+)}::text as grant, d.source
 from {schema}.grants g
+left join freed on freed.sequence = g.sequence
 left join {schema}.entry_details d on d.payer_id = g.payer_id and d.sequence = g.sequence
 where g.payer_id = $1::uuid and ($2::text is null or g.product = $2)
 order by g.sequence desc`;
 
-/** Live grants with their products: the balance now. Asked for one product, its row comes always. */
+/** Products with what is in their pockets, in one snapshot. Asked for one product, it comes always. */
 const READ_BALANCES = `
-select p.key as product_key, p.unit, p.kind, ${GRANT_COLUMNS}, g.remaining::text as remaining
+select p.key, p.unit, p.kind, {schema}.read_pockets(array[$1::uuid], array[p.key])::text as view
 from {schema}.products p
-left join {schema}.grants g
-  on g.payer_id = $1::uuid and g.product = p.key and g.live
 where case when $2::text is null
-  then exists (select 1 from {schema}.grants h where h.payer_id = $1::uuid and h.product = p.key)
+  then exists (select 1 from {schema}.grants g where g.payer_id = $1::uuid and g.product = p.key)
   else p.key = $2 end
-order by p.key, g.sequence`;
+order by p.key`;
 
-/** What each grant held at a past moment, from the entries that counted by then. */
+/**
+ * What each grant held at a past moment, from the entries that counted by then: all of them move
+ * what can be used, holds and their ends the other way what is set aside.
+ */
 const READ_BALANCES_AT = `
-with lines as (
-  select trace.sequence, sum(trace.amount) as remaining
+with ${freedBy('$1::uuid', '$3::timestamptz')}, lines as (
+  select trace.sequence, sum(trace.amount) as remaining,
+         coalesce(-sum(trace.amount) filter (where e.kind in ('hold', 'release')), 0) as held
   from {schema}.entries e
   cross join lateral unnest(e.grant_sequences, e.grant_amounts) as trace (sequence, amount)
   where e.payer_id = $1::uuid and e.effective_at <= $3::timestamptz
   group by trace.sequence
 )
-select p.key as product_key, p.unit, p.kind, ${GRANT_COLUMNS}, lines.remaining::text as remaining
+select p.key, p.unit, p.kind, ${grantJson(
+  'lines.remaining + coalesce(freed.amount, 0)',
+  'lines.held - coalesce(freed.amount, 0)',
+)}::text as grant
 from {schema}.products p
-left join (lines join {schema}.grants g on g.payer_id = $1::uuid and g.sequence = lines.sequence)
-  on g.product = p.key
+left join (
+  lines join {schema}.grants g on g.payer_id = $1::uuid and g.sequence = lines.sequence
+  left join freed on freed.sequence = lines.sequence
+) on g.product = p.key
 where case when $2::text is null then g.sequence is not null else p.key = $2 end
 order by p.key, g.sequence`;
 
-type BalanceRow = GrantRow & { product_key: string; unit: string; kind: ProductKind };
+interface ProductRow {
+  key: string;
+  unit: string;
+  kind: ProductKind;
+}
 
 /**
  * A page of lines, newest first. Each payer's part is read backwards along the primary key from
@@ -118,7 +156,8 @@ type BalanceRow = GrantRow & { product_key: string; unit: string; kind: ProductK
  */
 const READ_ENTRIES = `
 select e.payer_id::text as payer_id, e.sequence::text as sequence, e.account_id::text as account_id,
-       e.product, e.kind, e.amount::text as amount, ${atTime('e.effective_at')} as effective_at,
+       e.product, e.kind, e.amount::text as amount, e.overage::text as overage,
+       e.cause_sequence::text as cause_sequence, ${atTime('e.effective_at')} as effective_at,
        ${atTime('e.recorded_at')} as recorded_at,
        e.grant_sequences::text[] as grant_sequences, e.grant_amounts::text[] as grant_amounts,
        e.grant_values::text[] as grant_values,
@@ -154,6 +193,8 @@ interface EntryRow {
   product: string;
   kind: EntryKind;
   amount: string;
+  overage: string | null;
+  cause_sequence: string | null;
   effective_at: string;
   recorded_at: string;
   grant_sequences: string[];
@@ -173,6 +214,8 @@ function entryOf(row: EntryRow): Entry {
     product: row.product,
     kind: row.kind,
     amount: formatUnits(new Decimal(row.amount)),
+    overage: row.overage === null ? null : formatUnits(new Decimal(row.overage)),
+    causeId: row.cause_sequence === null ? null : ledgerId(row.payer_id, row.cause_sequence),
     effectiveAt: readTime(row.effective_at),
     recordedAt: readTime(row.recorded_at),
     value: mixed ? null : formatValue(value),
@@ -186,26 +229,59 @@ function entryOf(row: EntryRow): Entry {
   };
 }
 
-function balancesOf(rows: readonly BalanceRow[], at: Instant): Balance[] {
-  const byProduct = new Map<string, BalanceRow[]>();
-  for (const row of rows) {
-    byProduct.set(row.product_key, [...(byProduct.get(row.product_key) ?? []), row]);
-  }
-  return [...byProduct.values()].map((ofProduct) => {
-    const { product_key, unit, kind } = ofProduct[0]!;
-    const grants: UsableGrant[] = ofProduct
-      .filter((row) => row.sequence !== null)
-      .map((row) => grantOf(row));
-    const end = firstEnd(grants, at, kind);
-    const unlimited = kind === 'unlimited' && grants.some((grant) => isInForce(grant, at));
-    return {
-      product: product_key,
-      unit,
-      available: unlimited ? null : formatUnits(available(grants, at)),
-      held: '0',
-      expiresAt: end === null ? null : isoTime(end),
-    };
+/** @param grants as they counted at the moment */
+function balanceOf(
+  { key: product, unit, kind }: ProductRow,
+  grants: readonly Grant[],
+  at: Instant,
+): Balance {
+  const there = remainingOf(kind, grants, at);
+  const end = firstEnd(grants, at, kind);
+  return {
+    product,
+    unit,
+    available: there === null ? null : formatUnits(there),
+    held: formatUnits(grants.reduce((sum, grant) => sum.plus(grant.held), ZERO)),
+    expiresAt: end === null ? null : isoTime(end),
+  };
+}
+
+async function balancesNow(
+  session: Session,
+  payerId: string,
+  product: string | null,
+  now: Instant,
+): Promise<Balance[]> {
+  const rows = await session.query<ProductRow & { view: string }>(READ_BALANCES, [
+    payerId,
+    product,
+  ]);
+  return rows.map((row) => {
+    const { grants, holds } = holdingsOf(JSON.parse(row.view) as HoldingsRow);
+    return balanceOf(row, withFreed(grants, holds, now), now);
   });
+}
+
+async function balancesAt(
+  session: Session,
+  payerId: string,
+  product: string | null,
+  at: Instant,
+): Promise<Balance[]> {
+  const rows = await session.query<ProductRow & { grant: string }>(READ_BALANCES_AT, [
+    payerId,
+    product,
+    isoTime(at),
+  ]);
+  const byProduct = new Map<string, { row: ProductRow; grants: Grant[] }>();
+  for (const row of rows) {
+    const found = byProduct.get(row.key) ?? { row, grants: [] };
+    byProduct.set(row.key, found);
+    const grant = JSON.parse(row.grant) as GrantRow;
+    // A product that was asked for and never granted comes with no grant at all.
+    if (grant[0] !== null) found.grants.push(grantOf(grant));
+  }
+  return [...byProduct.values()].map(({ row, grants }) => balanceOf(row, grants, at));
 }
 
 /** Where a page ended, for each payer whose lines it held. */
@@ -280,13 +356,11 @@ export class Statements {
     }
     const session: Session = this.context.database;
     const { payerId } = await resolveAccount(session, wanted.account);
-    const at = wanted.at ?? now;
     const product = wanted.product ?? null;
-    const rows =
+    const balances =
       wanted.at === undefined
-        ? await session.query<BalanceRow>(READ_BALANCES, [payerId, product])
-        : await session.query<BalanceRow>(READ_BALANCES_AT, [payerId, product, isoTime(at)]);
-    const balances = balancesOf(rows, at);
+        ? await balancesNow(session, payerId, product, now)
+        : await balancesAt(session, payerId, product, wanted.at);
     if (wanted.product === undefined) return balances;
     const [only] = balances;
     if (only === undefined) throw unknownProduct(wanted.product);
@@ -303,11 +377,13 @@ export class Statements {
     const now = readClock(this.context.clock);
     const { payerId } = await resolveAccount(this.context.database, wanted.account);
     await this.requireProduct(wanted.product);
-    const rows = await this.context.database.query<GrantRow & { source: string | null }>(
+    const rows = await this.context.database.query<{ grant: string; source: string | null }>(
       READ_GRANTS,
-      [payerId, wanted.product ?? null],
+      [payerId, wanted.product ?? null, isoTime(now)],
     );
-    return rows.map((row) => grantRecord(grantOf(row), row.source, now));
+    return rows.map((row) =>
+      grantRecord(grantOf(JSON.parse(row.grant) as GrantRow), row.source, now),
+    );
   }
 
   /**
@@ -351,20 +427,37 @@ export class Statements {
   }
 }
 
-/** Units that are neither used nor expired; for the account room's question before an attach. */
+/**
+ * Units that are neither used nor expired; for the account room's question before an attach. Those on
+ * hold come with the hold's end.
+ */
 const READ_OWN_UNITS = `
-select g.product, ${atTime('g.expires_at')} as expires_at
-from {schema}.grants g where g.payer_id = $1::uuid and g.live`;
+select g.product, ${atTime('g.expires_at')} as expires_at, null as held_until
+from {schema}.grants g where g.payer_id = $1::uuid and g.live
+union all
+select h.product, ${atTime('g.expires_at')}, ${atTime('h.expires_at')}
+from {schema}.holds h
+join {schema}.entries e on e.payer_id = h.payer_id and e.sequence = h.sequence
+join {schema}.grants g on g.payer_id = h.payer_id and g.sequence = any(e.grant_sequences)
+where h.payer_id = $1::uuid and h.outcome is null`;
+
+interface OwnUnitsRow {
+  product: string;
+  expires_at: string | null;
+  held_until: string | null;
+}
 
 export async function ownUnitsObstacle(
   session: Session,
   accountId: string,
   now: Instant,
 ): Promise<string | null> {
-  const rows = await session.query<{ product: string; expires_at: string | null }>(READ_OWN_UNITS, [
-    accountId,
-  ]);
-  const left = rows.filter((row) => row.expires_at === null || toInstant(row.expires_at) > now);
+  const rows = await session.query<OwnUnitsRow>(READ_OWN_UNITS, [accountId]);
+  const endsAfter = (time: string | null): boolean => time === null || toInstant(time) > now;
+  // An open hold keeps its units whatever became of their grant.
+  const left = rows.filter(
+    (row) => (row.held_until !== null && endsAfter(row.held_until)) || endsAfter(row.expires_at),
+  );
   if (left.length === 0) return null;
   const products = [...new Set(left.map((row) => row.product))].sort().join(', ');
   return `The child has units of its own (${products}).`;

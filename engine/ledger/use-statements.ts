@@ -1,18 +1,19 @@
 import { nameOnce, type ResolvedAccount } from '../accounts';
 import type { ProductKind } from '../catalog';
 import type { Session } from '../database';
-import { Decimal, type Instant, type ResolvedReference } from '../kernel';
+import type { Instant, ResolvedReference } from '../kernel';
 import type { UsedProduct } from './access';
-import type { Grant, LastLine } from './journal';
+import type { LastLine } from './journal';
+import { holdingsOf, type Holdings, type HoldingsRow } from './pockets';
 
 /**
  * The hot path's reading: one round trip finds the accounts of a batch of uses, locks who pays for
  * them and, under the locks, reads all that decides. The statements are in
- * database/migrations/0004-uses.ts.
+ * database/migrations/0005-holds.ts.
  */
 const READ_USES = `
-select {schema}.read_uses($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::bytea[])::text
-  as view`;
+select {schema}.lock_and_read($1::boolean, $2::uuid[], $3::text[], $4::text[], $5::integer[], $6::text[],
+  $7::bytea[])::text as view`;
 
 /** One use that is wanted: by whom, of what, under which key. */
 export interface WantedUse {
@@ -29,15 +30,21 @@ export interface EarlierAnswer {
   expiresAt: Instant;
 }
 
-/** Everything a batch is decided on, as it stands under the locks. */
-export interface UsesView {
+/** What decides about uses, in one snapshot. */
+export interface StandingView {
   /** One for each use, in order; null when the reference leads nowhere. */
   accounts: Array<ResolvedAccount | null>;
   products: Map<string, UsedProduct>;
   /** Each payer's last line. */
   lastLines: LastLine[];
-  /** Live grants of the payers and products concerned. */
-  grants: Grant[];
+  /** What is in the pockets of the payers and products concerned. */
+  holdings: Holdings;
+}
+
+/** Everything a batch is decided on, as it stands under the locks. */
+export interface UsesView extends StandingView {
+  /** Payers whose lock somebody else has. What was read of them may change: it decides nothing. */
+  busy: Set<string>;
   /** First answers by the position of the use; from before, too, whose time is over. */
   answers: Map<number, EarlierAnswer[]>;
 }
@@ -51,31 +58,29 @@ type AccountRow = [
   ResolvedAccount['status'],
   string,
 ];
-type GrantRow = [
-  string,
-  string,
-  string,
-  string,
-  string,
-  number,
-  number,
-  number | null,
-  string,
-  string | null,
-];
-
-interface ViewRow {
+interface StandingRow {
   accounts: AccountRow[] | null;
   products: Array<[string, ProductKind, string, number]> | null;
   lines: Array<[string, string, number]> | null;
-  grants: GrantRow[] | null;
+}
+interface ViewRow extends StandingRow, HoldingsRow {
+  busy: string[] | null;
   answers: Array<[number, string, string, string, number]> | null;
 }
 
-/** Locks and reads. Must be in a transaction, whose end gives the locks back. */
-export async function readUses(session: Session, uses: readonly WantedUse[]): Promise<UsesView> {
+/**
+ * Locks and reads. Must be in a transaction, whose end gives the locks back.
+ *
+ * @param wait whether to wait for locks that others have; if not, those payers are `busy`
+ */
+export async function readUses(
+  session: Session,
+  uses: readonly WantedUse[],
+  wait: boolean,
+): Promise<UsesView> {
   const { ids, providers, externalIds, positions } = nameOnce(uses.map(({ account }) => account));
   const [row] = await session.query<{ view: string }>(READ_USES, [
+    wait,
     ids,
     providers,
     externalIds,
@@ -84,9 +89,6 @@ export async function readUses(session: Session, uses: readonly WantedUse[]): Pr
     uses.map(({ keyHash }) => keyHash),
   ]);
   const view = JSON.parse(row!.view) as ViewRow;
-  const accounts = new Map(
-    (view.accounts ?? []).map((account) => [account[0], accountOf(account)]),
-  );
   const answers = new Map<number, EarlierAnswer[]>();
   for (const [position, payerId, fingerprint, answer, expiresAt] of view.answers ?? []) {
     const found = {
@@ -97,6 +99,61 @@ export async function readUses(session: Session, uses: readonly WantedUse[]): Pr
     };
     answers.set(position - 1, [...(answers.get(position - 1) ?? []), found]);
   }
+  return {
+    ...standingOf(view, positions, holdingsOf(view)),
+    busy: new Set(view.busy ?? []),
+    answers,
+  };
+}
+
+/** The same without locking, and without answers. */
+const READ_STANDING = `
+select {schema}.read_standing($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[])::text
+  as view`;
+
+type Wanted = ReadonlyArray<{ account: ResolvedReference; product: string }>;
+
+/** Reads, in one snapshot. What is decided on it must be checked again under the locks. */
+export function readStanding(session: Session, wanted: Wanted): Promise<StandingView> {
+  return standingBy(session, READ_STANDING, [], wanted);
+}
+
+/** The same under the lock of one payer, which it waits for. */
+const LOCK_STANDING = `
+select {schema}.lock_standing($1::uuid, $2::uuid[], $3::text[], $4::text[], $5::integer[],
+  $6::text[])::text as view`;
+
+/** Locks one payer and reads. Must be in a transaction, whose end gives the lock back. */
+export function lockStanding(
+  session: Session,
+  payerId: string,
+  wanted: Wanted,
+): Promise<StandingView> {
+  return standingBy(session, LOCK_STANDING, [payerId], wanted);
+}
+
+async function standingBy(
+  session: Session,
+  statement: string,
+  first: readonly unknown[],
+  wanted: Wanted,
+): Promise<StandingView> {
+  const { ids, providers, externalIds, positions } = nameOnce(wanted.map(({ account }) => account));
+  const products = wanted.map(({ product }) => product);
+  const values = [...first, ids, providers, externalIds, positions, products];
+  const [row] = await session.query<{ view: string }>(statement, values);
+  const view = JSON.parse(row!.view) as StandingRow & { pockets: HoldingsRow };
+  return standingOf(view, positions, holdingsOf(view.pockets));
+}
+
+function standingOf(
+  view: StandingRow,
+  positions: readonly number[],
+  holdings: Holdings,
+): StandingView {
+  const accounts = new Map(
+    (view.accounts ?? []).map((account) => [account[0], accountOf(account)]),
+  );
   return {
     accounts: positions.map((position) => accounts.get(position) ?? null),
     products: new Map(
@@ -110,8 +167,7 @@ export async function readUses(session: Session, uses: readonly WantedUse[]): Pr
       sequence: BigInt(sequence),
       recordedAt,
     })),
-    grants: (view.grants ?? []).map(grantOf),
-    answers,
+    holdings,
   };
 }
 
@@ -125,34 +181,4 @@ function accountOf([
   timeZone,
 ]: AccountRow): ResolvedAccount {
   return { accountId, payerId, earlierPayers, status, payerStatus, timeZone };
-}
-
-function grantOf(row: GrantRow): Grant {
-  const [
-    payerId,
-    product,
-    sequence,
-    initial,
-    remaining,
-    priority,
-    validFrom,
-    expiresAt,
-    value,
-    currency,
-  ] = row;
-  return {
-    payerId,
-    product,
-    sequence: BigInt(sequence),
-    initial: new Decimal(initial),
-    remaining: new Decimal(remaining),
-    priority,
-    validFrom,
-    expiresAt,
-    value: new Decimal(value),
-    currency,
-    // Only a new grant of access by time asks for these.
-    anchorAt: null,
-    anchorMonths: null,
-  };
 }

@@ -6,13 +6,16 @@ import { VALUE_DECIMALS, ZERO, round, type Decimal } from '../kernel';
  * exactly the value. The unit value is for showing and is never multiplied. Rule: billing-rules.md.
  */
 
-/** Value of the units that are left, at 8 decimals. */
-export function valueLeft(value: Decimal, remaining: Decimal, initial: Decimal): Decimal {
+/** Value of the units that are left, those on hold among them, at 8 decimals. */
+export function valueLeft(value: Decimal, left: Decimal, initial: Decimal): Decimal {
   if (value.isZero()) return ZERO;
-  return round(value.times(remaining).dividedBy(initial), VALUE_DECIMALS);
+  return round(value.times(left).dividedBy(initial), VALUE_DECIMALS);
 }
 
-/** What a change of `remaining` takes along, signed like the change. */
+/**
+ * What a change of the units left takes along, signed like the change. Units that are set aside or
+ * given back by a hold are left before and after: they take nothing.
+ */
 export function valueMoved(
   grant: { value: Decimal; initial: Decimal },
   before: Decimal,

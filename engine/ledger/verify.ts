@@ -1,8 +1,23 @@
-import type { Session } from '../database';
+import type { Database, Session } from '../database';
+import { input, parse, parseLedgerId, z } from '../kernel';
+import {
+  BY_INDEX,
+  CHECK_ACCOUNTS,
+  CHECK_ANSWERS,
+  CHECK_LINES,
+  COUNT_SMALL,
+  ESTIMATE_ROWS,
+  FIND_LINES,
+  NEXT_ACCOUNTS,
+} from './verify-statements';
 
 /**
- * Recomputes what the ledger caches and checks what it promises, from the entries alone. Payers
- * come in chunks, so that memory stays flat however long the ledger is.
+ * Recomputes what the ledger caches and checks what it promises, from the entries alone.
+ *
+ * Memory is flat. Accounts come in chunks; a long ledger of one payer comes in slices, and what its
+ * grants hold by then is carried from slice to slice, in the form Postgres wrote it. Lines never
+ * change, so only the last slice and what is compared with it must be seen at one moment: each slice
+ * is one statement, and writers at work raise no false problem.
  */
 
 export interface Problem {
@@ -18,160 +33,292 @@ export interface Verification {
   ok: boolean;
   /** Rows looked at, by table. */
   checked: Record<string, number>;
+  /** The first thousand; a database in ruins is known to be one after that many. */
   problems: Problem[];
 }
 
-const CHUNK = 500;
-/** A database in ruins is known to be one after this many. */
+export interface VerifyOptions {
+  /**
+   * Told how far it is, about a hundred times: rows looked at, and how many there are (estimated
+   * until the end).
+   */
+  onProgress?: (progress: { checked: number; total: number }) => void;
+}
+
+const optionsInput = input({
+  onProgress: z
+    .custom<NonNullable<VerifyOptions['onProgress']>>((value) => typeof value === 'function', {
+      error: 'must be a function',
+    })
+    .optional(),
+});
+
+/** Accounts looked at together, and the lines that one statement takes. */
+const ACCOUNTS = 2_000;
+const LINES = 20_000;
+const ANSWERS = 20_000;
 const MAX_PROBLEMS = 1_000;
 
-const NEXT_PAYERS = `
-select account_id::text as account_id from {schema}.accounts
-where ($1::uuid is null or account_id > $1::uuid)
-order by account_id limit ${CHUNK}`;
-
-const COUNT_CHUNK = `
-select (select count(*) from {schema}.accounts where account_id = any($1::uuid[]))::text as accounts,
-       (select count(*) from {schema}.entries where payer_id = any($1::uuid[]))::text as entries,
-       (select count(*) from {schema}.grants where payer_id = any($1::uuid[]))::text as grants`;
-
-/** Every check of a chunk of payers in one statement: each part gives one row a problem. */
-const CHECK_CHUNK = `
-with lines as (
-  select * from {schema}.entries where payer_id = any($1::uuid[])
-), traces as (
-  select l.payer_id, l.sequence, l.kind, l.product, l.effective_at,
-         t.grant_sequence, t.amount, coalesce(t.value, 0) as value
-  from lines l
-  cross join lateral unnest(l.grant_sequences, l.grant_amounts, l.grant_values)
-    as t (grant_sequence, amount, value)
-), batches as (
-  select * from {schema}.grants where payer_id = any($1::uuid[])
-), sums as (
-  select payer_id, grant_sequence, sum(amount) as remaining, sum(value) as value
-  from traces group by payer_id, grant_sequence
-), running as (
-  select payer_id, sequence, grant_sequence,
-         sum(amount) over (partition by payer_id, grant_sequence order by sequence) as left_over
-  from traces
-)
-select 'sequence_gap' as code, 'entries' as "table", payer_id::text as payer, max(sequence)::text as sequence,
-       'the ledger has ' || count(*) || ' lines but the last is number ' || max(sequence) as message
-from lines group by payer_id having count(*) <> max(sequence)
-union all
-select 'time_order', 'entries', payer_id::text, sequence::text,
-       'was recorded before the line ahead of it, or counts later than it was recorded'
-from (select payer_id, sequence, recorded_at, effective_at,
-             lag(recorded_at) over (partition by payer_id order by sequence) as before from lines) as ordered
-where recorded_at < before or effective_at > recorded_at
-union all
-select 'amount_of_traces', 'entries', l.payer_id::text, l.sequence::text,
-       'moves ' || l.amount || ' but its traces say ' || coalesce(sum(t.amount), 0)
-from lines l join {schema}.products p on p.key = l.product
-left join traces t on t.payer_id = l.payer_id and t.sequence = l.sequence
-where p.kind = 'quantity' or l.kind <> 'use'
-group by l.payer_id, l.sequence, l.amount having l.amount <> coalesce(sum(t.amount), 0)
-union all
-select 'unknown_grant', 'entries', t.payer_id::text, t.sequence::text,
-       'names the grant ' || t.grant_sequence || ', which does not exist or is of another product'
-from traces t left join batches b on b.payer_id = t.payer_id and b.sequence = t.grant_sequence
-where b.product is distinct from t.product
-union all
-select 'grant_remaining', 'grants', b.payer_id::text, b.sequence::text,
-       'says ' || b.remaining || ' are left, its entries say ' || coalesce(s.remaining, 0)
-from batches b left join sums s on s.payer_id = b.payer_id and s.grant_sequence = b.sequence
-where b.remaining <> coalesce(s.remaining, 0)
-union all
-select 'grant_live', 'grants', b.payer_id::text, b.sequence::text, 'live does not agree with what is left'
-from batches b where b.live <> (b.remaining > 0)
-union all
-select 'grant_value', 'grants', b.payer_id::text, b.sequence::text,
-       'is worth ' || round(b.value * b.remaining / b.initial, 8) || ', its entries say ' || coalesce(s.value, 0)
-from batches b left join sums s on s.payer_id = b.payer_id and s.grant_sequence = b.sequence
-where round(b.value * b.remaining / b.initial, 8) <> coalesce(s.value, 0)
-union all
-select 'grant_entry', 'grants', b.payer_id::text, b.sequence::text, 'has no entry of its own that gave it'
-from batches b left join lines l
-  on l.payer_id = b.payer_id and l.sequence = b.sequence and l.kind = 'grant'
-     and l.product = b.product and l.amount = b.initial
-where l.sequence is null
-union all
-select 'sign', 'entries', l.payer_id::text, l.sequence::text,
-       'is of kind ' || l.kind || ' and moves ' || l.amount
-from lines l where (l.kind = 'grant') <> (l.amount > 0)
-union all
-select 'unknown_account', 'entries', l.payer_id::text, l.sequence::text, 'names an account that does not exist'
-from lines l left join {schema}.accounts a on a.account_id = l.account_id where a.account_id is null
-union all
-select 'unknown_product', 'entries', l.payer_id::text, l.sequence::text, 'is of a product that does not exist'
-from lines l left join {schema}.products p on p.key = l.product where p.key is null
-union all
-select 'overdrawn', 'entries', payer_id::text, sequence::text,
-       'takes more from the grant ' || grant_sequence || ' than it held'
-from running where left_over < 0
-union all
-select 'used_out_of_time', 'entries', t.payer_id::text, t.sequence::text,
-       'uses the grant ' || t.grant_sequence || ' outside its time'
-from traces t join batches b on b.payer_id = t.payer_id and b.sequence = t.grant_sequence
-where t.kind = 'use' and (t.effective_at < b.valid_from or t.effective_at >= b.expires_at)
-union all
-select 'expired_early', 'entries', t.payer_id::text, t.sequence::text,
-       'writes off the grant ' || t.grant_sequence || ' at another moment than its end'
-from traces t join batches b on b.payer_id = t.payer_id and b.sequence = t.grant_sequence
-where t.kind = 'expiry' and t.effective_at is distinct from b.expires_at`;
-
-/** Small tables, each looked at once. */
-const CHECK_ACCOUNTS = `
-select 'payer' as code, 'accounts' as "table", a.account_id::text as payer, null::text as sequence,
-       'is paid for by an account that does not exist or is itself a child' as message
-from {schema}.accounts a left join {schema}.accounts p on p.account_id = a.payer_id
-where p.account_id is null or p.payer_id <> p.account_id
-union all
-select 'unknown_payer', 'entries', e.payer_id::text, e.sequence::text, 'is in the ledger of no account'
-from (select distinct on (payer_id) payer_id, sequence from {schema}.entries order by payer_id, sequence) e
-where not exists (select 1 from {schema}.accounts a where a.account_id = e.payer_id)
-union all
-select 'unknown_product', 'grants', g.payer_id::text, g.sequence::text, 'is of a product that does not exist'
-from {schema}.grants g where not exists (select 1 from {schema}.products p where p.key = g.product)`;
-
-const COUNT_SMALL = `
-select (select count(*) from {schema}.products)::text as products,
-       (select count(*) from {schema}.offers)::text as offers,
-       (select count(*) from {schema}.identities)::text as identities`;
+/** Before the first id: that of no account. */
+const START = '00000000-0000-0000-0000-000000000000';
 
 interface ProblemRow {
   code: string;
   table: string;
-  payer: string;
-  sequence: string | null;
+  id: string;
   message: string;
 }
 
-const problemOf = (row: ProblemRow): Problem => {
-  const id = row.sequence === null ? row.payer : `${row.payer}.${row.sequence}`;
-  return { code: row.code, table: row.table, id, message: `${row.table} ${id} ${row.message}.` };
+const problemOf = ({ code, table, id, message }: ProblemRow): Problem => ({
+  code,
+  table,
+  id,
+  message: `${table} ${id} ${message}.`,
+});
+
+/** What a slice of a long ledger hands to the next; the arrays as Postgres wrote them. */
+interface Carried {
+  /** The number of the last line, and how many lines there were. */
+  after: string;
+  lines: string;
+  recordedAt: string | null;
+  firstMissing: string | null;
+  grants: string;
+  remaining: string;
+  held: string;
+  values: string;
+  products: string;
+  overages: string;
+}
+
+const NOTHING_CARRIED: Carried = {
+  after: '0',
+  lines: '0',
+  recordedAt: null,
+  firstMissing: null,
+  grants: '{}',
+  remaining: '{}',
+  held: '{}',
+  values: '{}',
+  products: '{}',
+  overages: '{}',
 };
 
-/** Checks everything. Reads only; what is being written meanwhile is seen before or after, never half. */
-export async function verifyLedger(session: Session): Promise<Verification> {
-  const checked: Record<string, number> = {};
-  const problems: Problem[] = [];
-  const count = (row: Record<string, string> | undefined): void => {
-    for (const [table, rows] of Object.entries(row ?? {})) {
-      checked[table] = (checked[table] ?? 0) + Number.parseInt(rows, 10);
-    }
-  };
-  count((await session.query<Record<string, string>>(COUNT_SMALL))[0]);
-  problems.push(...(await session.query<ProblemRow>(CHECK_ACCOUNTS)).map(problemOf));
+interface SliceRow {
+  checked: Record<string, number>;
+  carried: Carried | null;
+  problems: ProblemRow[] | null;
+}
 
-  let after: string | null = null;
-  for (;;) {
-    const payers: Array<{ account_id: string }> = await session.query(NEXT_PAYERS, [after]);
-    if (payers.length === 0 || problems.length >= MAX_PROBLEMS) break;
-    const ids = payers.map((payer) => payer.account_id);
-    count((await session.query<Record<string, string>>(COUNT_CHUNK, [ids]))[0]);
-    problems.push(...(await session.query<ProblemRow>(CHECK_CHUNK, [ids])).map(problemOf));
-    after = ids.at(-1)!;
+interface AnswersRow {
+  rows: number;
+  last: [payer: string, account: string, key: string] | null;
+  /** Answers that are whole objects: read here, since Postgres 14 cannot say what is JSON. */
+  objects: Array<[id: string, answer: string]> | null;
+  problems: ProblemRow[] | null;
+}
+
+class Verifier {
+  readonly checked: Record<string, number> = {};
+  readonly problems: Problem[] = [];
+  private rows = 0;
+  private total = 0;
+  private reported = 0;
+
+  constructor(
+    private readonly database: Database,
+    private readonly onProgress: NonNullable<VerifyOptions['onProgress']>,
+  ) {}
+
+  private get inRuins(): boolean {
+    return this.problems.length >= MAX_PROBLEMS;
   }
-  return { ok: problems.length === 0, checked, problems: problems.slice(0, MAX_PROBLEMS) };
+
+  async run(): Promise<void> {
+    this.total = await this.estimate();
+    this.count(await this.readCounts());
+    await this.checkAccounts();
+    await this.checkAnswers();
+    this.total = this.rows;
+    this.onProgress({ checked: this.rows, total: this.total });
+  }
+
+  /** How many lines and answers there are, as the planner sees it: counting would read them all. */
+  private async estimate(): Promise<number> {
+    const plan = await this.database.query<Record<string, string>>(ESTIMATE_ROWS);
+    const rows = /rows=(\d+)/.exec(Object.values(plan[0]!)[0]!);
+    return Number(rows![1]);
+  }
+
+  private async readCounts(): Promise<Record<string, number>> {
+    const [row] = await this.database.query<{ counts: string }>(COUNT_SMALL);
+    return JSON.parse(row!.counts) as Record<string, number>;
+  }
+
+  private count(rows: Record<string, number>): void {
+    for (const [table, number] of Object.entries(rows)) {
+      this.checked[table] = (this.checked[table] ?? 0) + number;
+    }
+  }
+
+  private add(problems: readonly ProblemRow[] | null): void {
+    this.problems.push(...(problems ?? []).map(problemOf));
+  }
+
+  /** A step forward; told when it is a hundredth of the way or more. */
+  private step(rows: number): void {
+    this.rows += rows;
+    this.total = Math.max(this.total, this.rows);
+    if (this.rows - this.reported < this.total / 100) return;
+    this.reported = this.rows;
+    this.onProgress({ checked: this.rows, total: this.total });
+  }
+
+  /** One statement, in a transaction for its settings and its time limit. */
+  private read<Row>(statement: string, values: readonly unknown[]): Promise<Row> {
+    return this.database.transaction(undefined, async (session: Session) => {
+      await session.query(BY_INDEX);
+      const [row] = await session.query<{ found: string }>(statement, values);
+      return JSON.parse(row!.found) as Row;
+    });
+  }
+
+  private async checkAccounts(): Promise<void> {
+    let after = START;
+    for (;;) {
+      // Payers that no account is for are found on the way.
+      const page = await this.read<Array<[id: string, known: boolean, last: number]>>(
+        NEXT_ACCOUNTS,
+        [after, ACCOUNTS],
+      );
+      const known = page.filter(([, isKnown]) => isKnown);
+      if (page.length === 0 || this.inRuins) return;
+      this.add(await this.read<ProblemRow[]>(CHECK_ACCOUNTS, [page.map(([id]) => id)]));
+      this.count({ accounts: known.length });
+      await this.checkLedgers(known.map(([id, , last]) => ({ id, last })));
+      if (known.length < ACCOUNTS) return;
+      after = known.at(-1)![0];
+    }
+  }
+
+  /** Short ledgers together, each long one on its own. */
+  private async checkLedgers(payers: ReadonlyArray<{ id: string; last: number }>): Promise<void> {
+    let chunk: string[] = [];
+    let lines = 0;
+    for (const { id, last } of payers) {
+      if (this.inRuins) return;
+      if (last > LINES) {
+        await this.checkLongLedger(id);
+        continue;
+      }
+      if (lines + last > LINES) {
+        await this.checkSlice(chunk, NOTHING_CARRIED, null);
+        [chunk, lines] = [[], 0];
+      }
+      chunk.push(id);
+      lines += last;
+    }
+    if (chunk.length > 0) await this.checkSlice(chunk, NOTHING_CARRIED, null);
+  }
+
+  private async checkLongLedger(payer: string): Promise<void> {
+    let carried: Carried | null = NOTHING_CARRIED;
+    while (carried !== null && !this.inRuins) {
+      carried = await this.checkSlice([payer], carried, LINES);
+    }
+  }
+
+  /** Gives what the next slice needs; null when the ledger has been read to its end. */
+  private async checkSlice(
+    payers: readonly string[],
+    from: Carried,
+    limit: number | null,
+  ): Promise<Carried | null> {
+    const slice = await this.read<SliceRow>(CHECK_LINES, [
+      payers,
+      from.after,
+      limit,
+      from.lines,
+      from.recordedAt,
+      from.firstMissing,
+      from.grants,
+      from.remaining,
+      from.held,
+      from.values,
+      from.products,
+      from.overages,
+    ]);
+    this.add(slice.problems);
+    this.count(slice.checked);
+    this.step(slice.checked.entries!);
+    return slice.carried;
+  }
+
+  /** Answers that are kept: each must be readable, and its line must be there. */
+  private async checkAnswers(): Promise<void> {
+    let after: AnswersRow['last'] = [START, START, ''];
+    while (after !== null && !this.inRuins) {
+      const page: AnswersRow = await this.read<AnswersRow>(CHECK_ANSWERS, [...after, ANSWERS]);
+      this.add(page.problems);
+      await this.checkObjects(page.objects ?? []);
+      this.count({ answers: page.rows });
+      this.step(page.rows);
+      after = page.last;
+    }
+  }
+
+  private async checkObjects(answers: ReadonlyArray<[id: string, answer: string]>): Promise<void> {
+    const lines: Array<{ id: string; payerId: string; sequence: string }> = [];
+    for (const [id, text] of answers) {
+      const named = linesNamedIn(text);
+      if (named === null) {
+        this.add([{ code: 'answer_unreadable', table: 'answers', id, message: 'is unreadable' }]);
+      } else {
+        lines.push(...named.map((line) => ({ id, ...line })));
+      }
+    }
+    if (lines.length === 0) return;
+    this.add(
+      await this.read<ProblemRow[]>(FIND_LINES, [
+        lines.map(({ id }) => id),
+        lines.map(({ payerId }) => payerId),
+        lines.map(({ sequence }) => sequence),
+      ]),
+    );
+  }
+}
+
+/** The ledger lines that a stored answer names; null when it is no answer at all. */
+function linesNamedIn(text: string): Array<{ payerId: string; sequence: string }> | null {
+  let answer: unknown;
+  try {
+    answer = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (typeof answer !== 'object' || answer === null || Array.isArray(answer)) return null;
+  const { entryId, holdId } = answer as { entryId?: unknown; holdId?: unknown };
+  const ids = [entryId, holdId].filter((id) => id !== undefined && id !== null);
+  const lines = ids.map((id) => (typeof id === 'string' ? parseLedgerId(id) : null));
+  return lines.every((line) => line !== null) ? lines : null;
+}
+
+/**
+ * Checks everything. Reads only; what is being written meanwhile is seen before or after, never half.
+ * Stops early when there are a thousand problems.
+ *
+ * @throws invalid_input, database_unavailable
+ */
+export async function verifyLedger(
+  database: Database,
+  options: VerifyOptions = {},
+): Promise<Verification> {
+  const { onProgress = () => undefined } = parse(optionsInput, options);
+  const verifier = new Verifier(database, onProgress);
+  await verifier.run();
+  return {
+    ok: verifier.problems.length === 0,
+    checked: verifier.checked,
+    problems: verifier.problems.slice(0, MAX_PROBLEMS),
+  };
 }

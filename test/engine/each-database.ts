@@ -32,14 +32,17 @@ export interface TestDatabase {
 
 const only = process.env.BILLING_TEST_ONLY?.split(',');
 
-const kinds = (['server', 'embedded'] as const).filter((name) => only?.includes(name) ?? true);
+/** The databases that this run is for. */
+export const databaseKinds = (['server', 'embedded'] as const).filter(
+  (name) => only?.includes(name) ?? true,
+);
 
 /**
  * Runs a suite on each database. Everything it opened is verified at the end: whatever the tests
  * did, every balance must follow from the entries.
  */
 export function onEachDatabase(suite: string, tests: (database: TestDatabase) => void): void {
-  describe.each(kinds)(`${suite} (%s)`, (name) => {
+  describe.each(databaseKinds)(`${suite} (%s)`, (name) => {
     const opened: Billing[] = [];
     afterAll(async () => {
       for (const billing of opened) {

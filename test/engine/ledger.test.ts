@@ -374,7 +374,7 @@ onEachDatabase('ledger', (database) => {
     expect(await left(account)).toBe('9');
   });
 
-  test('what a grant was bought for moves with its units and ends at exactly the value', async () => {
+  test('R1: what a grant was bought for moves with its units and ends at exactly the value', async () => {
     const account = await newAccount();
     const [grant] = await billing.ledger.grant({
       account,
@@ -386,11 +386,72 @@ onEachDatabase('ledger', (database) => {
     await billing.ledger.consume({ account, product: 'MSG', amount: 100 });
     const [use] = (await billing.ledger.entries({ account, limit: 1 })).items;
     expect(use).toMatchObject({ value: '14.96815287', currency: 'USD' });
+    expect(await billing.ledger.grants({ account })).toMatchObject([
+      { remaining: '214', value: '47.00000000', valueLeft: '32.03184713' },
+    ]);
     await billing.ledger.consume({ account, product: 'MSG', amount: 213 });
     await billing.ledger.consume({ account, product: 'MSG', amount: 1 });
     const { items } = await billing.ledger.entries({ account, kind: 'use' });
     const earned = items.map((entry) => BigInt(entry.value!.replace('.', '')));
     expect(earned.reduce((sum, part) => sum + part, 0n)).toBe(4_700_000_000n);
+  });
+
+  test('S8: three packages of 25 at 99.00 are 75 at 3.96, their bonus 30 at 0', async () => {
+    const account = await newAccount();
+    const paid = { amount: '297.00', currency: 'USD' };
+    const [bought] = await billing.ledger.grant({ account, product: 'MSG', quantity: 75, paid });
+    expect(bought).toMatchObject({
+      initial: '75',
+      value: '297.00000000',
+      unitValue: '3.96000000',
+      currency: 'USD',
+    });
+    const [bonus] = await billing.ledger.grant({
+      account,
+      product: 'MSG',
+      quantity: 30,
+      bonus: true,
+    });
+    expect(bonus).toMatchObject({
+      value: '0.00000000',
+      valueLeft: '0.00000000',
+      unitValue: '0.00000000',
+      currency: null,
+    });
+    await billing.ledger.consume({ account, product: 'MSG', amount: 80 });
+    const [use] = (await billing.ledger.entries({ account, kind: 'use' })).items;
+    expect(use).toMatchObject({
+      value: '297.00000000',
+      currency: 'USD',
+      grants: [
+        { grantId: bought!.grantId, amount: '75' },
+        { grantId: bonus!.grantId, amount: '5' },
+      ],
+    });
+    await expect(
+      billing.ledger.grant({ account, product: 'MSG', quantity: 1, bonus: true, paid }),
+    ).rejects.toMatchObject({ code: 'invalid_input', parameter: 'paid' });
+  });
+
+  test('10,000 in one call are done in several; one key of two accounts is two uses', async () => {
+    const [one, other] = [await newAccount(), await newAccount()];
+    await give(one, 4_000);
+    await give(other, 10_000);
+    const request = (index: number) => ({
+      account: index % 2 === 0 ? one : other,
+      product: 'MSG',
+      idempotencyKey: `item ${index >> 1}`,
+    });
+    const requests = Array.from({ length: 10_000 }, (_, index) => request(index));
+    const answers = await billing.ledger.consumeMany(requests);
+    const allowed = answers.map((answer) => 'allowed' in answer && answer.allowed);
+    expect(allowed.filter((_, index) => index % 2 === 0).lastIndexOf(true)).toBe(3_999);
+    expect(allowed.filter(Boolean)).toHaveLength(9_000);
+    expect([await left(one), await left(other)]).toEqual(['0', '5000']);
+    // All of it again is nothing but replays.
+    const again = await billing.ledger.consumeMany(requests);
+    expect(again).toEqual(answers.map((answer) => ({ ...answer, replayed: true })));
+    expect([await left(one), await left(other)]).toEqual(['0', '5000']);
   });
 
   test('a statement comes by pages, newest first, and can be filtered', async () => {

@@ -8,6 +8,7 @@ import {
   firstEnd,
   hasExpired,
   isInForce,
+  withFreed,
   type UsableGrant,
 } from '../../engine/ledger/order-of-use';
 
@@ -67,12 +68,12 @@ const goesBefore = (a: Small, b: Small): boolean => {
   return a.sequence < b.sequence;
 };
 
-/** Units taken from each grant, in the order in which they were first touched; null: not enough. */
+/** Units taken from each grant, in the order in which they were first touched, and units not there. */
 function takeOneByOne(
   grants: readonly Small[],
   amount: number,
   at: number,
-): Array<[number, number]> | null {
+): { taken: Array<[number, number]>; missing: number } {
   const left = new Map(grants.map((grant) => [grant, grant.remaining]));
   const taken = new Map<number, number>();
   for (let unit = 0; unit < amount; unit += 1) {
@@ -81,31 +82,29 @@ function takeOneByOne(
       if (!counts(grant, at) || left.get(grant) === 0) continue;
       if (next === null || goesBefore(grant, next)) next = grant;
     }
-    if (next === null) return null;
+    if (next === null) return { taken: [...taken], missing: amount - unit };
     left.set(next, left.get(next)! - 1);
     taken.set(next.sequence, (taken.get(next.sequence) ?? 0) + 1);
   }
-  return [...taken];
+  return { taken: [...taken], missing: 0 };
 }
 
 const inUnits = (count: number): string =>
   new Decimal(count).dividedBy(10 ** DECIMALS).toFixed(DECIMALS);
 
-test('draws what the words of the rule say, all or nothing', () => {
+test('draws what the words of the rule say, and tells what is missing', () => {
   fc.assert(
     fc.property(pocket, fc.integer({ min: 1, max: 20 }), moment, (grants, amount, at) => {
       const given = grants.map(grantOf);
-      const draws = draw(given, new Decimal(inUnits(amount)), at);
+      const { draws, missing } = draw(given, new Decimal(inUnits(amount)), at);
       const expected = takeOneByOne(grants, amount, at);
       expect(
-        draws?.map(({ grant, amount: taken }) => [
-          Number(grant.sequence),
-          taken.toFixed(DECIMALS),
-        ]) ?? null,
-      ).toEqual(expected?.map(([sequence, units]) => [sequence, inUnits(units)]) ?? null);
+        draws.map(({ grant, amount: taken }) => [Number(grant.sequence), taken.toFixed(DECIMALS)]),
+      ).toEqual(expected.taken.map(([sequence, units]) => [sequence, inUnits(units)]));
+      expect(missing.toFixed(DECIMALS)).toBe(inUnits(expected.missing));
       // The grants, and their order in the list, are the caller's.
       expect(given).toEqual(grants.map(grantOf));
-      for (const { grant } of draws ?? []) expect(given).toContain(grant);
+      for (const { grant } of draws) expect(given).toContain(grant);
     }),
     { numRuns: 1_000 },
   );
@@ -123,8 +122,57 @@ test('what is available is what can be drawn, and not one smallest unit more', (
             .reduce((sum, grant) => sum + grant.remaining, 0),
         ),
       );
-      if (there.greaterThan(0)) expect(draw(given, there, at)).not.toBeNull();
-      expect(draw(given, there.plus('0.001'), at)).toBeNull();
+      expect(draw(given, there, at).missing.toFixed()).toBe('0');
+      expect(draw(given, there.plus('0.001'), at).missing.toFixed()).toBe('0.001');
+    }),
+  );
+});
+
+test('holds that are over have given their units back, the others keep them', () => {
+  const hold = fc.record({
+    until: moment,
+    wants: fc.array(fc.integer({ min: 1, max: 3 }), { maxLength: 7 }),
+  });
+  fc.assert(
+    fc.property(pocket, fc.array(hold, { maxLength: 4 }), moment, (grants, holds, at) => {
+      // Each hold takes of the first grants what it wants and they still have.
+      const left = grants.map((grant) => grant.remaining);
+      const made = holds.map(({ until, wants }) => ({
+        until,
+        parts: wants.flatMap((wanted, index) => {
+          const units = Math.min(wanted, left[index] ?? 0);
+          if (units === 0) return [];
+          left[index]! -= units;
+          return [{ index, units }];
+        }),
+      }));
+      const given = grants.map((grant, index) => ({
+        ...grantOf({ ...grant, remaining: left[index]! }),
+        held: new Decimal(inUnits(grant.remaining - left[index]!)),
+      }));
+      const freed = withFreed(
+        given,
+        made.map(({ until, parts }) => ({
+          expiresAt: until,
+          parts: parts.map(({ index, units }) => ({
+            sequence: given[index]!.sequence,
+            amount: new Decimal(inUnits(units)),
+          })),
+        })),
+        at,
+      );
+      const kept = grants.map((_, index) =>
+        made
+          .filter(({ until }) => at < until)
+          .flatMap(({ parts }) => parts)
+          .filter((part) => part.index === index)
+          .reduce((sum, part) => sum + part.units, 0),
+      );
+      expect(freed.map(({ held }) => held.toFixed(DECIMALS))).toEqual(kept.map(inUnits));
+      expect(freed.map(({ remaining }) => remaining.toFixed(DECIMALS))).toEqual(
+        grants.map((grant, index) => inUnits(grant.remaining - kept[index]!)),
+      );
+      if (made.every(({ until }) => at < until)) expect(freed).toBe(given);
     }),
   );
 });

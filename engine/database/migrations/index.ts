@@ -2,6 +2,8 @@ import { catalog } from './0001-catalog';
 import { accounts } from './0002-accounts';
 import { ledger } from './0003-ledger';
 import { uses } from './0004-uses';
+import { holds } from './0005-holds';
+import { plainUses } from './0006-plain-uses';
 
 /** One step of the schema. Released steps never change; a correction is another step. */
 export interface Migration {
@@ -13,6 +15,6 @@ export interface Migration {
   statements: string;
 }
 
-export const SCHEMA_MAJOR = 1;
+export const SCHEMA_MAJOR = 2;
 
-export const MIGRATIONS: readonly Migration[] = [catalog, accounts, ledger, uses];
+export const MIGRATIONS: readonly Migration[] = [catalog, accounts, ledger, uses, holds, plainUses];

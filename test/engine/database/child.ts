@@ -1,4 +1,7 @@
-import { openBilling, type Connection } from '../../../engine';
+import { createInterface } from 'node:readline';
+
+import { openBilling, type Billing, type BillingOptions, type Connection } from '../../../engine';
+import { perform, type Call } from './calls';
 
 /**
  * A process of its own, for tests of what several processes do. Reads what to do as JSON from its
@@ -11,6 +14,11 @@ interface Task {
   consume?: { account: string; product: string; prefix: string };
   /** Stay open until killed. */
   hold?: boolean;
+}
+
+/** Instead: opens what a first line on stdin says, then does the calls that the next lines hold. */
+interface Service {
+  serve: true;
 }
 
 const say = (line: unknown): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
@@ -32,7 +40,26 @@ async function run(task: Task): Promise<void> {
   await billing.close();
 }
 
-run(JSON.parse(process.argv[2]!) as Task).catch((error: { code?: string; message: string }) => {
+/** Calls come many at a time and are begun at once; each is answered with its number. */
+async function serve(): Promise<void> {
+  let billing: Billing | null = null;
+  for await (const line of createInterface({ input: process.stdin })) {
+    if (billing === null) {
+      billing = await openBilling(JSON.parse(line) as BillingOptions);
+      say({ opened: true });
+    } else {
+      const { number, ...call } = JSON.parse(line) as Call & { number: number };
+      void perform(billing, call).then((outcome) => say({ number, outcome }));
+    }
+  }
+  await billing?.close();
+}
+
+const task = JSON.parse(process.argv[2]!) as Task | Service;
+const work = 'serve' in task ? serve() : run(task);
+work.catch((error: { code?: string; message: string }) => {
   say({ code: error.code, message: error.message });
   process.exitCode = 1;
+  // Nobody is listening any more.
+  process.stdin.destroy();
 });

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import knexFactory, { type Knex } from 'knex';
 
 import { openBilling, type Billing } from '../../../engine';
+import { MIGRATIONS, SCHEMA_MAJOR } from '../../../engine/database/migrations';
 import { newSchema, openOnServer, serverUrl } from '../each-database';
 import { BillingProcess } from './processes';
 
@@ -77,7 +78,7 @@ describe('a Postgres server', () => {
       .table('migrations')
       .orderBy('id')
       .select('id')) as Array<{ id: number }>;
-    expect(rows.map((row) => row.id)).toEqual([1, 2, 3, 4]);
+    expect(rows.map((row) => row.id)).toEqual(MIGRATIONS.map((migration) => migration.id));
   });
 
   test('connections that were killed are replaced: the call under way fails, the next succeeds', async () => {
@@ -142,12 +143,12 @@ describe('a Postgres server', () => {
     const billing = await open({ schema });
     const migrations = () => admin.withSchema(schema).table('migrations');
     const step = { name: 'to come', applied_at: new Date() };
-    await migrations().insert({ id: 900, major: 1, ...step });
+    await migrations().insert({ id: 900, major: SCHEMA_MAJOR, ...step });
     const older = await open({ schema });
     await older.catalog.saveProduct({ key: 'MSG', name: 'Messages' });
     expect(await billing.catalog.getProduct({ key: 'MSG' })).toMatchObject({ name: 'Messages' });
 
-    await migrations().insert({ id: 901, major: 2, ...step });
+    await migrations().insert({ id: 901, major: SCHEMA_MAJOR + 1, ...step });
     await expect(openOnServer({ schema })).rejects.toMatchObject({
       code: 'database_newer',
       message: expect.stringContaining(schema) as string,

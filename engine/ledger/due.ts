@@ -1,0 +1,148 @@
+import { MAX_LOCKED_ACCOUNTS, tryLockAccounts, type Context, type Session } from '../database';
+import { input, integer, isoTime, parse, readClock, type Instant } from '../kernel';
+import type { ProductKind } from '../catalog';
+import { Journal } from './journal';
+
+/**
+ * What comes due by itself: ends of grants and of holds, and of the time for which first answers are
+ * kept. Balances go by the clock, and whoever writes next puts what was due on record; this does it
+ * for those for whom nobody writes, so that the entries say what was lost and when.
+ */
+
+export interface RunDueRequest {
+  /** At most so many grants and holds, and so many answers. Default 10,000. */
+  limit?: number;
+}
+
+export interface DueDone {
+  /** Entries of kind `expiry` that were written. */
+  expiries: number;
+  /** Holds that were over and are ended now. */
+  holds: number;
+  /** First answers deleted. */
+  answers: number;
+}
+
+const dueInput = input({ limit: integer(1, 1_000_000).optional() });
+const DEFAULT_LIMIT = 10_000;
+/** Answers deleted in one transaction. */
+const ANSWERS = 5_000;
+
+/**
+ * What has been due for longest, by the indexes grants_due and holds_due. Locks nothing: what was
+ * written meanwhile is seen once the payers are locked. $2 and $3 go on behind what was looked at.
+ */
+const FIND_DUE = `
+select due.payer_id::text as payer_id, due.product, p.kind, due.at::text as at, due.sequence::text as sequence
+from (
+  (select g.payer_id, g.product, g.expires_at as at, g.sequence from {schema}.grants g
+   where g.live and g.expires_at <= $1::timestamptz and g.expires_at >= $2::timestamptz
+     and (g.expires_at, g.payer_id, g.sequence) > ($2::timestamptz, $3::uuid, $4::bigint)
+   order by g.expires_at, g.payer_id, g.sequence limit $5::integer)
+  union all
+  (select h.payer_id, h.product, h.expires_at, h.sequence from {schema}.holds h
+   where h.ended_at is null and h.expires_at <= $1::timestamptz and h.expires_at >= $2::timestamptz
+     and (h.expires_at, h.payer_id, h.sequence) > ($2::timestamptz, $3::uuid, $4::bigint)
+   order by h.expires_at, h.payer_id, h.sequence limit $5::integer)
+) as due
+join {schema}.products p on p.key = due.product
+order by due.at, due.payer_id, due.sequence limit $5::integer`;
+
+/** Answers somebody is replacing are left to them. By the index answers_expiry. */
+const DELETE_ANSWERS = `
+with gone as (
+  delete from {schema}.answers
+  where ctid = any(array(
+    select ctid from {schema}.answers where expires_at <= $1::timestamptz
+    limit $2::integer for update skip locked))
+  returning 1
+)
+select count(*)::integer as deleted from gone`;
+
+interface DueRow {
+  payer_id: string;
+  product: string;
+  kind: ProductKind;
+  at: string;
+  sequence: string;
+}
+
+/** Where to go on; before everything at first. */
+const START = { at: '-infinity', payer_id: '00000000-0000-0000-0000-000000000000', sequence: '0' };
+
+/**
+ * Writes what is due and was not written yet, longest due first, and deletes answers whose time is
+ * over. Any number of processes may do so at once, and it may be killed at any moment: each chunk is
+ * a transaction. Accounts that somebody is writing just now are left to them, or to the next run.
+ *
+ * @throws invalid_input, database_unavailable (also when the right to delete answers is missing)
+ */
+export async function runDue(context: Context, request: RunDueRequest = {}): Promise<DueDone> {
+  const { limit = DEFAULT_LIMIT } = parse(dueInput, request);
+  const now = readClock(context.clock);
+  const written = await writeDue(context, now, limit);
+  const answers = await deleteAnswers(context, now, limit);
+  return { ...written, answers };
+}
+
+async function writeDue(
+  { database }: Context,
+  now: Instant,
+  limit: number,
+): Promise<Omit<DueDone, 'answers'>> {
+  const done = { expiries: 0, holds: 0 };
+  let after: Pick<DueRow, 'at' | 'payer_id' | 'sequence'> = START;
+  let left = limit;
+  while (left > 0) {
+    const size = Math.min(left, MAX_LOCKED_ACCOUNTS);
+    const chunk = await database.transaction(undefined, async (session) => {
+      const rows = await session.query<DueRow>(FIND_DUE, [
+        isoTime(now),
+        after.at,
+        after.payer_id,
+        after.sequence,
+        size,
+      ]);
+      return { rows, ...(await writeChunk(session, now, rows)) };
+    });
+    done.expiries += chunk.expiries;
+    done.holds += chunk.holds;
+    if (chunk.rows.length < size) break;
+    left -= size;
+    after = chunk.rows.at(-1)!;
+  }
+  return done;
+}
+
+async function writeChunk(
+  session: Session,
+  now: Instant,
+  rows: readonly DueRow[],
+): Promise<Omit<DueDone, 'answers'>> {
+  if (rows.length === 0) return { expiries: 0, holds: 0 };
+  const locked = await tryLockAccounts(
+    session,
+    rows.map((row) => row.payer_id),
+  );
+  const pockets = rows
+    .filter((row) => locked.has(row.payer_id))
+    .map(({ payer_id, product, kind }) => ({ payerId: payer_id, product, kind }));
+  const journal = await Journal.open(session, now, pockets);
+  // A pocket named twice has nothing due any more the second time.
+  for (const { payerId, product } of pockets) journal.writeDue(journal.pocket(payerId, product));
+  await journal.write([], now);
+  return { expiries: journal.written('expiry'), holds: journal.written('release') };
+}
+
+async function deleteAnswers({ database }: Context, now: Instant, limit: number): Promise<number> {
+  let deleted = 0;
+  while (deleted < limit) {
+    const size = Math.min(limit - deleted, ANSWERS);
+    const [row] = await database.transaction(undefined, (session) =>
+      session.query<{ deleted: number }>(DELETE_ANSWERS, [isoTime(now), size]),
+    );
+    deleted += row!.deleted;
+    if (row!.deleted < size) break;
+  }
+  return deleted;
+}

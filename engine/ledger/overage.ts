@@ -1,0 +1,141 @@
+import { resolveAccount } from '../accounts';
+import { findProducts, markProductsUsed, requireUnits, unknownProduct } from '../catalog';
+import type { Context, Session } from '../database';
+import {
+  BillingError,
+  Decimal,
+  MAX_UNIT_DECIMALS,
+  accountReference,
+  amount,
+  changeFields,
+  formatUnits,
+  input,
+  key,
+  parse,
+  type AccountReference,
+  type ChangeOptions,
+} from '../kernel';
+import { changeOfAccount } from './grant';
+
+/** How far an account may use more of a product than it was granted. Rule: billing-rules.md, Overage. */
+
+export interface Overage {
+  product: string;
+  /** Units that may be used beyond the grants in all; '0': none; null: without limit. */
+  limit: string | null;
+  /** Units that were, and were not restored. */
+  used: string;
+}
+
+export interface SetOverageRequest extends ChangeOptions {
+  account: AccountReference;
+  product: string;
+  /** Units; '0' forbids overage, null is without limit. */
+  limit: string | number | null;
+}
+
+const setOverageInput = input({
+  account: accountReference(),
+  product: key(),
+  limit: amount({ decimals: MAX_UNIT_DECIMALS, zero: true }).nullable(),
+  ...changeFields,
+});
+const overageInput = input({ account: accountReference(), product: key().optional() });
+
+/** Under the payer's lock, as every reader of terms that writes. */
+const SAVE_TERMS = `
+insert into {schema}.overage_terms as t (payer_id, product, unit_limit)
+values ($1::uuid, $2, $3::numeric)
+on conflict (payer_id, product) do update set unit_limit = excluded.unit_limit
+returning t.used::text as used`;
+
+const READ_TERMS = `
+select product, unit_limit::text as unit_limit, used::text as used
+from {schema}.overage_terms
+where payer_id = $1::uuid and ($2::text is null or product = $2)
+order by product`;
+
+interface TermsRow {
+  product: string;
+  unit_limit: string | null;
+  used: string;
+}
+
+const overageOf = (row: TermsRow): Overage => ({
+  product: row.product,
+  limit: row.unit_limit === null ? null : formatUnits(new Decimal(row.unit_limit)),
+  used: formatUnits(new Decimal(row.used)),
+});
+
+export class Overages {
+  constructor(private readonly context: Context) {}
+
+  /**
+   * Allows an account (or, for a child, its parent) to use more of a counted product than it was
+   * granted, up to a limit, or forbids it again. What was used beyond stays used; a limit below it
+   * allows no more.
+   *
+   * @throws invalid_input (also for products that are not counted), unknown_account,
+   *   unknown_product, idempotency_conflict
+   */
+  async setOverage(request: SetOverageRequest): Promise<Overage & { replayed: boolean }> {
+    const wanted = parse(setOverageInput, request);
+    const { product: productKey, limit } = wanted;
+    const { answer, replayed } = await changeOfAccount(
+      this.context,
+      {
+        kind: 'overage',
+        account: wanted.account,
+        idempotencyKey: wanted.idempotencyKey,
+        tx: wanted.tx,
+        request: { product: productKey, limit },
+      },
+      async (session, { payerId }) => {
+        // First: a product's kind must not change between our reading it and its use.
+        await markProductsUsed(session, [productKey]);
+        const product = (await findProducts(session, [productKey])).get(productKey);
+        if (product === undefined) throw unknownProduct(productKey);
+        if (product.kind !== 'quantity') {
+          throw new BillingError(
+            'invalid_input',
+            `${product.key} is of kind "${product.kind}": only counted products have overage.`,
+            { parameter: 'product' },
+          );
+        }
+        if (limit !== null) requireUnits(limit, product, 'limit');
+        const [saved] = await session.query<{ used: string }>(SAVE_TERMS, [
+          payerId,
+          productKey,
+          limit?.toFixed() ?? null,
+        ]);
+        const unit_limit = limit?.toFixed() ?? null;
+        return overageOf({ product: productKey, unit_limit, used: saved!.used });
+      },
+    );
+    return { ...answer, replayed };
+  }
+
+  /**
+   * The overage of an account. A child answers with what its parent has.
+   *
+   * @returns one when `product` is given (with limit '0' when nothing was ever said), else one for
+   *   each product for which something was
+   * @throws unknown_account, unknown_product
+   */
+  async overage(request: { account: AccountReference; product: string }): Promise<Overage>;
+  async overage(request: { account: AccountReference }): Promise<Overage[]>;
+  async overage(request: {
+    account: AccountReference;
+    product?: string;
+  }): Promise<Overage | Overage[]> {
+    const { account, product } = parse(overageInput, request);
+    const session: Session = this.context.database;
+    const { payerId } = await resolveAccount(session, account);
+    if (product !== undefined && !(await findProducts(session, [product])).has(product)) {
+      throw unknownProduct(product);
+    }
+    const rows = await session.query<TermsRow>(READ_TERMS, [payerId, product ?? null]);
+    const found = rows.map(overageOf);
+    return product === undefined ? found : (found[0] ?? { product, limit: '0', used: '0' });
+  }
+}

@@ -1,0 +1,220 @@
+import type { ProductKind } from '../catalog';
+import type { Session } from '../database';
+import { Decimal, ZERO, type Instant } from '../kernel';
+import type { HeldUnits, UsableGrant } from './order-of-use';
+
+/**
+ * A pocket is what one payer has of one product: its grants, what of them is on hold, and how much
+ * may be used beyond them. Read whole, since all of it decides about each use.
+ */
+
+/** A batch of units. Of `initial`, `remaining` can be used or set aside and `held` is set aside. */
+export interface Grant extends UsableGrant {
+  payerId: string;
+  product: string;
+  initial: Decimal;
+  held: Decimal;
+  value: Decimal;
+  currency: string | null;
+  anchorAt: Instant | null;
+  anchorMonths: number | null;
+}
+
+/** Units set aside, not yet settled, released or written off. */
+export interface Hold extends HeldUnits {
+  payerId: string;
+  product: string;
+  /** Its number in its payer's ledger. */
+  sequence: bigint;
+  accountId: string;
+  amount: Decimal;
+}
+
+/** How much of a product may be used beyond what was granted. */
+export interface OverageTerms {
+  payerId: string;
+  product: string;
+  /** Null: without limit. */
+  limit: Decimal | null;
+  used: Decimal;
+}
+
+export interface PocketName {
+  payerId: string;
+  product: string;
+}
+
+export interface PocketState {
+  /** Those of which something is left or on hold; expired ones not yet written off among them. */
+  grants: Grant[];
+  /** In the order in which they were made; those over by the clock, not yet written off, among them. */
+  holds: Hold[];
+  /** Null: no use beyond the grants. */
+  terms: OverageTerms | null;
+}
+
+export interface Pocket extends PocketName, PocketState {
+  kind: ProductKind;
+}
+
+/** What was read for a number of pockets. */
+export interface Holdings {
+  grants: Grant[];
+  holds: Hold[];
+  terms: OverageTerms[];
+}
+
+const NO_LIMIT = new Decimal(Infinity);
+
+/** Units that may be used beyond the grants now; infinite without a limit. */
+export function overageRoom(terms: OverageTerms | null): Decimal {
+  if (terms === null) return ZERO;
+  if (terms.limit === null) return NO_LIMIT;
+  return Decimal.max(ZERO, terms.limit.minus(terms.used));
+}
+
+export const pocketKey = ({ payerId, product }: PocketName): string => `${payerId} ${product}`;
+
+const milliseconds = (column: string): string => `(extract(epoch from ${column}) * 1000)::bigint`;
+
+/**
+ * SQL for a grant `g` as `grantOf` reads it. What remains and what is held are asked of now or of
+ * another time. (The functions of database/migrations/0005-holds.ts give the same form.)
+ */
+export const grantJson = (remaining: string, held: string): string => `json_build_array(
+  g.payer_id, g.product, g.sequence::text, g.initial::text, (${remaining})::text, (${held})::text,
+  g.priority, ${milliseconds('g.valid_from')}, ${milliseconds('g.expires_at')},
+  ${milliseconds('g.anchor_at')}, g.anchor_months, g.value::text, g.currency)`;
+
+export type GrantRow = [
+  payerId: string,
+  product: string,
+  sequence: string,
+  initial: string,
+  remaining: string,
+  held: string,
+  priority: number,
+  validFrom: Instant,
+  expiresAt: Instant | null,
+  anchorAt: Instant | null,
+  anchorMonths: number | null,
+  value: string,
+  currency: string | null,
+];
+
+type HoldRow = [
+  payerId: string,
+  product: string,
+  sequence: string,
+  accountId: string,
+  amount: string,
+  expiresAt: Instant,
+  grantSequences: string[],
+  grantAmounts: string[],
+];
+
+type TermsRow = [payerId: string, product: string, limit: string | null, used: string];
+
+/** Members of the JSON that the functions read_pockets and lock_and_read give. */
+export interface HoldingsRow {
+  grants: GrantRow[] | null;
+  holds: HoldRow[] | null;
+  held: GrantRow[] | null;
+  terms: TermsRow[] | null;
+}
+
+export function grantOf(row: GrantRow): Grant {
+  return {
+    payerId: row[0],
+    product: row[1],
+    sequence: BigInt(row[2]),
+    initial: new Decimal(row[3]),
+    remaining: new Decimal(row[4]),
+    held: new Decimal(row[5]),
+    priority: row[6],
+    validFrom: row[7],
+    expiresAt: row[8],
+    anchorAt: row[9],
+    anchorMonths: row[10],
+    value: new Decimal(row[11]),
+    currency: row[12],
+  };
+}
+
+function holdOf(row: HoldRow): Hold {
+  const [payerId, product, sequence, accountId, amount, expiresAt, grants, amounts] = row;
+  return {
+    payerId,
+    product,
+    sequence: BigInt(sequence),
+    accountId,
+    amount: new Decimal(amount),
+    expiresAt,
+    parts: grants.map((grant, index) => ({
+      sequence: BigInt(grant),
+      // The hold's line took them out of what can be used.
+      amount: new Decimal(amounts[index]!).negated(),
+    })),
+  };
+}
+
+export function holdingsOf(row: HoldingsRow): Holdings {
+  return {
+    grants: [...(row.grants ?? []), ...(row.held ?? [])].map(grantOf),
+    holds: (row.holds ?? []).map(holdOf),
+    terms: (row.terms ?? []).map(([payerId, product, limit, used]) => ({
+      payerId,
+      product,
+      limit: limit === null ? null : new Decimal(limit),
+      used: new Decimal(used),
+    })),
+  };
+}
+
+/** Puts what was read into the pockets that want it, by `pocketKey`. */
+export function fill(pockets: ReadonlyMap<string, PocketState>, holdings: Holdings): void {
+  // What belongs to an item that was refused has no pocket: nobody will ask for it.
+  for (const grant of holdings.grants) pockets.get(pocketKey(grant))?.grants.push(grant);
+  for (const hold of holdings.holds) pockets.get(pocketKey(hold))?.holds.push(hold);
+  for (const terms of holdings.terms) {
+    const pocket = pockets.get(pocketKey(terms));
+    if (pocket !== undefined) pocket.terms = terms;
+  }
+}
+
+export const emptyPocket = (): PocketState => ({ grants: [], holds: [], terms: null });
+
+/** One round trip and one snapshot; the statements are in database/migrations/0005-holds.ts. */
+const READ_POCKETS = `select {schema}.read_pockets($1::uuid[], $2::text[])::text as view`;
+
+/** What is in pockets, each named once. Locks nothing. */
+export async function readHoldings(
+  session: Session,
+  pockets: readonly PocketName[],
+): Promise<Holdings> {
+  if (pockets.length === 0) return { grants: [], holds: [], terms: [] };
+  const [row] = await session.query<{ view: string }>(READ_POCKETS, [
+    pockets.map(({ payerId }) => payerId),
+    pockets.map(({ product }) => product),
+  ]);
+  return holdingsOf(JSON.parse(row!.view) as HoldingsRow);
+}
+
+const READ_GRANTS_BY_SEQUENCE = `
+select ${grantJson('g.remaining', 'g.held')}::text as grant
+from unnest($2::bigint[]) as wanted (sequence)
+join {schema}.grants g on g.payer_id = $1::uuid and g.sequence = wanted.sequence`;
+
+/** Grants of one payer by their numbers, used up ones too. */
+export async function readGrants(
+  session: Session,
+  payerId: string,
+  sequences: readonly bigint[],
+): Promise<Grant[]> {
+  if (sequences.length === 0) return [];
+  const rows = await session.query<{ grant: string }>(READ_GRANTS_BY_SEQUENCE, [
+    payerId,
+    sequences.map(String),
+  ]);
+  return rows.map((row) => grantOf(JSON.parse(row.grant) as GrantRow));
+}

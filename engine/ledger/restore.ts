@@ -1,0 +1,341 @@
+import type { ResolvedAccount } from '../accounts';
+import { findProducts, requireUnits, unknownProduct, type Product } from '../catalog';
+import type { Context, Session } from '../database';
+import {
+  BillingError,
+  Decimal,
+  ZERO,
+  accountReference,
+  changeFields,
+  formatUnits,
+  input,
+  key,
+  ledgerId,
+  parse,
+  text,
+  units,
+  type AccountReference,
+  type ChangeOptions,
+  type Instant,
+  type ResolvedReference,
+} from '../kernel';
+import { remainingOf } from './access';
+import { changeOfLine } from './change-of-line';
+import { changeOfAccount } from './grant';
+import { Journal } from './journal';
+import type { HeldUnits } from './order-of-use';
+
+/** Uses taken back: their units return to the grants they came from. Rule: billing-rules.md, Restore. */
+
+export interface RestoreRequest extends ChangeOptions {
+  /** The use, as `consume` or `settle` gave its id. Or `account` and `product`: the latest uses first. */
+  entryId?: string;
+  /** With `entryId`: whose use it must be, the one who used or who pays. Else: who used. */
+  account?: AccountReference;
+  product?: string;
+  /** Units. With `entryId` the default is all of it that was not restored yet. */
+  amount?: string | number;
+}
+
+export interface RestoreAnswer {
+  /** Units that can be used again; of products that are not counted, the amount that was taken back. */
+  restored: string;
+  /** Units that went to a grant whose time is over: they expired at once. */
+  expired: string;
+  /** Units that had been overage and are none any more; only there when there are some. */
+  overage?: string;
+  /** Units there now; for `period` the level of access; null for unlimited. */
+  remaining: string | null;
+  /** The ledger lines written: one for each use. */
+  entries: Array<{ entryId: string; useId: string; amount: string }>;
+  replayed: boolean;
+}
+
+type FirstAnswer = Omit<RestoreAnswer, 'replayed'>;
+
+const restoreInput = input({
+  entryId: text(100).optional(),
+  account: accountReference().optional(),
+  product: key().optional(),
+  amount: units().optional(),
+  ...changeFields,
+});
+
+const USE_COLUMNS = `
+  e.sequence::text as sequence, e.account_id::text as account_id, e.product,
+  (-e.amount)::text as amount, coalesce(e.overage, 0)::text as overage,
+  e.grant_sequences::text[] as grant_sequences, e.grant_amounts::text[] as grant_amounts,
+  (select coalesce(sum(r.amount), 0) from {schema}.entries r
+   where r.payer_id = e.payer_id and r.cause_sequence = e.sequence and r.kind = 'restore'
+  )::text as restored`;
+
+const READ_USE = `
+select ${USE_COLUMNS} from {schema}.entries e
+where e.payer_id = $1::uuid and e.sequence = $2::bigint and e.kind = 'use'`;
+
+const PAGE = 200;
+
+/** Backwards along the primary key, from where the page before ended. */
+const READ_LATEST_USES = `
+select ${USE_COLUMNS} from {schema}.entries e
+where e.payer_id = $1::uuid and ($2::bigint is null or e.sequence < $2::bigint)
+  and e.kind = 'use' and e.product = $3 and ($4::uuid is null or e.account_id = $4::uuid)
+order by e.sequence desc
+limit ${PAGE}`;
+
+interface UseRow {
+  sequence: string;
+  account_id: string;
+  product: string;
+  amount: string;
+  overage: string;
+  grant_sequences: string[];
+  grant_amounts: string[];
+  restored: string;
+}
+
+/** A use as it stands: what was used, from where, and what of it was given back. */
+export interface UseLine {
+  sequence: bigint;
+  accountId: string;
+  product: string;
+  amount: Decimal;
+  overage: Decimal;
+  /** The trace, in the order of use. */
+  parts: HeldUnits['parts'];
+  restored: Decimal;
+}
+
+const useOf = (row: UseRow): UseLine => ({
+  sequence: BigInt(row.sequence),
+  accountId: row.account_id,
+  product: row.product,
+  amount: new Decimal(row.amount),
+  overage: new Decimal(row.overage),
+  parts: row.grant_sequences.map((sequence, index) => ({
+    sequence: BigInt(sequence),
+    amount: new Decimal(row.grant_amounts[index]!).negated(),
+  })),
+  restored: new Decimal(row.restored),
+});
+
+const notRestored = (use: UseLine): Decimal => use.amount.minus(use.restored);
+
+/**
+ * What goes back where when an amount of a use is restored. Overage was used last and goes back
+ * first, then the trace from its end; what was restored before is skipped. Pure.
+ */
+export function givenBack(
+  use: Pick<UseLine, 'overage' | 'parts' | 'restored'>,
+  amount: Decimal,
+): { overage: Decimal; parts: HeldUnits['parts'] } {
+  let skipped = use.restored;
+  let missing = amount;
+  const back = (there: Decimal): Decimal => {
+    const before = Decimal.min(skipped, there);
+    const taken = Decimal.min(missing, there.minus(before));
+    skipped = skipped.minus(before);
+    missing = missing.minus(taken);
+    return taken;
+  };
+  const overage = back(use.overage);
+  const parts = use.parts
+    .toReversed()
+    .map((part) => ({ sequence: part.sequence, amount: back(part.amount) }))
+    .filter((part) => !part.amount.isZero());
+  return { overage, parts };
+}
+
+const unknownEntry = (entryId: string): BillingError =>
+  new BillingError('unknown_entry', `There is no use "${entryId}" of this account.`, {
+    parameter: 'entryId',
+    advice: 'Pass the entryId that ledger.consume or ledger.settle gave.',
+  });
+
+const exceedsUse = (asked: Decimal | null, left: Decimal, product: string): BillingError =>
+  new BillingError(
+    'restore_exceeds_use',
+    asked === null
+      ? `All of this use of ${product} was restored already.`
+      : `${formatUnits(asked)} of ${product} cannot be restored: ${formatUnits(left)} were used and not restored yet.`,
+    { parameter: 'amount' },
+  );
+
+/** What one restore takes back of one use. */
+interface TakenBack {
+  use: UseLine;
+  amount: Decimal;
+}
+
+export class Restores {
+  constructor(private readonly context: Context) {}
+
+  /**
+   * Takes uses back: by the entry of one use, or by account, product and amount, the latest uses first
+   * (of a payer all uses on its ledger, of a child its own there). Units return to the grants they
+   * came from, in the reverse order; never more than was used in sum.
+   *
+   * @returns what is usable again, what expired at once, and the lines written
+   * @throws unknown_entry, restore_exceeds_use, invalid_input, unknown_account, unknown_product,
+   *   idempotency_conflict
+   */
+  async restore(request: RestoreRequest): Promise<RestoreAnswer> {
+    const { entryId, account, product, amount, ...options } = parse(restoreInput, request);
+    if (entryId !== undefined) {
+      if (product !== undefined) {
+        throw new BillingError('invalid_input', '"entryId" and "product" exclude each other.', {
+          parameter: 'product',
+        });
+      }
+      return this.restoreEntry({ entryId, account, amount, ...options });
+    }
+    const missing = (parameter: string): BillingError =>
+      new BillingError('invalid_input', `"${parameter}" is missing.`, {
+        parameter,
+        advice: 'Name the use by "entryId", or by "account", "product" and "amount".',
+      });
+    if (account === undefined) throw missing('entryId');
+    if (product === undefined) throw missing('product');
+    if (amount === undefined) throw missing('amount');
+    return this.restoreLatest({ account, product, amount, ...options });
+  }
+
+  private async restoreEntry(
+    wanted: { entryId: string; account?: ResolvedReference; amount?: Decimal } & Options,
+  ): Promise<RestoreAnswer> {
+    const { answer, replayed } = await changeOfLine(
+      this.context,
+      {
+        kind: 'restore',
+        id: wanted.entryId,
+        account: wanted.account,
+        request: { amount: wanted.amount ?? null },
+        idempotencyKey: wanted.idempotencyKey,
+        tx: wanted.tx,
+        unknown: unknownEntry,
+        findAccount: async (session, { payerId, sequence }) =>
+          (await readUse(session, payerId, sequence))?.accountId ?? null,
+      },
+      async (session, { payerId, sequence }, _account, now) => {
+        const use = (await readUse(session, payerId, sequence))!;
+        const product = await readProduct(session, use.product);
+        const left = notRestored(use);
+        const amount = wanted.amount ?? left;
+        requireUnits(amount, product, 'amount');
+        if (left.isZero() || amount.greaterThan(left)) {
+          throw exceedsUse(wanted.amount ?? null, left, product.key);
+        }
+        const taken = [{ use, amount }];
+        const first = await takeBack(session, payerId, product, taken, wanted.metadata, now);
+        return { answer: first, replayed: false };
+      },
+    );
+    return { ...answer, replayed };
+  }
+
+  private async restoreLatest(
+    wanted: { account: ResolvedReference; product: string; amount: Decimal } & Options,
+  ): Promise<RestoreAnswer> {
+    const { answer, replayed } = await changeOfAccount(
+      this.context,
+      {
+        kind: 'restore',
+        account: wanted.account,
+        idempotencyKey: wanted.idempotencyKey,
+        tx: wanted.tx,
+        request: { product: wanted.product, amount: wanted.amount },
+      },
+      async (session, account, now) => {
+        const product = await readProduct(session, wanted.product);
+        requireUnits(wanted.amount, product, 'amount');
+        const taken = await latestUses(session, account, product, wanted.amount);
+        return takeBack(session, account.payerId, product, taken, wanted.metadata, now);
+      },
+    );
+    return { ...answer, replayed };
+  }
+}
+
+type Options = Pick<ChangeOptions, 'idempotencyKey' | 'metadata' | 'tx'>;
+
+async function readProduct(session: Session, productKey: string): Promise<Product> {
+  const product = (await findProducts(session, [productKey])).get(productKey);
+  if (product === undefined) throw unknownProduct(productKey);
+  return product;
+}
+
+async function readUse(
+  session: Session,
+  payerId: string,
+  sequence: string,
+): Promise<UseLine | null> {
+  const [row] = await session.query<UseRow>(READ_USE, [payerId, sequence]);
+  return row === undefined ? null : useOf(row);
+}
+
+/** The latest uses that an amount covers. @throws restore_exceeds_use */
+async function latestUses(
+  session: Session,
+  { accountId, payerId }: ResolvedAccount,
+  product: Product,
+  amount: Decimal,
+): Promise<TakenBack[]> {
+  const taken: TakenBack[] = [];
+  let missing = amount;
+  let before: string | null = null;
+  for (;;) {
+    const rows: UseRow[] = await session.query<UseRow>(READ_LATEST_USES, [
+      payerId,
+      before,
+      product.key,
+      payerId === accountId ? null : accountId,
+    ]);
+    for (const use of rows.map(useOf)) {
+      const back = Decimal.min(missing, notRestored(use));
+      if (back.isZero()) continue;
+      taken.push({ use, amount: back });
+      missing = missing.minus(back);
+    }
+    if (missing.isZero()) return taken;
+    if (rows.length < PAGE) throw exceedsUse(amount, amount.minus(missing), product.key);
+    before = rows.at(-1)!.sequence;
+  }
+}
+
+/** Writes the lines of a restore, one for each use. The payer must be locked. */
+async function takeBack(
+  session: Session,
+  payerId: string,
+  { key: product, kind }: Product,
+  taken: readonly TakenBack[],
+  metadata: Record<string, unknown> | undefined,
+  now: Instant,
+): Promise<FirstAnswer> {
+  const journal = await Journal.open(session, now, [{ payerId, product, kind }]);
+  const pocket = journal.pocket(payerId, product);
+  const entries: RestoreAnswer['entries'] = [];
+  let [all, expired, overage] = [ZERO, ZERO, ZERO];
+  for (const { use, amount } of taken) {
+    const back = givenBack(use, amount);
+    const { accountId, sequence } = use;
+    const line = { accountId, sequence, amount, ...back };
+    const restored = await journal.restore(pocket, line, { metadata });
+    entries.push({
+      entryId: ledgerId(payerId, restored.sequence),
+      useId: ledgerId(payerId, sequence),
+      amount: formatUnits(amount),
+    });
+    all = all.plus(amount);
+    expired = expired.plus(restored.expired);
+    overage = overage.plus(back.overage);
+  }
+  await journal.write([], now);
+  const left = remainingOf(kind, pocket.grants, journal.now(payerId));
+  return {
+    restored: formatUnits(all.minus(expired).minus(overage)),
+    expired: formatUnits(expired),
+    ...(overage.isZero() ? {} : { overage: formatUnits(overage) }),
+    remaining: left === null ? null : formatUnits(left),
+    entries,
+  };
+}
