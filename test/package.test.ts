@@ -30,7 +30,7 @@ describe('npm pack', () => {
     ]);
     const built = packed.files.filter((file) => file.startsWith('dist/'));
     expect(new Set(built.map((file) => file.split('/')[1]))).toEqual(
-      new Set(['credentials', 'engine', 'nodes']),
+      new Set(['cli', 'credentials', 'engine', 'nodes']),
     );
     expect(built.filter((file) => !/\.(js|js\.map|d\.ts|svg|node\.json)$/.test(file))).toEqual([]);
   });
@@ -120,6 +120,35 @@ describe('the engine as a library, without n8n', () => {
     async (_, file, content) => {
       write(file, content);
       expect(JSON.parse(await run(process.execPath, [file], folder))).toEqual(outcome);
+    },
+    2 * MINUTES,
+  );
+
+  it(
+    'has a command line that runs: npx n8n-nodes-billing',
+    async () => {
+      const npx = (...args: string[]) =>
+        run('npx', ['--no', '--', 'n8n-nodes-billing', ...args], folder);
+      expect(await npx('--help')).toContain('run-due');
+      write(
+        'fill.cjs',
+        `const { openBilling } = require('n8n-nodes-billing');
+         (async () => {
+           const billing = await openBilling({ connection: { embedded: 'data' } });
+           await billing.catalog.saveProduct({ key: 'CREDITS', name: 'Credits' });
+           const { accountId: account } = await billing.accounts.identify({ externalId: '42' });
+           await billing.ledger.grant({ account, product: 'CREDITS', quantity: '10' });
+           await billing.close();
+         })();`,
+      );
+      await run(process.execPath, ['fill.cjs'], folder);
+      const database = ['--embedded', 'data'];
+      expect(JSON.parse(await npx('verify', '--json', ...database))).toMatchObject({
+        ok: true,
+        checked: { entries: 1, grants: 1 },
+      });
+      expect(await npx('statement', '--external-id', '42', ...database)).toContain(',grant,10,');
+      expect(await npx('run-due', ...database)).toBe('0 expiries, 0 holds, 0 answers\n');
     },
     2 * MINUTES,
   );

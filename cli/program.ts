@@ -1,0 +1,232 @@
+import { once } from 'node:events';
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import type { Writable } from 'node:stream';
+
+import { Command, CommanderError, Option } from 'commander';
+
+import { BillingError, isBillingError, openBilling, type Billing, type EntryKind } from '../engine';
+import { accountOf, type AccountOptions } from './account';
+import { progressOn } from './progress';
+
+/** What the program is given by the process that it runs in. */
+export interface Surroundings {
+  out: Writable;
+  err: Writable & { isTTY?: boolean };
+  environment: Record<string, string | undefined>;
+}
+
+/** Exit codes: scripts and cron jobs go by them. */
+const DONE = 0;
+const PROBLEMS = 1;
+const CANNOT = 2;
+
+const CONNECTION_VARIABLE = 'BILLING_DATABASE_URL';
+
+interface DatabaseOptions {
+  connection?: string;
+  embedded?: string;
+  schema: string;
+}
+
+type VerifyOptions = DatabaseOptions & { json?: boolean };
+type RunDueOptions = DatabaseOptions & { limit?: string; json?: boolean };
+type StatementOptions = DatabaseOptions &
+  AccountOptions & { product?: string; kind?: string; from?: string; to?: string };
+
+const EXAMPLES = `
+Examples:
+  $ ${CONNECTION_VARIABLE}=postgres://n8n_billing@db.example.com/app npx n8n-nodes-billing verify
+  $ npx n8n-nodes-billing verify --embedded ~/.n8n/billing --json
+  $ npx n8n-nodes-billing run-due
+  $ npx n8n-nodes-billing statement --provider telegram --external-id 42 > statement.csv
+
+Exit codes: ${DONE} done, nothing wrong; ${PROBLEMS} verify found problems; ${CANNOT} it could not be done.
+A password given with --connection is seen by everybody who may list the machine's processes: use
+the variable ${CONNECTION_VARIABLE}, or leave it out and set PGPASSWORD.
+Tables are neither installed nor upgraded: run the version of n8n-nodes-billing that n8n runs.`;
+
+/**
+ * The command line.
+ *
+ * @param args what was written behind the program's name
+ * @returns the exit code
+ */
+export async function run(args: readonly string[], around: Surroundings): Promise<number> {
+  let code = DONE;
+  const program = programFor(around, (result) => (code = result));
+  try {
+    await program.parseAsync(args, { from: 'user' });
+    return code;
+  } catch (error) {
+    // It has said what is wrong with the arguments, or has shown its help.
+    if (error instanceof CommanderError) return error.exitCode === 0 ? DONE : CANNOT;
+    around.err.write(`${describe(error)}\n`);
+    return CANNOT;
+  }
+}
+
+function describe(error: unknown): string {
+  if (isBillingError(error)) {
+    return [`${error.code}: ${error.message}`, error.advice].filter(Boolean).join(' ');
+  }
+  return error instanceof Error ? error.message : String(error);
+}
+
+function programFor(around: Surroundings, exitWith: (code: number) => void): Command {
+  const { out, err } = around;
+  const program = new Command('n8n-nodes-billing')
+    .description('Looks after the database of n8n-nodes-billing.')
+    .version(ownVersion())
+    .addHelpText('after', EXAMPLES)
+    .exitOverride()
+    .showHelpAfterError('(--help says what there is)')
+    .configureOutput({
+      writeOut: (text) => void out.write(text),
+      writeErr: (text) => void err.write(text),
+    });
+
+  withDatabase(program.command('verify'))
+    .description(
+      'Recompute every balance, grant and hold from the entries. Reads only; others may go on writing.',
+    )
+    .option('--json', 'write the whole result as JSON')
+    .action(async (options: VerifyOptions) => {
+      exitWith(await onEngine(options, around, (billing) => verify(billing, options, around)));
+    });
+
+  withDatabase(program.command('run-due'))
+    .description(
+      'Write what has come due: expiries of grants, ends of holds; and delete answers to idempotency keys that are kept no longer.',
+    )
+    .option('--limit <number>', 'at most so many of each')
+    .option('--json', 'write the result as JSON')
+    .action((options: RunDueOptions) =>
+      onEngine(options, around, (billing) => runDue(billing, options, around)),
+    );
+
+  withDatabase(program.command('statement'))
+    .description('Write the ledger of an account as CSV, newest first.')
+    .option('--account <id>', "the account's id")
+    .option('--provider <name>', 'instead of the id: the provider of an identity')
+    .option('--external-id <id>', 'and its external id')
+    .option('--product <key>', 'only this product')
+    .option('--kind <kind>', 'only entries of this kind (grant, use, expiry, ...)')
+    .option('--from <time>', 'only what counts from this moment on (2027-01-31T00:00:00Z)')
+    .option('--to <time>', 'only what counts before this moment')
+    .action((options: StatementOptions) =>
+      onEngine(options, around, (billing) => statement(billing, options, out)),
+    );
+
+  return program;
+}
+
+function withDatabase(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        '--connection <url>',
+        `a Postgres server; default: the variable ${CONNECTION_VARIABLE}`,
+      ).conflicts('embedded'),
+    )
+    .option('--embedded <folder>', 'the folder of an embedded database; n8n must not have it open')
+    .option('--schema <name>', 'the schema that holds the tables', 'billing');
+}
+
+/** The package names itself: source and build lie at different depths. */
+const ownVersion = (): string =>
+  (
+    JSON.parse(fs.readFileSync(require.resolve('n8n-nodes-billing/package.json'), 'utf8')) as {
+      version: string;
+    }
+  ).version;
+
+function connectionOf(
+  options: DatabaseOptions,
+  { environment }: Surroundings,
+): string | { embedded: string } {
+  if (options.embedded !== undefined) {
+    // The engine would make a new database there.
+    if (!fs.existsSync(path.join(options.embedded, 'PG_VERSION'))) {
+      throw new BillingError('invalid_input', `There is no database in ${options.embedded}.`, {
+        parameter: 'embedded',
+        advice: 'Name the folder that the credential names; n8n keeps its own in ~/.n8n/billing.',
+      });
+    }
+    return { embedded: options.embedded };
+  }
+  const url = options.connection ?? environment[CONNECTION_VARIABLE];
+  if (url !== undefined && url.trim() !== '') return url;
+  throw new BillingError('invalid_input', 'No database was named.', {
+    parameter: 'connection',
+    advice: `Set the variable ${CONNECTION_VARIABLE}, or give --connection or --embedded.`,
+  });
+}
+
+async function onEngine<T>(
+  options: DatabaseOptions,
+  around: Surroundings,
+  work: (billing: Billing) => Promise<T>,
+): Promise<T> {
+  const connection = connectionOf(options, around);
+  const billing = await openBilling({ connection, schema: options.schema, install: false });
+  try {
+    return await work(billing);
+  } finally {
+    await billing.close();
+  }
+}
+
+async function verify(
+  billing: Billing,
+  { json }: VerifyOptions,
+  { out, err }: Surroundings,
+): Promise<number> {
+  const progress = progressOn(err);
+  const result = await billing.verify({ onProgress: progress.show });
+  progress.end();
+  if (json === true) {
+    await write(out, `${JSON.stringify(result, null, 2)}\n`);
+  } else {
+    for (const { code, message } of result.problems) await write(out, `${code}: ${message}\n`);
+    const looked = Object.entries(result.checked).map(([table, rows]) => `${rows} ${table}`);
+    err.write(
+      `${result.ok ? 'No problems' : `${result.problems.length} problems`} in ${looked.join(', ')}.\n`,
+    );
+  }
+  return result.ok ? DONE : PROBLEMS;
+}
+
+async function runDue(
+  billing: Billing,
+  { limit, json }: RunDueOptions,
+  { out }: Surroundings,
+): Promise<void> {
+  const done = await billing.runDue({ limit: limit === undefined ? undefined : Number(limit) });
+  const said = Object.entries(done).map(([what, number]) => `${number} ${what}`);
+  await write(out, json === true ? `${JSON.stringify(done)}\n` : `${said.join(', ')}\n`);
+}
+
+const PAGE = 1_000;
+
+async function statement(
+  billing: Billing,
+  options: StatementOptions,
+  out: Writable,
+): Promise<void> {
+  const { product, from, to } = options;
+  // The engine says so when there is no such kind.
+  const kind = options.kind as EntryKind | undefined;
+  const about = { account: accountOf(options), product, kind, from, to, limit: PAGE };
+  let cursor: string | undefined;
+  do {
+    const page = await billing.ledger.statement({ ...about, cursor });
+    await write(out, page.csv);
+    cursor = page.nextCursor ?? undefined;
+  } while (cursor !== undefined);
+}
+
+/** Waits while the reader is slower than we are. */
+async function write(out: Writable, text: string): Promise<void> {
+  if (!out.write(text)) await once(out, 'drain');
+}
