@@ -7,9 +7,11 @@ import {
 } from 'n8n-workflow';
 
 import { billingDatabaseTest } from '../shared/credentialTest';
-import { searchAccounts, searchOffers, searchProducts } from '../shared/listSearch';
+import { searchAccounts, searchHolds, searchOffers, searchProducts } from '../shared/listSearch';
 import { account } from './resources/account';
 import { balance } from './resources/balance';
+import { hold } from './resources/hold';
+import { ledger } from './resources/ledger';
 import { offer } from './resources/offer';
 import { product } from './resources/product';
 import { router } from './router';
@@ -22,7 +24,8 @@ export class Billing implements INodeType {
     group: ['transform'],
     version: 1,
     subtitle: '={{ $parameter["resource"] + ": " + $parameter["operation"] }}',
-    description: 'Recognize customers, set up products and offers, and read balances',
+    description:
+      'Recognize customers, set up products and offers, hold units, read balances and check the ledger',
     defaults: { name: 'Billing' },
     inputs: [NodeConnectionTypes.Main],
     outputs: [NodeConnectionTypes.Main],
@@ -37,6 +40,16 @@ export class Billing implements INodeType {
         options: [
           { name: 'Account', value: 'account', description: 'Who is billed' },
           { name: 'Balance', value: 'balance', description: 'What an account has' },
+          {
+            name: 'Hold',
+            value: 'hold',
+            description: 'Units set aside before the work, settled for what it really used',
+          },
+          {
+            name: 'Ledger',
+            value: 'ledger',
+            description: 'The record of everything granted and used',
+          },
           { name: 'Offer', value: 'offer', description: 'What is sold' },
           { name: 'Product', value: 'product', description: 'What can be granted and used' },
         ],
@@ -44,6 +57,8 @@ export class Billing implements INodeType {
       },
       ...account.description,
       ...balance.description,
+      ...hold.description,
+      ...ledger.description,
       ...offer.description,
       ...product.description,
     ],
@@ -51,7 +66,7 @@ export class Billing implements INodeType {
 
   methods = {
     credentialTest: { billingDatabaseTest },
-    listSearch: { searchAccounts, searchOffers, searchProducts },
+    listSearch: { searchAccounts, searchHolds, searchOffers, searchProducts },
   };
 
   async execute(this: IExecuteFunctions): Promise<INodeExecutionData[][]> {

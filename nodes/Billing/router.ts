@@ -5,12 +5,16 @@ import { forEachItem } from '../shared/forEachItem';
 import type { Operation } from './operation';
 import { account } from './resources/account';
 import { balance } from './resources/balance';
+import { hold } from './resources/hold';
+import { ledger } from './resources/ledger';
 import { offer } from './resources/offer';
 import { product } from './resources/product';
 
 const resources: Record<string, Record<string, Operation>> = {
   account: account.operations,
   balance: balance.operations,
+  hold: hold.operations,
+  ledger: ledger.operations,
   offer: offer.operations,
   product: product.operations,
 };

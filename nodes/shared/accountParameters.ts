@@ -1,6 +1,12 @@
-import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
+import {
+  isResourceLocatorValue,
+  type IExecuteFunctions,
+  type ILoadOptionsFunctions,
+  type INodeProperties,
+} from 'n8n-workflow';
 
-import type { AccountReference } from '../../engine';
+import { BillingError, type AccountReference } from '../../engine';
+import { parameterOf } from './parameters';
 import { readRequired } from './reading';
 
 /** Who it is about: by the id another system knows them by, or an account of the engine's. */
@@ -72,11 +78,30 @@ export const accountParameters: INodeProperties[] = [
 ];
 
 export function readAccount(context: IExecuteFunctions, itemIndex: number): AccountReference {
-  if (context.getNodeParameter('accountBy', itemIndex) === 'account') {
+  if (parameterOf(context, 'accountBy', itemIndex) === 'account') {
     return readRequired(context, 'account', 'Account', itemIndex);
   }
   return {
     provider: readRequired(context, 'provider', 'Provider', itemIndex),
     externalId: readRequired(context, 'externalId', 'External ID', itemIndex),
   };
+}
+
+/** Who is chosen in the editor while a picker there is opened. */
+export function accountInEditor(context: ILoadOptionsFunctions): AccountReference {
+  if (chosen(context, 'accountBy') === 'account') return chosen(context, 'account');
+  return { provider: chosen(context, 'provider'), externalId: chosen(context, 'externalId') };
+}
+
+function chosen(context: ILoadOptionsFunctions, parameter: string): string {
+  const written = context.getCurrentNodeParameter(parameter);
+  const value = isResourceLocatorValue(written) ? written.value : written;
+  // The editor gives an expression that it has no data for as it is written, or nothing.
+  if (typeof value === 'string' && value !== '' && !value.startsWith('=')) return value;
+  if (typeof value === 'number') return String(value);
+  throw new BillingError('invalid_input', 'No account is chosen yet.', {
+    parameter,
+    advice:
+      'Fill in the account first. Where it is an expression, run the nodes before this one, or choose "By ID" here.',
+  });
 }

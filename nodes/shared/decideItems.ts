@@ -7,6 +7,7 @@ import type {
 
 import { isFailed, type Billing, type FailedItem } from '../../engine';
 import { errorItem, itemError, nodeError, reportedError, type ItemError } from './itemErrors';
+import { parameterOf } from './parameters';
 import { isToolCall } from './toolMode';
 import { withBilling } from './withBilling';
 
@@ -96,7 +97,7 @@ function readItems<Request, Answer extends { allowed: boolean }>(
     try {
       return {
         request: question.read(context, index),
-        includeInput: context.getNodeParameter('options.includeInput', index, true) !== false,
+        includeInput: parameterOf(context, 'options.includeInput', index, true) !== false,
       };
     } catch (error) {
       return { error: itemError(error) };

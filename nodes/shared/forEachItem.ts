@@ -1,8 +1,26 @@
-import type { IDataObject, IExecuteFunctions, INodeExecutionData } from 'n8n-workflow';
+import type {
+  IBinaryKeyData,
+  IDataObject,
+  IExecuteFunctions,
+  INodeExecutionData,
+} from 'n8n-workflow';
 
 import type { Billing } from '../../engine';
 import { errorItem, itemError, nodeError, type ItemError } from './itemErrors';
 import { withBilling } from './withBilling';
+
+/** A record that comes out with a file. */
+export class RecordWithFile {
+  constructor(
+    readonly record: object,
+    readonly files: IBinaryKeyData,
+  ) {}
+}
+
+const outputItem = (record: object, itemIndex: number): INodeExecutionData =>
+  record instanceof RecordWithFile
+    ? { ...outputItem(record.record, itemIndex), binary: record.files }
+    : { json: record as IDataObject, pairedItem: { item: itemIndex } };
 
 /** Does something for an item and gives what comes out of the node for it: one record or several. */
 export type ItemWork = (billing: Billing, itemIndex: number) => Promise<object | object[]>;
@@ -39,9 +57,7 @@ async function eachOf(context: IExecuteFunctions, billing: Billing, work: ItemWo
   for (let itemIndex = 0; itemIndex < context.getInputData().length; itemIndex += 1) {
     try {
       const records = [await work(billing, itemIndex)].flat();
-      output.push(
-        ...records.map((json) => ({ json: json as IDataObject, pairedItem: { item: itemIndex } })),
-      );
+      output.push(...records.map((record) => outputItem(record, itemIndex)));
     } catch (failure) {
       const error = itemError(failure);
       if (!context.continueOnFail()) return { output, stoppedAt: { itemIndex, error } };

@@ -35,11 +35,12 @@ export const optionalKeyOption: INodeProperties = {
 };
 
 export function readIdempotencyKey(context: IExecuteFunctions, itemIndex: number): string {
-  const written = context.getNodeParameter('idempotencyKey', itemIndex, '', {
-    rawExpressions: true,
-  });
+  // The same for all items, so that only an agent's own need be looked at one by one.
+  const written = isToolCall(context)
+    ? context.getNodeParameter('idempotencyKey', itemIndex, '', { rawExpressions: true })
+    : null;
   const { toolCallId } = context.getInputData()[itemIndex]?.json ?? {};
-  if (written === DEFAULT_KEY && isToolCall(context) && toolCallId) {
+  if (written === DEFAULT_KEY && toolCallId) {
     return context.evaluateExpression(TOOL_CALL_KEY, itemIndex) as string;
   }
   return readRequired(context, 'idempotencyKey', 'Idempotency Key', itemIndex);

@@ -25,9 +25,22 @@ const ADVICE_IN_N8N: Partial<Record<ErrorCode, string>> = {
     'Pick it from the list, or create it with a Billing node, "Offer: Create or Update". Upper and lower case count.',
 };
 
+/** The engine's methods that an advice may name, as the nodes that do the same. */
+const METHODS_IN_N8N: Record<string, string> = {
+  'ledger.check': 'Check Quota',
+  'ledger.consume': 'Consume',
+  'ledger.hold': '"Hold: Create"',
+  'ledger.restore': '"Balance: Restore Units"',
+  'ledger.settle': '"Hold: Settle"',
+};
+
+const withNodeNames = (advice: string): string =>
+  advice.replace(/\bledger\.[a-z]+\b/gi, (method) => METHODS_IN_N8N[method] ?? method);
+
 /** Parameters whose field is not called as they are. */
 const FIELD_NAMES: Record<string, string> = {
   'connection.embedded': 'Folder',
+  'expiresIn.count': 'Expires In',
   sku: 'SKU',
 };
 
@@ -53,7 +66,7 @@ function inNodeWords({ code, message, parameter, advice }: BillingErrorData): It
         : message,
     code,
     parameter,
-    advice: ADVICE_IN_N8N[code] ?? advice,
+    advice: ADVICE_IN_N8N[code] ?? (advice === null ? null : withNodeNames(advice)),
   };
 }
 

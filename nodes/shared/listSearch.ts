@@ -1,6 +1,8 @@
+import { DateTime } from 'luxon';
 import type { ILoadOptionsFunctions, INodeListSearchResult } from 'n8n-workflow';
 
-import type { Account, Billing, Offer, Product } from '../../engine';
+import type { Account, Billing, HoldRecord, Offer, Product } from '../../engine';
+import { accountInEditor } from './accountParameters';
 import { itemError, nodeError } from './itemErrors';
 import { withBilling } from './withBilling';
 
@@ -22,7 +24,13 @@ function labelOfOffer({ name, price, currency, ...offer }: Offer): string {
   return [`${name}, ${price} ${currency}`, ...remarks].filter((part) => part !== null).join(', ');
 }
 
-function holds(filter: string | undefined, ...texts: string[]): boolean {
+/** In the workflow's time zone, to the second: two holds mostly differ by no more. */
+function labelOfHold({ amount, product, expiresAt }: HoldRecord, timeZone: string): string {
+  const ends = DateTime.fromISO(expiresAt, { zone: timeZone });
+  return `${amount} of ${product}, until ${ends.toFormat('yyyy-MM-dd HH:mm:ss')}`;
+}
+
+function matches(filter: string | undefined, ...texts: string[]): boolean {
   const wanted = filter?.trim().toLowerCase() ?? '';
   return texts.some((text) => text.toLowerCase().includes(wanted));
 }
@@ -64,7 +72,7 @@ export async function searchProducts(
   const products = await read(this, (billing) => billing.catalog.listProducts());
   return {
     results: products
-      .filter((product) => holds(filter, product.key, product.name))
+      .filter((product) => matches(filter, product.key, product.name))
       .map((product) => ({ name: labelOfProduct(product), value: product.key })),
   };
 }
@@ -79,7 +87,22 @@ export async function searchOffers(
   );
   return {
     results: offers
-      .filter((offer) => holds(filter, offer.sku, offer.name))
+      .filter((offer) => matches(filter, offer.sku, offer.name))
       .map((offer) => ({ name: labelOfOffer(offer), value: offer.sku })),
+  };
+}
+
+/** Those that can still be settled, of the account chosen in the same node. */
+export async function searchHolds(
+  this: ILoadOptionsFunctions,
+  filter?: string,
+): Promise<INodeListSearchResult> {
+  const open = await read(this, (billing) =>
+    billing.ledger.holds({ account: accountInEditor(this) }),
+  );
+  return {
+    results: open
+      .map((hold) => ({ name: labelOfHold(hold, this.getTimezone()), value: hold.holdId }))
+      .filter(({ name, value }) => matches(filter, name, value)),
   };
 }

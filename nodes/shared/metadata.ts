@@ -1,6 +1,7 @@
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import { BillingError } from '../../engine';
+import { parameterOf } from './parameters';
 
 /** Data of the user's own on a record. */
 export const metadataOption: INodeProperties = {
@@ -25,7 +26,7 @@ export function readMetadata(
   context: IExecuteFunctions,
   itemIndex: number,
 ): Record<string, unknown> | undefined {
-  return metadataOf(context.getNodeParameter('options.metadata', itemIndex, null));
+  return metadataOf(parameterOf(context, 'options.metadata', itemIndex, null));
 }
 
 function parsed(json: string): Record<string, unknown> {

@@ -3,6 +3,7 @@ import type { IExecuteFunctions } from 'n8n-workflow';
 import { BillingError } from '../../engine';
 import { plainAmount } from './amounts';
 import { fieldName } from './itemErrors';
+import { parameterOf } from './parameters';
 
 /**
  * Reading parameters for one item. What an expression gives is only known when it runs: mostly
@@ -33,9 +34,7 @@ export function readRequired<T = string>(
   displayName: string,
   itemIndex: number,
 ): T {
-  const value: unknown = context.getNodeParameter(parameter, itemIndex, undefined, {
-    extractValue: true,
-  });
+  const value = parameterOf(context, parameter, itemIndex);
   if (isNothing(value)) throw missing(displayName, parameter);
   return value as T;
 }

@@ -21,6 +21,7 @@ const folder = path.join(n8n.userFolder, '.n8n', 'billing');
 const credential = billingCredential();
 
 let chatbot: Workflow;
+let holdAndSettle: Workflow;
 
 beforeAll(async () => {
   await n8n.start();
@@ -55,6 +56,7 @@ test('the shipped workflows are imported and published, and the catalog set up',
   const imported = await n8n.importWorkflows(WORKFLOWS);
   const named = (name: string) => imported.find((workflow) => workflow.name === name)!;
   expect(imported.map((workflow) => workflow.name).sort()).toEqual([
+    'Hold and Settle',
     'Quota-Gated Chatbot',
     'Set Up Catalog',
   ]);
@@ -64,8 +66,20 @@ test('the shipped workflows are imported and published, and the catalog set up',
     { sku: 'pack-1000', price: '49.00', listPrice: '90.00', public: true },
     { sku: 'welcome', price: '0.00', public: false },
   ]);
+  holdAndSettle = named('Hold and Settle');
   chatbot = await n8n.publish(named('Quota-Gated Chatbot'));
   expect(chatbot.active).toBe(true);
+});
+
+test('units are held for a job, settled for what it took, and a repeat is refused', async () => {
+  const setUp = await n8n.runWorkflow(holdAndSettle, 'When clicking ‘Execute workflow’');
+  expect(setUp.status).toBe('success');
+  await n8n.publish(holdAndSettle);
+  const job = { customerId: 'demo', jobId: '1', prompt: 'Write a poem about balances' };
+  const done = await n8n.callWebhook('hold-and-settle', job);
+  expect([done.status, done.json]).toEqual([200, expect.objectContaining({ done: true })]);
+  expect((await n8n.callWebhook('hold-and-settle', job)).status).toBe(409);
+  expect((await n8n.callWebhook('hold-and-settle', { ...job, jobId: undefined })).status).toBe(400);
 });
 
 test('of twelve messages, four at a time, ten are answered and two refused', async () => {

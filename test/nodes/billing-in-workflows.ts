@@ -5,6 +5,7 @@ import {
   type ICredentialsHelper,
   type IDataObject,
   type ILoadOptionsFunctions,
+  type INodeParameters,
   type INodeType,
   type IWorkflowExecuteAdditionalData,
 } from 'n8n-workflow';
@@ -149,6 +150,31 @@ export function chain(...nodes: WorkflowNode[]): WorkflowJson {
 export const run = (items: IDataObject[], ...nodes: WorkflowNode[]): Promise<WorkflowRun> =>
   runnerWith().run(chain(...nodes), { items });
 
+/** The Billing node with one of its operations. */
+export const billing = (
+  resource: string,
+  operation: string,
+  parameters: Record<string, unknown> = {},
+  settings: Partial<WorkflowNode> = {},
+): WorkflowNode => ourNode('Billing', 'billing', { resource, operation, ...parameters }, settings);
+
+/** Runs an operation of the Billing node for items and gives what comes out. */
+export async function does(
+  resource: string,
+  operation: string,
+  parameters: Record<string, unknown> = {},
+  items: IDataObject[] = [{}],
+): Promise<IDataObject[]> {
+  const { error, json } = await run(items, billing(resource, operation, parameters));
+  if (error !== null) throw new Error([error.message, error.description].join(' '));
+  return json('Billing');
+}
+
+export const by = (externalId: string) => ({ provider: PROVIDER, externalId });
+
+/** A product picked by its key. */
+export const ofProduct = (key: string) => ({ product: { __rl: true, mode: 'key', value: key } });
+
 /** Parameters that take everything from the item: `{ id, amount, key }`. */
 export const fromItem = {
   accountBy: 'externalId',
@@ -158,15 +184,18 @@ export const fromItem = {
   amount: '={{ $json.amount }}',
 };
 
-/** n8n's own context for the pickers of a node. */
-export function pickerContext(nodeType: INodeType): ILoadOptionsFunctions {
+/** n8n's own context for the pickers of a node, with what is chosen in the node so far. */
+export function pickerContext(
+  nodeType: INodeType,
+  parameters: INodeParameters = {},
+): ILoadOptionsFunctions {
   const node = {
     id: 'node-1',
     name: 'Node',
     type: 'node',
     typeVersion: 1,
     position: [0, 0] as [number, number],
-    parameters: {},
+    parameters,
     credentials: { billingDatabaseApi: { id: '1', name: 'Billing' } },
   };
   const workflow = new Workflow({
@@ -186,7 +215,7 @@ export function pickerContext(nodeType: INodeType): ILoadOptionsFunctions {
   return new LoadOptionsContext(
     workflow,
     node,
-    { credentialsHelper } as IWorkflowExecuteAdditionalData,
+    { credentialsHelper, currentNodeParameters: parameters } as IWorkflowExecuteAdditionalData,
     '',
   );
 }

@@ -1,32 +1,15 @@
-import type { IDataObject } from 'n8n-workflow';
-
 import {
+  billing,
+  by,
   customer,
+  does,
   onEngine,
-  ourNode,
   PROVIDER,
   run,
   withSoundLedger,
 } from './billing-in-workflows';
 
 withSoundLedger();
-
-const billing = (resource: string, operation: string, parameters: Record<string, unknown> = {}) =>
-  ourNode('Billing', 'billing', { resource, operation, ...parameters });
-
-/** Runs an operation for items and gives what comes out. */
-async function does(
-  resource: string,
-  operation: string,
-  parameters: Record<string, unknown> = {},
-  items: IDataObject[] = [{}],
-): Promise<IDataObject[]> {
-  const { error, json } = await run(items, billing(resource, operation, parameters));
-  if (error !== null) throw new Error(error.message);
-  return json('Billing');
-}
-
-const by = (externalId: string) => ({ provider: PROVIDER, externalId });
 
 describe('Billing: Account', () => {
   it('identifies: creates once, finds again, refreshes contact data', async () => {
@@ -262,6 +245,81 @@ describe('Billing: Balance', () => {
       { item: 1 },
     ]);
     expect(await does('balance', 'getEntries', { ...by('bal'), returnAll: true })).toHaveLength(4);
+  });
+});
+
+describe('Billing: Balance, Get Statement', () => {
+  beforeAll(async () => {
+    const account = await customer('file', { messages: '5' });
+    await onEngine(async ({ ledger }) => {
+      for (let count = 0; count < 4; count += 1) {
+        await ledger.consume({ account, product: 'messages' });
+      }
+    });
+  });
+
+  /** The file that came out, as text. */
+  const fileOf = async (parameters: Record<string, unknown>, field = 'data') => {
+    const { error, items } = await run(
+      [{}],
+      billing('balance', 'getStatement', { ...by('file'), ...parameters }),
+    );
+    if (error !== null) throw new Error(error.message);
+    const [item] = items('Billing');
+    const { data, ...about } = item!.binary![field]!;
+    return { json: item!.json, about, text: Buffer.from(data, 'base64').toString('utf8') };
+  };
+
+  it('puts a CSV file into the field named', async () => {
+    const { json, about, text } = await fileOf({ returnAll: true });
+    expect(json).toEqual({ rows: 5, fileName: 'statement.csv' });
+    expect(about).toMatchObject({ fileName: 'statement.csv', mimeType: 'text/csv' });
+    const lines = text.trimEnd().split('\r\n');
+    expect(lines[0]).toMatch(/^entryId,effectiveAt,/);
+    expect(lines).toHaveLength(6);
+    expect(lines.at(-1)).toContain(',grant,5,');
+    const named = await fileOf(
+      { limit: 2, binaryPropertyName: 'file', options: { fileName: 'may.csv', kind: 'use' } },
+      'file',
+    );
+    expect(named.json).toEqual({ rows: 2, fileName: 'may.csv' });
+    expect(named.text.trimEnd().split('\r\n')).toHaveLength(3);
+  });
+
+  it('takes times as the editor writes them, and as expressions give them', async () => {
+    const rows = async (options: Record<string, unknown>) =>
+      (await fileOf({ returnAll: true, options })).json.rows;
+    expect(await rows({ from: '2001-01-01T00:00:00' })).toBe(5);
+    expect(await rows({ to: '2001-01-01T00:00:00' })).toBe(0);
+    expect(await rows({ from: '={{ $now.minus({ days: 1 }) }}' })).toBe(5);
+    expect(await rows({ from: '={{ $now.plus({ days: 1 }) }}' })).toBe(0);
+    await expect(rows({ from: 'yesterday' })).rejects.toThrow(/^"From" must be a time/);
+    await expect(rows({ kind: 'gift' })).rejects.toThrow(/^"Kind" must be one of/);
+  });
+});
+
+describe('Billing: Ledger', () => {
+  it('verifies: one item that says whether all agrees', async () => {
+    await customer('verified', { messages: '5' });
+    const [answer, ...others] = await does('ledger', 'verify');
+    expect(others).toEqual([]);
+    expect(answer).toMatchObject({ ok: true, problems: [] });
+    expect(answer!.checked).toMatchObject({ entries: expect.any(Number) as number });
+  });
+
+  it('writes what is due', async () => {
+    const account = await customer('due');
+    // Over before the node runs: by its own clock, since nodes run on the system's.
+    const expiresAt = new Date(Date.now() + 2_000);
+    await onEngine(({ ledger }) =>
+      ledger.grant({ account, product: 'messages', quantity: 3, expiresAt }),
+    );
+    await new Promise((resolve) => setTimeout(resolve, expiresAt.getTime() - Date.now() + 1));
+    expect(await does('ledger', 'runDue')).toEqual([{ expiries: 1, holds: 0, answers: 0 }]);
+    expect(await does('ledger', 'runDue', { limit: 1 })).toEqual([
+      { expiries: 0, holds: 0, answers: 0 },
+    ]);
+    await expect(does('ledger', 'runDue', { limit: 0 })).rejects.toThrow(/^"Limit" must be/);
   });
 });
 

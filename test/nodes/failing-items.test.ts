@@ -65,6 +65,13 @@ const cases: Case[] = [
     failed: 0,
     serves: (item) => item.product === 'messages',
   },
+  {
+    type: 'billing',
+    parameters: { resource: 'hold', operation: 'create', ...about, amount: '={{ $json.amount }}' },
+    served: 0,
+    failed: 0,
+    serves: (item) => item.allowed,
+  },
 ];
 
 const good = { id: 'good', amount: 1, product: 'messages' };

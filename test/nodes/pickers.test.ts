@@ -1,11 +1,19 @@
+import type { INodeParameters } from 'n8n-workflow';
+
 import { Billing } from '../../nodes/Billing/Billing.node';
-import { customer, onEngine, pickerContext, withSoundLedger } from './billing-in-workflows';
+import {
+  customer,
+  onEngine,
+  pickerContext,
+  PROVIDER,
+  withSoundLedger,
+} from './billing-in-workflows';
 
 withSoundLedger();
 
 const node = new Billing();
 const context = pickerContext(node);
-const { searchAccounts, searchOffers, searchProducts } = node.methods.listSearch;
+const { searchAccounts, searchHolds, searchOffers, searchProducts } = node.methods.listSearch;
 
 describe('pickers', () => {
   it('list products and find them by key and name', async () => {
@@ -48,4 +56,55 @@ describe('pickers', () => {
       results: [{ name: 'Ann (email: ann@example.com)' }],
     });
   });
+
+  it('list the open holds of the account that is chosen in the node', async () => {
+    const account = await customer('holder', { messages: '10', credits: '1' });
+    await customer('other-holder', { messages: '10' });
+    const [first, second, released] = await onEngine(async ({ ledger }) => {
+      const hold = async (amount: string, product: string) => {
+        const expiresIn = { unit: 'hour', count: 1 } as const;
+        return (await ledger.hold({ account, product, amount, expiresIn })).holdId!;
+      };
+      const ids = [
+        await hold('2', 'messages'),
+        await hold('0.5', 'credits'),
+        await hold('1', 'messages'),
+      ];
+      await ledger.release({ holdId: ids[2]! });
+      return ids;
+    });
+    const search = (parameters: INodeParameters, filter?: string) =>
+      searchHolds.call(pickerContext(node, parameters), filter);
+    const byId = {
+      resource: 'hold',
+      operation: 'settle',
+      accountBy: 'account',
+      account: { __rl: true, mode: 'list', value: account },
+    };
+    const byIdentity = { accountBy: 'externalId', provider: PROVIDER, externalId: 'holder' };
+    const time = String.raw`until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d`;
+    const both = {
+      results: [
+        { name: expect.stringMatching(`^0\\.5 of credits, ${time}$`) as string, value: second },
+        { name: expect.stringMatching(`^2 of messages, ${time}$`) as string, value: first },
+      ],
+    };
+    expect(await search(byId)).toEqual(both);
+    expect(await search(byIdentity)).toEqual(both);
+    expect((await search(byIdentity, ' MESS ')).results.map(({ value }) => value)).toEqual([first]);
+    expect((await search(byIdentity, second)).results.map(({ value }) => value)).toEqual([second]);
+    expect((await search(byIdentity, released)).results).toEqual([]);
+    expect(await search({ ...byIdentity, externalId: 'other-holder' })).toEqual({ results: [] });
+  });
+
+  it.each([{}, { externalId: '' }, { externalId: '={{ $json.id }}' }])(
+    'say that no account is chosen with %j',
+    async (parameters) => {
+      const chosen = { accountBy: 'externalId', provider: PROVIDER, ...parameters };
+      await expect(searchHolds.call(pickerContext(node, chosen))).rejects.toMatchObject({
+        message: 'No account is chosen yet.',
+        description: expect.stringContaining('Fill in the account first') as string,
+      });
+    },
+  );
 });

@@ -1,5 +1,6 @@
-import type { IDataObject } from 'n8n-workflow';
+import type { IDataObject, INodePropertyOptions } from 'n8n-workflow';
 
+import { Billing } from '../../nodes/Billing/Billing.node';
 import { isToolCall } from '../../nodes/shared/toolMode';
 import type { ToolCall } from '../../scripts/stand-ins';
 import type { WorkflowJson, WorkflowNode, WorkflowRun } from '../../scripts/workflow-runner';
@@ -122,6 +123,54 @@ describe('as the tool of an agent', () => {
     expect(answers(run)).toEqual([
       { product: 'messages', unit: 'message', available: '5', held: '0', expiresAt: null },
     ]);
+  });
+
+  it('Billing holds and settles: a denial is data, and each call of the model happens once', async () => {
+    await customer('hold', { messages: '5' });
+    const create = tool('billing', { resource: 'hold', operation: 'create' });
+    const calls = [
+      { id: 'a', input: { amount: 3 } },
+      { id: 'b', input: { amount: 3 } },
+    ];
+    const [held, denied] = answers(await call(create, 'hold', calls, 'h-1'));
+    expect(held).toMatchObject({ allowed: true, held: '3', remaining: '2', replayed: false });
+    expect(denied).toMatchObject({ allowed: false, reason: 'insufficient_balance', holdId: null });
+    expect(answers(await call(create, 'hold', calls, 'h-1'))[0]).toEqual({
+      ...held,
+      replayed: true,
+    });
+
+    // The model names the hold; whose it must be was bound by who built the workflow.
+    const settle = tool('billing', {
+      resource: 'hold',
+      operation: 'settle',
+      hold: { __rl: true, mode: 'id', value: "={{ $fromAI('hold', 'Which hold', 'string') }}" },
+    });
+    const input = { hold: held!.holdId as string, amount: 1 };
+    await customer('thief');
+    expect(answers(await call(settle, 'thief', [{ id: 'a', input }]))).toEqual([
+      expect.objectContaining({ error: expect.stringContaining('of this account') as string }),
+    ]);
+    expect(answers(await call(settle, 'hold', [{ id: 'a', input }]))).toEqual([
+      expect.objectContaining({ allowed: true, consumed: '1', remaining: '4' }),
+    ]);
+  });
+
+  it.each([
+    ['allowOverage', 'Balance: Allow Overage', { overage: 'unlimited' }],
+    ['restore', 'Balance: Restore Units', { restoreBy: 'product' }],
+  ])('Billing gives nothing away: %s', async (operation, name, parameters) => {
+    await customer(operation, { messages: '5' });
+    const node = tool('billing', { resource: 'balance', operation, ...parameters });
+    const run = await call(node, operation, [{ id: 'a', input: { amount: 1 } }]);
+    expect(answers(run)).toEqual([
+      expect.objectContaining({ error: `"${name}" is not for AI agents.` }),
+    ]);
+    const offered = new Billing().description.properties
+      .filter((property) => property.name === 'operation')
+      .flatMap((property) => property.options as INodePropertyOptions[])
+      .find((option) => option.value === operation);
+    expect(offered?.displayOptions).toEqual({ hide: { '@tool': [true] } });
   });
 
   it.each([

@@ -28,6 +28,7 @@ function useDatabase(chosen: BillingDatabaseCredential): void {
 
 const setUpCatalog = readWorkflow(join(FOLDER, 'set-up-catalog.json'));
 const chatbot = readWorkflow(join(FOLDER, 'quota-gated-chatbot.json'));
+const holdAndSettle = readWorkflow(join(FOLDER, 'hold-and-settle.json'));
 
 /** The database that the workflows' nodes use. */
 const inDatabase = <T>(work: (billing: Billing) => Promise<T>): Promise<T> =>
@@ -105,6 +106,7 @@ describe('workflow files', () => {
     Object.assign(parametersOf('Consume'), { idempotencyToken: 'x', amount: 'one' });
     Object.assign(parametersOf('Check Quota'), { provider: 'telegram' });
     Object.assign(parametersOf('Identify Customer'), { operation: 'recognise' });
+    broken.connections.Work!.main!.push([{ node: 'Answer', type: 'main', index: 0 }]);
     Object.assign(parametersOf('Give Welcome Offer'), {
       offer: { __rl: true, mode: 'id', value: 'welcome' },
       options: { note: 'hello' },
@@ -121,6 +123,7 @@ describe('workflow files', () => {
         'Give Welcome Offer: "offer" has no mode "id"',
         'Give Welcome Offer: there is no parameter "options.note"',
         'Work: an expression names a node "Gone", which is not there',
+        'Work: has only 1 outputs',
       ]),
     );
   });
@@ -346,6 +349,185 @@ describe.each(databases)('workflows on %s', (_name, credentialFor) => {
       const run = await post({ chatId: wicked, messageId: '"1', text: `{{ $json }} ' " \` \${1}` });
       expect((run.response?.body as Reply).reply).toContain(`{{ $json }} ' " \` \${1}`);
       expect(await balanceOf(wicked)).toBe('9');
+    });
+  });
+
+  describe('hold-and-settle', () => {
+    const app = (customerId: string) => ({ provider: 'app', externalId: customerId });
+
+    const tokensOf = (customerId: string) =>
+      inDatabase(({ ledger }) => ledger.balance({ account: app(customerId), product: 'TOKENS' }));
+
+    const doJob = (job: IDataObject, workflow: WorkflowJson = holdAndSettle) =>
+      succeeded(
+        runner.run(workflow, { start: 'Job In', items: [webhookCall(job)], mode: 'webhook' }),
+      );
+
+    const setUp = () =>
+      succeeded(runner.run(holdAndSettle, { start: 'When clicking ‘Execute workflow’' }));
+
+    /** A customer who has as many tokens. */
+    const customerWith = (quantity: number) =>
+      inDatabase(async ({ accounts, ledger }) => {
+        const { accountId } = await accounts.identify(app(chatId));
+        await ledger.grant({ account: accountId, product: 'TOKENS', quantity });
+        return chatId;
+      });
+
+    beforeAll(setUp);
+
+    it('sets up a customer who has tokens, once', async () => {
+      const run = await setUp();
+      expect(run.json('Show Balance')).toEqual([
+        { product: 'TOKENS', unit: 'token', available: '2000', held: '0', expiresAt: null },
+      ]);
+    });
+
+    it('charges for what was really used', async () => {
+      const { response, json } = await doJob({ customerId: 'demo', jobId: '1', prompt: 'Hello' });
+      const [work] = json('Do the Job');
+      const used = work!.tokensUsed as number;
+      expect(used).toBe('Hello'.length + (work!.answer as string).length);
+      expect(response).toMatchObject({
+        statusCode: 200,
+        body: {
+          done: true,
+          reply: expect.stringContaining('Hello') as string,
+          charged: String(used),
+          remaining: String(2000 - used),
+        },
+      });
+      expect(await tokensOf('demo')).toMatchObject({ available: String(2000 - used), held: '0' });
+      const { items } = await inDatabase(({ ledger }) =>
+        ledger.entries({ account: app('demo'), kind: 'use' }),
+      );
+      expect(items).toMatchObject([{ amount: String(-used), metadata: { jobId: '1' } }]);
+    });
+
+    it('gives all back when the work fails', async () => {
+      const customerId = await customerWith(1500);
+      const { response, nodes } = await doJob({ customerId, jobId: '1', prompt: 'fail, please' });
+      expect(response).toMatchObject({
+        statusCode: 502,
+        body: { done: false, charged: '0', remaining: '1500' },
+      });
+      expect(nodes.Settle).toBeUndefined();
+      expect(await tokensOf(customerId)).toMatchObject({ available: '1500', held: '0' });
+      const again = await doJob({ customerId, jobId: '2', prompt: 'Hello' });
+      expect(again.response?.statusCode).toBe(200);
+    });
+
+    it('charges beyond the hold when more was used, but never below zero', async () => {
+      const customerId = await customerWith(1100);
+      const { response, json } = await doJob({
+        customerId,
+        jobId: '1',
+        prompt: 'long '.repeat(300),
+      });
+      expect(response).toMatchObject({
+        statusCode: 200,
+        body: { done: true, charged: '1100', remaining: '0' },
+      });
+      const used = json('Do the Job')[0]!.tokensUsed as number;
+      expect(json('Settle')).toMatchObject([{ uncovered: String(used - 1100) }]);
+    });
+
+    it('refuses before the work when there is not enough, and says what to buy', async () => {
+      const customerId = await customerWith(999);
+      const { response, nodes } = await doJob({ customerId, jobId: '1', prompt: 'Hello' });
+      expect(response).toMatchObject({
+        statusCode: 402,
+        body: {
+          done: false,
+          reply: expect.stringContaining('10000 tokens for 19.00 USD') as string,
+          charged: '0',
+          remaining: '999',
+          reason: 'insufficient_balance',
+          offers: [{ sku: 'tokens-10000' }],
+        },
+      });
+      expect(nodes['Do the Job']).toBeUndefined();
+      await inDatabase(({ accounts }) =>
+        accounts.update({ account: app(customerId), status: 'suspended' }),
+      );
+      const suspended = await doJob({ customerId, jobId: '2', prompt: 'Hello' });
+      expect(suspended.response).toMatchObject({
+        statusCode: 402,
+        body: { reply: expect.stringContaining('account_suspended') as string, offers: [] },
+      });
+    });
+
+    it('refuses a job while another has the tokens, and does it when they are back', async () => {
+      const customerId = await customerWith(1500);
+      const { holdId } = await inDatabase(({ ledger }) =>
+        ledger.hold({
+          account: app(customerId),
+          product: 'TOKENS',
+          amount: 1000,
+          expiresIn: { unit: 'hour', count: 1 },
+        }),
+      );
+      const refused = await doJob({ customerId, jobId: '1', prompt: 'Hello' });
+      expect(refused.response).toMatchObject({ statusCode: 402, body: { remaining: '500' } });
+      await inDatabase(({ ledger }) => ledger.release({ holdId: holdId! }));
+      const done = await doJob({ customerId, jobId: '2', prompt: 'Hello' });
+      expect(done.response?.statusCode).toBe(200);
+    });
+
+    it('does a job that is delivered twice, or four times at once, once', async () => {
+      const customerId = await customerWith(5000);
+      const job = { customerId, jobId: '1', prompt: 'Hello' };
+      const runs = await Promise.all(numbers(1, 4).map(() => doJob(job)));
+      runs.push(await doJob(job));
+      expect(runs.map(({ response }) => response?.statusCode).sort()).toEqual([
+        200, 409, 409, 409, 409,
+      ]);
+      expect(runs.flatMap((run) => run.json('Do the Job'))).toHaveLength(1);
+      expect(await tokensOf(customerId)).toMatchObject({ held: '0' });
+    });
+
+    it("takes another customer's job of the same id for another job", async () => {
+      const customerId = await customerWith(1000);
+      const other = await doJob({ customerId: 'demo', jobId: 'same', prompt: 'Hello' });
+      const own = await doJob({ customerId, jobId: 'same', prompt: 'Hello' });
+      expect([other.response?.statusCode, own.response?.statusCode]).toEqual([200, 200]);
+    });
+
+    it('frees the tokens by itself when the run ended in the middle', async () => {
+      const customerId = await customerWith(1000);
+      const broken = structuredClone(holdAndSettle);
+      const nodeNamed = (name: string) => broken.nodes.find((node) => node.name === name)!;
+      Object.assign(nodeNamed('Reserve Tokens').parameters!, {
+        expiresIn: 1,
+        expiresUnit: 'second',
+      });
+      nodeNamed('Settle').retryOnFail = false;
+      nodeNamed('Settle').parameters!.amount = '={{ $json.nothing }}';
+      const run = await runner.run(broken, {
+        start: 'Job In',
+        items: [webhookCall({ customerId, jobId: '1', prompt: 'Hello' })],
+        mode: 'webhook',
+      });
+      expect(run.error).toMatchObject({ node: 'Settle', message: '"Amount" is missing.' });
+      const [hold] = run.json('Reserve Tokens');
+      expect(hold).toMatchObject({ allowed: true, remaining: '0' });
+      const end = Date.parse(hold!.expiresAt as string);
+      await new Promise((resolve) => setTimeout(resolve, Math.max(0, end - Date.now()) + 1));
+      expect(await tokensOf(customerId)).toMatchObject({ available: '1000', held: '0' });
+    });
+
+    it.each([
+      [{ customerId: 'nobody', prompt: 'No id' }],
+      [{ jobId: '1', prompt: 'No customer' }],
+      [{ customerId: 'nobody', jobId: '1' }],
+      [{ customerId: '', jobId: null, prompt: 'Empty' }],
+    ])('refuses the incomplete job %j and touches nothing', async (job) => {
+      const { response, nodes } = await doJob(job);
+      expect(response).toMatchObject({
+        statusCode: 400,
+        body: { error: 'A job needs customerId, jobId and prompt.' },
+      });
+      expect(nodes['Identify Customer']).toBeUndefined();
     });
   });
 });

@@ -166,9 +166,10 @@ function connectionFaults(workflow: WorkflowJson, nodeTypes: INodeTypes): string
     const node = byName.get(source);
     if (node === undefined) return [`a connection leaves "${source}", which is not there`];
     const { outputs } = nodeTypes.getByNameAndVersion(node.type, node.typeVersion).description;
-    const tooMany = Array.isArray(outputs) && main.length > outputs.length;
+    const errorOutputs = node.onError === 'continueErrorOutput' ? 1 : 0;
+    const count = Array.isArray(outputs) ? outputs.length + errorOutputs : Infinity;
     return [
-      ...(tooMany ? [`${source}: has only ${outputs.length} outputs`] : []),
+      ...(main.length > count ? [`${source}: has only ${count} outputs`] : []),
       ...main
         .flatMap((connections) => connections ?? [])
         .filter((connection) => !byName.has(connection.node))

@@ -1,0 +1,113 @@
+import { DateTime } from 'luxon';
+import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
+
+import type { Billing, StatementRequest } from '../../../../engine';
+import { RecordWithFile } from '../../../shared/forEachItem';
+import { readOptions, readRequired } from '../../../shared/reading';
+import { isToolCall } from '../../../shared/toolMode';
+import { shownFor } from '../../operation';
+import { pagingParameters, readLimit } from '../../paging';
+import { accountAndProduct, readAccountAndProduct } from './accountAndProduct';
+
+const PAGE_SIZE = 1000;
+
+const properties: INodeProperties[] = [
+  ...accountAndProduct,
+  ...pagingParameters,
+  {
+    displayName: 'Put Output File in Field',
+    name: 'binaryPropertyName',
+    type: 'string',
+    default: 'data',
+    required: true,
+    placeholder: 'e.g. data',
+    hint: 'The name of the output binary field to put the file in',
+  },
+  {
+    displayName: 'Options',
+    name: 'options',
+    type: 'collection',
+    placeholder: 'Add Option',
+    default: {},
+    options: [
+      {
+        displayName: 'File Name',
+        name: 'fileName',
+        type: 'string',
+        default: 'statement.csv',
+        placeholder: 'e.g. statement.csv',
+        description: 'The name of the file',
+      },
+      {
+        displayName: 'From',
+        name: 'from',
+        type: 'dateTime',
+        default: '',
+        description: 'Only lines that count from this moment on',
+      },
+      {
+        displayName: 'Kind',
+        name: 'kind',
+        type: 'options',
+        default: 'use',
+        description: 'Only lines of this kind',
+        options: [
+          { name: 'Expiry', value: 'expiry' },
+          { name: 'Grant', value: 'grant' },
+          { name: 'Hold', value: 'hold' },
+          { name: 'Release', value: 'release' },
+          { name: 'Restore', value: 'restore' },
+          { name: 'Uncovered', value: 'uncovered' },
+          { name: 'Use', value: 'use' },
+        ],
+      },
+      {
+        displayName: 'To',
+        name: 'to',
+        type: 'dateTime',
+        default: '',
+        description: 'Only lines that count before this moment',
+      },
+    ],
+  },
+];
+
+export const description = shownFor('balance', 'getStatement', properties);
+
+type Filters = Pick<StatementRequest, 'from' | 'to' | 'kind'>;
+
+/** The editor's dates have no offset: they are in the workflow's time zone. */
+function readTime(context: IExecuteFunctions, value: unknown): string | undefined {
+  if (value === undefined) return undefined;
+  const written = String(value);
+  const time = DateTime.fromISO(written, { zone: context.getTimezone() });
+  // What is no time the engine refuses, naming the parameter.
+  return time.isValid ? time.toUTC().toISO() : written;
+}
+
+/** All pages in one file. An agent gets the text instead: it cannot open a file. */
+export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
+  const about = readAccountAndProduct(context, itemIndex);
+  const options = readOptions(context, 'options', itemIndex) as { fileName?: string } & Filters;
+  const { fileName = 'statement.csv', kind } = options;
+  const filters = {
+    kind,
+    from: readTime(context, options.from),
+    to: readTime(context, options.to),
+  };
+  const limit = readLimit(context, itemIndex);
+  let csv = '';
+  let rows = 0;
+  let cursor: string | undefined;
+  do {
+    const page = { limit: Math.min(PAGE_SIZE, limit - rows), cursor };
+    const read = await billing.ledger.statement({ ...about, ...filters, ...page });
+    csv += read.csv;
+    rows += read.rows;
+    cursor = read.nextCursor ?? undefined;
+  } while (cursor !== undefined && rows < limit);
+  if (isToolCall(context)) return { rows, csv };
+  const field = readRequired(context, 'binaryPropertyName', 'Put Output File in Field', itemIndex);
+  const file = await context.helpers.prepareBinaryData(Buffer.from(csv), fileName, 'text/csv');
+  return new RecordWithFile({ rows, fileName }, { [field]: file });
+}

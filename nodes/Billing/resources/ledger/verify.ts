@@ -1,0 +1,10 @@
+import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
+
+import type { Billing } from '../../../../engine';
+
+export const description: INodeProperties[] = [];
+
+/** Problems are data: a workflow can tell somebody. */
+export async function execute(_context: IExecuteFunctions, billing: Billing) {
+  return billing.verify();
+}
