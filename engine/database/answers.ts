@@ -110,6 +110,81 @@ async function findAnswer(
   };
 }
 
+/**
+ * An answer of an account that was merged into another stands under that one and says whose it was: its
+ * request named that account.
+ */
+export interface OfMerged {
+  askedOf?: string;
+}
+
+/** A request as it was made of an account that has been merged since. */
+export const askedOf = (
+  request: Record<string, unknown>,
+  account: string | undefined,
+): Record<string, unknown> =>
+  account === undefined || request.account === undefined ? request : { ...request, account };
+
+/**
+ * Of two answers under one key that of the account which stays is kept, and of the other's the one
+ * under its latest payer. The short form of a use (ledger/use-batch.ts) is told in full, since it names
+ * its line by the payer under whom it stands.
+ */
+const MOVE_ANSWERS = `
+with gone as (
+  delete from {schema}.answers
+  where payer_id = any($1::uuid[]) and account_id = $2::uuid
+  returning payer_id, key_hash, fingerprint, answer, expires_at
+), latest as (
+  select distinct on (key_hash) * from gone
+  where expires_at > $4::timestamptz
+  order by key_hash, array_position($1::uuid[], payer_id)
+), moved as (
+  insert into {schema}.answers as old
+    (payer_id, account_id, key_hash, fingerprint, answer, expires_at)
+  select $3::uuid, $3::uuid, key_hash, fingerprint,
+         (jsonb_build_object('askedOf', $2::text) || told.answer)::text, expires_at
+  from latest
+  cross join lateral (
+    select case when latest.answer not like '[%' then latest.answer::jsonb else (
+      select jsonb_build_object(
+               'allowed', true, 'reason', null, 'consumed', trim_scale(-e.amount)::text,
+               'remaining', short.answer->1,
+               'entryId', e.payer_id || '.' || e.sequence, 'suggestedOffers', '[]'::jsonb)
+             || case when short.answer->2 is null then '{}'
+                  else jsonb_build_object('overage', short.answer->2) end
+      from (select latest.answer::jsonb as answer) as short
+      join {schema}.entries e
+        on e.payer_id = latest.payer_id and e.sequence = (short.answer->>0)::bigint) end as answer
+  ) as told
+  where told.answer is not null
+  on conflict (payer_id, account_id, key_hash) do update
+    set fingerprint = excluded.fingerprint, answer = excluded.answer,
+        expires_at = excluded.expires_at
+    where old.expires_at <= $4::timestamptz
+  returning 1
+)
+select count(*)::integer as moved from moved`;
+
+/** Lets the keys of an account be found under another; gives how many. The payers must be locked. */
+export async function moveAnswers(
+  session: Session,
+  {
+    payers,
+    from,
+    into,
+    now,
+  }: { payers: readonly string[]; from: string; into: string; now: Instant },
+): Promise<number> {
+  const [row] = await session.query<{ moved: number }>(MOVE_ANSWERS, [
+    payers,
+    from,
+    into,
+    isoTime(now),
+  ]);
+  return row!.moved;
+}
+
 /** What the database would say: run the whole transaction again. */
 export function serializationFailure(why: string): Error {
   return Object.assign(new Error(why), { code: '40001' });
@@ -159,18 +234,19 @@ export async function once<T extends object>(
   const keyHash = hashKey(options.kind, options.key);
   // In a statement of its own, so that the look-up after it sees what the lock's holder committed.
   await session.query(LOCK_KEY, [`${payers[0]}:${account}:${keyHash.toString('hex')}`]);
-  const asked = fingerprint(options.request);
   const first = await findAnswer(session, payers, account, keyHash, now);
   if (first !== null) {
+    const { askedOf: merged, ...answer } = first.answer as T & OfMerged;
+    const asked = fingerprint(askedOf(options.request, merged));
     if (!first.fingerprint.equals(asked)) throw idempotencyConflict();
-    return { answer: first.answer as T, replayed: true };
+    return { answer: answer as unknown as T, replayed: true };
   }
   const answer = await work();
   const kept = await session.query(KEEP_ANSWER, [
     payers[0],
     account,
     keyHash,
-    asked,
+    fingerprint(options.request),
     JSON.stringify(answer),
     isoTime(now),
     isoTime(now + (isDenial(answer) ? options.keep.denial : options.keep.change)),

@@ -1,6 +1,7 @@
 import type { Clock } from '../kernel';
 import type { Keep } from './answers';
 import type { Database } from './database';
+import type { Session } from './session';
 
 /** What every room is opened with. */
 export interface Context {
@@ -14,3 +15,10 @@ export interface Context {
    */
   onAccountChange: Array<(accountId: string) => void>;
 }
+
+/** What one room checks of its own tables; the parts of all rooms make `billing.verify()`. */
+export type VerifyPart = (session: Session) => Promise<{
+  /** Rows looked at, by table. */
+  checked: Record<string, number>;
+  problems: Array<{ code: string; table: string; id: string; message: string }>;
+}>;

@@ -2,19 +2,23 @@ export { arrayLiteral } from './array-literal';
 export {
   DEFAULT_KEEP,
   NO_ACCOUNT,
+  askedOf,
   fingerprint,
   fingerprintDigest,
   hashKey,
   idempotencyConflict,
   keyDigest,
+  moveAnswers,
   once,
   serializationFailure,
   type Keep,
+  type OfMerged,
 } from './answers';
 export { Database, type Connection, type DatabaseOptions } from './database';
 export { isRetryable, isUniqueViolation, translate } from './failures';
+export { keptSecret } from './kept-secret';
 export { MAX_LOCKED_ACCOUNTS, lockAccounts, tryLockAccounts } from './locks';
 export type { ServerConfig } from './server';
-export type { Context } from './context';
+export type { Context, VerifyPart } from './context';
 export type { Reserved, Session } from './session';
 export { atTime, readTime, toInstant } from './times';

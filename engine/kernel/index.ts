@@ -1,5 +1,6 @@
 export * from './calendar';
 export * from './clock';
+export * from './countries';
 export * from './errors';
 export * from './ids';
 export * from './money';

@@ -101,6 +101,8 @@ interface AmountRules {
   decimals: number;
   /** Whether 0 is fine (a price) or not (a use). */
   zero?: boolean;
+  /** The most it may be, if anything. */
+  maximum?: number;
 }
 
 /** An amount: a decimal string or a safe integer. Anything else a JS number can be is refused. */
@@ -126,6 +128,9 @@ export function amount(rules: AmountRules): z.ZodType<Decimal, unknown> {
       return rules.zero === true ? new Decimal(0) : refuse('must be greater than 0');
     if (decimal.greaterThanOrEqualTo(new Decimal(10).pow(MAX_INTEGER_DIGITS))) {
       return refuse(`must have at most ${MAX_INTEGER_DIGITS} digits before the point`);
+    }
+    if (rules.maximum !== undefined && decimal.greaterThan(rules.maximum)) {
+      return refuse(`must not be above ${rules.maximum}`);
     }
     if (decimalsOf(decimal) > rules.decimals) {
       return refuse(`must have at most ${rules.decimals} decimals`);
