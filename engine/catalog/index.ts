@@ -1,16 +1,37 @@
 import type { Context } from '../database';
+import { Coupons } from './coupons';
+import { CatalogFiles } from './import-export';
 import { Offers } from './offers';
 import { Products } from './products';
+import { TaxRates } from './tax-rates';
 
 export {
-  DEFAULT_PRIORITY,
   decimalsOfCurrency,
+  findFreeTier,
   findOffer,
+  findOfferVersion,
   findOffers,
+  offerPrice,
   type Offer,
   type OfferItem,
   type SaveOfferRequest,
 } from './offers';
+export {
+  DEFAULT_PRIORITY,
+  type Collect,
+  type ItemTerms,
+  type OfferBonus,
+  type OfferTerms,
+  type TrialPhase,
+} from './offer-terms';
+export {
+  PRICING_MODELS,
+  priceOf,
+  type Pricing,
+  type PricingModel,
+  type PricingRequest,
+  type Tier,
+} from './pricing';
 export {
   findProducts,
   markProductsUsed,
@@ -20,6 +41,35 @@ export {
   type ProductKind,
   type SaveProductRequest,
 } from './products';
+export {
+  couponCovers,
+  discountOf,
+  findCoupon,
+  keepCoupon,
+  releaseCoupon,
+  reserveCoupon,
+  type Coupon,
+  type CouponDuration,
+  type CouponRecord,
+  type CouponUse,
+  type SaveCouponRequest,
+} from './coupons';
+export type {
+  CatalogChange,
+  CatalogDocument,
+  ExportedCatalog,
+  ImportCatalogAnswer,
+  ImportCatalogRequest,
+} from './import-export';
+export { taxRateFor, type SaveTaxRateRequest, type TaxRate } from './tax-rates';
+export {
+  totals,
+  type Totals,
+  type TotalsLine,
+  type TotalsOfLine,
+  type TotalsRequest,
+} from './totals';
+export { findSinglePrices } from './single-prices';
 
 /** `billing.catalog`: what can be used, and what is sold. */
 export interface Catalog {
@@ -29,11 +79,21 @@ export interface Catalog {
   saveOffer: Offers['saveOffer'];
   getOffer: Offers['getOffer'];
   listOffers: Offers['listOffers'];
+  saveCoupon: Coupons['saveCoupon'];
+  getCoupon: Coupons['getCoupon'];
+  listCoupons: Coupons['listCoupons'];
+  saveTaxRate: TaxRates['saveTaxRate'];
+  listTaxRates: TaxRates['listTaxRates'];
+  exportCatalog: CatalogFiles['exportCatalog'];
+  importCatalog: CatalogFiles['importCatalog'];
 }
 
 export function openCatalog(context: Context): Catalog {
   const products = new Products(context);
   const offers = new Offers(context);
+  const coupons = new Coupons(context);
+  const taxRates = new TaxRates(context);
+  const files = new CatalogFiles(context);
   return {
     saveProduct: products.saveProduct.bind(products),
     getProduct: products.getProduct.bind(products),
@@ -41,5 +101,12 @@ export function openCatalog(context: Context): Catalog {
     saveOffer: offers.saveOffer.bind(offers),
     getOffer: offers.getOffer.bind(offers),
     listOffers: offers.listOffers.bind(offers),
+    saveCoupon: coupons.saveCoupon.bind(coupons),
+    getCoupon: coupons.getCoupon.bind(coupons),
+    listCoupons: coupons.listCoupons.bind(coupons),
+    saveTaxRate: taxRates.saveTaxRate.bind(taxRates),
+    listTaxRates: taxRates.listTaxRates.bind(taxRates),
+    exportCatalog: files.exportCatalog.bind(files),
+    importCatalog: files.importCatalog.bind(files),
   };
 }

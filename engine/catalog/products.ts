@@ -19,6 +19,7 @@ import {
   text,
   type ChangeOptions,
 } from '../kernel';
+import { claimName } from './names';
 import { saveOnce } from './saving';
 
 export const PRODUCT_KINDS = ['quantity', 'period', 'unlimited'] as const;
@@ -65,7 +66,7 @@ const FIND_PRODUCTS = `select ${COLUMNS} from {schema}.products where key = any(
 const LIST_PRODUCTS = `select ${COLUMNS} from {schema}.products order by key`;
 /** Locks the product, so that a first grant and a change of kind take turns. */
 const FIND_FOR_SAVE = `
-select ${COLUMNS} from {schema}.products where folded_key = $1 for update`;
+select ${COLUMNS} from {schema}.products where key = $1 for update`;
 const MARK_USED = `update {schema}.products set used = true where key = any($1::text[]) and not used`;
 
 const SAVE_PRODUCT = `
@@ -127,6 +128,11 @@ export async function findProducts(
   return new Map(rows.map((row) => [row.key, productOf(row)]));
 }
 
+/** All products by key. */
+export async function allProducts(session: Session): Promise<Product[]> {
+  return (await session.query<ProductRow>(LIST_PRODUCTS)).map(productOf);
+}
+
 /** From the first grant of it, or the first price in it, a product's kind stays what it is. */
 export async function markProductsUsed(session: Session, keys: Iterable<string>): Promise<void> {
   await session.query(MARK_USED, [[...new Set(keys)].sort()]);
@@ -143,7 +149,7 @@ export function requireUnits(
 }
 
 type ProductChange = ReturnType<typeof parseProduct>;
-const parseProduct = (request: unknown) => parse(saveProductInput, request);
+export const parseProduct = (request: unknown) => parse(saveProductInput, request);
 
 function refuseChangeOfUsed(before: ProductRow, after: Product): void {
   if (after.decimals < before.decimals) {
@@ -168,15 +174,21 @@ function refuseChangeOfUsed(before: ProductRow, after: Product): void {
   );
 }
 
-async function saveProduct(session: Session, change: ProductChange, now: string): Promise<Product> {
-  const [before] = await session.query<ProductRow>(FIND_FOR_SAVE, [foldCase(change.key)]);
-  if (before !== undefined && before.key !== change.key) {
-    throw new BillingError(
-      'invalid_input',
-      `"key" ${change.key} differs from the product ${before.key} by upper and lower case alone.`,
-      { parameter: 'key', advice: `Use ${before.key}, or a key that differs by more.` },
-    );
-  }
+/** The product that has the key; when none has, the name is taken for it. */
+async function findForSave(session: Session, productKey: string): Promise<ProductRow | undefined> {
+  const [there] = await session.query<ProductRow>(FIND_FOR_SAVE, [productKey]);
+  if (there !== undefined || (await claimName(session, 'product', productKey))) return there;
+  const [justSaved] = await session.query<ProductRow>(FIND_FOR_SAVE, [productKey]);
+  return justSaved;
+}
+
+/** Within a transaction. @throws as `Products.saveProduct` does */
+export async function saveProduct(
+  session: Session,
+  change: ProductChange,
+  now: string,
+): Promise<Product> {
+  const before = await findForSave(session, change.key);
   const old = before === undefined ? null : productOf(before);
   const product: Product = {
     key: change.key,
@@ -241,7 +253,8 @@ export class Products {
    *
    * @returns the product, with `replayed`
    * @throws invalid_input, among others when kind or currency would change after the first grant,
-   *   when decimals would shrink, or when the key differs from another by case alone
+   *   when decimals would shrink, or when the key is a sku's or differs
+   *   from a name by case alone
    */
   async saveProduct(request: SaveProductRequest): Promise<Product & { replayed: boolean }> {
     const change = parseProduct(request);
@@ -261,10 +274,7 @@ export class Products {
   /** All products by key, or those asked for, in the order asked for; unknown keys are left out. */
   async listProducts(request: { keys?: string[] } = {}): Promise<Product[]> {
     const { keys } = parse(listProductsInput, request);
-    if (keys === undefined) {
-      const rows = await this.context.database.query<ProductRow>(LIST_PRODUCTS);
-      return rows.map(productOf);
-    }
+    if (keys === undefined) return allProducts(this.context.database);
     const found = await findProducts(this.context.database, keys);
     return keys.flatMap((wanted) => found.get(wanted) ?? []);
   }

@@ -1,0 +1,315 @@
+import { CsvError, parse as parseCsv } from 'csv-parse/sync';
+
+import { BillingError, foldCase } from '../kernel';
+import {
+  COLUMNS,
+  FILE_NAMES,
+  NAME_COLUMNS,
+  TABLES,
+  columnOf,
+  differingColumns,
+  hasItem,
+  isEmpty,
+  itemOfRow,
+  offerOfRow,
+  recordOf,
+  type Cells,
+  type Table,
+} from './catalog-tables';
+
+/** Reads a catalog that somebody wrote, as JSON, CSV or rows, into requests to save its records. */
+
+export const DOCUMENT_FORMAT = 'n8n-nodes-billing/catalog';
+export const DOCUMENT_VERSION = 1;
+
+/** Rows, or records of JSON, of all tables of one import. */
+const MAX_ROWS = 10_000;
+
+/** A record as it was written, and where. */
+export interface Written {
+  table: Table;
+  /** Its key, sku or code as it was written; '' when there is none. */
+  name: string;
+  /** What the call that saves it takes, unchecked. @throws invalid_input when it cannot be read */
+  request(): unknown;
+  /** Where a parameter of the request stands: `offers.csv row 731, price`. */
+  where(parameter: string | null): string;
+}
+
+export type GivenTables = Partial<Record<Table, unknown>>;
+
+export function importInvalid(where: string, message: string, cause?: unknown): BillingError {
+  const said = cause instanceof BillingError ? cause.advice : null;
+  return new BillingError('import_invalid', `${where}: ${message}`, {
+    parameter: where,
+    advice: `${said ?? 'Correct it and import again.'} Nothing was imported.`,
+    cause,
+  });
+}
+
+/** @throws import_invalid when records of a table have one name */
+function requireOnce(written: readonly Written[]): void {
+  const seen = new Map<string, Written>();
+  for (const record of written) {
+    const { table } = record;
+    if (record.name === '') continue;
+    const id = `${table} ${foldCase(record.name.normalize('NFC').trim())}`;
+    const first = seen.get(id);
+    const column = NAME_COLUMNS[table];
+    if (first !== undefined) {
+      throw importInvalid(
+        record.where(column),
+        `${record.name} was already in ${first.where(column)}.`,
+      );
+    }
+    seen.set(id, record);
+  }
+}
+
+function requireFewEnough(count: number): void {
+  if (count <= MAX_ROWS) return;
+  throw new BillingError(
+    'import_invalid',
+    `The import has ${count} rows, and ${MAX_ROWS} is the most for one.`,
+    { advice: 'Import in parts: products first, then offers, then coupons.' },
+  );
+}
+
+/** What a record has that nobody writes: an exported or listed one may be given as it is. */
+const NOT_WRITTEN = ['version', 'createdAt', 'updatedAt', 'redeemed', 'replayed'];
+/** What a call takes beside the record. */
+const NOT_RECORDS = ['idempotencyKey', 'tx'];
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+function listOf(given: unknown, where: string): unknown[] {
+  if (given === undefined || given === null) return [];
+  if (Array.isArray(given)) return given as unknown[];
+  throw importInvalid(where, 'must be a list.');
+}
+
+/**
+ * A document as `exportCatalog` writes it, or a part of one.
+ *
+ * @param given the document, or its JSON text
+ * @throws import_invalid
+ */
+export function readDocument(given: unknown): Written[] {
+  let document = given;
+  if (typeof given === 'string') {
+    try {
+      document = JSON.parse(given.replace(/^\uFEFF/, '')) as unknown;
+    } catch (error) {
+      throw importInvalid('json', `must be JSON: ${(error as Error).message}.`);
+    }
+  }
+  if (!isObject(document)) throw importInvalid('json', 'must be an object with the tables.');
+  const { format = DOCUMENT_FORMAT, version = DOCUMENT_VERSION, ...tables } = document;
+  if (format !== DOCUMENT_FORMAT) {
+    throw importInvalid('format', `must be "${DOCUMENT_FORMAT}".`);
+  }
+  if (version !== DOCUMENT_VERSION) {
+    throw importInvalid('version', `must be ${DOCUMENT_VERSION}, which this engine reads.`);
+  }
+  const unknown = Object.keys(tables).find((name) => !TABLES.includes(name as Table));
+  if (unknown !== undefined) {
+    throw importInvalid(unknown.slice(0, 80), `is no table; there are ${TABLES.join(', ')}.`);
+  }
+  const written = TABLES.flatMap((table) =>
+    listOf(tables[table], table).map((record, index) => writtenInJson(table, record, index)),
+  );
+  requireFewEnough(written.length);
+  requireOnce(written);
+  return written;
+}
+
+function writtenInJson(table: Table, record: unknown, index: number): Written {
+  const where = (parameter: string | null): string =>
+    parameter === null ? `${table}[${index}]` : `${table}[${index}].${parameter}`;
+  if (!isObject(record)) throw importInvalid(where(null), 'must be an object.');
+  const misplaced = NOT_RECORDS.find((name) => name in record);
+  if (misplaced !== undefined) {
+    throw importInvalid(where(misplaced), 'belongs to the import, not to a record of it.');
+  }
+  const request = Object.fromEntries(
+    Object.entries(record).filter(([name]) => !NOT_WRITTEN.includes(name)),
+  );
+  const name = record[NAME_COLUMNS[table]];
+  return { table, name: typeof name === 'string' ? name : '', request: () => request, where };
+}
+
+/** A row of a table, and its number as a person counts. */
+interface Row {
+  number: number;
+  cells: Cells;
+}
+
+interface TableOfRows {
+  table: Table;
+  /** What the table is called in messages: its file, or itself. */
+  title: string;
+  rows: Row[];
+}
+
+/** Names of columns are compared without case, blanks and lines: "List Price", list_price. */
+const foldColumn = (name: string): string => foldCase(name.replace(/[\s_-]/g, ''));
+
+/** The table's own names of the columns that are written; '' for one without a name. */
+function columnNames(table: Table, title: string, written: readonly string[]): string[] {
+  const known = new Map(COLUMNS[table].map(({ name }) => [foldColumn(name), name]));
+  const names = written.map((name, index) => {
+    if (name.trim() === '') return '';
+    const found = known.get(foldColumn(name));
+    if (found !== undefined) return found;
+    throw importInvalid(
+      `${title}, column ${index + 1}`,
+      `there is no column "${name.trim().slice(0, 80)}"; there are ${[...known.values()].join(', ')}.`,
+    );
+  });
+  const twice = names.find((name, index) => name !== '' && names.indexOf(name) !== index);
+  if (twice !== undefined) throw importInvalid(`${title}, ${twice}`, 'the column is there twice.');
+  return names;
+}
+
+/** Spreadsheets of other countries separate by semicolons: what the first line has most of. */
+function delimiterOf(csv: string): string {
+  const [header = ''] = csv.replace(/"[^"]*"/g, '').split(/\r\n|\n|\r/, 1);
+  const count = (delimiter: string): number => header.split(delimiter).length;
+  return [',', ';', '\t'].reduce((best, one) => (count(one) > count(best) ? one : best));
+}
+
+function readCsv(table: Table, csv: unknown): TableOfRows {
+  const title = FILE_NAMES[table];
+  if (typeof csv !== 'string') throw importInvalid(title, 'must be text.');
+  let lines: string[][];
+  try {
+    lines = parseCsv(csv, {
+      bom: true,
+      delimiter: delimiterOf(csv),
+      relax_column_count: true,
+    });
+  } catch (error) {
+    if (!(error instanceof CsvError)) throw error;
+    throw importInvalid(title, `is not CSV: ${error.message}.`, error);
+  }
+  const [header = [], ...body] = lines;
+  const names = columnNames(table, title, header);
+  const rows = body.map((line, index): Row => {
+    const number = index + 2;
+    const stray = line.findIndex((cell, at) => cell.trim() !== '' && (names[at] ?? '') === '');
+    if (stray >= 0) {
+      throw importInvalid(
+        `${title} row ${number}`,
+        `cell ${stray + 1} stands in a column without a name.`,
+      );
+    }
+    const named = names.map((name, at): [string, unknown] => [name, line[at]]);
+    return { number, cells: new Map(named.filter(([name]) => name !== '')) };
+  });
+  return { table, title, rows };
+}
+
+/** Rows as n8n's items and tables give them: columns by name, cells of text, numbers, true or false. */
+function readRows(table: Table, given: unknown): TableOfRows {
+  const rows = listOf(given, table).map((row, index): Row => {
+    const number = index + 1;
+    if (!isObject(row)) throw importInvalid(`${table} row ${number}`, 'must be an object.');
+    const names = columnNames(table, `${table} row ${number}`, Object.keys(row));
+    const cells = Object.values(row).map((cell) => (typeof cell === 'number' ? `${cell}` : cell));
+    return { number, cells: new Map(names.map((name, at) => [name, cells[at]])) };
+  });
+  return { table, title: table, rows };
+}
+
+/**
+ * Tables of CSV text, or of rows.
+ *
+ * @throws import_invalid
+ */
+export function readTables(form: 'csv' | 'rows', given: GivenTables): Written[] {
+  const read = form === 'csv' ? readCsv : readRows;
+  const tables = TABLES.filter((table) => given[table] !== undefined && given[table] !== null).map(
+    (table) => read(table, given[table]),
+  );
+  requireFewEnough(tables.reduce((sum, { rows }) => sum + rows.length, 0));
+  const written = tables.flatMap((table) => {
+    const rows = table.rows.filter(({ cells }) => [...cells.values()].some((one) => !isEmpty(one)));
+    return table.table === 'offers' ? writtenOffers(table.title, rows) : writtenRows(table, rows);
+  });
+  requireOnce(written);
+  return written;
+}
+
+const nameIn = (cells: Cells, column: string): string => {
+  const name = cells.get(column);
+  return typeof name === 'string' ? name.trim() : '';
+};
+
+function writtenRows({ table, title }: TableOfRows, rows: readonly Row[]): Written[] {
+  return rows.map(({ number, cells }) => ({
+    table,
+    name: nameIn(cells, NAME_COLUMNS[table]),
+    request: () => recordOf(table as Exclude<Table, 'offers'>, cells),
+    where: (parameter) =>
+      `${title} row ${number}${parameter === null ? '' : `, ${columnOf(parameter)}`}`,
+  }));
+}
+
+/** Rows that follow each other and name one sku, or none, are one offer; each is one of its items. */
+function writtenOffers(title: string, rows: readonly Row[]): Written[] {
+  const groups: Array<{ sku: string; rows: Row[] }> = [];
+  for (const row of rows) {
+    const sku = nameIn(row.cells, 'sku');
+    const last = groups.at(-1);
+    if (last === undefined && sku === '') {
+      throw importInvalid(`${title} row ${row.number}, sku`, 'the first row must name its offer.');
+    }
+    if (last === undefined || (sku !== '' && sku !== last.sku)) groups.push({ sku, rows: [row] });
+    else last.rows.push(row);
+  }
+  return groups.map(({ sku, rows: own }) => writtenOffer(title, sku, own));
+}
+
+function writtenOffer(title: string, sku: string, rows: readonly Row[]): Written {
+  const [first, ...further] = rows as [Row, ...Row[]];
+  for (const row of further) {
+    const [differing] = differingColumns(first.cells, row.cells);
+    if (differing === undefined) continue;
+    throw importInvalid(
+      `${title} row ${row.number}, ${differing}`,
+      `it differs from row ${first.number}, where the offer ${sku} begins. Further items leave it empty.`,
+    );
+  }
+  const items = rows.filter(({ cells }) => hasItem(cells));
+  /** The row of an item, and what is left of the parameter. */
+  const placeOf = (parameter: string): [Row, string] => {
+    const [, index, rest] = /^items\[(\d+)\](?:\.(.*))?$/.exec(parameter) ?? [];
+    const row = index === undefined ? undefined : items[Number.parseInt(index, 10)];
+    return row === undefined ? [first, parameter] : [row, rest ?? 'items'];
+  };
+  return {
+    table: 'offers',
+    name: sku,
+    request: () => ({
+      ...offerOfRow(first.cells),
+      items: items.map(({ cells }, index) => inItem(index, () => itemOfRow(cells))),
+    }),
+    where(parameter) {
+      if (parameter === null) return `${title} row ${first.number}`;
+      const [row, inRow] = placeOf(parameter);
+      return `${title} row ${row.number}, ${columnOf(inRow)}`;
+    },
+  };
+}
+
+/** What is wrong with an item is named as one of the offer's. */
+function inItem<T>(index: number, read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof BillingError) || error.parameter === null) throw error;
+    const { code, message, parameter } = error;
+    throw new BillingError(code, message, { parameter: `items[${index}].${parameter}` });
+  }
+}

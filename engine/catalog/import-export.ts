@@ -1,0 +1,355 @@
+import { stringify } from 'csv-stringify/sync';
+
+import {
+  NO_ACCOUNT,
+  fingerprintDigest,
+  isUniqueViolation,
+  once,
+  serializationFailure,
+  type Context,
+  type Session,
+} from '../database';
+import {
+  BillingError,
+  changeFields,
+  flag,
+  input,
+  isoTime,
+  oneOf,
+  parse,
+  readClock,
+  z,
+  type ChangeOptions,
+  type ErrorCode,
+} from '../kernel';
+import {
+  DOCUMENT_FORMAT,
+  DOCUMENT_VERSION,
+  importInvalid,
+  readDocument,
+  readTables,
+  type Written,
+} from './catalog-files';
+import {
+  COLUMNS,
+  NAME_COLUMNS,
+  TABLES,
+  rowsOf,
+  writtenPricing,
+  type CatalogRecords,
+  type Table,
+} from './catalog-tables';
+import { findCoupon, listCouponRecords, parseCoupon, saveCoupon } from './coupons';
+import { findOffers, parseOffer, saveOffer } from './offers';
+import { allProducts, findProducts, parseProduct, saveProduct } from './products';
+import { findTaxRates, parseTaxRate, saveTaxRate } from './tax-rates';
+
+/** The whole catalog in one document, as `importCatalog` takes it. */
+export interface CatalogDocument {
+  format: typeof DOCUMENT_FORMAT;
+  version: typeof DOCUMENT_VERSION;
+  products: Array<Record<string, unknown>>;
+  offers: Array<Record<string, unknown>>;
+  coupons: Array<Record<string, unknown>>;
+  taxRates: Array<Record<string, unknown>>;
+}
+
+export interface ExportedCatalog {
+  json: { json: CatalogDocument };
+  /** A text for each table, to be kept as products.csv, offers.csv, coupons.csv and tax-rates.csv. */
+  csv: Record<Table, string>;
+}
+
+type Row = Record<string, unknown>;
+
+export type ImportCatalogRequest = Pick<ChangeOptions, 'idempotencyKey' | 'tx'> & {
+  /** Only say what would change. */
+  dryRun?: boolean;
+} & (
+    | { format: 'json'; json: unknown }
+    | ({ format: 'csv' } & Partial<Record<Table, string>>)
+    | ({ format: 'rows' } & Partial<Record<Table, Row[]>>)
+  );
+
+export interface CatalogChange {
+  table: Table;
+  /** The key, sku or code. */
+  key: string;
+  action: 'create' | 'update' | 'unchanged';
+  /** Of an update: what was, and what is. */
+  fields: Record<string, { from: unknown; to: unknown }>;
+}
+
+export interface ImportCatalogAnswer {
+  /** False after a dry run. */
+  applied: boolean;
+  counts: { create: number; update: number; unchanged: number };
+  /** In the order in which they were made. */
+  changes: CatalogChange[];
+  replayed: boolean;
+}
+
+const exportInput = input({ format: oneOf(['json', 'csv']) });
+
+const importInput = input({
+  format: oneOf(['json', 'csv', 'rows']),
+  json: z.unknown().optional(),
+  products: z.unknown().optional(),
+  offers: z.unknown().optional(),
+  coupons: z.unknown().optional(),
+  taxRates: z.unknown().optional(),
+  dryRun: flag().optional(),
+  idempotencyKey: changeFields.idempotencyKey,
+  tx: changeFields.tx,
+});
+
+/** What the engine gives to a record and nobody writes. */
+const withoutDerived = (record: object): Record<string, unknown> => {
+  const {
+    version: _version,
+    redeemed: _redeemed,
+    createdAt: _from,
+    updatedAt: _to,
+    ...content
+  } = record as Record<string, unknown>;
+  return content;
+};
+
+interface TableOfRecords {
+  find(session: Session, name: string): Promise<object | null | undefined>;
+  save(session: Session, request: unknown, now: string): Promise<object>;
+}
+
+/** The same way as the calls for one record, so that versions, names and checks are the same. */
+const RECORDS: Readonly<Record<Table, TableOfRecords>> = {
+  products: {
+    find: async (session, key) => (await findProducts(session, [key])).get(key),
+    save: (session, request, now) => saveProduct(session, parseProduct(request), now),
+  },
+  offers: {
+    find: async (session, sku) => (await findOffers(session, [sku]))[0],
+    save: (session, request, now) => saveOffer(session, parseOffer(request), now),
+  },
+  coupons: {
+    find: (session, code) => findCoupon(session, code),
+    save: (session, request, now) => saveCoupon(session, parseCoupon(request), now),
+  },
+  taxRates: {
+    find: async (session, key) => (await findTaxRates(session, [key]))[0],
+    save: (session, request, now) => saveTaxRate(session, parseTaxRate(request), now),
+  },
+};
+
+/** What is wrong with the record, rather than with the database. */
+const FAULTS_OF_RECORDS: readonly ErrorCode[] = [
+  'invalid_input',
+  'unknown_product',
+  'unknown_offer',
+  'tier_invalid',
+];
+
+function located(error: unknown, written: Written): unknown {
+  // Somebody has just taken the name: the next run of the transaction sees theirs.
+  if (isUniqueViolation(error)) return serializationFailure('a name of the catalog was taken');
+  if (!(error instanceof BillingError) || !FAULTS_OF_RECORDS.includes(error.code)) return error;
+  return importInvalid(written.where(error.parameter), error.message, error);
+}
+
+async function importRecord(
+  session: Session,
+  written: Written,
+  now: string,
+): Promise<CatalogChange> {
+  const { table } = written;
+  const { find, save } = RECORDS[table];
+  try {
+    const request = written.request();
+    const before = await find(session, written.name.normalize('NFC').trim());
+    return changeOf(table, before ?? null, await save(session, request, now));
+  } catch (error) {
+    throw located(error, written);
+  }
+}
+
+function changeOf(table: Table, before: object | null, after: object): CatalogChange {
+  const now = withoutDerived(after);
+  const key = String(now[NAME_COLUMNS[table]]);
+  if (before === null) return { table, key, action: 'create', fields: {} };
+  const was = withoutDerived(before);
+  const changed = Object.keys(now).filter(
+    (name) => fingerprintDigest({ is: was[name] }) !== fingerprintDigest({ is: now[name] }),
+  );
+  return {
+    table,
+    key,
+    action: changed.length === 0 ? 'unchanged' : 'update',
+    fields: Object.fromEntries(changed.map((name) => [name, { from: was[name], to: now[name] }])),
+  };
+}
+
+/** A country has one active rate: the one that takes it must come after the one that leaves it. */
+const takesCountry = ({ table, request }: Written): boolean => {
+  if (table !== 'taxRates') return false;
+  try {
+    const { country, active } = request() as { country?: unknown; active?: unknown };
+    return country !== null && country !== undefined && active !== false;
+  } catch {
+    // Said when its turn comes.
+    return false;
+  }
+};
+
+/** Two imports that lock the same records in different orders would wait for each other. */
+const LOCK_IMPORTS = `
+select pg_advisory_xact_lock(hashtextextended('{schema}', 2718045)) is null as locked`;
+
+type Outcome = Pick<ImportCatalogAnswer, 'counts' | 'changes'>;
+
+async function importAll(
+  session: Session,
+  written: readonly Written[],
+  now: string,
+): Promise<Outcome> {
+  await session.query(LOCK_IMPORTS);
+  const last = written.filter(takesCountry);
+  const ordered = [...written.filter((record) => !last.includes(record)), ...last];
+  const counts = { create: 0, update: 0, unchanged: 0 };
+  const changes: CatalogChange[] = [];
+  for (const record of ordered) {
+    const change = await importRecord(session, record, now);
+    counts[change.action] += 1;
+    changes.push(change);
+  }
+  return { counts, changes };
+}
+
+/** Carries what was found out of a transaction that is to leave nothing behind. */
+class Rehearsed extends Error {
+  constructor(readonly outcome: Outcome) {
+    super('This was a dry run.');
+  }
+}
+
+async function rehearse(
+  { database }: Context,
+  tx: unknown,
+  work: (session: Session) => Promise<Outcome>,
+): Promise<Outcome> {
+  try {
+    return await database.transaction(tx, async (session): Promise<Outcome> => {
+      throw new Rehearsed(await work(session));
+    });
+  } catch (error) {
+    if (error instanceof Rehearsed) return error.outcome;
+    throw error;
+  }
+}
+
+/** Reads the request into records. @throws invalid_input, import_invalid */
+function readRequest(request: z.output<typeof importInput>): Written[] {
+  const { format, json } = request;
+  const given = TABLES.filter((table) => request[table] !== undefined && request[table] !== null);
+  const stray = format === 'json' ? given[0] : json === undefined ? undefined : 'json';
+  if (stray !== undefined) {
+    throw new BillingError('invalid_input', `"${stray}" does not go with the format ${format}.`, {
+      parameter: stray,
+    });
+  }
+  if (format === 'json') return readDocument(json);
+  if (given.length > 0) return readTables(format, request);
+  throw new BillingError('invalid_input', 'There is no table to import.', {
+    parameter: TABLES[0],
+    advice: `Give at least one of ${TABLES.join(', ')}.`,
+  });
+}
+
+/** Import and export of the whole catalog. */
+export class CatalogFiles {
+  constructor(private readonly context: Context) {}
+
+  /**
+   * The whole catalog: private and inactive offers, coupons and tax rates, too. As one JSON document,
+   * or as CSV, a table each; `importCatalog` takes both. Cells hold exactly what was saved: a text
+   * that begins like a formula is not altered.
+   */
+  async exportCatalog<F extends 'json' | 'csv'>(request: {
+    format: F;
+  }): Promise<ExportedCatalog[F]>;
+  async exportCatalog(request: {
+    format: 'json' | 'csv';
+  }): Promise<ExportedCatalog['json'] | ExportedCatalog['csv']> {
+    const { format } = parse(exportInput, request);
+    const records = await this.readAll();
+    return format === 'json' ? { json: documentOf(records) } : csvOf(records);
+  }
+
+  private readAll(): Promise<CatalogRecords> {
+    const now = isoTime(readClock(this.context.clock));
+    return this.context.database.transaction(undefined, async (session) => ({
+      products: await allProducts(session),
+      offers: await findOffers(session, null),
+      coupons: await listCouponRecords(session, null, now),
+      taxRates: await findTaxRates(session, null),
+    }));
+  }
+
+  /**
+   * Creates and updates the records of a catalog, in the order products, offers, coupons, tax rates:
+   * all of them or none. What is there and not in the import stays as it is; so does a column, or a
+   * field, that is left out. An empty cell clears what may be empty. Of offers in tables each row is
+   * one item; rows after an offer's first may leave its own columns empty.
+   *
+   * @returns what was created, updated or left unchanged; with `dryRun` what would be
+   * @throws import_invalid naming file, row and column, and nothing is imported; invalid_input when
+   *   the request itself is wrong
+   */
+  async importCatalog(request: ImportCatalogRequest): Promise<ImportCatalogAnswer> {
+    const { idempotencyKey: key, tx, dryRun = false, ...given } = parse(importInput, request);
+    const written = readRequest(given);
+    const { database, clock, keep } = this.context;
+    const now = readClock(clock);
+    const work = (session: Session): Promise<Outcome> => importAll(session, written, isoTime(now));
+    if (dryRun) {
+      return { applied: false, ...(await rehearse(this.context, tx, work)), replayed: false };
+    }
+    return database.transaction(tx, async (session) => {
+      const { answer, replayed } = await once(
+        session,
+        {
+          kind: 'importCatalog',
+          payers: [NO_ACCOUNT],
+          account: NO_ACCOUNT,
+          key,
+          request: given,
+          now,
+          keep,
+        },
+        () => work(session),
+      );
+      return { applied: true, ...answer, replayed };
+    });
+  }
+}
+
+function documentOf({ products, offers, coupons, taxRates }: CatalogRecords): CatalogDocument {
+  return {
+    format: DOCUMENT_FORMAT,
+    version: DOCUMENT_VERSION,
+    products: products.map(withoutDerived),
+    offers: offers.map((offer) => withoutDerived({ ...offer, pricing: writtenPricing(offer) })),
+    coupons: coupons.map(withoutDerived),
+    taxRates: taxRates.map(withoutDerived),
+  };
+}
+
+function csvOf(records: CatalogRecords): Record<Table, string> {
+  const rows = rowsOf(records);
+  const csv = (table: Table): string =>
+    stringify(rows[table], { header: true, columns: COLUMNS[table].map(({ name }) => name) });
+  return {
+    products: csv('products'),
+    offers: csv('offers'),
+    coupons: csv('coupons'),
+    taxRates: csv('taxRates'),
+  };
+}

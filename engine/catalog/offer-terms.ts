@@ -1,0 +1,497 @@
+import {
+  BillingError,
+  Decimal,
+  duration,
+  flag,
+  formatMoney,
+  formatUnits,
+  input,
+  integer,
+  key,
+  list,
+  oneOf,
+  requireDecimals,
+  text,
+  units,
+  type Duration,
+  type DurationUnit,
+  type z,
+} from '../kernel';
+import {
+  checkedPricing,
+  formatPricing,
+  price,
+  pricingInput,
+  type Pricing,
+  type PricingRequest,
+} from './pricing';
+import { requireUnits, unknownProduct, type Product } from './products';
+
+/** Priority of a grant whose offer names none. Smaller goes first; 0 to 100 leaves room both ways. */
+export const DEFAULT_PRIORITY = 50;
+
+/** A first time at another price and with other units, before the offer's own. */
+export interface TrialPhase {
+  /** In the offer's currency; 0 for a free one. */
+  price: string;
+  length: Duration;
+  items: Array<{ product: string; quantity: string }>;
+}
+
+/** What comes along with each of the offer that is bought. It is worth nothing in the books. */
+export interface OfferBonus {
+  product: string;
+  quantity: string;
+  expiresAfter: Duration | null;
+  priority: number;
+}
+
+/** How a recurring offer is billed. */
+export interface Collect {
+  /** The fee at period start, or with everything else at period end. */
+  bill: 'advance' | 'arrears';
+  /** What becomes of units that are left over. */
+  atPeriodEnd: 'expire' | 'keep';
+  /** Periods begin at the time of day of the start, or at midnight of the account. */
+  dates: 'exact' | 'midnight';
+  /** The day of the month on which periods begin; the first one is prorated. Null: that of the start. */
+  anchorDay: number | null;
+  /** When the units of a renewal come. */
+  renewalGrants: 'period_start' | 'payment';
+}
+
+/** What a version of an offer says beside its price, its items, and who may buy it. */
+export interface OfferTerms {
+  description: string | null;
+  summary: string | null;
+  imageUrl: string | null;
+  /** Where a shop leads the customer after the purchase. */
+  returnUrl: string | null;
+  /** At most two, one after the other. Only recurring offers have them. */
+  trialPhases: TrialPhase[];
+  bonuses: OfferBonus[];
+  /** Skus to offer along with it, in this order. Ones that are not (yet) there are skipped. */
+  upsells: string[];
+  /** How a quantity of the offer makes the price; `offerPrice` computes it. */
+  pricing: Pricing;
+  /** Null for one-time offers. */
+  collect: Collect | null;
+}
+
+/** What an item says beside its product, quantity, end and priority. */
+export interface ItemTerms {
+  /** Its weight when the price of the offer is shared among the items. */
+  share: string | null;
+  /** Time that is added at the end: after `expiresAfter`, the next payment, or the period. */
+  leadTime: Duration | null;
+  /** Whether units that are left over end when the account pays for the next. */
+  expiresAtNextPayment: boolean;
+  /** Whether the units come anew with each period of a recurring offer. */
+  refill: boolean;
+  /** Extra units: each step brings `size` units for `price`. */
+  step: { size: string; price: string } | null;
+  /** Use beyond what is there: null, it is denied; else billed, up to a limit of units if one is set. */
+  overage: { limit: string | null; pricing: Pricing } | null;
+}
+
+/** A span of time as it is written. */
+export interface DurationRequest {
+  unit: DurationUnit | `${DurationUnit}s`;
+  count: number;
+}
+
+type Amount = string | number;
+
+export interface ItemTermsRequest {
+  share?: Amount | null;
+  leadTime?: DurationRequest | null;
+  expiresAtNextPayment?: boolean;
+  refill?: boolean;
+  step?: { size: Amount; price: Amount } | null;
+  overage?: { limit?: Amount | null; pricing: PricingRequest } | null;
+}
+
+export interface OfferTermsRequest {
+  description?: string | null;
+  summary?: string | null;
+  imageUrl?: string | null;
+  returnUrl?: string | null;
+  trialPhases?: Array<{
+    price: Amount;
+    length: DurationRequest;
+    items: Array<{ product: string; quantity?: Amount }>;
+  }>;
+  bonuses?: Array<{
+    product: string;
+    quantity?: Amount;
+    expiresAfter?: DurationRequest | null;
+    priority?: number;
+  }>;
+  upsells?: string[];
+  pricing?: PricingRequest | null;
+  collect?: Partial<Collect> | null;
+}
+
+const webAddress = () =>
+  text(2_000).refine((value) => /^https?:\/\/\S+$/i.test(value) && URL.canParse(value), {
+    error: 'must be an address that begins with https:// or http://',
+  });
+
+export const priorityInput = integer(-1000, 1000);
+
+const productAndQuantity = { product: key(), quantity: units().optional() };
+
+export const itemTermsFields = {
+  share: price().nullish(),
+  leadTime: duration().nullish(),
+  expiresAtNextPayment: flag().optional(),
+  refill: flag().optional(),
+  step: input({ size: units(), price: price() }).nullish(),
+  overage: input({ limit: units().nullish(), pricing: pricingInput }).nullish(),
+};
+
+export const offerTermsFields = {
+  description: text(10_000).nullish(),
+  summary: text(500).nullish(),
+  imageUrl: webAddress().nullish(),
+  returnUrl: webAddress().nullish(),
+  trialPhases: list(
+    input({
+      price: price(),
+      length: duration(),
+      items: list(input(productAndQuantity), 100).min(1, {
+        error: 'must have at least one entry',
+      }),
+    }),
+    2,
+  ).nullish(),
+  bonuses: list(
+    input({
+      ...productAndQuantity,
+      expiresAfter: duration().nullish(),
+      priority: priorityInput.optional(),
+    }),
+    100,
+  ).nullish(),
+  upsells: list(key(), 100).nullish(),
+  pricing: pricingInput.nullish(),
+  collect: input({
+    bill: oneOf(['advance', 'arrears']).optional(),
+    atPeriodEnd: oneOf(['expire', 'keep']).optional(),
+    dates: oneOf(['exact', 'midnight']).optional(),
+    anchorDay: integer(1, 31).nullish(),
+    renewalGrants: oneOf(['period_start', 'payment']).optional(),
+  }).nullish(),
+};
+
+type WrittenItemTerms = z.output<z.ZodObject<typeof itemTermsFields>>;
+type WrittenOfferTerms = z.output<z.ZodObject<typeof offerTermsFields>>;
+
+const DEFAULT_COLLECT: Collect = {
+  bill: 'advance',
+  atPeriodEnd: 'expire',
+  dates: 'exact',
+  anchorDay: null,
+  renewalGrants: 'period_start',
+};
+
+/** The offer that terms belong to, as far as they are judged by it. */
+export interface TermsOf {
+  sku: string;
+  billing: 'one_time' | 'recurring';
+  interval: Duration | null;
+  freeTier: boolean;
+  price: Decimal;
+  currency: string;
+  /** Of the currency. */
+  decimals: number;
+  products: ReadonlyMap<string, Product>;
+}
+
+const refused = (parameter: string, message: string, advice?: string) =>
+  new BillingError('invalid_input', `"${parameter}" ${message}.`, { parameter, advice });
+
+/** The product and the units of something that an offer brings. */
+export function checkedQuantity(
+  written: { product: string; quantity?: Decimal },
+  products: ReadonlyMap<string, Product>,
+  parameter: string,
+): { product: Product; quantity: string } {
+  const product = products.get(written.product);
+  if (product === undefined) throw unknownProduct(written.product, `${parameter}.product`);
+  if (written.quantity === undefined && product.kind === 'quantity') {
+    throw refused(`${parameter}.quantity`, 'is missing');
+  }
+  const quantity = written.quantity ?? new Decimal(1);
+  requireUnits(quantity, product, `${parameter}.quantity`);
+  return { product, quantity: formatUnits(quantity) };
+}
+
+/**
+ * The terms of an item as they are kept.
+ *
+ * @param ends whether the item has an end of its own, `expiresAfter`
+ * @throws invalid_input, tier_invalid, naming the parameter
+ */
+export function checkedItemTerms(
+  written: WrittenItemTerms,
+  product: Product,
+  ends: boolean,
+  of: TermsOf,
+  parameter: string,
+): ItemTerms {
+  const recurring = of.billing === 'recurring';
+  const expiresAtNextPayment = written.expiresAtNextPayment ?? false;
+  if (expiresAtNextPayment && product.kind !== 'quantity') {
+    throw refused(
+      `${parameter}.expiresAtNextPayment`,
+      `is only for counted units, and ${product.key} is of kind "${product.kind}"`,
+    );
+  }
+  if (written.refill === true && !recurring) {
+    throw refused(`${parameter}.refill`, 'is only for recurring offers');
+  }
+  const leadTime = written.leadTime ?? null;
+  if (leadTime !== null && !ends && !expiresAtNextPayment && !recurring) {
+    throw refused(
+      `${parameter}.leadTime`,
+      'is added to an end, and the item has none',
+      'Set expiresAfter or expiresAtNextPayment, too.',
+    );
+  }
+  return {
+    share:
+      written.share === undefined || written.share === null ? null : formatUnits(written.share),
+    leadTime,
+    expiresAtNextPayment,
+    refill: written.refill ?? recurring,
+    step: checkedStep(written.step ?? null, product, of, `${parameter}.step`),
+    overage: checkedOverage(written.overage ?? null, product, of, `${parameter}.overage`),
+  };
+}
+
+function checkedStep(
+  step: { size: Decimal; price: Decimal } | null,
+  product: Product,
+  of: TermsOf,
+  parameter: string,
+): ItemTerms['step'] {
+  if (step === null) return null;
+  if (product.kind === 'unlimited') {
+    throw refused(parameter, `adds units, and ${product.key} is unlimited`);
+  }
+  requireUnits(step.size, product, `${parameter}.size`);
+  requireDecimals(step.price, of.decimals, `${parameter}.price`, of.currency);
+  return { size: formatUnits(step.size), price: formatMoney(step.price, of.decimals) };
+}
+
+function checkedOverage(
+  overage: NonNullable<WrittenItemTerms['overage']> | null,
+  product: Product,
+  of: TermsOf,
+  parameter: string,
+): ItemTerms['overage'] {
+  if (overage === null) return null;
+  if (product.kind !== 'quantity') {
+    throw refused(
+      parameter,
+      `is only for counted products, and ${product.key} is of kind "${product.kind}"`,
+    );
+  }
+  const limit = overage.limit ?? null;
+  if (limit !== null) requireUnits(limit, product, `${parameter}.limit`);
+  return {
+    limit: limit === null ? null : formatUnits(limit),
+    pricing: checkedPricing(overage.pricing, {
+      parameter: `${parameter}.pricing`,
+      decimals: of.decimals,
+      unit: `a ${product.unit} of ${product.key}`,
+      unitDecimals: product.decimals,
+      ownPrice: null,
+    }),
+  };
+}
+
+/**
+ * The terms of an offer as they are kept: what is left out stays as it is, null and empty lists clear.
+ * What only recurring offers have goes when the offer becomes a one-time one.
+ *
+ * @throws invalid_input, unknown_product, tier_invalid, naming the parameter
+ */
+export function checkedOfferTerms(
+  written: WrittenOfferTerms,
+  old: OfferTerms | null,
+  of: TermsOf,
+): OfferTerms {
+  return {
+    description: kept(written.description, old?.description),
+    summary: kept(written.summary, old?.summary),
+    imageUrl: kept(written.imageUrl, old?.imageUrl),
+    returnUrl: kept(written.returnUrl, old?.returnUrl),
+    trialPhases: checkedPhases(written.trialPhases, old?.trialPhases ?? [], of),
+    bonuses:
+      written.bonuses === undefined
+        ? (old?.bonuses ?? [])
+        : (written.bonuses ?? []).map((bonus, index) => {
+            const { product, quantity } = checkedQuantity(bonus, of.products, `bonuses[${index}]`);
+            return {
+              product: product.key,
+              quantity,
+              expiresAfter: bonus.expiresAfter ?? null,
+              priority: bonus.priority ?? DEFAULT_PRIORITY,
+            };
+          }),
+    upsells: checkedUpsells(written.upsells, old?.upsells ?? [], of.sku),
+    pricing: checkedOfferPricing(written.pricing, old?.pricing ?? null, of),
+    collect: checkedCollect(written.collect, old?.collect ?? null, of),
+  };
+}
+
+const kept = (written: string | null | undefined, old: string | null | undefined): string | null =>
+  written === undefined ? (old ?? null) : written;
+
+function checkedPhases(
+  written: WrittenOfferTerms['trialPhases'],
+  old: readonly TrialPhase[],
+  of: TermsOf,
+): TrialPhase[] {
+  if (of.billing === 'one_time') {
+    if (written === undefined || written === null || written.length === 0) return [];
+    throw refused('trialPhases', 'are only for recurring offers', 'Set billing to "recurring".');
+  }
+  const phases =
+    written === undefined
+      ? old.map((phase) => ({ ...phase, price: new Decimal(phase.price) }))
+      : (written ?? []).map((phase, index) => ({
+          price: phase.price,
+          length: phase.length,
+          items: phase.items.map((item, itemIndex) => {
+            const parameter = `trialPhases[${index}].items[${itemIndex}]`;
+            const { product, quantity } = checkedQuantity(item, of.products, parameter);
+            return { product: product.key, quantity };
+          }),
+        }));
+  return phases.map((phase, index) => {
+    const parameter = `trialPhases[${index}].price`;
+    // Ones that are kept, too: they may be finer than a new currency.
+    requireDecimals(phase.price, of.decimals, parameter, of.currency);
+    if (of.freeTier && !phase.price.isZero()) {
+      throw refused(parameter, 'must be 0, since the offer is a free tier');
+    }
+    return { ...phase, price: formatMoney(phase.price, of.decimals) };
+  });
+}
+
+function checkedUpsells(
+  written: readonly string[] | null | undefined,
+  old: readonly string[],
+  sku: string,
+): string[] {
+  if (written === undefined) return [...old];
+  const upsells = written ?? [];
+  upsells.forEach((upsell, index) => {
+    const parameter = `upsells[${index}]`;
+    if (upsell === sku) throw refused(parameter, 'is the offer itself');
+    if (upsells.indexOf(upsell) !== index) throw refused(parameter, 'is there twice');
+  });
+  return [...upsells];
+}
+
+function checkedOfferPricing(
+  written: WrittenOfferTerms['pricing'],
+  old: Pricing | null,
+  of: TermsOf,
+): Pricing {
+  const own = formatMoney(of.price, of.decimals);
+  if (written === undefined && old !== null) return withOwnPrice(old, own, of.decimals);
+  return checkedPricing(written ?? { model: 'per_unit' }, {
+    parameter: 'pricing',
+    decimals: of.decimals,
+    unit: 'one of the offer',
+    unitDecimals: 0,
+    ownPrice: of.price,
+  });
+}
+
+/** The pricing of an offer whose price became another. Tiers have their own. */
+function withOwnPrice(pricing: Pricing, own: string, decimals: number): Pricing {
+  switch (pricing.model) {
+    case 'flat':
+      return { model: 'flat', price: own };
+    case 'per_unit':
+      return { model: 'per_unit', unitPrice: own };
+    case 'package':
+      return { model: 'package', size: pricing.size, price: own };
+    default:
+      return formatPricing(pricing, decimals);
+  }
+}
+
+function checkedCollect(
+  written: WrittenOfferTerms['collect'],
+  old: Collect | null,
+  of: TermsOf,
+): Collect | null {
+  if (of.billing === 'one_time') {
+    if (written === undefined || written === null) return null;
+    throw refused('collect', 'is only for recurring offers', 'Set billing to "recurring".');
+  }
+  const base = written === null ? DEFAULT_COLLECT : (old ?? DEFAULT_COLLECT);
+  const collect: Collect = {
+    bill: written?.bill ?? base.bill,
+    atPeriodEnd: written?.atPeriodEnd ?? base.atPeriodEnd,
+    dates: written?.dates ?? base.dates,
+    anchorDay: written?.anchorDay === undefined ? base.anchorDay : written.anchorDay,
+    renewalGrants: written?.renewalGrants ?? base.renewalGrants,
+  };
+  const unit = of.interval?.unit;
+  if (collect.anchorDay !== null && unit !== 'month' && unit !== 'year') {
+    throw refused(
+      'collect.anchorDay',
+      'is a day of the month, and the interval is not in months or years',
+    );
+  }
+  return collect;
+}
+
+/**
+ * Terms as a version has them; those of a version from before there were terms are the defaults.
+ *
+ * @param stored the JSON of the column
+ */
+export function offerTermsOf(stored: string, price: string, decimals: number): OfferTerms {
+  const terms = JSON.parse(stored) as Partial<OfferTerms>;
+  return {
+    description: terms.description ?? null,
+    summary: terms.summary ?? null,
+    imageUrl: terms.imageUrl ?? null,
+    returnUrl: terms.returnUrl ?? null,
+    trialPhases: (terms.trialPhases ?? []).map((phase) => ({
+      price: formatMoney(new Decimal(phase.price), decimals),
+      length: phase.length,
+      items: phase.items,
+    })),
+    bonuses: terms.bonuses ?? [],
+    upsells: terms.upsells ?? [],
+    pricing: formatPricing(terms.pricing ?? { model: 'per_unit', unitPrice: price }, decimals),
+    collect: terms.collect ?? null,
+  };
+}
+
+export function itemTermsOf(terms: Partial<ItemTerms>, decimals: number): ItemTerms {
+  const { step = null, overage = null } = terms;
+  return {
+    share: terms.share ?? null,
+    leadTime: terms.leadTime ?? null,
+    expiresAtNextPayment: terms.expiresAtNextPayment ?? false,
+    refill: terms.refill ?? false,
+    step:
+      step === null
+        ? null
+        : { size: step.size, price: formatMoney(new Decimal(step.price), decimals) },
+    overage:
+      overage === null
+        ? null
+        : { limit: overage.limit, pricing: formatPricing(overage.pricing, decimals) },
+  };
+}
