@@ -1,14 +1,34 @@
 export {
-  Accounts,
-  type Account,
-  type AccountPorts,
-  type AttachChildRequest,
-  type DetachChildRequest,
-  type IdentifyAnswer,
-  type IdentifyRequest,
-  type Identity,
+  aliasesOf,
+  ledgersOf,
+  resolveWithAliases,
+  type AccountWithAliases,
+  type LedgerOf,
+} from './aliases';
+export type {
+  Account,
+  Address,
+  Contact,
+  Identity,
+  ListAccountsRequest,
+  Tax,
+  TaxId,
+  TaxStatus,
+} from './account';
+export { openAccounts, type AccountParts, type Accounts } from './accounts';
+export {
+  readTaxDetails,
+  type AddressInput,
+  type TaxDetails,
   type UpdateAccountRequest,
-} from './accounts';
+} from './details';
+export type { EraseAnswer, EraseRequest } from './erasing';
+export type { AccountExport, ExportRequest } from './exporting';
+export type { AttachChildRequest, DetachChildRequest } from './families';
+export type { IdentifyAnswer, IdentifyRequest } from './identifying';
+export type { MergeAnswer, MergeRequest } from './merging';
+export type { MigrateIdentitiesAnswer, MigrateIdentitiesRequest } from './migrating';
+export type { AccountPorts } from './ports';
 export {
   nameOnce,
   payersOf,
@@ -19,3 +39,5 @@ export {
   type AccountStatus,
   type ResolvedAccount,
 } from './resolving';
+export type { ErasePart, ExportPart, Merge, MergePart, WholeAccount } from './parts';
+export { verifyAccounts } from './verify';

@@ -15,7 +15,7 @@ export interface ResolvedAccount {
   timeZone: string;
 }
 
-/** One row a reference that leads to an account; the others are missing. */
+/** One row a reference that leads to an account; the others are missing. Of an alias it is the other. */
 const RESOLVE = `
 select r.position::int as position, a.account_id::text as account_id, a.payer_id::text as payer_id,
        a.earlier_payers::text[] as earlier_payers, a.status, p.status as payer_status, p.time_zone
@@ -23,7 +23,8 @@ from unnest($1::uuid[], $2::text[], $3::text[])
        with ordinality as r (account_id, provider, external_id, position)
 left join {schema}.identities i
   on r.account_id is null and i.provider = r.provider and i.external_id = r.external_id
-join {schema}.accounts a on a.account_id = coalesce(r.account_id, i.account_id)
+join {schema}.accounts n on n.account_id = coalesce(r.account_id, i.account_id)
+join {schema}.accounts a on a.account_id = coalesce(n.merged_into, n.account_id)
 join {schema}.accounts p on p.account_id = a.payer_id`;
 
 interface AccountRow {

@@ -1,0 +1,204 @@
+import { atTime, readTime, type Session } from '../database';
+import {
+  BillingError,
+  LIMITS,
+  accountReference,
+  input,
+  integer,
+  isId,
+  parse,
+  text,
+  z,
+} from '../kernel';
+import type { AccountStatus } from './resolving';
+
+/** What an account is, as it goes out, and how it is read. */
+
+export interface Identity {
+  provider: string;
+  externalId: string;
+  /** Only there when true: a merge brought two of one provider together, and the other one goes first. */
+  secondary?: true;
+}
+
+export interface Address {
+  line1: string;
+  line2: string | null;
+  city: string;
+  postalCode: string;
+  region: string | null;
+  /** ISO 3166-1 alpha-2. */
+  country: string;
+}
+
+/** To whom invoices are addressed. */
+export interface Contact {
+  name: string | null;
+  company: string | null;
+  phone: string | null;
+  address: Address | null;
+}
+
+export const TAX_STATUSES = ['normal', 'exempt', 'reverse_charge'] as const;
+export type TaxStatus = (typeof TAX_STATUSES)[number];
+
+export interface TaxId {
+  /** `eu_vat`, `us_ein`, ... */
+  type: string;
+  value: string;
+}
+
+export interface Tax {
+  status: TaxStatus;
+  taxIds: TaxId[];
+  /** Where the customer is taxed; null: in the country of the address. */
+  country: string | null;
+  /** The key of the tax rate to take; null: found by the country. */
+  taxRate: string | null;
+}
+
+export interface Account {
+  accountId: string;
+  /** The account that pays for it; null: it pays for itself. */
+  parentId: string | null;
+  /** Set by people. A suspended or closed account is denied. */
+  status: AccountStatus;
+  name: string | null;
+  email: string | null;
+  /** IANA zone in which its days and months begin. */
+  timeZone: string;
+  contact: Contact | null;
+  tax: Tax;
+  identities: Identity[];
+  /** Accounts that were merged into this one and answer as it. */
+  aliases: string[];
+  metadata: Record<string, unknown>;
+  createdAt: string;
+  /** When its personal data was erased; null: it was not. */
+  erasedAt: string | null;
+}
+
+const READ_ACCOUNTS = `
+select a.account_id::text as account_id,
+       nullif(a.payer_id, a.account_id)::text as parent_id, a.status, a.time_zone,
+       ${atTime('a.created_at')} as created_at, ${atTime('a.erased_at')} as erased_at,
+       d.name, d.email, d.metadata::text as metadata,
+       case when c.account_id is not null then json_build_object(
+         'name', c.name, 'company', c.company, 'phone', c.phone,
+         'address', case when c.line1 is not null then json_build_object(
+           'line1', c.line1, 'line2', c.line2, 'city', c.city, 'postalCode', c.postal_code,
+           'region', c.region, 'country', c.country) end) end::text as contact,
+       json_build_object(
+         'status', coalesce(t.status, 'normal'), 'taxIds', coalesce(t.tax_ids, '[]'),
+         'country', t.country, 'taxRate', t.tax_rate)::text as tax,
+       coalesce((select json_agg(case when i.secondary
+                   then json_build_object('provider', i.provider, 'externalId', i.external_id,
+                                          'secondary', true)
+                   else json_build_object('provider', i.provider, 'externalId', i.external_id) end
+                   order by i.secondary, i.created_at, i.provider, i.external_id)
+                 from {schema}.identities i where i.account_id = a.account_id), '[]')::text as identities,
+       array(select m.account_id::text from {schema}.accounts m where m.merged_into = a.account_id
+             order by m.account_id) as aliases
+from {schema}.accounts a
+join {schema}.account_details d on d.account_id = a.account_id
+left join {schema}.account_contacts c on c.account_id = a.account_id
+left join {schema}.account_taxes t on t.account_id = a.account_id`;
+
+const GET_ACCOUNT = `${READ_ACCOUNTS}
+where a.account_id = $1::uuid`;
+
+/** $1 an ILIKE pattern, $2 the id it may be, $3 the account to go on after. Newest first. */
+const LIST_ACCOUNTS = `${READ_ACCOUNTS}
+where a.merged_into is null
+  and ($1::text is null or d.name ilike $1 or d.email ilike $1 or a.account_id = $2::uuid
+       or exists (select 1 from {schema}.identities i
+                  where i.account_id = a.account_id and i.external_id ilike $1)
+       or exists (select 1 from {schema}.accounts m
+                  where m.merged_into = a.account_id and m.account_id = $2::uuid))
+  and ($3::uuid is null or a.account_id < $3::uuid)
+order by a.account_id desc
+limit $4::integer`;
+
+interface AccountRow {
+  account_id: string;
+  parent_id: string | null;
+  status: AccountStatus;
+  time_zone: string;
+  created_at: string;
+  erased_at: string | null;
+  name: string | null;
+  email: string | null;
+  metadata: string;
+  contact: string | null;
+  tax: string;
+  identities: string;
+  aliases: string[];
+}
+
+const accountOf = (row: AccountRow): Account => ({
+  accountId: row.account_id,
+  parentId: row.parent_id,
+  status: row.status,
+  name: row.name,
+  email: row.email,
+  timeZone: row.time_zone,
+  contact: row.contact === null ? null : (JSON.parse(row.contact) as Contact),
+  tax: JSON.parse(row.tax) as Tax,
+  identities: JSON.parse(row.identities) as Identity[],
+  aliases: row.aliases,
+  metadata: JSON.parse(row.metadata) as Record<string, unknown>,
+  createdAt: readTime(row.created_at),
+  erasedAt: readTime(row.erased_at),
+});
+
+/** An account that is known to exist, by its own id. */
+export async function readAccount(session: Session, accountId: string): Promise<Account> {
+  const [row] = await session.query<AccountRow>(GET_ACCOUNT, [accountId]);
+  return accountOf(row!);
+}
+
+export const getInput = input({ account: accountReference() });
+
+const listInput = input({
+  search: text(LIMITS.externalId).optional(),
+  limit: integer(1, 500).optional(),
+  cursor: text(LIMITS.externalId).optional(),
+});
+
+/** Text for ILIKE that finds itself anywhere. */
+const containing = (searched: string): string => `%${searched.replace(/[\\%_]/g, '\\$&')}%`;
+
+export interface ListAccountsRequest {
+  /** Parts of names, e-mail addresses and external ids, or an account id. */
+  search?: string;
+  /** Up to 500; the default is 50. */
+  limit?: number;
+  /** The `nextCursor` of the page before. */
+  cursor?: string;
+}
+
+export async function listAccounts(
+  session: Session,
+  request: ListAccountsRequest,
+): Promise<{ items: Account[]; nextCursor: string | null }> {
+  const { search, limit = 50, cursor } = parse(listInput, request);
+  if (cursor !== undefined && !isId(cursor)) {
+    throw new BillingError('invalid_input', '"cursor" is none that this list gave.', {
+      parameter: 'cursor',
+    });
+  }
+  const rows = await session.query<AccountRow>(LIST_ACCOUNTS, [
+    search === undefined ? null : containing(search),
+    search !== undefined && isId(search) ? search : null,
+    cursor ?? null,
+    limit + 1,
+  ]);
+  const items = rows.slice(0, limit).map(accountOf);
+  return { items, nextCursor: rows.length > limit ? items.at(-1)!.accountId : null };
+}
+
+/** An e-mail address, roughly: who has one knows it, and nobody is found by it. */
+export const emailAddress = (): z.ZodType<string, unknown> =>
+  text(LIMITS.name).refine((value) => /^[^\s@]+@[^\s@]+$/.test(value), {
+    error: 'must be an e-mail address',
+  });

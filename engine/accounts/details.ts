@@ -1,0 +1,287 @@
+import { taxRateFor } from '../catalog';
+import type { Context, Session } from '../database';
+import {
+  BillingError,
+  LIMITS,
+  accountReference,
+  changeFields,
+  country,
+  input,
+  isoTime,
+  key,
+  list,
+  oneOf,
+  parse,
+  text,
+  timeZone,
+  z,
+  type AccountReference,
+  type ChangeOptions,
+  type Instant,
+} from '../kernel';
+import {
+  TAX_STATUSES,
+  emailAddress,
+  readAccount,
+  type Account,
+  type Contact,
+  type Tax,
+  type TaxId,
+  type TaxStatus,
+} from './account';
+import { changeAccount } from './changing';
+import type { AccountStatus } from './resolving';
+
+/** What people change about an account: its status, and to whom and how it is invoiced. */
+
+const addressInput = input({
+  line1: text(LIMITS.name),
+  line2: text(LIMITS.name).nullish(),
+  city: text(LIMITS.name),
+  postalCode: text(20),
+  region: text(LIMITS.name).nullish(),
+  country: country(),
+});
+
+const contactInput = input({
+  name: text(LIMITS.name).nullish(),
+  company: text(LIMITS.name).nullish(),
+  phone: text(50).nullish(),
+  address: addressInput.nullish(),
+});
+
+const taxInput = input({
+  status: oneOf(TAX_STATUSES).optional(),
+  taxIds: list(input({ type: text(50), value: text(100) }), 20).optional(),
+  country: country().nullish(),
+  taxRate: key().nullish(),
+});
+
+const updateInput = input({
+  account: accountReference(),
+  name: text(LIMITS.name).nullish(),
+  email: emailAddress().nullish(),
+  timeZone: timeZone().optional(),
+  status: oneOf(['active', 'suspended', 'closed']).optional(),
+  contact: contactInput.nullish(),
+  tax: taxInput.nullish(),
+  ...changeFields,
+});
+
+const UPDATE_ACCOUNT = `
+update {schema}.accounts
+set status = coalesce($2, status), time_zone = coalesce($3, time_zone)
+where account_id = $1::uuid`;
+
+/** $2, $4, $6: whether the field is given at all, since null clears it. */
+const UPDATE_DETAILS = `
+update {schema}.account_details
+set name = case when $2::boolean then $3 else name end,
+    email = case when $4::boolean then $5 else email end,
+    metadata = case when $6::boolean then $7::jsonb else metadata end,
+    updated_at = $8::timestamptz
+where account_id = $1::uuid`;
+
+const DELETE_CONTACT = `delete from {schema}.account_contacts where account_id = $1::uuid`;
+
+const SAVE_CONTACT = `
+insert into {schema}.account_contacts
+  (account_id, name, company, phone, line1, line2, city, postal_code, region, country, updated_at)
+values ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::timestamptz)
+on conflict (account_id) do update
+set name = excluded.name, company = excluded.company, phone = excluded.phone,
+    line1 = excluded.line1, line2 = excluded.line2, city = excluded.city,
+    postal_code = excluded.postal_code, region = excluded.region, country = excluded.country,
+    updated_at = excluded.updated_at`;
+
+const DELETE_TAX = `delete from {schema}.account_taxes where account_id = $1::uuid`;
+
+const SAVE_TAX = `
+insert into {schema}.account_taxes (account_id, status, country, tax_rate, tax_ids, updated_at)
+values ($1::uuid, $2, $3, $4, $5::jsonb, $6::timestamptz)
+on conflict (account_id) do update
+set status = excluded.status, country = excluded.country, tax_rate = excluded.tax_rate,
+    tax_ids = excluded.tax_ids, updated_at = excluded.updated_at`;
+
+/** Of two changes at once each must see what the other made of the account. */
+const LOCK_DETAILS = `
+select 1 as found from {schema}.account_details where account_id = $1::uuid for update`;
+
+/** Of the one who pays: a child's orders and invoices are its parent's. */
+const READ_TAX_DETAILS = `
+select t.status, coalesce(t.country, c.country) as country, t.tax_rate,
+       coalesce(t.tax_ids, '[]')::text as tax_ids
+from {schema}.accounts a
+left join {schema}.account_taxes t on t.account_id = a.payer_id
+left join {schema}.account_contacts c on c.account_id = a.payer_id
+where a.account_id = $1::uuid`;
+
+/** What of an account decides about the tax on its orders and invoices. */
+export interface TaxDetails {
+  /** Where the customer is taxed, else the country of the address; ISO 3166-1 alpha-2. */
+  country: string | null;
+  taxStatus: TaxStatus;
+  /** The key of the rate that was set for the account. */
+  taxRate: string | null;
+  taxIds: TaxId[];
+}
+
+/** The tax details of the one who pays for an account. */
+export async function readTaxDetails(session: Session, accountId: string): Promise<TaxDetails> {
+  const [row] = await session.query<{
+    status: TaxStatus | null;
+    country: string | null;
+    tax_rate: string | null;
+    tax_ids: string;
+  }>(READ_TAX_DETAILS, [accountId]);
+  return {
+    country: row?.country ?? null,
+    taxStatus: row?.status ?? 'normal',
+    taxRate: row?.tax_rate ?? null,
+    taxIds: JSON.parse(row?.tax_ids ?? '[]') as TaxId[],
+  };
+}
+
+export interface UpdateAccountRequest extends ChangeOptions {
+  account: AccountReference;
+  name?: string | null;
+  email?: string | null;
+  timeZone?: string;
+  status?: AccountStatus;
+  /** Fields that are given change, null clears one; an address is given whole. Null: no contact. */
+  contact?: (Partial<Omit<Contact, 'address'>> & { address?: AddressInput | null }) | null;
+  /** Fields that are given change, null clears one; `taxIds` is given whole. Null: as at first. */
+  tax?: Partial<Tax> | null;
+}
+
+export interface AddressInput {
+  line1: string;
+  line2?: string | null;
+  city: string;
+  postalCode: string;
+  region?: string | null;
+  country: string;
+}
+
+type ContactChange = z.output<typeof contactInput>;
+type TaxChange = z.output<typeof taxInput>;
+
+/** What is given replaces what was there. */
+const given = <T>(change: T | undefined, was: T): T => (change === undefined ? was : change);
+
+export class Details {
+  constructor(private readonly context: Context) {}
+
+  /**
+   * Changes what is given; null clears a name, an e-mail address, a contact or its parts.
+   *
+   * @throws unknown_account, invalid_input (also for a tax rate that does not exist), forbidden (the
+   *   account was erased), idempotency_conflict
+   */
+  async update(request: UpdateAccountRequest): Promise<Account & { replayed: boolean }> {
+    const change = parse(updateInput, request);
+    const {
+      idempotencyKey: _key,
+      metadata: _metadata,
+      tx: _tx,
+      account: _account,
+      ...inputs
+    } = change;
+    return changeAccount(
+      this.context,
+      {
+        kind: 'updateAccount',
+        request: change,
+        account: change.account,
+        asked: () => Promise.resolve(inputs),
+      },
+      async (session, { accountId }, now) => {
+        await session.query(LOCK_DETAILS, [accountId]);
+        const before = await readAccount(session, accountId);
+        if (before.erasedAt !== null) throw wasErased(accountId);
+        await session.query(UPDATE_ACCOUNT, [
+          accountId,
+          change.status ?? null,
+          change.timeZone ?? null,
+        ]);
+        await session.query(UPDATE_DETAILS, [
+          accountId,
+          change.name !== undefined,
+          change.name ?? null,
+          change.email !== undefined,
+          change.email ?? null,
+          change.metadata !== undefined,
+          JSON.stringify(change.metadata ?? {}),
+          isoTime(now),
+        ]);
+        if (change.contact !== undefined) {
+          await saveContact(session, accountId, change.contact, before.contact, now);
+        }
+        if (change.tax !== undefined) {
+          await saveTax(session, accountId, change.tax, before.tax, now);
+        }
+        return readAccount(session, accountId);
+      },
+    );
+  }
+}
+
+const wasErased = (accountId: string): BillingError =>
+  new BillingError('forbidden', `The account ${accountId} was erased.`, {
+    parameter: 'account',
+    advice: 'accounts.identify makes a new account of a person who comes again.',
+  });
+
+async function saveContact(
+  session: Session,
+  accountId: string,
+  change: ContactChange | null,
+  before: Contact | null,
+  now: Instant,
+): Promise<void> {
+  if (change === null) {
+    await session.query(DELETE_CONTACT, [accountId]);
+    return;
+  }
+  const was = before ?? { name: null, company: null, phone: null, address: null };
+  const address = given(change.address, was.address);
+  await session.query(SAVE_CONTACT, [
+    accountId,
+    given(change.name, was.name),
+    given(change.company, was.company),
+    given(change.phone, was.phone),
+    address?.line1 ?? null,
+    address?.line2 ?? null,
+    address?.city ?? null,
+    address?.postalCode ?? null,
+    address?.region ?? null,
+    address?.country ?? null,
+    isoTime(now),
+  ]);
+}
+
+async function saveTax(
+  session: Session,
+  accountId: string,
+  change: TaxChange | null,
+  before: Tax,
+  now: Instant,
+): Promise<void> {
+  if (change === null) {
+    await session.query(DELETE_TAX, [accountId]);
+    return;
+  }
+  const { taxRate = null } = change;
+  // A rate that was misspelt shows at once.
+  if (taxRate !== null) {
+    await taxRateFor(session, { country: null, taxRate, taxStatus: 'normal' });
+  }
+  await session.query(SAVE_TAX, [
+    accountId,
+    given(change.status, before.status),
+    given(change.country, before.country),
+    given(change.taxRate, before.taxRate),
+    JSON.stringify(given(change.taxIds, before.taxIds)),
+    isoTime(now),
+  ]);
+}

@@ -1,0 +1,149 @@
+import { NO_ACCOUNT, lockAccounts, once, serializationFailure, type Context } from '../database';
+import type { Session } from '../database';
+import {
+  BillingError,
+  accountReference,
+  changeFields,
+  input,
+  isoTime,
+  parse,
+  readClock,
+  text,
+  type AccountReference,
+  type ChangeOptions,
+  type Instant,
+} from '../kernel';
+import { aliasesOf } from './aliases';
+import { readAccount } from './account';
+import { tellOf } from './changing';
+import type { ErasePart, WholeAccount } from './parts';
+import { payersOf, resolveAccount } from './resolving';
+
+/**
+ * A person asks to be forgotten: what they are known by and what people wrote about them goes; ids,
+ * codes and amounts stay, since the books must add up. Rule: billing-rules.md, Erasure.
+ */
+
+const eraseInput = input({
+  account: accountReference(),
+  confirm: text(100),
+  ...changeFields,
+});
+
+export interface EraseRequest extends ChangeOptions {
+  account: AccountReference;
+  /** The account's id once more: it cannot be undone. */
+  confirm: string;
+}
+
+export interface EraseAnswer {
+  accountId: string;
+  /** When it was erased first; again only takes away what was written since. */
+  erasedAt: string;
+  replayed: boolean;
+}
+
+/** Whoever comes again is a stranger. */
+const DELETE_IDENTITIES = `delete from {schema}.identities where account_id = any($1::uuid[])`;
+
+const EMPTY_DETAILS = `
+update {schema}.account_details
+set name = null, email = null, metadata = '{}', updated_at = $2::timestamptz
+where account_id = any($1::uuid[])`;
+
+const DELETE_CONTACTS = `delete from {schema}.account_contacts where account_id = any($1::uuid[])`;
+
+const EMPTY_TAX_IDS = `
+update {schema}.account_taxes set tax_ids = '[]', updated_at = $2::timestamptz
+where account_id = any($1::uuid[])`;
+
+const CLOSE = `
+update {schema}.accounts
+set status = 'closed', erased_at = coalesce(erased_at, $2::timestamptz)
+where account_id = any($1::uuid[])`;
+
+/** Answers say what was asked for: names, reasons, metadata may be among it. */
+const DELETE_ANSWERS = `
+delete from {schema}.answers
+where account_id = any($1::uuid[]) and payer_id in (
+  select unnest(array_append(a.earlier_payers, a.payer_id) || a.account_id)
+  from {schema}.accounts a where a.account_id = any($1::uuid[]))`;
+
+/** Who was identified by a key would be led to the closed account by it. */
+const DELETE_IDENTIFY_ANSWERS = `
+delete from {schema}.answers
+where payer_id = $2::uuid and account_id = $2::uuid
+  and (answer::json ->> 'accountId') = any($1::text[])`;
+
+export class Erasures {
+  constructor(
+    private readonly context: Context,
+    private readonly parts: readonly ErasePart[],
+  ) {}
+
+  /**
+   * Erases what an account says of a person: names, addresses, identities, tax ids, reasons, metadata,
+   * first answers to keys. The account is closed for good; its ledger and its money stay, by its id.
+   * What is on hold ends as it would have. Hashes of identities that spent a trial stay.
+   *
+   * @throws invalid_input (`confirm`), unknown_account, idempotency_conflict
+   */
+  async erase(request: EraseRequest): Promise<EraseAnswer> {
+    const wanted = parse(eraseInput, request);
+    const { context } = this;
+    const now = readClock(context.clock);
+    const { answer, replayed } = await context.database.transaction(wanted.tx, async (session) => {
+      const account = await resolveAccount(session, wanted.account);
+      const { accountId, payerId } = account;
+      if (wanted.confirm.toLowerCase() !== accountId) {
+        throw new BillingError('invalid_input', '"confirm" is not the id of this account.', {
+          parameter: 'confirm',
+          advice: 'Erasing cannot be undone: repeat the accountId that accounts.get gives.',
+        });
+      }
+      await lockAccounts(session, [accountId, payerId]);
+      const locked = await resolveAccount(session, { accountId });
+      if (locked.accountId !== accountId || locked.payerId !== payerId) {
+        throw serializationFailure('the account got another payer meanwhile');
+      }
+      return once(
+        session,
+        {
+          kind: 'erase',
+          payers: payersOf(account),
+          account: accountId,
+          key: wanted.idempotencyKey,
+          request: { account: accountId },
+          now,
+          keep: context.keep,
+        },
+        async () => {
+          const aliases = await aliasesOf(session, accountId);
+          return this.empty(session, { accountId, payerId, aliases }, now);
+        },
+      );
+    });
+    tellOf(context, [answer.accountId]);
+    return { ...answer, replayed };
+  }
+
+  private async empty(
+    session: Session,
+    account: WholeAccount,
+    now: Instant,
+  ): Promise<Omit<EraseAnswer, 'replayed'>> {
+    const { accountId, aliases } = account;
+    const members = [accountId, ...aliases];
+    for (const part of this.parts) await part(session, account, now);
+    const at = isoTime(now);
+    await session.query(DELETE_IDENTITIES, [members]);
+    await session.query(EMPTY_DETAILS, [members, at]);
+    await session.query(DELETE_CONTACTS, [members]);
+    await session.query(EMPTY_TAX_IDS, [members, at]);
+    await session.query(CLOSE, [members, at]);
+    await session.query(DELETE_ANSWERS, [members]);
+    await session.query(DELETE_IDENTIFY_ANSWERS, [members, NO_ACCOUNT]);
+    const { erasedAt } = await readAccount(session, accountId);
+    return { accountId, erasedAt: erasedAt! };
+  }
+}

@@ -1,0 +1,192 @@
+import { lockAccounts, serializationFailure, type Context, type Session } from '../database';
+import {
+  BillingError,
+  accountReference,
+  changeFields,
+  flag,
+  input,
+  parse,
+  type AccountReference,
+  type ChangeOptions,
+  type Instant,
+} from '../kernel';
+import { readAccount, type Account } from './account';
+import { changeAccount, mergeConflict } from './changing';
+import type { AccountPorts } from './ports';
+import { resolveAccount, type ResolvedAccount } from './resolving';
+
+/** Parents and children: one level, and only the parent pays. */
+
+const attachInput = input({
+  parent: accountReference().optional(),
+  child: accountReference().optional(),
+  account: accountReference().optional(),
+  moveUnits: flag().optional(),
+  ...changeFields,
+});
+
+const detachInput = input({
+  child: accountReference().optional(),
+  account: accountReference().optional(),
+  ...changeFields,
+});
+
+const HAS_CHILDREN = `
+select 1 as found from {schema}.accounts
+where payer_id = $1::uuid and account_id <> $1::uuid and merged_into is null
+limit 1`;
+
+/** Those that were merged into the account go along. */
+const SET_PAYER = `
+update {schema}.accounts
+set earlier_payers = array_append(array_remove(earlier_payers, payer_id), payer_id),
+    payer_id = $2::uuid
+where account_id = $1::uuid`;
+
+const SET_PAYER_OF_ALIASES = `
+update {schema}.accounts set payer_id = $2::uuid where merged_into = $1::uuid`;
+
+export interface AttachChildRequest extends ChangeOptions {
+  /** The one who will pay. */
+  parent?: AccountReference;
+  /** The one who will use what the parent has. */
+  child?: AccountReference;
+  /** Stands for whichever of the two is not named. */
+  account?: AccountReference;
+  /** Whether units of the child's own move to the parent; otherwise a child that has some is refused. */
+  moveUnits?: boolean;
+}
+
+export type DetachChildRequest = Pick<
+  AttachChildRequest,
+  'child' | 'account' | keyof ChangeOptions
+>;
+
+async function setPayer(session: Session, accountId: string, payerId: string): Promise<void> {
+  await session.query(SET_PAYER, [accountId, payerId]);
+  await session.query(SET_PAYER_OF_ALIASES, [accountId, payerId]);
+}
+
+export class Families {
+  constructor(
+    private readonly context: Context,
+    private readonly ports: AccountPorts,
+  ) {}
+
+  /**
+   * Makes one account the child of another: from then on it uses, and is billed through, its
+   * parent. One level only. Lines already written stay with whom they were written for; units of the
+   * child's own move only when `moveUnits` says so.
+   *
+   * @returns the child
+   * @throws merge_conflict when the child has units or orders of its own, one of the two is closed, or a
+   *   family would become deeper
+   */
+  async attachChild(request: AttachChildRequest): Promise<Account & { replayed: boolean }> {
+    const wanted = parse(attachInput, request);
+    const parentReference = wanted.parent ?? (wanted.child ? wanted.account : undefined);
+    const childReference = wanted.child ?? (wanted.parent ? wanted.account : undefined);
+    if (!parentReference || !childReference) {
+      throw new BillingError('invalid_input', '"parent" and "child" must both be given.', {
+        parameter: parentReference ? 'child' : 'parent',
+      });
+    }
+    const asked = async (session: Session) => ({
+      parent: (await resolveAccount(session, parentReference, 'parent')).accountId,
+      // As keys of older versions know it: only there when it is asked for.
+      moveUnits: wanted.moveUnits === true ? true : undefined,
+    });
+    return changeAccount(
+      this.context,
+      { kind: 'attachChild', request: wanted, account: childReference, asked },
+      async (session, before, now) => {
+        const { accountId } = await resolveAccount(session, parentReference, 'parent');
+        await lockAccounts(session, [before.payerId, before.accountId, accountId]);
+        const parent = await resolveAccount(session, parentReference, 'parent');
+        const child = await resolveAccount(session, { accountId: before.accountId }, 'child');
+        if (parent.accountId !== accountId || child.accountId !== before.accountId) {
+          throw serializationFailure('an account was merged into another meanwhile');
+        }
+        if (child.accountId === parent.accountId || child.payerId !== parent.accountId) {
+          await this.requireFamily(session, child, parent);
+          if (wanted.moveUnits === true) {
+            await this.ports.moveUnits(session, { from: child, into: parent, now, dryRun: false });
+          }
+          await this.requireNothingOpen(session, child, now);
+          await setPayer(session, child.accountId, parent.accountId);
+        }
+        return readAccount(session, child.accountId);
+      },
+    );
+  }
+
+  /** Lets a child pay for itself again. What it used as a child stays with the parent. */
+  async detachChild(request: DetachChildRequest): Promise<Account & { replayed: boolean }> {
+    const wanted = parse(detachInput, request);
+    const reference = wanted.child ?? wanted.account;
+    if (!reference) {
+      throw new BillingError('invalid_input', '"child" is missing.', { parameter: 'child' });
+    }
+    const asked = () => Promise.resolve({});
+    return changeAccount(
+      this.context,
+      { kind: 'detachChild', request: wanted, account: reference, asked },
+      async (session, child) => {
+        await lockAccounts(session, [child.payerId, child.accountId]);
+        const now = await resolveAccount(session, { accountId: child.accountId });
+        if (now.payerId !== child.payerId || now.accountId !== child.accountId) {
+          throw serializationFailure('the child got another parent');
+        }
+        if (child.payerId !== child.accountId) {
+          await setPayer(session, child.accountId, child.accountId);
+        }
+        return readAccount(session, child.accountId);
+      },
+    );
+  }
+
+  /** Checked under the locks of all three, after which nobody can change the families. */
+  private async requireFamily(
+    session: Session,
+    child: ResolvedAccount,
+    parent: ResolvedAccount,
+  ): Promise<void> {
+    if (parent.accountId === child.accountId) {
+      throw mergeConflict('An account cannot be its own parent.', 'parent');
+    }
+    if (parent.payerId !== parent.accountId) {
+      throw mergeConflict('The parent is itself a child; there is one level only.', 'parent');
+    }
+    for (const [parameter, { status }] of Object.entries({ parent, child })) {
+      if (status !== 'closed') continue;
+      throw mergeConflict(
+        `The ${parameter} is closed.`,
+        parameter,
+        'Set its status to active first.',
+      );
+    }
+    if (child.payerId !== child.accountId) {
+      throw mergeConflict('The child already has another parent.', 'child', 'Detach it first.');
+    }
+    const children = await session.query(HAS_CHILDREN, [child.accountId]);
+    if (children.length > 0) {
+      throw mergeConflict('The child has children of its own; there is one level only.', 'child');
+    }
+  }
+
+  private async requireNothingOpen(
+    session: Session,
+    child: ResolvedAccount,
+    now: Instant,
+  ): Promise<void> {
+    for (const obstacle of this.ports.obstaclesToAttach) {
+      const reason = await obstacle(session, child.accountId, now);
+      if (reason === null) continue;
+      throw mergeConflict(
+        reason,
+        'child',
+        'Units move along with "moveUnits"; whatever else is open must be ended first.',
+      );
+    }
+  }
+}

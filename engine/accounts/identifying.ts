@@ -1,0 +1,145 @@
+import { NO_ACCOUNT, once, type Context } from '../database';
+import {
+  DEFAULT_PROVIDER,
+  LIMITS,
+  canonicalExternalId,
+  changeFields,
+  externalId,
+  input,
+  isoTime,
+  newId,
+  parse,
+  provider,
+  readClock,
+  text,
+  type ChangeOptions,
+} from '../kernel';
+import { emailAddress } from './account';
+import type { AccountPorts } from './ports';
+import { resolveAccount } from './resolving';
+
+const identifyInput = input({
+  provider: provider().optional(),
+  externalId: externalId(),
+  name: text(LIMITS.name).nullish(),
+  email: emailAddress().nullish(),
+  ...changeFields,
+});
+
+/**
+ * The identity comes first: of two first contacts at the same moment one waits for the other here
+ * and then finds the account that exists. (The foreign key is checked at commit.)
+ */
+const CLAIM_IDENTITY = `
+insert into {schema}.identities (provider, external_id, account_id, created_at)
+values ($1, $2, $3::uuid, $4::timestamptz)
+on conflict (provider, external_id) do nothing
+returning account_id::text as account_id`;
+
+const CREATE_ACCOUNT = `
+with account as (
+  insert into {schema}.accounts (account_id, payer_id, created_at)
+  values ($1::uuid, $1::uuid, $2::timestamptz)
+)
+insert into {schema}.account_details (account_id, name, email, metadata, updated_at)
+values ($1::uuid, $3, $4, $5::jsonb, $2::timestamptz)`;
+
+/** Contact data is refreshed by what is given; what is not given stays. Metadata is added to. */
+const REFRESH_DETAILS = `
+update {schema}.account_details
+set name = coalesce($2, name), email = coalesce($3, email),
+    metadata = metadata || coalesce($4::jsonb, '{}'), updated_at = $5::timestamptz
+where account_id = $1::uuid
+  and (name is distinct from coalesce($2, name) or email is distinct from coalesce($3, email)
+       or not metadata @> coalesce($4::jsonb, '{}'))`;
+
+export interface IdentifyRequest extends ChangeOptions {
+  provider?: string;
+  externalId: string | number;
+  name?: string | null;
+  email?: string | null;
+}
+
+export interface IdentifyAnswer {
+  accountId: string;
+  /** Whether this call created the account. */
+  created: boolean;
+  trialEligible: boolean;
+  replayed: boolean;
+}
+
+export class Identities {
+  constructor(
+    private readonly context: Context,
+    private readonly ports: AccountPorts,
+  ) {}
+
+  /**
+   * Finds the account of a person by the id another system knows them by, or creates it. Never
+   * joins accounts by name or e-mail: those are contact data.
+   *
+   * External ids are compared after Unicode NFC and trimming, case counts; e-mail addresses
+   * (provider `email`) are compared in lower case.
+   */
+  async identify(request: IdentifyRequest): Promise<IdentifyAnswer> {
+    const wanted = parse(identifyInput, request);
+    const providerName = wanted.provider ?? DEFAULT_PROVIDER;
+    const id = canonicalExternalId(providerName, wanted.externalId);
+    const now = readClock(this.context.clock);
+    return this.context.database.transaction(wanted.tx, async (session) => {
+      const { answer, replayed } = await once(
+        session,
+        {
+          kind: 'identify',
+          payers: [NO_ACCOUNT],
+          account: NO_ACCOUNT,
+          key: wanted.idempotencyKey,
+          request: {
+            provider: providerName,
+            externalId: id,
+            name: wanted.name ?? null,
+            email: wanted.email ?? null,
+          },
+          now,
+          keep: this.context.keep,
+        },
+        async () => {
+          const newAccount = newId();
+          const at = isoTime(now);
+          const claimed = await session.query(CLAIM_IDENTITY, [providerName, id, newAccount, at]);
+          const created = claimed.length > 0;
+          if (created) {
+            await session.query(CREATE_ACCOUNT, [
+              newAccount,
+              at,
+              wanted.name ?? null,
+              wanted.email ?? null,
+              JSON.stringify(wanted.metadata ?? {}),
+            ]);
+          }
+          const account = await resolveAccount(session, {
+            provider: providerName,
+            externalId: id,
+          });
+          const { accountId } = account;
+          if (!created && (wanted.name || wanted.email || wanted.metadata)) {
+            await session.query(REFRESH_DETAILS, [
+              accountId,
+              wanted.name ?? null,
+              wanted.email ?? null,
+              wanted.metadata === undefined ? null : JSON.stringify(wanted.metadata),
+              at,
+            ]);
+          }
+          if (created) await this.ports.onCreated?.(session, account, now);
+          return {
+            accountId,
+            created,
+            trialEligible: await this.ports.trialEligible(session, accountId),
+          };
+        },
+      );
+      return { ...answer, replayed };
+    });
+  }
+}

@@ -1,0 +1,299 @@
+import { lockAccounts, moveAnswers, once, serializationFailure } from '../database';
+import type { Context, Session } from '../database';
+import {
+  accountReference,
+  changeFields,
+  flag,
+  input,
+  isoTime,
+  oneOf,
+  parse,
+  readClock,
+  type AccountReference,
+  type ChangeOptions,
+  type ResolvedReference,
+} from '../kernel';
+import { readAccount, type Account } from './account';
+import { Tried, mergeConflict, tellOf } from './changing';
+import type { Merge, MergePart } from './parts';
+import { payersOf, resolveAccount, type ResolvedAccount } from './resolving';
+
+/**
+ * One person met as two. No line of a ledger is rewritten: the account that is merged becomes an alias
+ * of the other and keeps its past; what is open moves. Rule: billing-rules.md, Merge.
+ */
+
+const mergeInput = input({
+  into: accountReference(),
+  from: accountReference(),
+  prefer: oneOf(['into', 'from']).optional(),
+  dryRun: flag().optional(),
+  ...changeFields,
+});
+
+export interface MergeRequest extends ChangeOptions {
+  /** The account that stays. */
+  into: AccountReference;
+  /** The account that becomes an alias of it. */
+  from: AccountReference;
+  /**
+   * Whose identity goes first where both have one of the same provider; without it such a merge is
+   * refused. The other one goes on leading to the account, as a secondary one.
+   */
+  prefer?: 'into' | 'from';
+  /** Whether only to say what would happen. */
+  dryRun?: boolean;
+}
+
+export interface MergeAnswer {
+  /** The account that stays, as it is after the merge. */
+  merged: Account;
+  /** What moved, by topic. */
+  counts: Record<string, number>;
+  dryRun: boolean;
+  replayed: boolean;
+}
+
+/** Providers of which each has an identity that goes first. */
+const FIND_CLASHES = `
+select i.provider
+from {schema}.identities i
+join {schema}.identities j
+  on j.account_id = $1::uuid and j.provider = i.provider and not j.secondary
+where i.account_id = $2::uuid and not i.secondary
+order by i.provider`;
+
+const STEP_BACK = `
+update {schema}.identities set secondary = true
+where account_id = $1::uuid and provider = any($2::text[]) and not secondary`;
+
+const MOVE_IDENTITIES = `
+with moved as (
+  update {schema}.identities set account_id = $1::uuid where account_id = $2::uuid returning 1
+)
+select count(*)::integer as moved from moved`;
+
+/** The account itself, its children, and the aliases it has; lines they wrote stay where they are. */
+const MOVE_ACCOUNTS = `
+with moved as (
+  update {schema}.accounts
+  set earlier_payers = array_append(array_remove(earlier_payers, payer_id), payer_id),
+      payer_id = $1::uuid,
+      merged_into = case when account_id = $2::uuid or merged_into = $2::uuid then $1::uuid end,
+      merged_at = case when account_id = $2::uuid then $3::timestamptz else merged_at end
+  where payer_id = $2::uuid
+  returning account_id, merged_into
+)
+select account_id::text as account_id, merged_into is not null as alias from moved`;
+
+/** What the one that stays lacks comes from the other; where both say something, the one that stays. */
+const MOVE_DETAILS = `
+with other as (
+  select name, email, metadata from {schema}.account_details where account_id = $2::uuid
+), taken as (
+  update {schema}.account_details d
+  set name = coalesce(d.name, other.name), email = coalesce(d.email, other.email),
+      metadata = other.metadata || d.metadata, updated_at = $3::timestamptz
+  from other where d.account_id = $1::uuid
+)
+update {schema}.account_details
+set name = null, email = null, metadata = '{}', updated_at = $3::timestamptz
+where account_id = $2::uuid`;
+
+const MOVE_CONTACT = `
+with other as (
+  delete from {schema}.account_contacts where account_id = $2::uuid returning *
+)
+insert into {schema}.account_contacts
+  (account_id, name, company, phone, line1, line2, city, postal_code, region, country, updated_at)
+select $1::uuid, name, company, phone, line1, line2, city, postal_code, region, country, updated_at
+from other
+on conflict (account_id) do nothing`;
+
+const MOVE_TAX = `
+with other as (
+  delete from {schema}.account_taxes where account_id = $2::uuid returning *
+)
+insert into {schema}.account_taxes (account_id, status, country, tax_rate, tax_ids, updated_at)
+select $1::uuid, status, country, tax_rate, tax_ids, updated_at from other
+on conflict (account_id) do nothing`;
+
+export class Merges {
+  constructor(
+    private readonly context: Context,
+    private readonly parts: readonly MergePart[],
+  ) {}
+
+  /**
+   * Merges one account into another. From then on it answers as that one, by its id and its identities
+   * alike: units, children, orders, keys and histories are found there.
+   *
+   * What the account that stays lacks (name, e-mail, contact, tax details) it takes from the other; its
+   * status and time zone stay. It cannot be undone: see what would happen with `dryRun` first.
+   *
+   * @throws merge_conflict: two identities of one provider and no `prefer`; one of the two is closed,
+   *   has a parent, or was merged already; they are one; units of `from` are on hold
+   * @throws unknown_account, idempotency_conflict
+   */
+  async merge(request: MergeRequest): Promise<MergeAnswer> {
+    const wanted = parse(mergeInput, request);
+    const { prefer, dryRun = false } = wanted;
+    const { context } = this;
+    const now = readClock(context.clock);
+    const changed: string[] = [];
+    try {
+      const { answer, replayed } = await context.database.transaction(
+        wanted.tx,
+        async (session) => {
+          const into = await resolveAccount(session, wanted.into, 'into');
+          return once(
+            session,
+            {
+              kind: 'merge',
+              payers: payersOf(into),
+              account: into.accountId,
+              key: dryRun ? undefined : wanted.idempotencyKey,
+              // As it was named: afterwards it leads to the other.
+              request: { account: into.accountId, from: wanted.from, prefer: prefer ?? null },
+              now,
+              keep: context.keep,
+            },
+            async () => {
+              const merge = { ...(await readPair(session, wanted)), now, dryRun };
+              const done = await this.move(session, merge, prefer, changed);
+              if (dryRun) throw new Tried(done);
+              return done;
+            },
+          );
+        },
+      );
+      tellOf(context, changed);
+      return { ...answer, replayed };
+    } catch (error) {
+      if (!(error instanceof Tried)) throw error;
+      const { outcome } = error as Tried<Omit<MergeAnswer, 'replayed'>>;
+      return { ...outcome, replayed: false };
+    }
+  }
+
+  /** @param changed gets the accounts of which something is not as it was */
+  private async move(
+    session: Session,
+    merge: Merge,
+    prefer: 'into' | 'from' | undefined,
+    changed: string[],
+  ): Promise<Omit<MergeAnswer, 'replayed'>> {
+    const { into, from, now, dryRun } = merge;
+    const two = [into.accountId, from.accountId];
+    await orderIdentities(session, merge, prefer);
+    const counts: Record<string, number> = {};
+    // While both still stand for themselves.
+    for (const part of this.parts) Object.assign(counts, await part(session, merge));
+    const [identities] = await session.query<{ moved: number }>(MOVE_IDENTITIES, two);
+    const accounts = await session.query<{ account_id: string; alias: boolean }>(MOVE_ACCOUNTS, [
+      ...two,
+      isoTime(now),
+    ]);
+    await session.query(MOVE_DETAILS, [...two, isoTime(now)]);
+    await session.query(MOVE_CONTACT, two);
+    await session.query(MOVE_TAX, two);
+    const answers = await moveAnswers(session, {
+      payers: payersOf(from),
+      from: from.accountId,
+      into: into.accountId,
+      now,
+    });
+    changed.push(into.accountId, ...accounts.map((account) => account.account_id));
+    return {
+      merged: await readAccount(session, into.accountId),
+      counts: {
+        identities: identities!.moved,
+        children: accounts.filter(({ alias }) => !alias).length,
+        // The account itself is the first of them.
+        aliases: accounts.filter(({ alias }) => alias).length,
+        answers,
+        ...counts,
+      },
+      dryRun,
+    };
+  }
+}
+
+/** Both accounts, locked and fit for a merge. @throws merge_conflict, unknown_account */
+async function readPair(
+  session: Session,
+  wanted: { into: ResolvedReference; from: ResolvedReference },
+): Promise<{ into: ResolvedAccount; from: ResolvedAccount }> {
+  const read = async () => ({
+    into: await resolveAccount(session, wanted.into, 'into'),
+    from: await resolveAccount(session, wanted.from, 'from'),
+  });
+  const before = await read();
+  const ids = ({ into, from }: typeof before): string[] =>
+    [into, from].flatMap(({ accountId, payerId }) => [accountId, payerId]);
+  await lockAccounts(session, ids(before));
+  const both = await read();
+  if (ids(both).join() !== ids(before).join()) {
+    throw serializationFailure('an account got another payer meanwhile');
+  }
+  requireMergeable(both, wanted.from);
+  return both;
+}
+
+function requireMergeable(
+  { into, from }: { into: ResolvedAccount; from: ResolvedAccount },
+  reference: ResolvedReference,
+): void {
+  if ('accountId' in reference && reference.accountId !== from.accountId) {
+    throw mergeConflict(
+      `The account ${reference.accountId} was merged into ${from.accountId} before.`,
+      'from',
+      'Name that one if it is to be merged, too.',
+    );
+  }
+  if (into.accountId === from.accountId) {
+    throw mergeConflict('"into" and "from" are one account.', 'from');
+  }
+  const advice = 'Detach it first (accounts.detachChild).';
+  if (into.payerId === from.accountId) {
+    throw mergeConflict('"into" is a child of "from".', 'into', advice);
+  }
+  if (from.payerId === into.accountId) {
+    throw mergeConflict('"from" is a child of "into".', 'from', advice);
+  }
+  for (const [parameter, account] of Object.entries({ into, from })) {
+    if (account.payerId !== account.accountId) {
+      throw mergeConflict(`"${parameter}" has a parent, which pays for it.`, parameter, advice);
+    }
+    if (account.status === 'closed') {
+      throw mergeConflict(
+        `"${parameter}" is closed.`,
+        parameter,
+        'Set its status to active first.',
+      );
+    }
+  }
+}
+
+/** Of two identities of one provider only one goes first. @throws merge_conflict */
+async function orderIdentities(
+  session: Session,
+  { into, from }: Merge,
+  prefer: 'into' | 'from' | undefined,
+): Promise<void> {
+  const clashes = await session.query<{ provider: string }>(FIND_CLASHES, [
+    into.accountId,
+    from.accountId,
+  ]);
+  if (clashes.length === 0) return;
+  const providers = clashes.map(({ provider }) => provider);
+  if (prefer === undefined) {
+    throw mergeConflict(
+      `Both accounts have an identity of ${providers.join(', ')}.`,
+      'prefer',
+      'Say with "prefer" whose goes first: into or from. Both will lead to the account.',
+    );
+  }
+  const loser = prefer === 'into' ? from : into;
+  await session.query(STEP_BACK, [loser.accountId, providers]);
+}

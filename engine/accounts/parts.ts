@@ -1,0 +1,46 @@
+import type { Session } from '../database';
+import type { Instant } from '../kernel';
+import type { ResolvedAccount } from './resolving';
+
+/**
+ * What each room that keeps something of an account does when accounts are merged, exported or
+ * erased. The engine hands the parts of all rooms to this one when it opens (engine/billing.ts).
+ */
+
+/** An account, and the accounts that were merged into it. */
+export interface WholeAccount {
+  accountId: string;
+  payerId: string;
+  aliases: string[];
+}
+
+/**
+ * Everything one room knows of an account, by topic, as plain JSON.
+ *
+ * @param limits how many rows there may be of what has no end otherwise
+ */
+export type ExportPart = (
+  session: Session,
+  account: WholeAccount,
+  limits: { entries: number },
+) => Promise<Record<string, unknown>>;
+
+/** Empties what a person wrote or is known by; ids, codes and amounts stay. */
+export type ErasePart = (session: Session, account: WholeAccount, now: Instant) => Promise<void>;
+
+export interface Merge {
+  into: ResolvedAccount;
+  /** Becomes an alias of the other. */
+  from: ResolvedAccount;
+  now: Instant;
+  /** Only count what would move. */
+  dryRun: boolean;
+}
+
+/**
+ * Moves what a room keeps of one account to the other; both payers are locked.
+ *
+ * @returns how much moved, by topic
+ * @throws merge_conflict, and nothing is merged
+ */
+export type MergePart = (session: Session, merge: Merge) => Promise<Record<string, number>>;
