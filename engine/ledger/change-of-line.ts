@@ -52,12 +52,15 @@ export async function changeOfLine<T extends object>(
   return context.database.transaction(change.tx, async (session) => {
     const accountId = await change.findAccount(session, line);
     if (accountId === null) throw change.unknown(change.id);
+    const before = await resolveAccount(session, { accountId });
     if (change.account !== undefined) {
       const named = await resolveAccount(session, change.account);
-      const own = [accountId, line.payerId].includes(named.accountId);
+      const own =
+        [before.accountId, line.payerId].includes(named.accountId) ||
+        // The ledger's owner may have been merged into another since.
+        (await resolveAccount(session, { accountId: line.payerId })).accountId === named.accountId;
       if (!own) throw change.unknown(change.id);
     }
-    const before = await resolveAccount(session, { accountId });
     // The ledger's, and the one under whom the key is kept.
     await lockAccounts(session, [line.payerId, before.payerId]);
     const now = readClock(context.clock);
@@ -71,7 +74,7 @@ export async function changeOfLine<T extends object>(
       {
         kind: change.kind,
         payers: payersOf(account),
-        account: accountId,
+        account: account.accountId,
         key: change.idempotencyKey,
         request: { ...change.request, id: change.id },
         now,

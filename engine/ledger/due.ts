@@ -29,7 +29,7 @@ const DEFAULT_LIMIT = 10_000;
 const ANSWERS = 5_000;
 
 /**
- * What has been due for longest, by the indexes grants_due and holds_due. Locks nothing: what was
+ * What has been due for longest, by the indexes grants_due, grants_ended and holds_due. Locks nothing: what was
  * written meanwhile is seen once the payers are locked. $2 and $3 go on behind what was looked at.
  */
 const FIND_DUE = `
@@ -39,6 +39,12 @@ from (
    where g.live and g.expires_at <= $1::timestamptz and g.expires_at >= $2::timestamptz
      and (g.expires_at, g.payer_id, g.sequence) > ($2::timestamptz, $3::uuid, $4::bigint)
    order by g.expires_at, g.payer_id, g.sequence limit $5::integer)
+  union all
+  -- Those that got an earlier end: few.
+  (select g.payer_id, g.product, g.ended_at, g.sequence from {schema}.grants g
+   where g.live and g.ended_at <= $1::timestamptz and g.ended_at >= $2::timestamptz
+     and (g.ended_at, g.payer_id, g.sequence) > ($2::timestamptz, $3::uuid, $4::bigint)
+   order by g.ended_at, g.payer_id, g.sequence limit $5::integer)
   union all
   (select h.payer_id, h.product, h.expires_at, h.sequence from {schema}.holds h
    where h.ended_at is null and h.expires_at <= $1::timestamptz and h.expires_at >= $2::timestamptz

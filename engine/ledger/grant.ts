@@ -35,14 +35,14 @@ import {
   units,
   type AccountReference,
   type ChangeOptions,
-  type Duration,
   type DurationUnit,
   type Instant,
   type ResolvedReference,
 } from '../kernel';
-import { Journal, grantId } from './journal';
+import { Journal, grantId, type GrantEnd } from './journal';
 import { hasExpired } from './order-of-use';
 import type { Grant } from './pockets';
+import type { LedgerPorts } from './ports';
 import { unitValue, valueLeft } from './value';
 
 /** A grant as it goes out. */
@@ -86,36 +86,54 @@ export interface GrantRequest extends ChangeOptions {
   paid?: { amount: string | number; currency: string };
   /** A bonus is worth nothing, whatever was paid beside it. */
   bonus?: boolean;
+  /** Why it is given, and who says so, when a person does it by hand. */
+  reason?: string;
+  author?: string;
 }
 
-const grantInput = input({
+const givenFields = {
   account: accountReference(),
   product: key(),
   quantity: units(),
   expiresAt: instant().nullish(),
   expiresAfter: duration().nullish(),
   priority: integer(-1000, 1000).optional(),
+  reason: text(LIMITS.source).optional(),
+  author: text(LIMITS.source).optional(),
+  ...changeFields,
+};
+const bonusInput = input({ ...givenFields, source: text(LIMITS.source) });
+const grantInput = input({
+  ...givenFields,
   source: text(LIMITS.source).optional(),
   paid: input({
     amount: amount({ decimals: VALUE_DECIMALS, zero: true }),
     currency: currency(),
   }).optional(),
   bonus: flag().optional(),
-  ...changeFields,
 });
+
+export interface BonusRequest extends Omit<GrantRequest, 'paid' | 'bonus' | 'source'> {
+  /** Where it comes from: 'referral', 'sorry for last week'. */
+  source: string;
+}
 
 /** One batch of units to give; what sales and subscriptions hand to the ledger. */
 export interface GrantOrder {
   product: string;
   quantity: Decimal;
   priority: number;
-  ends: { at: Instant } | { after: Duration } | null;
+  ends: GrantEnd;
   value: Decimal;
   currency: string | null;
   source: string;
   metadata?: Record<string, unknown>;
   sku?: string;
   offerVersion?: number;
+  reason?: string;
+  author?: string;
+  /** The exchange that paid for it: its line, in the same ledger. */
+  cause?: bigint;
 }
 
 /** @param grant as it counts at `now`: holds that are over have given their units back */
@@ -176,6 +194,7 @@ export async function giveUnits(
       };
     }),
   );
+  await journal.readDebts();
   const time = orders.length === 0 ? now : journal.now(account.payerId);
   const records = orders.map((order) => {
     if (order.ends !== null && 'at' in order.ends && order.ends.at <= time) {
@@ -256,6 +275,8 @@ function orderOf(request: ParsedGrant): GrantOrder {
     currency: request.paid?.currency ?? null,
     source: request.source ?? 'manual',
     metadata: request.metadata,
+    reason: request.reason,
+    author: request.author,
   };
 }
 
@@ -270,7 +291,10 @@ async function requireMoney(
 }
 
 export class Grants {
-  constructor(private readonly context: Context) {}
+  constructor(
+    private readonly context: Context,
+    private readonly ports: Pick<LedgerPorts, 'paidOutside'>,
+  ) {}
 
   /**
    * Gives units of a product to an account (or, for a child, to its parent).
@@ -279,12 +303,28 @@ export class Grants {
    * @throws invalid_input, unknown_account, unknown_product, idempotency_conflict
    */
   async grant(request: GrantRequest): Promise<Array<GrantRecord & { replayed: boolean }>> {
-    const wanted = parseGrant(request);
+    return this.give('grant', parseGrant(request));
+  }
+
+  /**
+   * Gives units that are worth nothing, whatever was paid beside them, and says where they come from.
+   *
+   * @returns the grants made, each with `replayed`
+   * @throws invalid_input, unknown_account, unknown_product, idempotency_conflict
+   */
+  async bonus(request: BonusRequest): Promise<Array<GrantRecord & { replayed: boolean }>> {
+    return this.give('bonus', { ...parse(bonusInput, request), bonus: true });
+  }
+
+  private async give(
+    kind: 'grant' | 'bonus',
+    wanted: ParsedGrant,
+  ): Promise<Array<GrantRecord & { replayed: boolean }>> {
     const order = orderOf(wanted);
     const { answer, replayed } = await changeOfAccount(
       this.context,
       {
-        kind: 'grant',
+        kind,
         account: wanted.account,
         idempotencyKey: wanted.idempotencyKey,
         tx: wanted.tx,
@@ -297,11 +337,23 @@ export class Grants {
           currency: order.currency,
           source: order.source,
           bonus: wanted.bonus ?? false,
+          reason: order.reason,
+          author: order.author,
         },
       },
       async (session, account, now) => {
         if (wanted.paid !== undefined) await requireMoney(session, wanted.paid);
-        return { grants: await giveUnits(session, account, [order], now) };
+        const grants = await giveUnits(session, account, [order], now);
+        if (order.currency !== null && !order.value.isZero()) {
+          await this.ports.paidOutside(session, {
+            payerId: account.payerId,
+            grantId: grants[0]!.grantId,
+            currency: order.currency,
+            amount: order.value,
+            at: now,
+          });
+        }
+        return { grants };
       },
     );
     return answer.grants.map((grant) => ({ ...grant, replayed }));

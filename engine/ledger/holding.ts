@@ -1,4 +1,4 @@
-import { payersOf, resolveAccount, type ResolvedAccount } from '../accounts';
+import { ledgersOf, resolveWithAliases, type ResolvedAccount } from '../accounts';
 import { findProducts, requireUnits, unknownProduct, type Product } from '../catalog';
 import { atTime, readTime, toInstant, type Context, type Session } from '../database';
 import {
@@ -476,12 +476,12 @@ export class Holds {
     const wanted = parse(holdsInput, request);
     const now = readClock(this.context.clock);
     const session: Session = this.context.database;
-    const account = await resolveAccount(session, wanted.account);
+    const account = await resolveWithAliases(session, wanted.account);
     if (wanted.product !== undefined) await readProduct(session, wanted.product);
-    const payers = payersOf(account);
+    const ledgers = ledgersOf(account);
     const rows = await session.query<HoldRow>(READ_HOLDS, [
-      payers,
-      payers.map((payer) => (payer === account.accountId ? null : account.accountId)),
+      ledgers.map(({ payerId }) => payerId),
+      ledgers.map(({ onlyAccount }) => onlyAccount),
       wanted.product ?? null,
       wanted.open ?? true,
       isoTime(now),

@@ -1,26 +1,34 @@
 import type { Context } from '../database';
 import { Checks } from './check';
 import { Uses } from './consume';
+import { Deductions } from './deducting';
+import { Exchanges } from './exchanging';
 import { Grants } from './grant';
 import { Holds } from './holding';
 import { KnownPayers } from './known-payers';
 import { Overages } from './overage';
+import { NO_PORTS, type LedgerPorts } from './ports';
 import { Statements } from './reading';
 import { Restores } from './restore';
 import { readStatement, type StatementPage, type StatementRequest } from './statement';
 import type { Suggester } from './suggestions';
+import { Transfers } from './transfer';
 
 export { runDue, type DueDone, type RunDueRequest } from './due';
 export { isFailed, type FailedItem } from './access';
 export type { CheckAnswer, CheckRequest } from './check';
 export type { ConsumeRequest } from './consume';
+export type { DeductAnswer, DeductRequest } from './deducting';
+export type { ExchangeAnswer, ExchangeRequest } from './exchanging';
 export {
   changeOfAccount,
   giveUnits,
+  type BonusRequest,
   type GrantOrder,
   type GrantRecord,
   type GrantRequest,
 } from './grant';
+export { readGrantRecords } from './grant-records';
 export type {
   ExtendRequest,
   HoldAnswer,
@@ -33,14 +41,35 @@ export type {
   SettleAnswer,
   SettleRequest,
 } from './holding';
-export type { EntryKind } from './journal';
+export { EARNING_KINDS, type EntryKind, type GrantEnd } from './journal';
+export { moveAllUnits, type MovedAll } from './moving';
 export type { Overage, SetOverageRequest } from './overage';
+export type { LedgerPorts, MovedValue, PaidOutside } from './ports';
 export { ownUnitsObstacle, type Balance, type EntriesRequest, type Entry } from './reading';
 export type { RestoreAnswer, RestoreRequest } from './restore';
 export type { StatementPage, StatementRequest } from './statement';
 export type { Shortage, SuggestedOffer, Suggester } from './suggestions';
-export { verifyLedger, type Problem, type Verification, type VerifyOptions } from './verify';
+export type { TransferAnswer, TransferRequest } from './transfer';
+export {
+  MAX_PROBLEMS,
+  verifyLedger,
+  type Problem,
+  type Verification,
+  type VerifyOptions,
+} from './verify';
 export type { ConsumeAnswer } from './use-batch';
+export { shareValue } from './value';
+export { eraseLedger, exportLedger } from './whole-account';
+export {
+  endGrants,
+  followGrants,
+  readGrantStates,
+  withdrawUnits,
+  type FollowedGrant,
+  type GrantState,
+  type Withdrawal,
+  type WithdrawnUnits,
+} from './withdrawing';
 
 /** `billing.ledger`: what accounts have, and how it is used. */
 export interface Ledger {
@@ -49,6 +78,10 @@ export interface Ledger {
   consume: Uses['consume'];
   consumeMany: Uses['consumeMany'];
   grant: Grants['grant'];
+  bonus: Grants['bonus'];
+  deduct: Deductions['deduct'];
+  exchange: Exchanges['exchange'];
+  transfer: Transfers['transfer'];
   hold: Holds['hold'];
   settle: Holds['settle'];
   release: Holds['release'];
@@ -63,13 +96,25 @@ export interface Ledger {
   statement(request: StatementRequest): Promise<StatementPage>;
 }
 
-/** Opens the room. `suggester` is asked what a customer could buy, after a denial only. */
-export function openLedger(context: Context, suggester: Suggester): Ledger {
+/**
+ * Opens the room. `suggester` is asked what a customer could buy, after a denial only.
+ *
+ * @param filled what later rooms do when units are paid for, move or are exchanged
+ */
+export function openLedger(
+  context: Context,
+  suggester: Suggester,
+  filled: Partial<LedgerPorts> = {},
+): Ledger {
+  const ports: LedgerPorts = { ...NO_PORTS, ...filled };
   const known = new KnownPayers();
   context.onAccountChange.push((accountId) => known.forget(accountId));
   const checks = new Checks(context, suggester, known);
   const uses = new Uses(context, suggester, known);
-  const grants = new Grants(context);
+  const grants = new Grants(context, ports);
+  const deductions = new Deductions(context);
+  const exchanges = new Exchanges(context, suggester, ports);
+  const transfers = new Transfers(context, ports);
   const holds = new Holds(context, suggester);
   const restores = new Restores(context);
   const overages = new Overages(context);
@@ -80,6 +125,10 @@ export function openLedger(context: Context, suggester: Suggester): Ledger {
     consume: uses.consume.bind(uses),
     consumeMany: uses.consumeMany.bind(uses),
     grant: grants.grant.bind(grants),
+    bonus: grants.bonus.bind(grants),
+    deduct: deductions.deduct.bind(deductions),
+    exchange: exchanges.exchange.bind(exchanges),
+    transfer: transfers.transfer.bind(transfers),
     hold: holds.hold.bind(holds),
     settle: holds.settle.bind(holds),
     release: holds.release.bind(holds),

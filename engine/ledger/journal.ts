@@ -24,6 +24,7 @@ import {
   type OverageTerms,
   type Pocket,
   type PocketName,
+  type UnitDebt,
 } from './pockets';
 import { valueMoved } from './value';
 
@@ -41,8 +42,26 @@ export const ENTRY_KINDS = [
   'release',
   'uncovered',
   'restore',
+  'exchange',
+  'transfer',
+  'deduction',
+  'refund',
+  'owed',
+  'debt',
 ] as const;
 export type EntryKind = (typeof ENTRY_KINDS)[number];
+
+/**
+ * Kinds of lines whose value was earned (of a restore: is not any more). The value of the others moves
+ * along with the units, goes back with the money, or is none.
+ */
+export const EARNING_KINDS = [
+  'use',
+  'expiry',
+  'restore',
+  'deduction',
+  'debt',
+] as const satisfies readonly EntryKind[];
 
 /** A pocket that a transaction will work on. */
 export type WantedPocket = PocketName & { kind: ProductKind };
@@ -73,7 +92,7 @@ export interface AnswerToKeep {
   keep: number;
 }
 
-interface Trace {
+export interface Trace {
   sequence: bigint;
   /** Signed, like the entry. */
   amount: Decimal;
@@ -105,29 +124,72 @@ interface NewEntry {
   overage: Decimal | null;
   source: string | null;
   metadata: Record<string, unknown> | null;
+  reason: string | null;
+  author: string | null;
 }
 
 export interface Note {
   source?: string | null;
   metadata?: Record<string, unknown>;
+  /** Why, and who said so, of what people do by hand. */
+  reason?: string | null;
+  author?: string | null;
 }
+
+/** The end of a grant: at a moment, or counted from its beginning, `lead` behind that; null: never. */
+export type GrantEnd = { at: Instant } | { after: Duration; lead?: Duration | null } | null;
 
 export interface GrantTerms extends Note {
   accountId: string;
   quantity: Decimal;
   priority: number;
-  ends: { at: Instant } | { after: Duration } | null;
+  ends: GrantEnd;
   timeZone: string;
   value: Decimal;
   currency: string | null;
   sku?: string;
   offerVersion?: number;
+  /** The exchange that paid for it. */
+  cause?: bigint;
+}
+
+/** What a moved batch of units becomes. */
+export interface MovedTerms {
+  accountId: string;
+  quantity: Decimal;
+  validity: Validity;
+  /** Why they move: somebody asked for it, with all that an account had, or to end earlier. */
+  why: PairKind;
+}
+
+export type PairKind = 'transfer' | 'merge' | 'end';
+
+/** A move that was written: its two lines, and what it moved. */
+export interface Moved {
+  out: bigint;
+  grant: Grant;
+  value: Decimal;
+}
+
+interface Pair {
+  payerId: string;
+  sequence: bigint;
+  otherPayerId: string;
+  otherSequence: bigint;
+  kind: PairKind;
+  grantSequence: bigint | null;
 }
 
 interface NewGrant extends Grant {
   accountId: string;
   sku: string | null;
   offerVersion: number | null;
+}
+
+/** Units taken out of grants: the line, and what of which grant, amounts and values below 0. */
+export interface Taken {
+  sequence: bigint;
+  traces: Trace[];
 }
 
 /** A use that was written: its line, and what of it no grant paid. */
@@ -204,6 +266,52 @@ from unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::numeric
 where h.payer_id = n.payer_id and h.sequence = n.sequence and h.ended_at is null
 returning 1 as ended`;
 
+/** Behind the lines, whose details may have made the row. */
+const WRITE_REASONS = `
+insert into {schema}.entry_details as d (payer_id, sequence, reason, author)
+select n.payer_id, n.sequence, n.reason, n.author
+from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[])
+       as n (payer_id, sequence, reason, author)
+on conflict (payer_id, sequence) do update set reason = excluded.reason, author = excluded.author`;
+
+const WRITE_PAIRS = `
+insert into {schema}.entry_pairs
+  (payer_id, sequence, other_payer_id, other_sequence, kind, grant_sequence)
+select n.payer_id, n.sequence, n.other_payer_id, n.other_sequence, n.kind, n.grant_sequence
+from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::bigint[], $5::text[], $6::bigint[])
+       as n (payer_id, sequence, other_payer_id, other_sequence, kind, grant_sequence)`;
+
+/** An end is only ever brought forward; the payer's lock is held. */
+const END_GRANTS = `
+update {schema}.grants g
+set ended_at = least(g.ended_at, n.at)
+from unnest($1::uuid[], $2::bigint[], $3::timestamptz[]) as n (payer_id, sequence, at)
+where g.payer_id = n.payer_id and g.sequence = n.sequence`;
+
+const READ_DEBTS = `
+select d.payer_id::text as payer_id, d.sequence::text as sequence, d.product,
+       d.paid::text as paid, (d.amount - d.paid - d.moved)::text as left_over
+from unnest($1::uuid[], $2::text[]) as pocket (payer_id, product)
+join {schema}.unit_debts d on d.payer_id = pocket.payer_id and d.product = pocket.product
+  and d.paid + d.moved < d.amount
+order by d.payer_id, d.sequence`;
+
+const WRITE_DEBTS = `
+insert into {schema}.unit_debts (payer_id, sequence, product, amount)
+select n.payer_id, n.sequence, n.product, n.amount
+from unnest($1::uuid[], $2::bigint[], $3::text[], $4::numeric[])
+       as n (payer_id, sequence, product, amount)`;
+
+/** By compare-and-set, as grants are. */
+const PAY_DEBTS = `
+update {schema}.unit_debts d
+set paid = n.paid, moved = case when n.moved_payer_id is null then d.moved else d.amount - n.paid end,
+    moved_payer_id = n.moved_payer_id, moved_sequence = n.moved_sequence
+from unnest($1::uuid[], $2::bigint[], $3::numeric[], $4::numeric[], $5::uuid[], $6::bigint[])
+       as n (payer_id, sequence, was, paid, moved_payer_id, moved_sequence)
+where d.payer_id = n.payer_id and d.sequence = n.sequence and d.paid = n.was
+returning 1 as paid`;
+
 const maybeTime = (instant: Instant | null): string | null =>
   instant === null ? null : isoTime(instant);
 
@@ -222,6 +330,12 @@ export class Journal {
   private readonly touched = new Map<Grant, { remaining: Decimal; held: Decimal }>();
   /** Overage terms that were used, with what was used of them when they were read. */
   private readonly usedTerms = new Map<OverageTerms, Decimal>();
+  private readonly pairs: Pair[] = [];
+  /** Grants that count no longer from a moment on. */
+  private readonly endings = new Map<Grant, Instant>();
+  private readonly newDebts: UnitDebt[] = [];
+  /** Debts that were paid or taken over, with what was paid of them when they were read. */
+  private readonly changedDebts = new Map<UnitDebt, Decimal>();
 
   private constructor(private readonly session: Session) {}
 
@@ -270,7 +384,7 @@ export class Journal {
     for (const { payerId, product, kind } of wanted) {
       const key = pocketKey({ payerId, product });
       if (!journal.pockets.has(key)) {
-        journal.pockets.set(key, { payerId, product, kind, ...emptyPocket() });
+        journal.pockets.set(key, { payerId, product, kind, debts: [], ...emptyPocket() });
       }
     }
     fill(journal.pockets, holdings);
@@ -308,40 +422,228 @@ export class Journal {
     return this.appendUse(pocket, { accountId, amount, traces, overage: drawn.missing }, note);
   }
 
-  /** Puts a new batch of units into a pocket. */
+  /** Puts a new batch of units into a pocket. What is owed of the product is paid from it at once. */
   grant(pocket: Pocket, terms: GrantTerms): Grant {
     this.writeDue(pocket);
-    const book = this.books.get(pocket.payerId)!;
+    const end = validity(pocket, terms, this.now(pocket.payerId));
+    const { sku = null, offerVersion = null, cause } = terms;
+    const batch = { ...terms, ...end, sku, offerVersion };
+    const grant = this.addGrant(pocket, batch, 'grant', terms, cause);
+    this.payDebts(pocket, grant);
+    return grant;
+  }
+
+  /** A new grant with the line that makes it. */
+  private addGrant(
+    pocket: Pocket,
+    batch: Validity &
+      Pick<GrantTerms, 'accountId' | 'quantity' | 'priority' | 'value' | 'currency'> &
+      Pick<NewGrant, 'sku' | 'offerVersion'>,
+    kind: 'grant' | 'transfer',
+    note: Note,
+    cause?: bigint,
+  ): Grant {
+    const { accountId, quantity, priority, value, currency, sku, offerVersion } = batch;
+    const { validFrom, expiresAt, anchorAt, anchorMonths } = batch;
+    const { payerId, product } = pocket;
+    const effectiveAt = this.now(payerId);
+    const sequence = this.books.get(payerId)!.lastSequence + 1n;
+    const traces = [{ sequence, amount: quantity, value }];
+    this.append(pocket, { kind, accountId, amount: quantity, traces, effectiveAt, cause }, note);
     const grant: NewGrant = {
-      payerId: pocket.payerId,
-      product: pocket.product,
-      accountId: terms.accountId,
-      sequence: book.lastSequence + 1n,
-      initial: terms.quantity,
-      remaining: terms.quantity,
+      payerId,
+      product,
+      accountId,
+      sequence,
+      initial: quantity,
+      remaining: quantity,
       held: ZERO,
-      priority: terms.priority,
-      ...validity(pocket, terms, book.now),
-      value: terms.value,
-      currency: terms.currency,
-      sku: terms.sku ?? null,
-      offerVersion: terms.offerVersion ?? null,
+      priority,
+      validFrom,
+      expiresAt,
+      anchorAt,
+      anchorMonths,
+      value,
+      currency,
+      sku,
+      offerVersion,
     };
-    const trace = { sequence: grant.sequence, amount: terms.quantity, value: terms.value };
-    this.append(
-      pocket,
-      {
-        kind: 'grant',
-        accountId: terms.accountId,
-        amount: terms.quantity,
-        traces: [trace],
-        effectiveAt: book.now,
-      },
-      terms,
-    );
     pocket.grants.push(grant);
     this.newGrants.push(grant);
     return grant;
+  }
+
+  /**
+   * Reads what is owed of the pockets' products. Needed before units are granted.
+   */
+  async readDebts(): Promise<void> {
+    const pockets = [...this.pockets.values()];
+    if (pockets.length === 0) return;
+    const rows = await this.session.query<{
+      payer_id: string;
+      sequence: string;
+      product: string;
+      paid: string;
+      left_over: string;
+    }>(READ_DEBTS, [pockets.map(({ payerId }) => payerId), pockets.map(({ product }) => product)]);
+    for (const row of rows) {
+      const { debts } = this.pocket(row.payer_id, row.product);
+      debts.push({
+        payerId: row.payer_id,
+        product: row.product,
+        sequence: BigInt(row.sequence),
+        paid: new Decimal(row.paid),
+        left: new Decimal(row.left_over),
+        movedTo: null,
+      });
+    }
+  }
+
+  /** Debts are paid in the order in which they were made. */
+  private payDebts(pocket: Pocket, grant: Grant): void {
+    for (const debt of pocket.debts) {
+      const amount = Decimal.min(debt.left, grant.remaining);
+      if (amount.isZero()) continue;
+      const { payerId: accountId, sequence: cause } = debt;
+      this.takeOut(pocket, 'debt', accountId, [{ grant, amount }], {}, cause);
+      this.touchDebt(debt);
+      debt.paid = debt.paid.plus(amount);
+      debt.left = debt.left.minus(amount);
+    }
+  }
+
+  private touchDebt(debt: UnitDebt): void {
+    if (!this.changedDebts.has(debt)) this.changedDebts.set(debt, debt.paid);
+  }
+
+  /** Puts on record that units are owed; the next grants of the product pay them. */
+  owe(pocket: Pocket, accountId: string, amount: Decimal, note: Note): UnitDebt {
+    const effectiveAt = this.now(pocket.payerId);
+    const { sequence } = this.append(
+      pocket,
+      { kind: 'owed', accountId, amount: amount.negated(), traces: [], effectiveAt },
+      note,
+    );
+    const { payerId, product } = pocket;
+    const debt = { payerId, product, sequence, paid: ZERO, left: amount, movedTo: null };
+    pocket.debts.push(debt);
+    this.newDebts.push(debt);
+    return debt;
+  }
+
+  /** What one payer owes of a product is owed by another from now on. */
+  moveDebts(from: Pocket, into: Pocket, accountId: string): number {
+    const owed = from.debts.filter(({ left }) => !left.isZero());
+    for (const debt of owed) {
+      this.touchDebt(debt);
+      debt.movedTo = this.owe(into, accountId, debt.left, {});
+      debt.left = ZERO;
+    }
+    return owed.length;
+  }
+
+  /**
+   * Takes units for another end than a use, by the order of use and never beyond the grants; null, and
+   * nothing changed, when there are fewer.
+   */
+  spend(
+    pocket: Pocket,
+    kind: 'exchange' | 'deduction',
+    accountId: string,
+    amount: Decimal,
+    note: Note,
+  ): Taken | null {
+    const drawn = this.drawWithin(pocket, amount, ZERO);
+    return drawn === null ? null : this.takeOut(pocket, kind, accountId, drawn.draws, note);
+  }
+
+  /** Takes units of an order back. What is due must be on record. */
+  withdraw(
+    pocket: Pocket,
+    accountId: string,
+    draws: ReadonlyArray<Draw<Grant>>,
+    note: Note,
+  ): Taken {
+    return this.takeOut(pocket, 'refund', accountId, draws, note);
+  }
+
+  /** From a moment on a grant counts no longer, and what comes back to it is lost. */
+  end(grant: Grant, at: Instant): void {
+    if (grant.expiresAt !== null && grant.expiresAt <= at) return;
+    grant.expiresAt = at;
+    this.endings.set(grant, at);
+  }
+
+  /**
+   * Moves units of grants into one new grant, of another product or another payer, with their value.
+   * What is due must be on record in both pockets.
+   *
+   * @param draws units of one currency, or worth nothing; the new grant has the last one's priority
+   */
+  moveUnits(
+    from: Pocket,
+    accountId: string,
+    draws: ReadonlyArray<Draw<Grant>>,
+    into: Pocket,
+    terms: MovedTerms,
+    note: Note,
+  ): Moved {
+    const { sequence: out, traces } = this.takeOut(from, 'transfer', accountId, draws, note);
+    const value = traces.reduce((sum, trace) => sum.minus(trace.value), ZERO);
+    const last = draws.at(-1)!.grant;
+    const worth = traces.find((trace) => !trace.value.isZero());
+    const batch = {
+      ...terms.validity,
+      accountId: terms.accountId,
+      quantity: terms.quantity,
+      priority: last.priority,
+      value,
+      currency: worth === undefined ? null : grantIn(from, worth.sequence).currency,
+      sku: null,
+      offerVersion: null,
+    };
+    const grant = this.addGrant(into, batch, 'transfer', note);
+    const followed = terms.why === 'transfer' ? null : last.sequence;
+    this.pair(from, out, into, grant.sequence, terms.why, followed);
+    if (terms.why === 'transfer') this.payDebts(into, grant);
+    return { out, grant, value };
+  }
+
+  private pair(
+    from: PocketName,
+    out: bigint,
+    into: PocketName,
+    made: bigint,
+    kind: PairKind,
+    grantSequence: bigint | null,
+  ): void {
+    const [payerId, otherPayerId] = [from.payerId, into.payerId];
+    this.pairs.push(
+      { payerId, sequence: out, otherPayerId, otherSequence: made, kind, grantSequence },
+      {
+        payerId: otherPayerId,
+        sequence: made,
+        otherPayerId: payerId,
+        otherSequence: out,
+        kind,
+        grantSequence: null,
+      },
+    );
+  }
+
+  private takeOut(
+    pocket: Pocket,
+    kind: 'exchange' | 'deduction' | 'transfer' | 'refund' | 'debt',
+    accountId: string,
+    draws: ReadonlyArray<Draw<Grant>>,
+    note: Note,
+    cause?: bigint,
+  ): Taken {
+    const traces = this.take(draws);
+    const amount = traces.reduce((sum, trace) => sum.plus(trace.amount), ZERO);
+    const effectiveAt = this.now(pocket.payerId);
+    const line = { kind, accountId, amount, traces, effectiveAt, cause };
+    return { sequence: this.append(pocket, line, note).sequence, traces };
   }
 
   /**
@@ -505,6 +807,7 @@ export class Journal {
    * @param answers the first answers to keys, kept in the same round trip, counted from `now`
    */
   async write(answers: readonly AnswerToKeep[], now: Instant): Promise<void> {
+    if (this.endings.size > 0) await this.writeEndings();
     if (this.entries.length === 0 && answers.length === 0) return;
     if (this.newGrants.length > 0) await this.writeGrants();
     const added = new Set<Grant>(this.newGrants);
@@ -565,6 +868,69 @@ export class Journal {
     if (kept !== answers.length) throw serializationFailure('an idempotency key was taken');
     if (this.newHolds.length > 0) await this.writeHolds();
     if (this.holdEnds.length > 0) await this.writeHoldEnds();
+    await this.writeReasons();
+    if (this.pairs.length > 0) await this.writePairs();
+    if (this.newDebts.length > 0) await this.writeDebts();
+    if (this.changedDebts.size > 0) await this.writeChangedDebts();
+  }
+
+  /** Ends of grants need no line, where nothing is left to lose. */
+  private async writeEndings(): Promise<void> {
+    const endings = [...this.endings];
+    await this.session.query(END_GRANTS, [
+      endings.map(([grant]) => grant.payerId),
+      endings.map(([grant]) => grant.sequence.toString()),
+      endings.map(([, at]) => isoTime(at)),
+    ]);
+  }
+
+  private async writeReasons(): Promise<void> {
+    const said = this.entries.filter(({ reason, author }) => reason !== null || author !== null);
+    if (said.length === 0) return;
+    await this.session.query(WRITE_REASONS, [
+      said.map(({ payerId }) => payerId),
+      said.map(({ sequence }) => sequence.toString()),
+      said.map(({ reason }) => reason),
+      said.map(({ author }) => author),
+    ]);
+  }
+
+  private async writePairs(): Promise<void> {
+    const { pairs } = this;
+    await this.session.query(WRITE_PAIRS, [
+      pairs.map((pair) => pair.payerId),
+      pairs.map((pair) => pair.sequence.toString()),
+      pairs.map((pair) => pair.otherPayerId),
+      pairs.map((pair) => pair.otherSequence.toString()),
+      pairs.map((pair) => pair.kind),
+      pairs.map((pair) => pair.grantSequence?.toString() ?? null),
+    ]);
+  }
+
+  private async writeDebts(): Promise<void> {
+    // Whatever was paid of them since is written next.
+    const debts = this.newDebts;
+    await this.session.query(WRITE_DEBTS, [
+      debts.map((debt) => debt.payerId),
+      debts.map((debt) => debt.sequence.toString()),
+      debts.map((debt) => debt.product),
+      debts.map((debt) => debt.paid.plus(debt.left).toFixed()),
+    ]);
+  }
+
+  private async writeChangedDebts(): Promise<void> {
+    const debts = [...this.changedDebts];
+    const changed = await this.session.query(PAY_DEBTS, [
+      debts.map(([debt]) => debt.payerId),
+      debts.map(([debt]) => debt.sequence.toString()),
+      debts.map(([, was]) => was.toFixed()),
+      debts.map(([debt]) => debt.paid.toFixed()),
+      debts.map(([{ movedTo }]) => movedTo?.payerId ?? null),
+      debts.map(([{ movedTo }]) => movedTo?.sequence.toString() ?? null),
+    ]);
+    if (changed.length !== debts.length) {
+      throw serializationFailure('a debt changed without its account being locked');
+    }
   }
 
   private async writeGrants(): Promise<void> {
@@ -737,7 +1103,8 @@ export class Journal {
     return lost;
   }
 
-  private expire(pocket: Pocket, grant: Grant, effectiveAt: Instant, cause?: bigint): void {
+  /** Writes off what is left of a grant. */
+  expire(pocket: Pocket, grant: Grant, effectiveAt: Instant, cause?: bigint): void {
     const amount = grant.remaining.negated();
     const traces = [this.move(grant, ZERO, grant.held)];
     const { payerId: accountId } = pocket;
@@ -745,7 +1112,7 @@ export class Journal {
   }
 
   /** Reads grants that were used up and are not in the pocket for that. */
-  private async include(pocket: Pocket, sequences: readonly bigint[]): Promise<void> {
+  async include(pocket: Pocket, sequences: readonly bigint[]): Promise<void> {
     const known = new Set(pocket.grants.map(({ sequence }) => sequence));
     const missing = sequences.filter((sequence) => !known.has(sequence));
     pocket.grants.push(...(await readGrants(this.session, pocket.payerId, missing)));
@@ -791,6 +1158,8 @@ export class Journal {
         note.metadata === undefined || Object.keys(note.metadata).length === 0
           ? null
           : note.metadata,
+      reason: note.reason ?? null,
+      author: note.author ?? null,
     };
     this.entries.push(entry);
     return entry;
@@ -811,7 +1180,7 @@ function drawHeld(pocket: Pocket, hold: Hold, amount: Decimal): Array<Draw<Grant
   });
 }
 
-type Validity = Pick<Grant, 'validFrom' | 'expiresAt' | 'anchorAt' | 'anchorMonths'>;
+export type Validity = Pick<Grant, 'validFrom' | 'expiresAt' | 'anchorAt' | 'anchorMonths'>;
 
 /**
  * When a grant counts. Access for a time, granted while access is in force, begins where that ends
@@ -824,12 +1193,14 @@ function validity(pocket: Pocket, terms: GrantTerms, now: Instant): Validity {
   if ('at' in terms.ends) {
     return { validFrom: now, expiresAt: terms.ends.at, anchorAt: null, anchorMonths: null };
   }
-  const { after } = terms.ends;
+  const { after, lead = null } = terms.ends;
+  const behind = (end: Instant): Instant =>
+    lead === null ? end : addDuration(end, lead, terms.timeZone);
   const last = pocket.kind === 'period' ? lastToEnd(pocket.grants, now) : null;
   const months = monthsOf(after);
   const validFrom = last?.expiresAt ?? now;
   if (months === null) {
-    const expiresAt = addDuration(validFrom, after, terms.timeZone);
+    const expiresAt = behind(addDuration(validFrom, after, terms.timeZone));
     return { validFrom, expiresAt, anchorAt: null, anchorMonths: null };
   }
   const anchorAt = last?.anchorAt ?? validFrom;
@@ -837,7 +1208,7 @@ function validity(pocket: Pocket, terms: GrantTerms, now: Instant): Validity {
   const span: Duration = { unit: 'month', count: anchorMonths };
   return {
     validFrom,
-    expiresAt: addDuration(anchorAt, span, terms.timeZone),
+    expiresAt: behind(addDuration(anchorAt, span, terms.timeZone)),
     anchorAt,
     anchorMonths,
   };

@@ -39,6 +39,19 @@ export interface OverageTerms {
   used: Decimal;
 }
 
+/** Units that were used and then refunded: the next grants of the product pay them. */
+export interface UnitDebt {
+  payerId: string;
+  product: string;
+  /** The line that says so. */
+  sequence: bigint;
+  paid: Decimal;
+  /** What is still owed. */
+  left: Decimal;
+  /** The debt as which all that is left lives on, when another account takes it over. */
+  movedTo: UnitDebt | null;
+}
+
 export interface PocketName {
   payerId: string;
   product: string;
@@ -55,6 +68,8 @@ export interface PocketState {
 
 export interface Pocket extends PocketName, PocketState {
   kind: ProductKind;
+  /** What is owed, in the order in which it was made; read only where units are granted. */
+  debts: UnitDebt[];
 }
 
 /** What was read for a number of pockets. */
@@ -83,7 +98,7 @@ const milliseconds = (column: string): string => `(extract(epoch from ${column})
  */
 export const grantJson = (remaining: string, held: string): string => `json_build_array(
   g.payer_id, g.product, g.sequence::text, g.initial::text, (${remaining})::text, (${held})::text,
-  g.priority, ${milliseconds('g.valid_from')}, ${milliseconds('g.expires_at')},
+  g.priority, ${milliseconds('g.valid_from')}, ${milliseconds('least(g.expires_at, g.ended_at)')},
   ${milliseconds('g.anchor_at')}, g.anchor_months, g.value::text, g.currency)`;
 
 export type GrantRow = [

@@ -1,4 +1,4 @@
-import { payersOf, resolveAccount } from '../accounts';
+import { ledgersOf, resolveWithAliases, type LedgerOf } from '../accounts';
 import { findProducts, unknownProduct, type ProductKind } from '../catalog';
 import { atTime, readTime, toInstant, type Context, type Session } from '../database';
 import {
@@ -45,6 +45,8 @@ export interface Balance {
   held: string;
   /** The earliest end among the grants counted; null: none of them ends. */
   expiresAt: string | null;
+  /** Units owed: used, then refunded. The next grants pay them. Only of now, and when there are some. */
+  debt?: string;
 }
 
 export interface Entry {
@@ -59,6 +61,8 @@ export interface Entry {
   overage: string | null;
   /** The line that this one settles, releases or restores, or whose end let units expire; else null. */
   causeId: string | null;
+  /** Of a transfer: the line, here or in another's ledger, that it is one of two with; else null. */
+  pairedEntryId: string | null;
   /** When it counts. An expiry counts from its instant, whenever it was written. */
   effectiveAt: string;
   recordedAt: string;
@@ -68,6 +72,9 @@ export interface Entry {
   /** Which grants gave or took, and how much. */
   grants: Array<{ grantId: string; amount: string }>;
   source: string | null;
+  /** Why, and who said so, of what people did by hand. */
+  reason: string | null;
+  author: string | null;
   metadata: Record<string, unknown>;
 }
 
@@ -88,34 +95,40 @@ const entriesInput = input({
 });
 
 /** Units that holds over by a moment, nothing being written of that yet, have given back. */
-const freedBy = (payer: string, at: string): string => `
+const freedBy = (payers: string, at: string): string => `
 freed as (
-  select part.sequence, -sum(part.amount) as amount
+  select h.payer_id, part.sequence, -sum(part.amount) as amount
   from {schema}.holds h
   join {schema}.entries e on e.payer_id = h.payer_id and e.sequence = h.sequence
   cross join lateral unnest(e.grant_sequences, e.grant_amounts) as part (sequence, amount)
-  where h.payer_id = ${payer} and h.outcome is null and h.expires_at <= ${at}
-  group by part.sequence
+  where h.payer_id = any(${payers}) and h.outcome is null and h.expires_at <= ${at}
+  group by h.payer_id, part.sequence
 )`;
 
 const READ_GRANTS = `
-with ${freedBy('$1::uuid', '$3::timestamptz')}
+with ${freedBy('$1::uuid[]', '$3::timestamptz')}
 select ${grantJson(
   'g.remaining + coalesce(freed.amount, 0)',
   'g.held - coalesce(freed.amount, 0)',
 )}::text as grant, d.source
 from {schema}.grants g
-left join freed on freed.sequence = g.sequence
+join {schema}.entries e on e.payer_id = g.payer_id and e.sequence = g.sequence
+left join freed on freed.payer_id = g.payer_id and freed.sequence = g.sequence
 left join {schema}.entry_details d on d.payer_id = g.payer_id and d.sequence = g.sequence
-where g.payer_id = $1::uuid and ($2::text is null or g.product = $2)
-order by g.sequence desc`;
+where g.payer_id = any($1::uuid[]) and ($2::text is null or g.product = $2)
+order by e.recorded_at desc, array_position($1::uuid[], g.payer_id), g.sequence desc`;
 
-/** Products with what is in their pockets, in one snapshot. Asked for one product, it comes always. */
+/**
+ * Products with what is in their pockets, in one snapshot; those that only an account merged into this
+ * one had, too ($3). Asked for one product, it comes always.
+ */
 const READ_BALANCES = `
-select p.key, p.unit, p.kind, {schema}.read_pockets(array[$1::uuid], array[p.key])::text as view
+select p.key, p.unit, p.kind, {schema}.read_pockets(array[$1::uuid], array[p.key])::text as view,
+       (select sum(d.amount - d.paid - d.moved) from {schema}.unit_debts d
+        where d.payer_id = $1::uuid and d.product = p.key and d.paid + d.moved < d.amount)::text as debt
 from {schema}.products p
 where case when $2::text is null
-  then exists (select 1 from {schema}.grants g where g.payer_id = $1::uuid and g.product = p.key)
+  then exists (select 1 from {schema}.grants g where g.payer_id = any($3::uuid[]) and g.product = p.key)
   else p.key = $2 end
 order by p.key`;
 
@@ -124,13 +137,13 @@ order by p.key`;
  * what can be used, holds and their ends the other way what is set aside.
  */
 const READ_BALANCES_AT = `
-with ${freedBy('$1::uuid', '$3::timestamptz')}, lines as (
-  select trace.sequence, sum(trace.amount) as remaining,
+with ${freedBy('$1::uuid[]', '$3::timestamptz')}, lines as (
+  select e.payer_id, trace.sequence, sum(trace.amount) as remaining,
          coalesce(-sum(trace.amount) filter (where e.kind in ('hold', 'release')), 0) as held
   from {schema}.entries e
   cross join lateral unnest(e.grant_sequences, e.grant_amounts) as trace (sequence, amount)
-  where e.payer_id = $1::uuid and e.effective_at <= $3::timestamptz
-  group by trace.sequence
+  where e.payer_id = any($1::uuid[]) and e.effective_at <= $3::timestamptz
+  group by e.payer_id, trace.sequence
 )
 select p.key, p.unit, p.kind, ${grantJson(
   'lines.remaining + coalesce(freed.amount, 0)',
@@ -138,8 +151,8 @@ select p.key, p.unit, p.kind, ${grantJson(
 )}::text as grant
 from {schema}.products p
 left join (
-  lines join {schema}.grants g on g.payer_id = $1::uuid and g.sequence = lines.sequence
-  left join freed on freed.sequence = lines.sequence
+  lines join {schema}.grants g on g.payer_id = lines.payer_id and g.sequence = lines.sequence
+  left join freed on freed.payer_id = lines.payer_id and freed.sequence = lines.sequence
 ) on g.product = p.key
 where case when $2::text is null then g.sequence is not null else p.key = $2 end
 order by p.key, g.sequence`;
@@ -155,8 +168,8 @@ interface ProductRow {
  * where the page before ended, so that a long ledger costs no more than a short one.
  */
 const READ_ENTRIES = `
-select e.payer_id::text as payer_id, e.sequence::text as sequence, e.account_id::text as account_id,
-       e.product, e.kind, e.amount::text as amount, e.overage::text as overage,
+select e.position::integer as position, e.payer_id::text as payer_id, e.sequence::text as sequence,
+       e.account_id::text as account_id, e.product, e.kind, e.amount::text as amount, e.overage::text as overage,
        e.cause_sequence::text as cause_sequence, ${atTime('e.effective_at')} as effective_at,
        ${atTime('e.recorded_at')} as recorded_at,
        e.grant_sequences::text[] as grant_sequences, e.grant_amounts::text[] as grant_amounts,
@@ -164,7 +177,8 @@ select e.payer_id::text as payer_id, e.sequence::text as sequence, e.account_id:
        array(select distinct g.currency from {schema}.grants g
              where g.payer_id = e.payer_id and g.sequence = any(e.grant_sequences)
                and g.value > 0) as currencies,
-       d.source, coalesce(d.metadata, '{}')::text as metadata
+       d.source, d.reason, d.author, coalesce(d.metadata, '{}')::text as metadata,
+       twin.other_payer_id::text as paired_payer, twin.other_sequence::text as paired_sequence
 from (
   select line.*, p.position
   from unnest($1::uuid[], $2::bigint[], $3::uuid[])
@@ -184,9 +198,13 @@ from (
   limit $8::integer
 ) as e
 left join {schema}.entry_details d on d.payer_id = e.payer_id and d.sequence = e.sequence
+left join {schema}.entry_pairs twin
+  on e.kind = 'transfer' and twin.payer_id = e.payer_id and twin.sequence = e.sequence
 order by e.recorded_at desc, e.position, e.sequence desc`;
 
 interface EntryRow {
+  /** Which of the ledgers asked for it is in: 1, 2, ... */
+  position: number;
   payer_id: string;
   sequence: string;
   account_id: string;
@@ -202,7 +220,11 @@ interface EntryRow {
   grant_values: string[] | null;
   currencies: string[];
   source: string | null;
+  reason: string | null;
+  author: string | null;
   metadata: string;
+  paired_payer: string | null;
+  paired_sequence: string | null;
 }
 
 function entryOf(row: EntryRow): Entry {
@@ -216,6 +238,8 @@ function entryOf(row: EntryRow): Entry {
     amount: formatUnits(new Decimal(row.amount)),
     overage: row.overage === null ? null : formatUnits(new Decimal(row.overage)),
     causeId: row.cause_sequence === null ? null : ledgerId(row.payer_id, row.cause_sequence),
+    pairedEntryId:
+      row.paired_payer === null ? null : ledgerId(row.paired_payer, row.paired_sequence!),
     effectiveAt: readTime(row.effective_at),
     recordedAt: readTime(row.recorded_at),
     value: mixed ? null : formatValue(value),
@@ -225,6 +249,8 @@ function entryOf(row: EntryRow): Entry {
       amount: formatUnits(new Decimal(row.grant_amounts[index]!).abs()),
     })),
     source: row.source,
+    reason: row.reason,
+    author: row.author,
     metadata: JSON.parse(row.metadata) as Record<string, unknown>,
   };
 }
@@ -249,27 +275,29 @@ function balanceOf(
 async function balancesNow(
   session: Session,
   payerId: string,
+  aliases: readonly string[],
   product: string | null,
   now: Instant,
 ): Promise<Balance[]> {
-  const rows = await session.query<ProductRow & { view: string }>(READ_BALANCES, [
-    payerId,
-    product,
-  ]);
+  const rows = await session.query<ProductRow & { view: string; debt: string | null }>(
+    READ_BALANCES,
+    [payerId, product, [payerId, ...aliases]],
+  );
   return rows.map((row) => {
     const { grants, holds } = holdingsOf(JSON.parse(row.view) as HoldingsRow);
-    return balanceOf(row, withFreed(grants, holds, now), now);
+    const balance = balanceOf(row, withFreed(grants, holds, now), now);
+    return row.debt === null ? balance : { ...balance, debt: formatUnits(new Decimal(row.debt)) };
   });
 }
 
 async function balancesAt(
   session: Session,
-  payerId: string,
+  payerIds: readonly string[],
   product: string | null,
   at: Instant,
 ): Promise<Balance[]> {
   const rows = await session.query<ProductRow & { grant: string }>(READ_BALANCES_AT, [
-    payerId,
+    payerIds,
     product,
     isoTime(at),
   ]);
@@ -284,13 +312,17 @@ async function balancesAt(
   return [...byProduct.values()].map(({ row, grants }) => balanceOf(row, grants, at));
 }
 
-/** Where a page ended, for each payer whose lines it held. */
+/** Where a page ended, for each ledger of which it held lines. */
 type Cursor = Record<string, string>;
+
+/** A ledger's name in a cursor: its payer; one that only an account merged into this one was in, both. */
+const cursorKey = ({ payerId, onlyAccount }: LedgerOf, accountId: string): string =>
+  onlyAccount === null || onlyAccount === accountId ? payerId : `${payerId} ${onlyAccount}`;
 
 const encodeCursor = (cursor: Cursor): string =>
   Buffer.from(JSON.stringify(cursor)).toString('base64url');
 
-function decodeCursor(cursor: string | undefined, payers: readonly string[]): Cursor {
+function decodeCursor(cursor: string | undefined, ledgers: readonly string[]): Cursor {
   if (cursor === undefined) return {};
   const refuse = (cause?: unknown): never => {
     throw new BillingError('invalid_input', '"cursor" is none that this list gave.', {
@@ -307,8 +339,8 @@ function decodeCursor(cursor: string | undefined, payers: readonly string[]): Cu
   if (typeof decoded !== 'object' || decoded === null) return refuse();
   const entries = Object.entries(decoded as Record<string, unknown>);
   const fits = entries.every(
-    ([payer, sequence]) =>
-      payers.includes(payer) && typeof sequence === 'string' && /^\d{1,18}$/.test(sequence),
+    ([ledger, sequence]) =>
+      ledgers.includes(ledger) && typeof sequence === 'string' && /^\d{1,18}$/.test(sequence),
   );
   return fits ? (Object.fromEntries(entries) as Cursor) : refuse();
 }
@@ -355,12 +387,12 @@ export class Statements {
       });
     }
     const session: Session = this.context.database;
-    const { payerId } = await resolveAccount(session, wanted.account);
+    const { payerId, payerAliases } = await resolveWithAliases(session, wanted.account);
     const product = wanted.product ?? null;
     const balances =
       wanted.at === undefined
-        ? await balancesNow(session, payerId, product, now)
-        : await balancesAt(session, payerId, product, wanted.at);
+        ? await balancesNow(session, payerId, payerAliases, product, now)
+        : await balancesAt(session, [payerId, ...payerAliases], product, wanted.at);
     if (wanted.product === undefined) return balances;
     const [only] = balances;
     if (only === undefined) throw unknownProduct(wanted.product);
@@ -375,11 +407,14 @@ export class Statements {
   async grants(request: { account: AccountReference; product?: string }): Promise<GrantRecord[]> {
     const wanted = parse(grantsInput, request);
     const now = readClock(this.context.clock);
-    const { payerId } = await resolveAccount(this.context.database, wanted.account);
+    const { payerId, payerAliases } = await resolveWithAliases(
+      this.context.database,
+      wanted.account,
+    );
     await this.requireProduct(wanted.product);
     const rows = await this.context.database.query<{ grant: string; source: string | null }>(
       READ_GRANTS,
-      [payerId, wanted.product ?? null, isoTime(now)],
+      [[payerId, ...payerAliases], wanted.product ?? null, isoTime(now)],
     );
     return rows.map((row) =>
       grantRecord(grantOf(JSON.parse(row.grant) as GrantRow), row.source, now),
@@ -388,22 +423,24 @@ export class Statements {
 
   /**
    * An account's statement, newest first, by pages: for a payer all its lines, its children's uses
-   * among them; for a child its own uses, whoever paid.
+   * among them; for a child its own uses, whoever paid. Lines of accounts that were merged into it are
+   * its own, each under the account that wrote it.
    *
    * @throws unknown_account, invalid_input
    */
   async entries(request: EntriesRequest): Promise<{ items: Entry[]; nextCursor: string | null }> {
     const wanted = parse(entriesInput, request);
     const limit = wanted.limit ?? 100;
-    const account = await resolveAccount(this.context.database, wanted.account);
-    const payers = payersOf(account);
-    const from = decodeCursor(wanted.cursor, payers);
+    const account = await resolveWithAliases(this.context.database, wanted.account);
+    const ledgers = ledgersOf(account);
+    const names = ledgers.map((ledger) => cursorKey(ledger, account.accountId));
+    const from = decodeCursor(wanted.cursor, names);
     await this.requireProduct(wanted.product);
     const rows = await this.context.database.query<EntryRow>(READ_ENTRIES, [
-      payers,
-      payers.map((payer) => from[payer] ?? null),
+      ledgers.map(({ payerId }) => payerId),
+      names.map((name) => from[name] ?? null),
       // In another's ledger, present or earlier, only the account's own lines are its business.
-      payers.map((payer) => (payer === account.accountId ? null : account.accountId)),
+      ledgers.map(({ onlyAccount }) => onlyAccount),
       wanted.product ?? null,
       wanted.kind ?? null,
       wanted.from === undefined ? null : isoTime(wanted.from),
@@ -412,7 +449,7 @@ export class Statements {
     ]);
     const page = rows.slice(0, limit);
     const next: Cursor = { ...from };
-    for (const row of page) next[row.payer_id] = row.sequence;
+    for (const row of page) next[names[row.position - 1]!] = row.sequence;
     return {
       items: page.map(entryOf),
       nextCursor: rows.length > limit ? encodeCursor(next) : null,

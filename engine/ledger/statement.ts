@@ -33,10 +33,13 @@ const COLUMNS = [
   'source',
   'causeId',
   'metadata',
+  'reason',
+  'author',
+  'pairedEntryId',
 ] as const satisfies ReadonlyArray<keyof Entry>;
 
 /** What people wrote. The other columns hold what we wrote: a `-5` among them is a number. */
-const FREE_TEXT: ReadonlySet<unknown> = new Set(['source', 'metadata']);
+const FREE_TEXT: ReadonlySet<unknown> = new Set(['source', 'metadata', 'reason', 'author']);
 
 const options: Options = {
   columns: [...COLUMNS],

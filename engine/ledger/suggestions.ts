@@ -12,6 +12,8 @@ export interface SuggestedOffer {
   /** The product that was missing, and how much of it the offer brings. */
   product: string;
   quantity: string;
+  /** What the first time costs, for an account that has had no trial; left out otherwise. */
+  trialPrice?: string;
 }
 
 /** What was missing in a denial. */

@@ -1,4 +1,11 @@
-import { fingerprint, hashKey, idempotencyConflict, type Context, type Session } from '../database';
+import {
+  fingerprint,
+  hashKey,
+  idempotencyConflict,
+  type Context,
+  type OfMerged,
+  type Session,
+} from '../database';
 import { formatUnits, ledgerId, parseLedgerId, readClock, type DenialReason } from '../kernel';
 import {
   failed,
@@ -47,7 +54,8 @@ type FirstAnswer = Omit<ConsumeAnswer, 'replayed'>;
  * only the number of its line, what remained, and overage if there was some. The rest is in the
  * request that repeats it.
  */
-type StoredAnswer = FirstAnswer | [sequence: string, remaining: string | null, overage?: string];
+type StoredAnswer =
+  (FirstAnswer & OfMerged) | [sequence: string, remaining: string | null, overage?: string];
 
 function storedForm(answer: FirstAnswer): StoredAnswer {
   const line = answer.entryId === null ? null : parseLedgerId(answer.entryId);
@@ -58,7 +66,10 @@ function storedForm(answer: FirstAnswer): StoredAnswer {
 
 /** The first answer to a wish, from its stored form and the payer it stands under. */
 function firstAnswer(stored: StoredAnswer, payerId: string, wish: ResolvedWish): FirstAnswer {
-  if (!Array.isArray(stored)) return stored;
+  if (!Array.isArray(stored)) {
+    const { askedOf: _merged, ...answer } = stored;
+    return answer;
+  }
   const [sequence, remaining, overage] = stored;
   return allowedAnswer(wish, ledgerId(payerId, sequence), remaining, overage);
 }
@@ -92,9 +103,11 @@ const slotOf = ({ payer, account, keyHash }: KeyOfItem): string =>
 function keyOf(wish: ResolvedWish, keyHash: Buffer | null): KeyOfItem | null {
   if (keyHash === null) return null;
   const { accountId: account, payerId: payer } = wish.account;
-  const asked = fingerprint({ account, product: wish.product.key, amount: wish.amount });
-  return { account, payer, keyHash, fingerprint: asked };
+  return { account, payer, keyHash, fingerprint: fingerprintOf(wish, account) };
 }
+
+const fingerprintOf = ({ product, amount }: ResolvedWish, account: string): Buffer =>
+  fingerprint({ account, product: product.key, amount });
 
 interface Decided {
   answer: FirstAnswer;
@@ -154,8 +167,11 @@ export async function consumeBatch(
     if (key !== null) {
       const first = view.answers.get(index)?.find(({ expiresAt }) => expiresAt > now);
       if (first !== undefined) {
-        if (!first.fingerprint.equals(key.fingerprint)) throw idempotencyConflict();
-        const answer = firstAnswer(first.answer as StoredAnswer, first.payerId, wish);
+        const stored = first.answer as StoredAnswer;
+        const merged = Array.isArray(stored) ? undefined : stored.askedOf;
+        const asked = merged === undefined ? key.fingerprint : fingerprintOf(wish, merged);
+        if (!first.fingerprint.equals(asked)) throw idempotencyConflict();
+        const answer = firstAnswer(stored, first.payerId, wish);
         return () => ({ ...answer, replayed: true });
       }
       // The same key twice in one batch: the second is a repeat of the first.

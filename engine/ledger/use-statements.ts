@@ -9,11 +9,12 @@ import { holdingsOf, type Holdings, type HoldingsRow } from './pockets';
 /**
  * The hot path's reading: one round trip finds the accounts of a batch of uses, locks who pays for
  * them and, under the locks, reads all that decides. The statements are in
- * database/migrations/0005-holds.ts.
+ * database/migrations/0005-holds.ts. Of an id that was merged into another account, this one is found;
+ * should that happen just then, who pays is not as it was before the lock, and all is run again.
  */
 const READ_USES = `
-select {schema}.lock_and_read($1::boolean, $2::uuid[], $3::text[], $4::text[], $5::integer[], $6::text[],
-  $7::bytea[])::text as view`;
+select {schema}.lock_and_read($1::boolean, {schema}.follow_merges($2::uuid[]), $3::text[], $4::text[],
+  $5::integer[], $6::text[], $7::bytea[])::text as view`;
 
 /** One use that is wanted: by whom, of what, under which key. */
 export interface WantedUse {
@@ -108,8 +109,8 @@ export async function readUses(
 
 /** The same without locking, and without answers. */
 const READ_STANDING = `
-select {schema}.read_standing($1::uuid[], $2::text[], $3::text[], $4::integer[], $5::text[])::text
-  as view`;
+select {schema}.read_standing({schema}.follow_merges($1::uuid[]), $2::text[], $3::text[],
+  $4::integer[], $5::text[])::text as view`;
 
 type Wanted = ReadonlyArray<{ account: ResolvedReference; product: string }>;
 
@@ -120,8 +121,8 @@ export function readStanding(session: Session, wanted: Wanted): Promise<Standing
 
 /** The same under the lock of one payer, which it waits for. */
 const LOCK_STANDING = `
-select {schema}.lock_standing($1::uuid, $2::uuid[], $3::text[], $4::text[], $5::integer[],
-  $6::text[])::text as view`;
+select {schema}.lock_standing($1::uuid, {schema}.follow_merges($2::uuid[]), $3::text[], $4::text[],
+  $5::integer[], $6::text[])::text as view`;
 
 /** Locks one payer and reads. Must be in a transaction, whose end gives the lock back. */
 export function lockStanding(

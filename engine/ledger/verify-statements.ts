@@ -41,14 +41,15 @@ with recursive page as (
   select case when (select count(*) from page) = $2::integer
     then (select account_id from page order by account_id desc limit 1)
     else 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid end as upto
-), ${['entries', 'grants', 'holds', 'overage_terms'].map(payersOf).join(', ')}
+), ${['entries', 'grants', 'holds', 'overage_terms', 'unit_debts'].map(payersOf).join(', ')}
 select coalesce(json_agg(json_build_array(id, known, last) order by id), '[]')::text as found
 from (
   select account_id as id, true as known from page
   union all
   (select stray.payer_id, false
    from (select payer_id from of_entries union select payer_id from of_grants
-         union select payer_id from of_holds union select payer_id from of_overage_terms) as stray
+         union select payer_id from of_holds union select payer_id from of_overage_terms
+         union select payer_id from of_unit_debts) as stray
    where stray.payer_id is not null
      and not exists (select 1 from page where page.account_id = stray.payer_id)
    limit 1000)
@@ -84,6 +85,9 @@ from (
     union all
     (select 'overage_terms', payers.id || ' ' || t.product from {schema}.overage_terms t
      where t.payer_id = payers.id order by t.product limit 1)
+    union all
+    (select 'unit_debts', payers.id || '.' || d.sequence from {schema}.unit_debts d
+     where d.payer_id = payers.id order by d.sequence limit 1)
   ) as first
   where not exists (select 1 from {schema}.accounts a where a.account_id = payers.id)
   limit 1000
@@ -146,12 +150,12 @@ with payers as (
 ), batches as materialized (
   -- At the end all grants, before it those that the slice names.
   select g.payer_id, g.sequence, g.product, g.initial, g.remaining, g.held, g.live, g.valid_from,
-         g.expires_at, g.value
+         least(g.expires_at, g.ended_at) as expires_at, g.ended_at, g.value, g.currency
   from {schema}.grants g
   where g.payer_id = any(case when (select yes from finished) then $1::uuid[] else '{}' end)
   union all
   select g.payer_id, g.sequence, g.product, g.initial, g.remaining, g.held, g.live, g.valid_from,
-         g.expires_at, g.value
+         least(g.expires_at, g.ended_at) as expires_at, g.ended_at, g.value, g.currency
   from (select distinct payer_id, grant_sequence from traces where not (select yes from finished)) as t
   cross join lateral (
     select * from {schema}.grants g
@@ -179,7 +183,7 @@ with payers as (
   group by p.payer_id
 ), weighed as (
   select l.*, p.kind as product_kind, t.total, t.strays,
-         l.kind = 'uncovered' or (p.kind <> 'quantity' and l.kind in ('use', 'restore')) as moves_nothing
+         l.kind in ('uncovered', 'owed') or (p.kind <> 'quantity' and l.kind in ('use', 'restore')) as moves_nothing
   from lines l
   left join {schema}.products p on p.key = l.product
   cross join lateral (
@@ -234,6 +238,51 @@ with payers as (
            max(l.effective_at) filter (where l.kind = 'release') as released_at
     from {schema}.entries l
     where l.payer_id = h.payer_id and l.cause_sequence = h.sequence offset 0) as c
+), twins as materialized (
+  -- Lines that must be one of two, each with the other.
+  select l.payer_id, l.sequence, l.kind, l.amount, l.grant_sequences, l.grant_values,
+         o.payer_id as other_payer, o.sequence as other, o.kind as other_kind, o.amount as other_amount,
+         o.grant_sequences as other_grants, o.grant_values as other_values, b.sequence as twin
+  from lines l
+  left join lateral (
+    select * from {schema}.entry_pairs p
+    where p.payer_id = l.payer_id and p.sequence = l.sequence offset 0) as p on true
+  left join lateral (
+    select * from {schema}.entry_pairs b
+    where b.payer_id = p.other_payer_id and b.sequence = p.other_sequence
+      and b.other_payer_id = p.payer_id and b.other_sequence = p.sequence and b.kind = p.kind
+    offset 0) as b on true
+  left join lateral (
+    select * from {schema}.entries o
+    where o.payer_id = p.other_payer_id and o.sequence = p.other_sequence offset 0) as o on true
+  where l.kind = 'transfer'
+), exchanged as materialized (
+  -- What an exchange took and what its grants got, by currency. Both are written together.
+  select l.payer_id, l.sequence, g.currency, sum(moved.value) as lost
+  from lines l
+  cross join lateral (
+    select t.grant_sequence, t.value from unnest(l.grant_sequences, l.grant_values) as t (grant_sequence, value)
+    union all
+    select t.grant_sequence, t.value from {schema}.entries e
+    cross join lateral unnest(e.grant_sequences, e.grant_values) as t (grant_sequence, value)
+    where e.payer_id = l.payer_id and e.cause_sequence = l.sequence and e.kind = 'grant'
+  ) as moved
+  cross join lateral (
+    select g.currency from {schema}.grants g
+    where g.payer_id = l.payer_id and g.sequence = moved.grant_sequence offset 0) as g
+  where l.kind = 'exchange' and moved.value <> 0
+  group by l.payer_id, l.sequence, g.currency
+), debts as materialized (
+  select d.*, e.kind as entry_kind, e.product as entry_product, e.amount as entry_amount,
+         -coalesce((select sum(p.amount) from {schema}.entries p
+           where p.payer_id = d.payer_id and p.cause_sequence = d.sequence and p.kind = 'debt'), 0) as said_paid,
+         coalesce((select o.amount from {schema}.unit_debts o
+           where o.payer_id = d.moved_payer_id and o.sequence = d.moved_sequence), 0) as said_moved
+  from {schema}.unit_debts d
+  left join lateral (
+    select * from {schema}.entries e
+    where e.payer_id = d.payer_id and e.sequence = d.sequence offset 0) as e on true
+  where d.payer_id = any(case when (select yes from finished) then $1::uuid[] else '{}' end)
 ), terms as (
   select t.* from {schema}.overage_terms t
   where t.payer_id = any(case when (select yes from finished) then $1::uuid[] else '{}' end)
@@ -265,11 +314,13 @@ with payers as (
   select 'sign', 'entries', payer_id || '.' || sequence, 'is of kind ' || kind || ' and moves ' || amount
          || case when strays > 0 then ', with a trace that goes the other way or nowhere' else '' end
   from weighed
-  where strays > 0 or case when kind in ('grant', 'release', 'restore') then amount <= 0 else amount >= 0 end
+  where strays > 0 or case when kind in ('grant', 'release', 'restore') then amount <= 0
+    when kind = 'transfer' then amount = 0 else amount >= 0 end
   union all
   select 'kind', 'entries', payer_id || '.' || sequence, 'is of a kind that does not exist: ' || kind
   from lines
-  where kind not in ('grant', 'use', 'expiry', 'hold', 'release', 'uncovered', 'restore')
+  where kind not in ('grant', 'use', 'expiry', 'hold', 'release', 'uncovered', 'restore',
+                     'exchange', 'transfer', 'deduction', 'refund', 'owed', 'debt')
   union all
   select 'overage', 'entries', payer_id || '.' || sequence, 'is of kind ' || kind || ' and has overage of ' || overage
   from lines
@@ -312,7 +363,10 @@ with payers as (
     from unnest(c.cause_grants, c.cause_amounts) as held (grant_sequence, amount)
     where held.grant_sequence = t.grant_sequence and t.kind = 'use'
   ) as held
-  where t.kind in ('use', 'hold') and (t.effective_at < b.valid_from or t.effective_at >= b.expires_at)
+  where t.kind in ('use', 'hold', 'exchange', 'deduction')
+    and (t.effective_at < b.valid_from
+      -- Of a grant that was ended, uses just before it bear the same moment.
+      or t.effective_at >= b.expires_at and t.effective_at is distinct from b.ended_at)
     and t.amount < held.amount
   union all
   select 'expired_early', 'entries', t.payer_id || '.' || t.sequence,
@@ -331,14 +385,15 @@ with payers as (
          || case when cause_kind is null then 'as its cause a line that does not exist'
               else 'a cause of kind ' || cause_kind || ' that cannot be one: ' || cause_sequence end
   from caused
-  where cause_kind is null or cause_sequence >= sequence or cause_product <> product
+  where cause_kind is null or cause_sequence >= sequence or (cause_product <> product and kind <> 'grant')
     or case kind when 'restore' then cause_kind <> 'use'
          when 'expiry' then cause_kind not in ('hold', 'restore')
          when 'use' then cause_kind <> 'hold' when 'release' then cause_kind <> 'hold'
-         when 'uncovered' then cause_kind <> 'hold' else true end
+         when 'uncovered' then cause_kind <> 'hold' when 'grant' then cause_kind <> 'exchange'
+         when 'debt' then cause_kind <> 'owed' else true end
   union all
   select 'cause', 'entries', payer_id || '.' || sequence, 'is of kind ' || kind || ' and names no cause'
-  from lines where cause_sequence is null and kind in ('release', 'restore', 'uncovered')
+  from lines where cause_sequence is null and kind in ('release', 'restore', 'uncovered', 'debt')
   union all
   select 'restored_too_much', 'entries', payer_id || '.' || cause_sequence,
          'used ' || -cause_amount || ', of which ' || restored || ' were given back, to grants or as overage '
@@ -399,6 +454,56 @@ with payers as (
   select 'unknown_product', 'overage_terms', t.payer_id || ' ' || t.product, 'are of a product that does not exist'
   from terms t left join {schema}.products p on p.key = t.product where p.key is null
   union all
+  select 'pair', 'entries', payer_id || '.' || sequence,
+         'is of kind ' || kind || ' and has no line that it is one of two with'
+         || case when other is null then '' else ': not ' || other_payer || '.' || other end
+  from twins
+  where other is null or twin is null or other_kind <> kind or sign(amount) = sign(other_amount)
+  union all
+  select 'pair_value', 'entries', t.payer_id || '.' || t.sequence,
+         'moves value that ' || t.other_payer || '.' || t.other || ' does not take over'
+  from twins t
+  where t.amount < 0 and t.other is not null and (
+    (select coalesce(sum(v), 0) from unnest(t.grant_values || t.other_values) as v) <> 0
+    or (select count(distinct g.currency) from (
+          select w.currency from unnest(t.grant_sequences, t.grant_values) as moved (grant_sequence, value)
+          cross join lateral (
+            select * from {schema}.grants w
+            where w.payer_id = t.payer_id and w.sequence = moved.grant_sequence offset 0) as w
+          where moved.value <> 0
+          union all
+          select w.currency from unnest(t.other_grants, t.other_values) as moved (grant_sequence, value)
+          cross join lateral (
+            select * from {schema}.grants w
+            where w.payer_id = t.other_payer and w.sequence = moved.grant_sequence offset 0) as w
+          where moved.value <> 0) as g) > 1)
+  union all
+  select 'pair_entry', 'entry_pairs', p.payer_id || '.' || p.sequence, 'names a line that does not exist, or is no move'
+  from {schema}.entry_pairs p
+  left join lateral (
+    select e.kind from {schema}.entries e
+    where e.payer_id = p.payer_id and e.sequence = p.sequence offset 0) as e on true
+  where p.payer_id = any(case when (select yes from finished) then $1::uuid[] else '{}' end)
+    and (e.kind is null or e.kind <> 'transfer')
+  union all
+  select 'exchange_value', 'entries', payer_id || '.' || sequence,
+         'spends value in ' || coalesce(currency, 'no currency') || ' that its goods do not have: ' || -lost
+  from exchanged where lost <> 0
+  union all
+  select 'debt', 'unit_debts', payer_id || '.' || sequence,
+         'says ' || amount || ' are owed, ' || paid || ' paid and ' || moved || ' taken over, but its entries say '
+         || coalesce(-entry_amount, 0) || ', ' || said_paid || ' and ' || said_moved
+  from debts
+  where entry_kind is distinct from 'owed' or entry_product <> product or entry_amount <> -amount
+    or paid <> said_paid or moved <> said_moved
+  union all
+  select 'debt_missing', 'entries', l.payer_id || '.' || l.sequence, 'says that units are owed, but there is no such debt'
+  from lines l
+  left join lateral (
+    select d.sequence from {schema}.unit_debts d
+    where d.payer_id = l.payer_id and d.sequence = l.sequence offset 0) as d on true
+  where l.kind = 'owed' and d.sequence is null
+  union all
   select 'grant_remaining', 'grants', payer_id || '.' || sequence,
          'says ' || remaining || ' are left, its entries say ' || said_remaining
   from complete where remaining <> said_remaining
@@ -418,7 +523,7 @@ with payers as (
   from complete b
   left join lateral (
     select * from {schema}.entries e where e.payer_id = b.payer_id and e.sequence = b.sequence offset 0
-  ) as e on e.kind = 'grant' and e.product = b.product and e.amount = b.initial
+  ) as e on e.kind in ('grant', 'transfer') and e.product = b.product and e.amount = b.initial
   where e.sequence is null
   union all
   select 'unknown_product', 'grants', b.payer_id || '.' || b.sequence, 'is of a product that does not exist'
@@ -429,7 +534,8 @@ select json_build_object(
     'entries', (select count(*) from lines),
     'holds', (select count(*) from set_aside),
     'grants', (select count(*) from batches where (select yes from finished)),
-    'overage_terms', (select count(*) from terms)),
+    'overage_terms', (select count(*) from terms),
+    'unit_debts', (select count(*) from debts)),
   'carried', case when (select yes from finished) then null else (
     select json_build_object(
       'after', b.last::text, 'lines', b.lines::text, 'firstMissing', b.first_missing::text,

@@ -57,7 +57,8 @@ const optionsInput = input({
 const ACCOUNTS = 2_000;
 const LINES = 20_000;
 const ANSWERS = 20_000;
-const MAX_PROBLEMS = 1_000;
+/** More say nothing new. */
+export const MAX_PROBLEMS = 1_000;
 
 /** Before the first id: that of no account. */
 const START = '00000000-0000-0000-0000-000000000000';

@@ -1,0 +1,337 @@
+import type { ResolvedAccount } from '../accounts';
+import {
+  findOffer,
+  findProducts,
+  findSinglePrices,
+  offerPrice,
+  requireUnits,
+  unknownProduct,
+  type Offer,
+  type Product,
+} from '../catalog';
+import type { Context, Session } from '../database';
+import {
+  BillingError,
+  Decimal,
+  LIMITS,
+  VALUE_DECIMALS,
+  ZERO,
+  accountReference,
+  changeFields,
+  formatUnits,
+  input,
+  integer,
+  key,
+  ledgerId,
+  parse,
+  type AccountReference,
+  type ChangeOptions,
+  type DenialReason,
+  type Instant,
+} from '../kernel';
+import { accountDenial, standing } from './access';
+import { changeOfAccount, giveUnits, type GrantOrder, type GrantRecord } from './grant';
+import { Journal, type GrantEnd, type Taken } from './journal';
+import { available, withFreed } from './order-of-use';
+import type { Pocket } from './pockets';
+import type { LedgerPorts } from './ports';
+import { splitAmong } from './spreading';
+import { addSuggestions, type SuggestedOffer, type Suggester } from './suggestions';
+import { shareValue } from './value';
+
+/**
+ * Units of a currency spent for an offer. Nothing is earned by it: the money that the units were bought
+ * for moves on to the goods. Rule: billing-rules.md, Value and Money book.
+ */
+
+export interface ExchangeRequest extends ChangeOptions {
+  account: AccountReference;
+  /** An offer whose price is in units of a product that is a currency. */
+  sku: string;
+  /** How many of the offer. Default 1. */
+  quantity?: number | string;
+}
+
+export interface ExchangeAnswer {
+  allowed: boolean;
+  reason: DenialReason | null;
+  /** Units of the currency spent: the whole price, or '0'. */
+  spent: string;
+  /** Units of the currency left. */
+  remaining: string;
+  /** The product that was spent. */
+  currency: string;
+  /** The ledger line; null when denied, or when the price is 0. */
+  entryId: string | null;
+  /** What the offer brought. */
+  grants: GrantRecord[];
+  replayed: boolean;
+  /** Offers of the currency, when there was too little of it. */
+  suggestedOffers: SuggestedOffer[];
+}
+
+type FirstAnswer = Omit<ExchangeAnswer, 'replayed'>;
+
+const exchangeInput = input({
+  account: accountReference(),
+  sku: key(),
+  quantity: integer(1, 1_000_000).optional(),
+  ...changeFields,
+});
+
+/** What the spent units of one currency (of money) were worth. */
+interface Worth {
+  currency: string | null;
+  units: Decimal;
+  value: Decimal;
+}
+
+/** The currency product in which an offer is priced. @throws currency_mismatch */
+function requireCurrency(offer: Offer, products: ReadonlyMap<string, Product>): Product {
+  const currency = products.get(offer.currency);
+  if (currency?.isCurrency === true) return currency;
+  throw new BillingError(
+    'currency_mismatch',
+    `The price of ${offer.sku} is in ${offer.currency}, which is no product that can be spent.`,
+    {
+      parameter: 'sku',
+      advice: 'Sell it with sales.createOrder, or price it in a product saved with isCurrency.',
+    },
+  );
+}
+
+function requireExchangeable(offer: Offer, quantity: number): void {
+  if (offer.billing === 'recurring') {
+    throw new BillingError(
+      'invalid_input',
+      `${offer.sku} is a recurring offer: it cannot be had by an exchange.`,
+      { parameter: 'sku', advice: 'Price a one-time offer in the currency.' },
+    );
+  }
+  if (offer.oncePerAccount && quantity > 1) {
+    throw new BillingError(
+      'invalid_input',
+      `${offer.sku} can be had once, not ${quantity} times.`,
+      {
+        parameter: 'quantity',
+      },
+    );
+  }
+}
+
+const mayBuy = (offer: Offer, { accountId, payerId }: ResolvedAccount): boolean =>
+  offer.active &&
+  (offer.public || (offer.accountId !== null && [accountId, payerId].includes(offer.accountId)));
+
+export class Exchanges {
+  constructor(
+    private readonly context: Context,
+    private readonly suggester: Suggester,
+    private readonly ports: Pick<LedgerPorts, 'eligible' | 'exchanged'>,
+  ) {}
+
+  /**
+   * Spends units of a currency product for an offer, in the order of use, all of the price or nothing,
+   * and grants what the offer holds, in one transaction. A denial is an answer.
+   *
+   * @returns the answer; with the key of an earlier call the first answer, `replayed`
+   * @throws currency_mismatch (the price is in no product; or the units spent carry money of several
+   *   currencies that the goods cannot be divided between), invalid_input (also for recurring
+   *   offers), unknown_account, unknown_offer, idempotency_conflict
+   */
+  async exchange(request: ExchangeRequest): Promise<ExchangeAnswer> {
+    const wanted = parse(exchangeInput, request);
+    const quantity = wanted.quantity ?? 1;
+    const { answer, replayed } = await changeOfAccount(
+      this.context,
+      {
+        kind: 'exchange',
+        account: wanted.account,
+        idempotencyKey: wanted.idempotencyKey,
+        tx: wanted.tx,
+        request: { sku: wanted.sku, quantity },
+      },
+      async (session, account, now) => {
+        const offer = await findOffer(session, wanted.sku);
+        const keys = [offer.currency, ...offer.items.map(({ product }) => product)];
+        const products = await findProducts(session, keys);
+        const currency = requireCurrency(offer, products);
+        requireExchangeable(offer, quantity);
+        const price = offerPrice(offer, new Decimal(quantity));
+        requireUnits(price, currency, 'quantity');
+        const sale = { account, offer, quantity, currency, price, products };
+        return this.sell(session, sale, wanted.metadata, now);
+      },
+    );
+    return { ...answer, replayed };
+  }
+
+  private async sell(
+    session: Session,
+    sale: Sale,
+    metadata: Record<string, unknown> | undefined,
+    now: Instant,
+  ): Promise<FirstAnswer> {
+    const { account, offer, currency, price } = sale;
+    const { accountId, payerId } = account;
+    const { key: product, kind } = currency;
+    const journal = await Journal.open(session, now, [{ payerId, product, kind }]);
+    const pocket = journal.pocket(payerId, product);
+    const time = journal.now(payerId);
+    const there = withFreed(pocket.grants, pocket.holds, time);
+    const denied = (reason: DenialReason): FirstAnswer => ({
+      allowed: false,
+      reason,
+      spent: '0',
+      remaining: formatUnits(available(there, time)),
+      currency: product,
+      entryId: null,
+      grants: [],
+      suggestedOffers: [],
+    });
+    const refused =
+      accountDenial(account) ??
+      (mayBuy(offer, account)
+        ? await this.ports.eligible(session, account, offer, now)
+        : 'offer_unavailable');
+    if (refused !== null) return denied(refused);
+    const stand = standing({ account, product: currency, amount: price }, there, null, time);
+    const note = { source: `exchange ${offer.sku}`.slice(0, LIMITS.source), metadata };
+    const taken = stand.allowed ? spend(journal, pocket, accountId, price, note) : null;
+    if (taken === null) {
+      const answer = denied(stand.reason ?? 'insufficient_balance');
+      const shortage = { answer, accountId, product, missing: stand.missing };
+      await addSuggestions(session, this.suggester, stand.missing.isZero() ? [] : [shortage]);
+      return answer;
+    }
+    await journal.write([], now);
+
+    const goods = await goodsOf(session, sale, worthsOf(pocket, taken));
+    const cause = price.isZero() ? undefined : taken.sequence;
+    const orders = goods.map((order) => ({ ...order, ...note, cause }));
+    const grants = await giveUnits(session, account, orders, now);
+    await this.ports.exchanged(session, account, offer, now);
+    return {
+      allowed: true,
+      reason: null,
+      spent: formatUnits(price),
+      remaining: formatUnits(available(pocket.grants, time)),
+      currency: product,
+      entryId: price.isZero() ? null : ledgerId(payerId, taken.sequence),
+      grants,
+      suggestedOffers: [],
+    };
+  }
+}
+
+/** One exchange that is under way. */
+interface Sale {
+  account: ResolvedAccount;
+  offer: Offer;
+  quantity: number;
+  currency: Product;
+  price: Decimal;
+  products: ReadonlyMap<string, Product>;
+}
+
+/** A price of 0 takes nothing, and there is no line for it. */
+function spend(
+  journal: Journal,
+  pocket: Pocket,
+  accountId: string,
+  price: Decimal,
+  note: { source: string; metadata?: Record<string, unknown> },
+): Taken | null {
+  if (price.isZero()) return { sequence: 0n, traces: [] };
+  return journal.spend(pocket, 'exchange', accountId, price, note);
+}
+
+/** What the spent units carried, by currency, the most units first; one without currency if nothing. */
+function worthsOf(pocket: Pocket, { traces }: Taken): Worth[] {
+  const worths = new Map<string, Worth>();
+  for (const { sequence, amount, value } of traces) {
+    if (value.isZero()) continue;
+    const { currency } = pocket.grants.find((grant) => grant.sequence === sequence)!;
+    const before = worths.get(currency!) ?? { currency, units: ZERO, value: ZERO };
+    worths.set(currency!, {
+      currency,
+      units: before.units.minus(amount),
+      value: before.value.minus(value),
+    });
+  }
+  if (worths.size === 0) return [{ currency: null, units: new Decimal(1), value: ZERO }];
+  return [...worths.values()].sort((a, b) => b.units.comparedTo(a.units));
+}
+
+/**
+ * What the offer brings, with the value of the units that were spent for it. If those carried money of
+ * several currencies, each item is divided between them by units spent; an item that cannot be divided
+ * carries the first one's.
+ */
+async function goodsOf(
+  session: Session,
+  { offer, quantity, products }: Sale,
+  worths: readonly Worth[],
+): Promise<GrantOrder[]> {
+  const items = offer.items.map((item) => {
+    const product = products.get(item.product);
+    if (product === undefined) throw unknownProduct(item.product, 'sku');
+    const units = new Decimal(item.quantity).times(quantity);
+    const weights = worths.map((worth) => worth.units);
+    const parts = product.kind === 'quantity' ? splitAmong(units, weights, product.decimals) : null;
+    return { item, units, parts };
+  });
+  const prices = await findSinglePrices(
+    session,
+    items.map(({ item }) => item.product),
+    offer.currency,
+  );
+  const orders = new Map<string, GrantOrder>();
+  const common = { sku: offer.sku, offerVersion: offer.version, source: 'exchange' };
+  worths.forEach(({ currency, value }, turn) => {
+    const carriers = items.flatMap((one, position) =>
+      turn === 0 || one.parts !== null ? { ...one, position } : [],
+    );
+    if (carriers.length === 0) throw indivisible(offer, worths);
+    const shares = shareValue(
+      carriers.map(({ item, units }) => ({
+        share: item.share === null ? null : new Decimal(item.share),
+        price: prices.get(item.product)?.times(units) ?? null,
+      })),
+      value,
+      VALUE_DECIMALS,
+    );
+    carriers.forEach(({ item, units, parts, position }, index) => {
+      const worth = shares[index]!;
+      orders.set(`${position} ${turn}`, {
+        ...common,
+        product: item.product,
+        quantity: parts === null ? units : parts[turn]!,
+        priority: item.priority,
+        ends: lifeOf(item),
+        value: worth,
+        currency: worth.isZero() ? null : currency,
+      });
+    });
+  });
+  const bonuses = offer.bonuses.map((bonus) => ({
+    ...common,
+    product: bonus.product,
+    quantity: new Decimal(bonus.quantity).times(quantity),
+    priority: bonus.priority,
+    ends: bonus.expiresAfter === null ? null : { after: bonus.expiresAfter },
+    value: ZERO,
+    currency: null,
+  }));
+  return [...orders.values(), ...bonuses];
+}
+
+const lifeOf = ({ expiresAfter, leadTime }: Offer['items'][number]): GrantEnd =>
+  expiresAfter === null ? null : { after: expiresAfter, lead: leadTime };
+
+const indivisible = (offer: Offer, worths: readonly Worth[]): BillingError =>
+  new BillingError(
+    'currency_mismatch',
+    `The units to be spent were bought for ${worths.map(({ currency }) => currency).join(' and ')}, and what ${offer.sku} brings cannot be divided between them.`,
+    { parameter: 'sku', advice: 'Exchange what units bought for one currency cover.' },
+  );

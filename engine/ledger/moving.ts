@@ -1,0 +1,133 @@
+import type { Merge } from '../accounts';
+import { findProducts } from '../catalog';
+import type { Session } from '../database';
+import { BillingError, ZERO, isoTime, ledgerId, type Instant } from '../kernel';
+import { Journal, type Moved } from './journal';
+import { isOver } from './order-of-use';
+import type { Pocket } from './pockets';
+import type { LedgerPorts } from './ports';
+
+/** All that an account has moves to another: when they are merged, or a child is attached with it. */
+
+/** Products of which an account has units, holds, debts or overage terms. */
+const FIND_POCKETS = `
+select product from {schema}.grants where payer_id = $1::uuid and live
+union
+select product from {schema}.holds where payer_id = $1::uuid and outcome is null
+union
+select product from {schema}.unit_debts where payer_id = $1::uuid and paid + moved < amount`;
+
+/** Used up ones, too: what comes back to them is in a ledger that nobody uses any more. */
+const END_ALL_GRANTS = `
+update {schema}.grants set ended_at = $2::timestamptz
+where payer_id = $1::uuid and least(expires_at, ended_at) > $2::timestamptz
+  or payer_id = $1::uuid and expires_at is null and ended_at is null`;
+
+/** Under the payers' locks. What the other account was told already stays. */
+const COPY_TERMS = `
+insert into {schema}.overage_terms (payer_id, product, unit_limit)
+select $2::uuid, t.product, t.unit_limit
+from {schema}.overage_terms t where t.payer_id = $1::uuid
+on conflict (payer_id, product) do nothing
+returning 1 as copied`;
+
+const COUNT_TERMS = `
+select 1 as counted from {schema}.overage_terms t
+where t.payer_id = $1::uuid and not exists (
+  select 1 from {schema}.overage_terms o where o.payer_id = $2::uuid and o.product = t.product)`;
+
+/** How much moved: grants, debts of units, terms of overage. */
+export interface MovedAll extends Record<string, number> {
+  grants: number;
+  debts: number;
+  overageTerms: number;
+}
+
+/**
+ * Moves everything in one ledger to another payer by pairs of lines: units with their value, expiry and
+ * priority, times of access with their anchors, debts. Both payers must be locked.
+ *
+ * @throws merge_conflict when units are on hold
+ */
+export async function moveAllUnits(
+  session: Session,
+  { from, into, now, dryRun }: Merge,
+  ports: Pick<LedgerPorts, 'movedValue'>,
+): Promise<MovedAll> {
+  const rows = await session.query<{ product: string }>(FIND_POCKETS, [from.payerId]);
+  const keys = rows.map(({ product }) => product).sort();
+  const products = await findProducts(session, keys);
+  const wanted = keys.flatMap((product) => {
+    const { kind } = products.get(product)!;
+    return [from, into].map(({ payerId }) => ({ payerId, product, kind }));
+  });
+  const journal = await Journal.open(session, now, wanted);
+  await journal.readDebts();
+  const pockets = keys.map((key) => ({
+    source: journal.pocket(from.payerId, key),
+    target: journal.pocket(into.payerId, key),
+  }));
+  refuseHolds(
+    pockets.map(({ source }) => source),
+    now,
+  );
+
+  const moves: Moved[] = [];
+  let debts = 0;
+  for (const { source, target } of pockets) {
+    journal.writeDue(source);
+    journal.writeDue(target);
+    const units = source.grants.filter((grant) => grant.remaining.greaterThan(0));
+    for (const grant of units) {
+      const { remaining: quantity, validFrom, expiresAt, anchorAt, anchorMonths } = grant;
+      const validity = { validFrom, expiresAt, anchorAt, anchorMonths };
+      const terms = { accountId: into.accountId, quantity, validity, why: 'merge' } as const;
+      const draws = [{ grant, amount: quantity }];
+      moves.push(journal.moveUnits(source, from.accountId, draws, target, terms, {}));
+    }
+    debts += journal.moveDebts(source, target, into.accountId);
+  }
+  const payers = [from.payerId, into.payerId];
+  if (dryRun) {
+    const terms = await session.query(COUNT_TERMS, payers);
+    return { grants: moves.length, debts, overageTerms: terms.length };
+  }
+  await journal.write([], now);
+  const time = keys.length === 0 ? now : journal.now(from.payerId);
+  await session.query(END_ALL_GRANTS, [from.payerId, isoTime(time)]);
+  await tellBook(session, ports, moves, { from: from.payerId, into: into.payerId, now });
+  const terms = await session.query(COPY_TERMS, payers);
+  return { grants: moves.length, debts, overageTerms: terms.length };
+}
+
+function refuseHolds(pockets: readonly Pocket[], now: Instant): void {
+  const open = pockets.flatMap(({ holds }) => holds.filter((hold) => !isOver(hold, now)));
+  if (open.length === 0) return;
+  const names = open.slice(0, 5).map((hold) => ledgerId(hold.payerId, hold.sequence));
+  throw new BillingError(
+    'merge_conflict',
+    `The account has units on hold: ${names.join(', ')}${open.length > 5 ? ` and ${open.length - 5} more` : ''}.`,
+    { advice: 'Settle or release them first.' },
+  );
+}
+
+/** Value that went from one payer's ledger to another's is owed to the other now. */
+export async function tellBook(
+  session: Session,
+  ports: Pick<LedgerPorts, 'movedValue'>,
+  moves: readonly Moved[],
+  { from, into, now }: { from: string; into: string; now: Instant },
+): Promise<void> {
+  if (from === into) return;
+  for (const { out, grant, value } of moves) {
+    if (value.equals(ZERO)) continue;
+    await ports.movedValue(session, {
+      fromPayerId: from,
+      intoPayerId: into,
+      currency: grant.currency!,
+      value,
+      entryId: ledgerId(from, out),
+      at: now,
+    });
+  }
+}

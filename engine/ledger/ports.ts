@@ -1,0 +1,59 @@
+import type { ResolvedAccount } from '../accounts';
+import type { Offer } from '../catalog';
+import type { Session } from '../database';
+import type { Decimal, DenialReason, Instant } from '../kernel';
+
+/**
+ * What the ledger needs of later rooms, which fill it when the engine opens (engine/billing.ts).
+ * All are called inside the change's transaction, with the payers locked.
+ */
+
+/** Units that were paid for outside any order: `ledger.grant({ paid })`. */
+export interface PaidOutside {
+  payerId: string;
+  /** The grant made. */
+  grantId: string;
+  currency: string;
+  /** What was paid, above 0. */
+  amount: Decimal;
+  at: Instant;
+}
+
+/** Value that left one payer's grants and came to another's. */
+export interface MovedValue {
+  fromPayerId: string;
+  intoPayerId: string;
+  currency: string;
+  /** Above 0, at most 8 decimals. */
+  value: Decimal;
+  /** The line in the first payer's ledger by which it left. */
+  entryId: string;
+  at: Instant;
+}
+
+export interface LedgerPorts {
+  /** The money book: cash came in and is not earned yet. */
+  paidOutside(session: Session, paid: PaidOutside): Promise<void>;
+  /**
+   * The money book: what is not earned yet is owed to another payer now. Only of moves between two
+   * payers; within one, nothing changes in the book.
+   */
+  movedValue(session: Session, moved: MovedValue): Promise<void>;
+  /** Why an account may not get an offer (once per account), or null. Asked before anything is taken. */
+  eligible(
+    session: Session,
+    account: ResolvedAccount,
+    offer: Offer,
+    now: Instant,
+  ): Promise<DenialReason | null>;
+  /** An account got an offer by exchange: if it may have it once, that was it. */
+  exchanged(session: Session, account: ResolvedAccount, offer: Offer, now: Instant): Promise<void>;
+}
+
+/** For an engine without the later rooms. */
+export const NO_PORTS: LedgerPorts = {
+  paidOutside: () => Promise.resolve(),
+  movedValue: () => Promise.resolve(),
+  eligible: () => Promise.resolve(null),
+  exchanged: () => Promise.resolve(),
+};

@@ -1,0 +1,258 @@
+import { findProducts, type ProductKind } from '../catalog';
+import type { Session } from '../database';
+import { Decimal, ZERO, type Instant } from '../kernel';
+import { Journal, type Note } from './journal';
+import { hasExpired, withFreed } from './order-of-use';
+import { pocketKey, readGrants, readHoldings, type Grant } from './pockets';
+import { valueLeft } from './value';
+
+/**
+ * What later rooms do with grants that they know by number: take units back for a refund, end a grant
+ * early, look how it stands. The payer must be locked.
+ */
+
+/** A grant as it stands at a moment. */
+export interface GrantState {
+  sequence: bigint;
+  product: string;
+  initial: Decimal;
+  /** Units that can be used; none when its time is over. */
+  remaining: Decimal;
+  held: Decimal;
+  value: Decimal;
+  /** What the units that remain and those on hold carry. */
+  valueLeft: Decimal;
+  currency: string | null;
+  expiresAt: Instant | null;
+}
+
+/** Grants of one payer as they stand now, in the order asked for; unknown numbers are left out. */
+export async function readGrantStates(
+  session: Session,
+  payerId: string,
+  sequences: readonly bigint[],
+  now: Instant,
+): Promise<GrantState[]> {
+  const found = await readGrants(session, payerId, sequences);
+  const pockets = new Map(found.map((grant) => [pocketKey(grant), grant]));
+  const { holds } = await readHoldings(session, [...pockets.values()]);
+  const standing = new Map(
+    withFreed(found, holds, now).map((grant) => [grant.sequence, stateOf(grant, now)]),
+  );
+  return sequences.flatMap((sequence) => standing.get(sequence) ?? []);
+}
+
+function stateOf(grant: Grant, now: Instant): GrantState {
+  const { sequence, product, initial, held, value, currency, expiresAt } = grant;
+  const remaining = hasExpired(grant, now) ? ZERO : grant.remaining;
+  return {
+    sequence,
+    product,
+    initial,
+    remaining,
+    held,
+    value,
+    valueLeft: valueLeft(value, remaining.plus(held), initial),
+    currency,
+    expiresAt,
+  };
+}
+
+const FOLLOW = `
+with recursive steps as (
+  select n.sequence as origin, $1::uuid as payer_id, n.sequence, 0 as depth
+  from unnest($2::bigint[]) as n (sequence)
+  union all
+  select s.origin, p.other_payer_id, p.other_sequence, s.depth + 1
+  from steps s
+  join {schema}.entry_pairs p on p.payer_id = s.payer_id and p.grant_sequence = s.sequence
+)
+select origin::text as origin, payer_id::text as payer_id, sequence::text as sequence
+from steps order by origin, depth`;
+
+/** Where what was left of a grant is: the grant itself, then those as which it lived on. */
+export interface FollowedGrant {
+  origin: bigint;
+  payerId: string;
+  sequence: bigint;
+}
+
+/**
+ * Grants with those as which they lived on when their account was merged, or when they got an earlier
+ * end. Units that somebody transferred on purpose are not followed.
+ */
+export async function followGrants(
+  session: Session,
+  payerId: string,
+  sequences: readonly bigint[],
+): Promise<FollowedGrant[]> {
+  if (sequences.length === 0) return [];
+  const rows = await session.query<{ origin: string; payer_id: string; sequence: string }>(FOLLOW, [
+    payerId,
+    sequences.map(String),
+  ]);
+  return rows.map((row) => ({
+    origin: BigInt(row.origin),
+    payerId: row.payer_id,
+    sequence: BigInt(row.sequence),
+  }));
+}
+
+/**
+ * What left grants for good by being used: used and not restored, exchanged, transferred, paid for a
+ * debt. Along the primary key, from the oldest of the grants on.
+ */
+const READ_USED = `
+select t.sequence::text as sequence, (-sum(t.amount))::text as used
+from {schema}.entries e
+cross join lateral unnest(e.grant_sequences, e.grant_amounts) as t (sequence, amount)
+where e.payer_id = $1::uuid and e.sequence > $3::bigint
+  and e.kind in ('use', 'restore', 'exchange', 'transfer', 'debt')
+  and t.sequence = any($2::bigint[]) and t.sequence <> e.sequence
+group by t.sequence`;
+
+async function readUsed(
+  session: Session,
+  payerId: string,
+  grants: readonly Grant[],
+): Promise<Map<bigint, Decimal>> {
+  const sequences = grants.map(({ sequence }) => sequence);
+  const oldest = sequences.reduce((least, one) => (one < least ? one : least), sequences[0]!);
+  const rows = await session.query<{ sequence: string; used: string }>(READ_USED, [
+    payerId,
+    sequences.map(String),
+    oldest.toString(),
+  ]);
+  return new Map(rows.map((row) => [BigInt(row.sequence), new Decimal(row.used)]));
+}
+
+/** Journals on the pockets of some grants, with the grants themselves. */
+async function openOn(
+  session: Session,
+  payerId: string,
+  sequences: readonly bigint[],
+  now: Instant,
+): Promise<{ journal: Journal; grants: Grant[] }> {
+  const found = await readGrants(session, payerId, sequences);
+  const keys = [...new Set(found.map(({ product }) => product))];
+  const products = await findProducts(session, keys);
+  const kindOf = (product: string): ProductKind => products.get(product)!.kind;
+  const journal = await Journal.open(
+    session,
+    now,
+    keys.map((product) => ({ payerId, product, kind: kindOf(product) })),
+  );
+  const grants: Grant[] = [];
+  for (const { product, sequence } of found) {
+    const pocket = journal.pocket(payerId, product);
+    await journal.include(pocket, [sequence]);
+    grants.push(pocket.grants.find((grant) => grant.sequence === sequence)!);
+  }
+  for (const product of keys) journal.writeDue(journal.pocket(payerId, product));
+  return { journal, grants };
+}
+
+export interface Withdrawal {
+  payerId: string;
+  /** Who gives the units back. */
+  accountId: string;
+  /** `amount`: at most so many units of it, and it lives on; else all of it, and it is over. */
+  grants: ReadonlyArray<{ sequence: bigint; amount?: Decimal }>;
+  kind: 'refund';
+  note: Note;
+  now: Instant;
+  /** What was used already, held units included, becomes a debt that the next grants pay. */
+  debt?: boolean;
+}
+
+export interface WithdrawnUnits {
+  sequence: bigint;
+  product: string;
+  taken: Decimal;
+  /** What the units taken carried, 0 or more. */
+  value: Decimal;
+  /** Units used already: by uses, exchanges, transfers, debts paid; held ones among them. */
+  used: Decimal;
+}
+
+/**
+ * Takes units back, by one line for each product. Held units count as used and stay on hold; should they
+ * come back to a grant that is over, they are lost, and so are units of it that are restored.
+ *
+ * @returns one for each grant, in the order given; unknown grants are left out
+ */
+export async function withdrawUnits(
+  session: Session,
+  withdrawal: Withdrawal,
+): Promise<WithdrawnUnits[]> {
+  const { payerId, accountId, note, now, debt = false } = withdrawal;
+  const wanted = new Map(withdrawal.grants.map(({ sequence, amount }) => [sequence, amount]));
+  if (wanted.size === 0) return [];
+  const { journal, grants } = await openOn(session, payerId, [...wanted.keys()], now);
+  if (grants.length === 0) return [];
+  const used = await readUsed(session, payerId, grants);
+  const done = new Map<bigint, WithdrawnUnits>();
+  for (const product of new Set(grants.map((grant) => grant.product))) {
+    const pocket = journal.pocket(payerId, product);
+    const draws = grants
+      .filter((grant) => grant.product === product)
+      .map((grant) => {
+        const most = wanted.get(grant.sequence) ?? grant.remaining;
+        return { grant, amount: Decimal.min(most, grant.remaining) };
+      });
+    const some = draws.filter(({ amount }) => !amount.isZero());
+    const line = some.length === 0 ? null : journal.withdraw(pocket, accountId, some, note);
+    const values = new Map(line?.traces.map((trace) => [trace.sequence, trace.value]));
+    let owed = ZERO;
+    for (const { grant, amount: taken } of draws) {
+      const { sequence } = grant;
+      const amount = wanted.get(sequence);
+      const usedUp = (used.get(sequence) ?? ZERO).plus(grant.held);
+      owed = owed.plus(amount === undefined ? usedUp : Decimal.min(amount.minus(taken), usedUp));
+      if (amount === undefined) journal.end(grant, journal.now(payerId));
+      const value = (values.get(sequence) ?? ZERO).negated();
+      done.set(sequence, { sequence, product, taken, value, used: usedUp });
+    }
+    if (debt && pocket.kind === 'quantity' && owed.greaterThan(0)) {
+      journal.owe(pocket, accountId, owed, note);
+    }
+  }
+  await journal.write([], now);
+  return [...wanted.keys()].flatMap((sequence) => done.get(sequence) ?? []);
+}
+
+/**
+ * Gives grants an end, if they have no earlier one: now, and what is left is lost; or later, and what is
+ * left moves to a new grant with that end (`followGrants` finds it).
+ */
+export async function endGrants(
+  session: Session,
+  payerId: string,
+  sequences: readonly bigint[],
+  at: Instant,
+  now: Instant,
+): Promise<void> {
+  const { journal, grants } = await openOn(session, payerId, [...new Set(sequences)], now);
+  if (grants.length === 0) return;
+  const time = journal.now(payerId);
+  for (const grant of grants) {
+    if (grant.expiresAt !== null && grant.expiresAt <= at) continue;
+    const pocket = journal.pocket(payerId, grant.product);
+    // What would have begun later does not begin at all.
+    const isLater = at > time && grant.validFrom < at;
+    if (grant.remaining.greaterThan(0) && isLater) {
+      const validity = {
+        validFrom: grant.validFrom,
+        expiresAt: at,
+        anchorAt: null,
+        anchorMonths: null,
+      };
+      const quantity = grant.remaining;
+      const terms = { accountId: payerId, quantity, validity, why: 'end' } as const;
+      journal.moveUnits(pocket, payerId, [{ grant, amount: quantity }], pocket, terms, {});
+    }
+    journal.end(grant, isLater ? at : time);
+    if (!isLater && grant.remaining.greaterThan(0)) journal.expire(pocket, grant, time);
+  }
+  await journal.write([], now);
+}
