@@ -1,0 +1,122 @@
+import { arrayLiteral, type Session } from '../database';
+import {
+  BillingError,
+  VALUE_DECIMALS,
+  ZERO,
+  decimalsOf,
+  formatValue,
+  isoTime,
+  newId,
+  type Decimal,
+  type Instant,
+} from '../kernel';
+import { CHART, POSTING_KINDS, type BookAccount, type PostingKind } from './chart';
+
+/** One side of a posting. */
+export interface Leg {
+  account: BookAccount;
+  /** Of `cash` and `fees`: through whom, or to whom, the money went. */
+  gateway?: string;
+  /** A debit is positive, a credit negative; at most 8 decimals, never 0. */
+  amount: Decimal;
+}
+
+export interface Posting {
+  payerId: string;
+  currency: string;
+  /** When it counts. */
+  at: Instant;
+  kind: PostingKind;
+  /** What it is posted for: an id, never text that a person wrote. */
+  reference: { type: string; id: string } | null;
+  legs: readonly Leg[];
+}
+
+/**
+ * Postings, and marks for those who come to have something on `deferred`: from then on it is looked
+ * at what their lines earn, from the very first one, whatever this transaction wrote before.
+ */
+const WRITE_POSTINGS = `
+with posted as (
+  select n.payer_id, n.posting_id, n.currency, n.kind, n.reference_type, n.reference_id, n.posted_at,
+         n.accounts::text[] as accounts, n.gateways::text[] as gateways, n.amounts::numeric[] as amounts
+  from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[],
+              $7::timestamptz[], $8::text[], $9::text[], $10::text[])
+         as n (payer_id, posting_id, currency, kind, reference_type, reference_id, posted_at,
+               accounts, gateways, amounts)
+), marked as (
+  insert into {schema}.book_marks (payer_id, posted_sequence, due_at)
+  select payer_id, 0, min(posted_at) from posted
+  where 'deferred' = any(accounts) group by payer_id
+  on conflict (payer_id) do nothing
+)
+insert into {schema}.postings
+  (payer_id, posting_id, currency, kind, reference_type, reference_id, posted_at,
+   accounts, gateways, amounts)
+select payer_id, posting_id, currency, kind, reference_type, reference_id, posted_at,
+       accounts, gateways, amounts
+from posted`;
+
+/** Text may hold marks of an array literal: each is quoted. */
+const textLiteral = (items: ReadonlyArray<string | null>): string =>
+  arrayLiteral(
+    items.map((item) => (item === null ? 'NULL' : `"${item.replace(/["\\]/g, '\\$&')}"`)),
+  );
+
+/** Whoever posts is another room: what it gets wrong is a mistake in the engine, not bad input. */
+function requireSound({ kind, legs }: Posting): void {
+  const refuse = (what: string): never => {
+    throw new BillingError('invalid_input', `A posting of kind "${kind}" ${what}.`, {
+      parameter: 'legs',
+      advice: 'Nothing was posted. This is a mistake in the engine; please report it.',
+    });
+  };
+  if (!POSTING_KINDS.includes(kind)) refuse('is of a kind that does not exist');
+  if (legs.length < 2) refuse('needs two legs or more');
+  for (const { account, amount } of legs) {
+    if (!Object.hasOwn(CHART, account)) refuse(`names an account that does not exist: ${account}`);
+    if (!amount.isFinite() || amount.isZero()) refuse(`moves nothing on ${account}`);
+    if (decimalsOf(amount) > VALUE_DECIMALS) refuse(`is finer than ${VALUE_DECIMALS} decimals`);
+  }
+  if (legs.some(({ account }) => account === 'transfer') !== (kind === 'transfer')) {
+    refuse('is on its way to another account and no transfer, or the other way round');
+  }
+  const sum = legs.reduce((all, leg) => all.plus(leg.amount), ZERO);
+  if (!sum.isZero()) refuse(`does not balance: its legs sum to ${formatValue(sum)}`);
+}
+
+/**
+ * Writes postings in one statement, in the session's transaction. The payers must be locked.
+ *
+ * @returns their ids, in order
+ * @throws invalid_input (legs that do not balance, an account or kind that does not exist)
+ */
+export async function postAll(session: Session, postings: readonly Posting[]): Promise<string[]> {
+  postings.forEach(requireSound);
+  if (postings.length === 0) return [];
+  const ids = postings.map(() => newId());
+  await session.query(WRITE_POSTINGS, [
+    postings.map(({ payerId }) => payerId),
+    ids,
+    postings.map(({ currency }) => currency),
+    postings.map(({ kind }) => kind),
+    postings.map(({ reference }) => reference?.type ?? null),
+    postings.map(({ reference }) => reference?.id ?? null),
+    postings.map(({ at }) => isoTime(at)),
+    postings.map(({ legs }) => arrayLiteral(legs.map(({ account }) => account))),
+    postings.map(({ legs }) => textLiteral(legs.map(({ gateway }) => gateway ?? null))),
+    postings.map(({ legs }) => arrayLiteral(legs.map(({ amount }) => amount.toFixed()))),
+  ]);
+  return ids;
+}
+
+/**
+ * Writes one posting in the session's transaction. The payer must be locked.
+ *
+ * @returns its id
+ * @throws invalid_input (legs that do not balance, an account or kind that does not exist)
+ */
+export async function post(session: Session, posting: Posting): Promise<string> {
+  const [id] = await postAll(session, [posting]);
+  return id!;
+}

@@ -1,0 +1,413 @@
+import { resolveWithAliases } from '../accounts';
+import { atTime, readTime, type Context } from '../database';
+import {
+  BillingError,
+  Decimal,
+  ZERO,
+  accountReference,
+  currency,
+  formatValue,
+  input,
+  instant,
+  integer,
+  isId,
+  isoTime,
+  oneOf,
+  parse,
+  text,
+  type AccountReference,
+  type Instant,
+  type ResolvedReference,
+} from '../kernel';
+import { BOOK_ACCOUNTS, CHART, POSTING_KINDS, type BookAccount, type PostingKind } from './chart';
+import {
+  EARNED_JSON,
+  FOLLOWED,
+  followedOf,
+  packed,
+  type Followed,
+  type FollowedRow,
+} from './earned';
+import { BOOKS, MARKS_JSON, readBooks, type BooksRow } from './snapshot';
+
+/** An account of the money book. */
+export interface ChartedAccount {
+  account: BookAccount;
+  description: string;
+}
+
+/** What stands on an account of the book, in one currency. All amounts have 8 decimals. */
+export interface BookBalance {
+  account: BookAccount;
+  /** Of `cash` and `fees`: through whom, or to whom, the money went; else null. */
+  gateway: string | null;
+  currency: string;
+  debit: string;
+  credit: string;
+  /** debit - credit: below 0 on `deferred`, `revenue` and what else is owed or earned. */
+  balance: string;
+  /** Of the balance, what is earned (or given back) and not posted yet. */
+  unposted: string;
+}
+
+export interface BookBalancesRequest {
+  /** Whose book, with those merged into it; a child's is its parent's. Default: all accounts. */
+  account?: AccountReference;
+  currency?: string;
+  /** What counts from this moment on. */
+  from?: string | Date;
+  /** What counts before this moment. */
+  to?: string | Date;
+}
+
+/** A posting as it goes out. */
+export interface PostingRecord {
+  postingId: string;
+  /** Whose book it is in. */
+  payer: string;
+  currency: string;
+  kind: PostingKind;
+  /** What it was posted for. */
+  reference: { type: string; id: string } | null;
+  /** When it counts; what was earned, from its day (UTC). */
+  postedAt: string;
+  /** Debits are positive, credits negative, 8 decimals; they sum to 0. */
+  legs: Array<{ account: BookAccount; gateway: string | null; amount: string }>;
+}
+
+export interface PostingsRequest extends BookBalancesRequest {
+  kind?: PostingKind;
+  reference?: { type: string; id: string };
+  /** Up to 1000; the default is 100. */
+  limit?: number;
+  cursor?: string;
+}
+
+const range = {
+  account: accountReference().optional(),
+  currency: currency().optional(),
+  from: instant().optional(),
+  to: instant().optional(),
+};
+const balancesInput = input(range);
+const postingsInput = input({
+  ...range,
+  kind: oneOf(POSTING_KINDS).optional(),
+  reference: input({ type: text(50), id: text(255) }).optional(),
+  limit: integer(1, 1000).optional(),
+  cursor: text(4000).optional(),
+});
+
+/** Payers whose books are read together. */
+const PAYERS = 2_000;
+const START = '00000000-0000-0000-0000-000000000000';
+
+/** A page of those who have a book, with how far it has come. From one to the next along the index. */
+const NEXT_PAYERS = `
+with recursive posted as (
+  (select payer_id from {schema}.postings where payer_id > $1::uuid order by payer_id limit 1)
+  union all
+  select (select s.payer_id from {schema}.postings s where s.payer_id > p.payer_id
+          order by s.payer_id limit 1)
+  from posted p where p.payer_id is not null
+), payers as (
+  select payer_id from (
+    (select payer_id from posted where payer_id is not null limit $2::integer)
+    union
+    (select payer_id from {schema}.book_marks where payer_id > $1::uuid
+     order by payer_id limit $2::integer)
+  ) as one
+  order by payer_id limit $2::integer
+)
+select payers.payer_id::text as payer_id, ${FOLLOWED}
+from payers
+left join lateral (
+  select b.posted_sequence from {schema}.book_marks b where b.payer_id = payers.payer_id offset 0
+) as m on true
+order by payers.payer_id`;
+
+const FIND_PAYERS = `
+select payers.payer_id::text as payer_id, ${FOLLOWED}
+from unnest($1::uuid[]) as payers (payer_id)
+left join lateral (
+  select b.posted_sequence from {schema}.book_marks b where b.payer_id = payers.payer_id offset 0
+) as m on true`;
+
+/** $3 currency, $4 from, $5 to. */
+const READ_BALANCES = `${BOOKS}, sums as (
+  select l.account, l.gateway, s.currency,
+         coalesce(sum(l.amount) filter (where l.amount > 0), 0) as debit,
+         coalesce(-sum(l.amount) filter (where l.amount < 0), 0) as credit
+  from payers p
+  cross join lateral (
+    select s.currency, s.accounts, s.gateways, s.amounts from {schema}.postings s
+    where s.payer_id = p.payer_id
+      and ($3::text is null or s.currency = $3)
+      and ($4::timestamptz is null or s.posted_at >= $4::timestamptz)
+      and ($5::timestamptz is null or s.posted_at < $5::timestamptz)
+    offset 0) as s
+  cross join lateral unnest(s.accounts, s.gateways, s.amounts) as l (account, gateway, amount)
+  group by l.account, l.gateway, s.currency
+)
+select json_build_object(${EARNED_JSON}, ${MARKS_JSON},
+  'sums', (select json_agg(json_build_array(account, gateway, currency, debit::text, credit::text))
+           from sums))::text as found`;
+
+interface BalancesRow extends BooksRow {
+  sums: Array<
+    [account: BookAccount, gateway: string | null, currency: string, debit: string, credit: string]
+  > | null;
+}
+
+/** $2 to $10 of each: currency, from, to, kind, reference, the last one of the page before, limit. */
+const page = (whose: string): string => `
+  select s.* from {schema}.postings s
+  where ${whose}
+    and ($2::text is null or s.currency = $2)
+    and ($3::timestamptz is null or s.posted_at >= $3::timestamptz)
+    and ($4::timestamptz is null or s.posted_at < $4::timestamptz)
+    and ($5::text is null or s.kind = $5)
+    and ($6::text is null or (s.reference_type = $6 and s.reference_id = $7))
+    and ($8::timestamptz is null or (s.posted_at, s.posting_id) < ($8::timestamptz, $9::uuid))
+  order by s.posted_at desc, s.posting_id desc
+  limit $10::integer`;
+
+/**
+ * A page of postings, newest first: of all ($1 is null), backwards along the index in time, or each
+ * payer's part along its own.
+ */
+const readPostings = (from: string): string => `
+select s.payer_id::text as payer_id, s.posting_id::text as posting_id, s.currency, s.kind,
+       s.reference_type, s.reference_id, ${atTime('s.posted_at')} as posted_at,
+       json_build_array(s.accounts, s.gateways, s.amounts::text[])::text as legs
+from ${from}
+order by s.posted_at desc, s.posting_id desc
+limit $10::integer`;
+const READ_ALL_POSTINGS = readPostings(`(${page('$1::uuid[] is null')}) as s`);
+const READ_POSTINGS = readPostings(
+  `unnest($1::uuid[]) as p (payer_id) cross join lateral (${page('s.payer_id = p.payer_id')}) as s`,
+);
+
+interface PostingRow {
+  payer_id: string;
+  posting_id: string;
+  currency: string;
+  kind: PostingKind;
+  reference_type: string | null;
+  reference_id: string | null;
+  posted_at: string;
+  legs: string;
+}
+
+function postingRecord(row: PostingRow): PostingRecord {
+  const [accounts, gateways, amounts] = JSON.parse(row.legs) as [
+    BookAccount[],
+    Array<string | null>,
+    string[],
+  ];
+  return {
+    postingId: row.posting_id,
+    payer: row.payer_id,
+    currency: row.currency,
+    kind: row.kind,
+    reference:
+      row.reference_type === null ? null : { type: row.reference_type, id: row.reference_id! },
+    postedAt: readTime(row.posted_at),
+    legs: accounts.map((account, index) => ({
+      account,
+      gateway: gateways[index]!,
+      amount: formatValue(new Decimal(amounts[index]!)),
+    })),
+  };
+}
+
+interface Cursor {
+  at: string;
+  id: string;
+}
+
+const encodeCursor = ({ postedAt, postingId }: PostingRecord): string =>
+  Buffer.from(JSON.stringify([postedAt, postingId])).toString('base64url');
+
+function decodeCursor(cursor: string): Cursor {
+  try {
+    const decoded = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')) as unknown;
+    if (Array.isArray(decoded) && decoded.length === 2) {
+      const [at, id] = decoded as unknown[];
+      if (typeof id === 'string' && isId(id)) return { at: isoTime(parse(instant(), at)), id };
+    }
+  } catch {
+    // Refused below.
+  }
+  throw new BillingError('invalid_input', '"cursor" is none that this list gave.', {
+    parameter: 'cursor',
+  });
+}
+
+/** Sums while they are added up, by account, gateway and currency. */
+class Sums {
+  private readonly sums = new Map<
+    string,
+    {
+      account: BookAccount;
+      gateway: string | null;
+      currency: string;
+      debit: Decimal;
+      credit: Decimal;
+      unposted: Decimal;
+    }
+  >();
+
+  /** @param amount a debit is positive */
+  add(account: BookAccount, gateway: string | null, inCurrency: string, moved: Moved): void {
+    const key = JSON.stringify([account, gateway, inCurrency]);
+    const known = this.sums.get(key);
+    this.sums.set(key, {
+      account,
+      gateway,
+      currency: inCurrency,
+      debit: moved.debit.plus(known?.debit ?? ZERO),
+      credit: moved.credit.plus(known?.credit ?? ZERO),
+      unposted: moved.unposted.plus(known?.unposted ?? ZERO),
+    });
+  }
+
+  /** In the order of the chart. */
+  balances(): BookBalance[] {
+    return [...this.sums.values()]
+      .sort(
+        (a, b) =>
+          BOOK_ACCOUNTS.indexOf(a.account) - BOOK_ACCOUNTS.indexOf(b.account) ||
+          compare(a.currency, b.currency) ||
+          compare(a.gateway ?? '', b.gateway ?? ''),
+      )
+      .map(({ account, gateway, currency: inCurrency, debit, credit, unposted }) => ({
+        account,
+        gateway,
+        currency: inCurrency,
+        debit: formatValue(debit),
+        credit: formatValue(credit),
+        balance: formatValue(debit.minus(credit)),
+        unposted: formatValue(unposted),
+      }));
+  }
+}
+
+interface Moved {
+  debit: Decimal;
+  credit: Decimal;
+  unposted: Decimal;
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+/** Something not posted yet, as the posting to come will move it. */
+const unposted = (amount: Decimal): Moved => ({
+  debit: Decimal.max(amount, ZERO),
+  credit: Decimal.max(amount.negated(), ZERO),
+  unposted: amount,
+});
+
+export class Books {
+  constructor(private readonly context: Context) {}
+
+  /** The accounts of the book, each with a sentence on what stands there. */
+  accounts(): Promise<ChartedAccount[]> {
+    return Promise.resolve(
+      BOOK_ACCOUNTS.map((account) => ({ account, description: CHART[account] })),
+    );
+  }
+
+  /**
+   * What stands on each account of the book, in each currency. What is earned and not posted yet is
+   * counted, and named as `unposted`. All balances of a currency sum to 0.
+   *
+   * @param request `from` and `to`: only what counts in that time (what was earned counts when the
+   *   last use of its day does)
+   * @throws unknown_account, invalid_input
+   */
+  async balances(request: BookBalancesRequest = {}): Promise<BookBalance[]> {
+    const wanted = parse(balancesInput, request);
+    const { from = null, to = null } = wanted;
+    const sums = new Sums();
+    const values = [wanted.currency ?? null, maybeTime(from), maybeTime(to)];
+    for await (const page of this.followed(await this.payersOf(wanted.account))) {
+      for (const ledgers of packed(page, PAYERS)) {
+        const { row, earned } = await readBooks<BalancesRow>(
+          this.context.database,
+          READ_BALANCES,
+          ledgers,
+          values,
+        );
+        for (const [account, gateway, inCurrency, debit, credit] of row.sums ?? []) {
+          sums.add(account, gateway, inCurrency, {
+            debit: new Decimal(debit),
+            credit: new Decimal(credit),
+            unposted: ZERO,
+          });
+        }
+        for (const { currency: inCurrency, at, amount } of earned) {
+          if (wanted.currency !== undefined && inCurrency !== wanted.currency) continue;
+          if ((from !== null && at < from) || (to !== null && at >= to)) continue;
+          sums.add('deferred', null, inCurrency, unposted(amount));
+          sums.add('revenue', null, inCurrency, unposted(amount.negated()));
+        }
+      }
+    }
+    return sums.balances();
+  }
+
+  /**
+   * What was posted, newest first, by pages. What is earned and not posted yet is not among it.
+   *
+   * @throws unknown_account, invalid_input
+   */
+  async postings(
+    request: PostingsRequest = {},
+  ): Promise<{ items: PostingRecord[]; nextCursor: string | null }> {
+    const wanted = parse(postingsInput, request);
+    const limit = wanted.limit ?? 100;
+    const cursor = wanted.cursor === undefined ? null : decodeCursor(wanted.cursor);
+    const payers = await this.payersOf(wanted.account);
+    const statement = payers === null ? READ_ALL_POSTINGS : READ_POSTINGS;
+    const rows = await this.context.database.query<PostingRow>(statement, [
+      payers,
+      wanted.currency ?? null,
+      maybeTime(wanted.from ?? null),
+      maybeTime(wanted.to ?? null),
+      wanted.kind ?? null,
+      wanted.reference?.type ?? null,
+      wanted.reference?.id ?? null,
+      cursor?.at ?? null,
+      cursor?.id ?? null,
+      limit + 1,
+    ]);
+    const items = rows.slice(0, limit).map(postingRecord);
+    return { items, nextCursor: rows.length > limit ? encodeCursor(items.at(-1)!) : null };
+  }
+
+  /** In whose books an account's postings are; null: in anybody's. */
+  private async payersOf(account: ResolvedReference | undefined): Promise<string[] | null> {
+    if (account === undefined) return null;
+    const { payerId, payerAliases } = await resolveWithAliases(this.context.database, account);
+    return [payerId, ...payerAliases];
+  }
+
+  /** How far the book has come of some ledgers, or of all that there are, by pages. */
+  private async *followed(only: string[] | null): AsyncGenerator<Followed[]> {
+    const { database } = this.context;
+    if (only !== null) {
+      yield (await database.query<FollowedRow>(FIND_PAYERS, [only])).map(followedOf);
+      return;
+    }
+    let after = START;
+    for (;;) {
+      const rows = await database.query<FollowedRow>(NEXT_PAYERS, [after, PAYERS]);
+      if (rows.length > 0) yield rows.map(followedOf);
+      if (rows.length < PAYERS) return;
+      after = rows.at(-1)!.payer_id;
+    }
+  }
+}
+
+const maybeTime = (time: Instant | null): string | null => (time === null ? null : isoTime(time));

@@ -1,0 +1,194 @@
+import type { Database, VerifyPart } from '../database';
+import { ZERO, Decimal, formatValue } from '../kernel';
+import { POSTING_KINDS } from './chart';
+import { EARNED_JSON, FOLLOWED, followedOf, packed, type Earned, type FollowedRow } from './earned';
+import { BOOKS, MARKS_JSON, readBooks, readFound, type BooksRow } from './snapshot';
+
+/**
+ * Checks the money book against itself and against the ledger, in chunks; each chunk is one snapshot,
+ * so that writers at work raise no false problem. What it promises is in migrations/0010-books.ts.
+ */
+
+const PAYERS = 2_000;
+const MAX_PROBLEMS = 1_000;
+const START = '00000000-0000-0000-0000-000000000000';
+
+/** From one payer to the next along an index, however many rows each has. */
+const payersOf = (table: string): string => `
+  of_${table} as (
+    (select payer_id from {schema}.${table} where payer_id > $1::uuid order by payer_id limit 1)
+    union all
+    select (select t.payer_id from {schema}.${table} t where t.payer_id > o.payer_id
+            order by t.payer_id limit 1)
+    from of_${table} o where o.payer_id is not null
+  )`;
+
+/** A page of accounts, and of whoever else has grants or a book. */
+const NEXT_PAYERS = `
+with recursive ${['postings', 'grants'].map(payersOf).join(', ')}, payers as (
+  select payer_id from (
+    (select account_id as payer_id from {schema}.accounts where account_id > $1::uuid
+     order by account_id limit $2::integer)
+    union
+    (select payer_id from {schema}.book_marks where payer_id > $1::uuid
+     order by payer_id limit $2::integer)
+    union
+    (select payer_id from of_postings where payer_id is not null limit $2::integer)
+    union
+    (select payer_id from of_grants where payer_id is not null limit $2::integer)
+  ) as one
+  order by payer_id limit $2::integer
+)
+select coalesce(json_agg(json_build_object(
+         'payer_id', payers.payer_id, 'mark', f.mark, 'pending', f.pending)
+       order by payers.payer_id), '[]')::text as found
+from payers
+cross join lateral (
+  select ${FOLLOWED}
+  from (select payers.payer_id) as one
+  left join {schema}.book_marks m on m.payer_id = payers.payer_id
+) as f`;
+
+/** Some payers' books. $3 the kinds of postings that there are. */
+const CHECK_BOOKS = `${BOOKS}, booked as materialized (
+  select s.* from payers p
+  cross join lateral (
+    select * from {schema}.postings s where s.payer_id = p.payer_id offset 0) as s
+), deferred as (
+  select b.payer_id, b.currency, -sum(l.amount) as amount
+  from booked b cross join lateral unnest(b.accounts, b.amounts) as l (account, amount)
+  where l.account = 'deferred'
+  group by b.payer_id, b.currency
+), held as (
+  -- Rounded half up, exactly, as in the ledger's verification.
+  select g.payer_id, g.currency,
+         sum(div(200000000 * g.value * (g.remaining + g.held) + g.initial, 2 * g.initial)
+             * 0.00000001) as amount
+  from payers p
+  cross join lateral (
+    select * from {schema}.grants g where g.payer_id = p.payer_id and g.value > 0 offset 0) as g
+  group by g.payer_id, g.currency
+), problems as (
+  select 'posting' as code, 'postings' as "table", payer_id || '.' || posting_id as id,
+         'does not balance' as message
+  from booked where not {schema}.legs_balance(amounts)
+  union all
+  select 'posting', 'postings', payer_id || '.' || posting_id,
+         'is of a kind that does not exist: ' || kind
+  from booked where kind <> all ($3::text[])
+  union all
+  select 'posting', 'postings', payer_id || '.' || posting_id,
+         'is on its way to another account, and is no transfer'
+  from booked where ('transfer' = any (accounts)) <> (kind = 'transfer')
+  union all
+  select 'unknown_payer', 'postings', found.payer_id::text, 'are in the book of no account'
+  from (select distinct payer_id from booked) as found
+  where not exists (select 1 from {schema}.accounts a where a.account_id = found.payer_id)
+  union all
+  select 'book_mark', 'book_marks', d.payer_id::text, 'is missing, though something is deferred'
+  from (select distinct payer_id from deferred) as d
+  where not exists (select 1 from marks m where m.payer_id = d.payer_id)
+  union all
+  select 'book_mark', 'book_marks', m.payer_id::text,
+         'is at line ' || m.posted_sequence || ' of a ledger of ' || last.sequence
+  from marks m
+  cross join lateral (
+    select coalesce((select e.sequence from {schema}.entries e where e.payer_id = m.payer_id
+                     order by e.sequence desc limit 1), 0) as sequence
+  ) as last
+  where m.posted_sequence > last.sequence
+)
+select json_build_object(${EARNED_JSON}, ${MARKS_JSON},
+  'postings', (select count(*) from booked),
+  'sums', (select json_agg(json_build_array(
+             coalesce(d.payer_id, h.payer_id), coalesce(d.currency, h.currency),
+             coalesce(d.amount, 0)::text, coalesce(h.amount, 0)::text))
+           from deferred d full join held h on h.payer_id = d.payer_id and h.currency = d.currency),
+  'problems', (select json_agg(p) from (select * from problems limit 1000) as p))::text as found`;
+
+/** One statement for all payers: a transfer's two postings are seen both or not at all. */
+const CHECK_TRANSFERS = `
+select coalesce(json_agg(json_build_object(
+  'code', 'transfer', 'table', 'postings', 'id', currency,
+  'message', 'leave ' || amount || ' on its way between accounts')), '[]')::text as found
+from (
+  select s.currency, sum(l.amount) as amount
+  from {schema}.postings s
+  cross join lateral unnest(s.accounts, s.amounts) as l (account, amount)
+  where s.kind = 'transfer' and l.account = 'transfer'
+  group by s.currency having sum(l.amount) <> 0
+) as left_over`;
+
+interface ProblemRow {
+  code: string;
+  table: string;
+  id: string;
+  message: string;
+}
+
+interface CheckRow extends BooksRow {
+  postings: number;
+  /** What is deferred by the postings, and what is left in the grants. */
+  sums: Array<[payerId: string, currency: string, deferred: string, left: string]> | null;
+  problems: ProblemRow[] | null;
+}
+
+const problemOf = ({ code, table, id, message }: ProblemRow): ProblemRow => ({
+  code,
+  table,
+  id,
+  message: `${table} ${id} ${message}.`,
+});
+
+/** What is deferred, less what is earned and not posted yet, must be what the grants hold. */
+function compareSums(sums: NonNullable<CheckRow['sums']>, earned: readonly Earned[]): ProblemRow[] {
+  const books = new Map<string, { deferred: Decimal; earned: Decimal; left: Decimal }>();
+  const bookOf = (payerId: string, currency: string) => {
+    const key = `${payerId} ${currency}`;
+    const book = books.get(key) ?? { deferred: ZERO, earned: ZERO, left: ZERO };
+    books.set(key, book);
+    return book;
+  };
+  for (const [payerId, currency, deferred, left] of sums) {
+    const book = bookOf(payerId, currency);
+    book.deferred = new Decimal(deferred);
+    book.left = new Decimal(left);
+  }
+  for (const { payerId, currency, amount } of earned) {
+    const book = bookOf(payerId, currency);
+    book.earned = book.earned.plus(amount);
+  }
+  return [...books]
+    .filter(([, book]) => !book.deferred.minus(book.earned).equals(book.left))
+    .map(([id, book]) => ({
+      code: 'deferred',
+      table: 'postings',
+      id,
+      message:
+        `defer ${formatValue(book.deferred)}, of which ${formatValue(book.earned)} is earned and not ` +
+        `posted yet, but the grants hold ${formatValue(book.left)}`,
+    }));
+}
+
+/** The money book's part of `billing.verify()`. */
+export const verifyBooks =
+  (database: Database): VerifyPart =>
+  async () => {
+    const checked = { postings: 0, book_marks: 0 };
+    const problems = await readFound<ProblemRow[]>(database, CHECK_TRANSFERS, []);
+    let after = START;
+    for (;;) {
+      const rows = await readFound<FollowedRow[]>(database, NEXT_PAYERS, [after, PAYERS]);
+      for (const ledgers of packed(rows.map(followedOf), PAYERS)) {
+        const { row, earned } = await readBooks<CheckRow>(database, CHECK_BOOKS, ledgers, [
+          POSTING_KINDS,
+        ]);
+        checked.postings += row.postings;
+        checked.book_marks += row.marks?.length ?? 0;
+        problems.push(...(row.problems ?? []), ...compareSums(row.sums ?? [], earned));
+      }
+      if (rows.length < PAYERS || problems.length >= MAX_PROBLEMS) break;
+      after = rows.at(-1)!.payer_id;
+    }
+    return { checked, problems: problems.slice(0, MAX_PROBLEMS).map(problemOf) };
+  };
