@@ -1,9 +1,7 @@
 import { findOffer } from '../catalog';
 import type { Context } from '../database';
 import {
-  Decimal,
   LIMITS,
-  ZERO,
   accountReference,
   changeFields,
   input,
@@ -15,6 +13,7 @@ import {
   type ChangeOptions,
 } from '../kernel';
 import { changeOfAccount, giveUnits, type GrantRecord } from '../ledger';
+import { givenContent } from './offer-content';
 
 export interface GrantOfferRequest extends ChangeOptions {
   account: AccountReference;
@@ -37,8 +36,8 @@ export class GrantedOffers {
   constructor(private readonly context: Context) {}
 
   /**
-   * Gives an account what an offer holds, without an order: one grant for each item, private and
-   * inactive offers too. The units carry no value: nothing was paid through the engine.
+   * Gives an account what an offer holds, without an order: one grant for each item and each bonus,
+   * private and inactive offers too; of a recurring offer what one period brings. The units carry no value: nothing was paid through the engine.
    *
    * @returns the grants, each with `replayed`
    * @throws invalid_input, unknown_account, unknown_offer, idempotency_conflict
@@ -60,18 +59,8 @@ export class GrantedOffers {
       },
       async (session, account, now) => {
         const offer = await findOffer(session, wanted.sku);
-        const orders = offer.items.map((item) => ({
-          product: item.product,
-          quantity: new Decimal(item.quantity).times(quantity),
-          priority: item.priority,
-          ends: item.expiresAfter === null ? null : { after: item.expiresAfter },
-          value: ZERO,
-          currency: null,
-          source,
-          metadata: wanted.metadata,
-          sku: offer.sku,
-          offerVersion: offer.version,
-        }));
+        const gift = { quantity, source, metadata: wanted.metadata };
+        const orders = givenContent(offer, account, gift, now);
         return { grants: await giveUnits(session, account, orders, now) };
       },
     );

@@ -1,15 +1,127 @@
+import { resolveAccount, type AccountPorts } from '../accounts';
 import type { Context } from '../database';
+import { readClock } from '../kernel';
+import type { LedgerPorts, Suggester } from '../ledger';
+import { Commissions } from './commissions';
+import { Confirmations } from './confirming';
+import { reasonAgainst, takePlaceOf } from './eligibility';
+import { grantFreeTier } from './free-tier';
 import { GrantedOffers } from './granted-offers';
+import { IdentityHashing, type IdentitySecret } from './identity-hash';
+import { Orders } from './orders';
+import { orderHooksOf } from './referral-hooks';
+import { ReferralPrograms } from './referral-program';
+import { Referrals } from './referrals';
+import { Refunds } from './refunding';
+import { suggester } from './suggesting';
+import { TrialMarks } from './trial-marks';
+import { Trials } from './trials';
 
+export type {
+  Commission,
+  CommissionBalance,
+  DecidePayoutRequest,
+  Payout,
+  PayoutStatus,
+  RequestPayoutAnswer,
+  RequestPayoutRequest,
+} from './commissions';
+export type { ConfirmOrderAnswer, ConfirmOrderRequest } from './confirming';
 export type { GrantOfferRequest } from './granted-offers';
-export { suggestOffers } from './suggesting';
+export type { IdentitySecret } from './identity-hash';
+export { eraseOrders, exportOrders, mergeOrders, openOrdersObstacle } from './order-parts';
+export type { Order, OrderLine } from './order-records';
+export { ORDER_STATUSES, type OrderStatus } from './order-state';
+export type { CreateOrderAnswer, CreateOrderRequest, DeniedOrder } from './orders';
+export { eraseReferrals, exportReferrals, mergeReferrals } from './referral-parts';
+export type { ReferralBonus, ReferralProgram, SetReferralProgramRequest } from './referral-program';
+export type { AttachReferralAnswer, AttachReferralRequest, ReferralStats } from './referrals';
+export type { Refund, RefundOrderAnswer, RefundOrderRequest } from './refunding';
+export { USED_RULES, type UsedRule } from './refund-plan';
+export type { ClaimTrialAnswer, ClaimTrialRequest } from './trials';
+export { verifyOrders } from './verify-orders';
+export { verifyReferrals } from './verify-referrals';
 
 /** `billing.sales`: how units come to accounts. */
 export interface Sales {
   grantOffer: GrantedOffers['grantOffer'];
+  createOrder: Orders['createOrder'];
+  confirmOrder: Confirmations['confirmOrder'];
+  cancelOrder: Orders['cancelOrder'];
+  refundOrder: Refunds['refundOrder'];
+  getOrder: Orders['getOrder'];
+  listOrders: Orders['listOrders'];
+  claimTrial: Trials['claimTrial'];
+  referralProgram: ReferralPrograms['referralProgram'];
+  setReferralProgram: ReferralPrograms['setReferralProgram'];
+  attachReferral: Referrals['attachReferral'];
+  referralStats: Referrals['referralStats'];
+  commissions: Commissions['commissions'];
+  requestPayout: Commissions['requestPayout'];
+  decidePayout: Commissions['decidePayout'];
+  listPayouts: Commissions['listPayouts'];
 }
 
-export function openSales(context: Context): Sales {
+export interface SalesOptions {
+  /** By which identities are hashed; null: trials cannot be claimed. */
+  identitySecret: IdentitySecret | null;
+  /** For how long a trial is remembered of an identity, in milliseconds; null: for ever. */
+  keepTrials: number | null;
+}
+
+/** The room, and what it fills of the ports of earlier ones. */
+export interface OpenedSales {
+  sales: Sales;
+  trialEligible: AccountPorts['trialEligible'];
+  onCreated: NonNullable<AccountPorts['onCreated']>;
+  eligible: LedgerPorts['eligible'];
+  exchanged: LedgerPorts['exchanged'];
+  suggest: Suggester;
+}
+
+export function openSales(context: Context, options: SalesOptions): OpenedSales {
+  const { clock } = context;
+  const hashing =
+    options.identitySecret === null ? null : new IdentityHashing(options.identitySecret);
+  const marks = new TrialMarks(hashing, options.keepTrials);
+  const suggest = suggester(marks, clock);
+  const hooks = orderHooksOf(marks);
   const grantedOffers = new GrantedOffers(context);
-  return { grantOffer: grantedOffers.grantOffer.bind(grantedOffers) };
+  const orders = new Orders(context, hooks);
+  const confirmations = new Confirmations(context, hooks);
+  const refunds = new Refunds(context, hooks);
+  const trials = new Trials(context, marks, suggest);
+  const programs = new ReferralPrograms(context);
+  const referrals = new Referrals(context);
+  const commissions = new Commissions(context);
+  return {
+    sales: {
+      grantOffer: grantedOffers.grantOffer.bind(grantedOffers),
+      createOrder: orders.createOrder.bind(orders),
+      confirmOrder: confirmations.confirmOrder.bind(confirmations),
+      cancelOrder: orders.cancelOrder.bind(orders),
+      refundOrder: refunds.refundOrder.bind(refunds),
+      getOrder: orders.getOrder.bind(orders),
+      listOrders: orders.listOrders.bind(orders),
+      claimTrial: trials.claimTrial.bind(trials),
+      referralProgram: programs.referralProgram.bind(programs),
+      setReferralProgram: programs.setReferralProgram.bind(programs),
+      attachReferral: referrals.attachReferral.bind(referrals),
+      referralStats: referrals.referralStats.bind(referrals),
+      commissions: commissions.commissions.bind(commissions),
+      requestPayout: commissions.requestPayout.bind(commissions),
+      decidePayout: commissions.decidePayout.bind(commissions),
+      listPayouts: commissions.listPayouts.bind(commissions),
+    },
+    trialEligible: async (session, accountId) =>
+      !(await marks.trialSpent(
+        session,
+        await resolveAccount(session, { accountId }),
+        readClock(clock),
+      )),
+    onCreated: grantFreeTier,
+    eligible: reasonAgainst,
+    exchanged: takePlaceOf,
+    suggest,
+  };
 }

@@ -1,0 +1,101 @@
+import { payersOf, resolveAccount, type ResolvedAccount } from '../accounts';
+import { lockAccounts, once, serializationFailure, type Context, type Session } from '../database';
+import { readClock, type Instant } from '../kernel';
+import type { OrderHooks } from './order-hooks';
+import { findOrder, findOwner, type StoredOrder } from './order-records';
+
+/** An order that a change works on, under the locks. */
+export interface OrderAtHand {
+  order: StoredOrder;
+  /**
+   * Who ordered, with the ledger and the book that the order's units and money are in: its payer's, or
+   * the account's into which that one was merged. A child that has another payer by now changes
+   * nothing of it.
+   */
+  account: ResolvedAccount;
+  /** Under whose names places of the order may stand. */
+  payers: string[];
+}
+
+interface OrderChange {
+  kind: string;
+  orderId: string;
+  request: Record<string, unknown>;
+  idempotencyKey: string | undefined;
+  tx: unknown;
+}
+
+interface Parties {
+  /** Who ordered, as the key knows it. */
+  owner: ResolvedAccount;
+  /** Who ordered, in the order's ledger. */
+  account: ResolvedAccount;
+  payers: string[];
+  locks: string[];
+}
+
+async function partiesOf(session: Session, hooks: OrderHooks, orderId: string): Promise<Parties> {
+  const { payerId, accountId } = await findOwner(session, orderId);
+  const owner = await resolveAccount(session, { accountId });
+  const payer = await resolveAccount(session, { accountId: payerId });
+  const { payerId: ledgerId, payerStatus, timeZone } = payer;
+  const account = { ...owner, payerId: ledgerId, payerStatus, timeZone };
+  const others: string[] = [];
+  for (const payersToLock of hooks.payersToLock) {
+    others.push(...(await payersToLock(session, ledgerId)));
+  }
+  return {
+    owner,
+    account,
+    payers: [...new Set([payerId, ledgerId])],
+    locks: [payerId, ledgerId, owner.payerId, ...others],
+  };
+}
+
+/**
+ * Runs a change that names an order: found, all concerned locked together, once for its key, which
+ * belongs to who ordered.
+ *
+ * @param work its own `replayed` marks an answer that stands with the order and needs no key
+ * @throws unknown_order
+ */
+export async function changeOfOrder<T extends object>(
+  context: Context,
+  hooks: OrderHooks,
+  change: OrderChange,
+  work: (
+    session: Session,
+    atHand: OrderAtHand,
+    now: Instant,
+  ) => Promise<{ answer: T; replayed: boolean }>,
+): Promise<{ answer: T; replayed: boolean }> {
+  return context.database.transaction(change.tx, async (session) => {
+    const before = await partiesOf(session, hooks, change.orderId);
+    await lockAccounts(session, before.locks);
+    const now = readClock(context.clock);
+    const { owner, account, payers, locks } = await partiesOf(session, hooks, change.orderId);
+    if (!locks.every((payerId) => before.locks.includes(payerId))) {
+      throw serializationFailure('the order came to concern another account meanwhile');
+    }
+    let again = false;
+    const { answer, replayed } = await once(
+      session,
+      {
+        kind: change.kind,
+        payers: payersOf(owner),
+        account: owner.accountId,
+        key: change.idempotencyKey,
+        request: { ...change.request, orderId: change.orderId },
+        now,
+        keep: context.keep,
+      },
+      async () => {
+        const order = await findOrder(session, change.orderId);
+        const done = await work(session, { order, account, payers }, now);
+        again = done.replayed;
+        return done.answer;
+      },
+    );
+    return { answer, replayed: replayed || again };
+  });
+}

@@ -1,0 +1,386 @@
+import { post, type Leg } from '../books';
+import { findOfferVersion, keepCoupon, type Offer } from '../catalog';
+import type { Context, Session } from '../database';
+import {
+  BillingError,
+  Decimal,
+  MAX_UNIT_DECIMALS,
+  ZERO,
+  addDuration,
+  amount,
+  changeFields,
+  currency,
+  formatMoney,
+  input,
+  isoTime,
+  key,
+  parse,
+  text,
+  type ChangeOptions,
+  type DenialReason,
+  type Instant,
+} from '../kernel';
+import { readGrantRecords, type GrantRecord } from '../ledger';
+import { changeOfOrder, type OrderAtHand } from './change-of-order';
+import { findOrderGrants, giveOrder } from './order-grants';
+import type { OrderHooks, PaidOrder } from './order-hooks';
+import { findOrder, namesOf, orderRecord, type Order, type StoredOrder } from './order-records';
+import { requireAction } from './order-state';
+import { CANCEL_ORDER, WRITE_ORDER_DETAILS, orderIdInput } from './orders';
+import { freePlaces, keepPlaces, takePlaces, takenPlaces, type Place } from './purchase-marks';
+
+export interface ConfirmOrderRequest extends ChangeOptions {
+  orderId: string;
+  /** The gateway's id of the payment. May be left out when there was nothing to pay. */
+  paymentId?: string;
+  /** Default 'manual'. */
+  gateway?: string;
+  /** What was paid, tax included, to be compared with the order. */
+  amount?: string | number;
+  currency?: string;
+}
+
+/** Why a payment that came too late cannot be taken. */
+type TooLate = Extract<
+  DenialReason,
+  'already_purchased' | 'coupon_unavailable' | 'trial_already_used'
+>;
+
+export type ConfirmOrderAnswer = Order & {
+  allowed: boolean;
+  reason: TooLate | null;
+  /** What the order brought, as it stands now. */
+  grants: GrantRecord[];
+  replayed: boolean;
+};
+
+type FirstAnswer = Omit<ConfirmOrderAnswer, 'replayed'>;
+
+export const DEFAULT_GATEWAY = 'manual';
+
+const confirmOrderInput = input({
+  orderId: orderIdInput(),
+  paymentId: text(255).optional(),
+  gateway: key().optional(),
+  amount: amount({ decimals: MAX_UNIT_DECIMALS, zero: true }).optional(),
+  currency: currency().optional(),
+  ...changeFields,
+});
+
+const PAY_ORDER = `
+update {schema}.orders
+set status = 'paid', paid = total, paid_at = $3::timestamptz, gateway = $4, payment_id = $5
+where payer_id = $1::uuid and order_id = $2::uuid`;
+
+const FIND_REFERENCE = `
+select order_id::text as order_id from {schema}.payment_references
+where gateway = $1 and kind = $2 and reference = $3`;
+
+/** Of two orders that want one payment at the same moment one waits for the other here. */
+const TAKE_REFERENCE = `
+insert into {schema}.payment_references (gateway, kind, reference, payer_id, order_id)
+values ($1, $2, $3, $4::uuid, $5::uuid)
+on conflict do nothing
+returning 1 as taken`;
+
+const RECORD_REFUND_DUE = `
+insert into {schema}.refunds_due
+  (payer_id, order_id, gateway, payment_id, amount, currency, reason, recorded_at)
+values ($1::uuid, $2::uuid, $3, $4, $5::numeric, $6, $7, $8::timestamptz)`;
+
+/** Whether the payer has paid money for an order before. */
+const HAS_PAID = `
+select 1 as found from {schema}.orders
+where payer_id = any($1::uuid[]) and order_id <> $2::uuid and paid_at is not null and total > 0
+limit 1`;
+
+interface Payment {
+  gateway: string;
+  id: string | null;
+}
+
+const mismatch = (parameter: string, message: string, advice?: string): BillingError =>
+  new BillingError('payment_mismatch', message, { parameter, advice });
+
+/**
+ * A payment, or a refund, of a gateway is one order's for good.
+ *
+ * @throws payment_mismatch when it is another order's
+ */
+export async function takeReference(
+  session: Session,
+  kind: 'payment' | 'refund',
+  { gateway, id }: { gateway: string; id: string },
+  order: Pick<StoredOrder, 'payerId' | 'orderId'>,
+): Promise<void> {
+  const { payerId, orderId } = order;
+  const taken = await session.query(TAKE_REFERENCE, [gateway, kind, id, payerId, orderId]);
+  if (taken.length > 0) return;
+  const [found] = await session.query<{ order_id: string }>(FIND_REFERENCE, [gateway, kind, id]);
+  if (found?.order_id === orderId) return;
+  throw mismatch(
+    `${kind}Id`,
+    `The ${kind} ${id} of ${gateway} belongs to another order, ${found?.order_id}.`,
+    `Each ${kind} stands for one order.`,
+  );
+}
+
+/** Whether this very payment has been confirmed for the order before. @throws payment_mismatch */
+function isRepeat(order: StoredOrder, payment: Payment): boolean {
+  if (order.gateway === null) return false;
+  if (order.gateway === payment.gateway && order.paymentId === payment.id) return true;
+  if (order.status !== 'paid' && order.status !== 'partly_refunded') return false;
+  throw mismatch(
+    'paymentId',
+    `Order ${order.orderId} was paid by ${order.paymentId ?? 'nothing'} of ${order.gateway}, not by ${payment.id ?? 'nothing'} of ${payment.gateway}.`,
+    'If two payments were made, give the second one back at its gateway.',
+  );
+}
+
+/** @throws payment_mismatch, invalid_input */
+function requirePayment(
+  order: StoredOrder,
+  payment: Payment,
+  said: { amount?: Decimal; currency?: string },
+): void {
+  const total = formatMoney(order.total, order.decimals);
+  if (said.currency !== undefined && said.currency !== order.currency) {
+    throw mismatch('currency', `The order is in ${order.currency}, not in ${said.currency}.`);
+  }
+  if (said.amount !== undefined && !said.amount.equals(order.total)) {
+    throw mismatch(
+      'amount',
+      `The order comes to ${total} ${order.currency}, not to ${said.amount.toFixed()}.`,
+      'Confirm only what was paid in full; give another amount back at its gateway.',
+    );
+  }
+  if (payment.id === null && !order.total.isZero()) {
+    throw new BillingError('invalid_input', '"paymentId" is missing.', {
+      parameter: 'paymentId',
+      advice: 'Only an order of 0 is confirmed without a payment. By hand, number the receipt.',
+    });
+  }
+}
+
+export class Confirmations {
+  constructor(
+    private readonly context: Context,
+    private readonly hooks: OrderHooks,
+  ) {}
+
+  /**
+   * An order was paid: grants what it brings, once, whatever is retried. The same payment again gives
+   * the same order. An order that lapsed is revived if its places are still free; if not, the answer
+   * is `allowed: false`, the order is cancelled, and `refundDue` says what is to be given back.
+   *
+   * Also for an account that was suspended or closed meanwhile, since it was paid for. Metadata is
+   * added to the order's.
+   *
+   * @throws unknown_order, order_state, payment_mismatch, invalid_input, idempotency_conflict
+   */
+  async confirmOrder(request: ConfirmOrderRequest): Promise<ConfirmOrderAnswer> {
+    const wanted = parse(confirmOrderInput, request);
+    const { orderId, idempotencyKey, metadata, tx, ...inputs } = wanted;
+    const payment = { gateway: wanted.gateway ?? DEFAULT_GATEWAY, id: wanted.paymentId ?? null };
+    const { answer, replayed } = await changeOfOrder(
+      this.context,
+      this.hooks,
+      { kind: 'confirmOrder', orderId, request: inputs, idempotencyKey, tx },
+      async (session, atHand, now): Promise<{ answer: FirstAnswer; replayed: boolean }> => {
+        const { order } = atHand;
+        const said = { amount: wanted.amount, currency: wanted.currency };
+        if (order.status !== 'refunded' && isRepeat(order, payment)) {
+          requirePayment(order, payment, said);
+          return { answer: await answerAgain(session, order, now), replayed: true };
+        }
+        requireAction('pay', order);
+        requirePayment(order, payment, said);
+        if (payment.id !== null) {
+          await takeReference(session, 'payment', { ...payment, id: payment.id }, order);
+        }
+        const first = await this.pay(session, atHand, payment, metadata, now);
+        return { answer: first, replayed: false };
+      },
+    );
+    return { ...answer, replayed };
+  }
+
+  private async pay(
+    session: Session,
+    atHand: OrderAtHand,
+    payment: Payment,
+    metadata: Record<string, unknown> | undefined,
+    now: Instant,
+  ): Promise<FirstAnswer> {
+    const { order, account } = atHand;
+    const { payerId, orderId } = order;
+    const offers = new Map<number, Offer>();
+    for (const line of order.lines) {
+      offers.set(line.position, await findOfferVersion(session, line.sku, line.version));
+    }
+    const tooLate = await this.keepAll(session, atHand, offers, now);
+    if (metadata !== undefined) {
+      await session.query(WRITE_ORDER_DETAILS, [payerId, orderId, JSON.stringify(metadata)]);
+    }
+    if (tooLate !== null) return owe(session, atHand, payment, tooLate, now);
+
+    const isFirst = !order.total.isZero() && !(await hasPaid(session, atHand));
+    await session.query(PAY_ORDER, [payerId, orderId, isoTime(now), payment.gateway, payment.id]);
+    const grants = await giveOrder(session, order, account, offers, now);
+    await postSale(session, atHand, payment.gateway, now);
+    const paid: PaidOrder = { ...paidOrder(atHand), isFirst };
+    for (const hook of this.hooks.paid) await hook(session, paid, now);
+    const record = orderRecord(await findOrder(session, orderId), now);
+    return { allowed: true, reason: null, ...record, grants };
+  }
+
+  /** Keeps the places of an order for good; the reason when one is somebody else's by now. */
+  private async keepAll(
+    session: Session,
+    { order, account }: OrderAtHand,
+    offers: ReadonlyMap<number, Offer>,
+    now: Instant,
+  ): Promise<TooLate | null> {
+    const { orderId } = order;
+    const had = await keepPlaces(session, account.payerId, orderId);
+    const lost = placesOf(order, offers).filter(
+      (place) => !had.some(({ kind, sku }) => kind === place.kind && sku === place.sku),
+    );
+    // A place that another order had meanwhile, and gave up again, is free.
+    const taken = await takenPlaces(
+      session,
+      account.payerId,
+      lost.map(({ sku }) => sku),
+      now,
+    );
+    for (const { kind, sku } of lost) {
+      if (kind === 'offer' && taken.skus.has(sku)) return 'already_purchased';
+      if (kind === 'trial' && taken.trial) return 'trial_already_used';
+    }
+    const trialLines = order.lines.filter(({ phase }) => phase !== null);
+    const { trials } = this.hooks;
+    if (trialLines.length > 0 && (await trials.trialSpent(session, account, now))) {
+      return 'trial_already_used';
+    }
+    const taker = { payerId: account.payerId, accountId: account.accountId, orderId };
+    await takePlaces(session, lost, { ...taker, lapsesAt: null }, now);
+    const names = await namesOf(session, account.payerId);
+    if (!(await keepCoupon(session, order.payerId, orderId, now, names))) {
+      return 'coupon_unavailable';
+    }
+    // Last, for it cannot be undone. Somebody of the same identity may have been faster, even now.
+    for (const line of trialLines) {
+      const offer = offers.get(line.position)!;
+      const { length } = offer.trialPhases[line.phase! - 1]!;
+      const endsAt = addDuration(now, length, account.timeZone);
+      const trial = { sku: line.sku, offerVersion: line.version, orderId, endsAt };
+      const isSpent = await trials.spendTrial(session, account, trial, now);
+      if (!isSpent) return 'trial_already_used';
+    }
+    return null;
+  }
+}
+
+/** What an order keeps from others while it may be paid. */
+function placesOf(order: StoredOrder, offers: ReadonlyMap<number, Offer>): Place[] {
+  return order.lines.flatMap(({ position, sku, phase }): Place[] => [
+    ...(offers.get(position)!.oncePerAccount ? [{ kind: 'offer' as const, sku }] : []),
+    ...(phase === null ? [] : [{ kind: 'trial' as const, sku }]),
+  ]);
+}
+
+async function hasPaid(session: Session, { order, account }: OrderAtHand): Promise<boolean> {
+  const names = await namesOf(session, account.payerId);
+  return (await session.query(HAS_PAID, [names, order.orderId])).length > 0;
+}
+
+/** An order as hooks see it. */
+export const paidOrder = ({ order, account }: OrderAtHand): Omit<PaidOrder, 'isFirst'> => ({
+  orderId: order.orderId,
+  accountId: order.accountId,
+  payerId: account.payerId,
+  currency: order.currency,
+  net: order.net,
+  total: order.total,
+});
+
+/** A payment that cannot be taken any more: on record, so that it is given back. */
+async function owe(
+  session: Session,
+  { order, payers }: OrderAtHand,
+  payment: Payment,
+  reason: TooLate,
+  now: Instant,
+): Promise<FirstAnswer> {
+  const { payerId, orderId } = order;
+  const at = isoTime(now);
+  const gateway = payment.id === null ? null : payment.gateway;
+  await session.query(CANCEL_ORDER, [payerId, orderId, at, gateway, payment.id]);
+  await freePlaces(session, payers, orderId, now);
+  if (payment.id !== null) {
+    await session.query(RECORD_REFUND_DUE, [
+      payerId,
+      orderId,
+      payment.gateway,
+      payment.id,
+      order.total.toFixed(),
+      order.currency,
+      reason,
+      at,
+    ]);
+  }
+  const record = orderRecord(await findOrder(session, orderId), now);
+  return { allowed: false, reason, ...record, grants: [] };
+}
+
+/** The same payment once more: the order as it is, and its grants as they stand. */
+async function answerAgain(
+  session: Session,
+  order: StoredOrder,
+  now: Instant,
+): Promise<FirstAnswer> {
+  const reason = (order.refundDue?.reason ?? null) as TooLate | null;
+  const made = await findOrderGrants(session, order);
+  const ledgerId = made[0]?.ledgerId ?? order.payerId;
+  const sequences = made.map(({ sequence }) => sequence);
+  const grants = await readGrantRecords(session, ledgerId, sequences, now);
+  return { allowed: order.status !== 'cancelled', reason, ...orderRecord(order, now), grants };
+}
+
+/** Legs that move something. */
+export const moving = (legs: readonly Leg[]): Leg[] =>
+  legs.filter(({ amount: on }) => !on.isZero());
+
+/** The money book: what was sold is owed as work, and was paid at once. */
+async function postSale(
+  session: Session,
+  { order, account }: OrderAtHand,
+  gateway: string,
+  at: Instant,
+): Promise<void> {
+  if (order.total.isZero()) return;
+  const { total, net, tax } = order;
+  const common = {
+    payerId: account.payerId,
+    currency: order.currency,
+    at,
+    reference: { type: 'order', id: order.orderId },
+  };
+  await post(session, {
+    ...common,
+    kind: 'sale',
+    legs: moving([
+      { account: 'receivable', amount: total },
+      { account: 'deferred', amount: ZERO.minus(net) },
+      { account: 'tax_payable', amount: ZERO.minus(tax) },
+    ]),
+  });
+  await post(session, {
+    ...common,
+    kind: 'payment',
+    legs: [
+      { account: 'cash', gateway, amount: total },
+      { account: 'receivable', amount: ZERO.minus(total) },
+    ],
+  });
+}

@@ -1,0 +1,44 @@
+import type { ResolvedAccount } from '../accounts';
+import type { Offer } from '../catalog';
+import type { Session } from '../database';
+import type { DenialReason, Instant } from '../kernel';
+import { blockingPurchases, takePlaces } from './purchase-marks';
+
+/** Whether an offer is for sale to an account at all: on sale, and no other's custom plan. */
+export const isOnSaleFor = (
+  offer: Offer,
+  account: { accountId: string; payerId: string },
+): boolean =>
+  offer.active &&
+  (offer.accountId === null ||
+    offer.accountId === account.accountId ||
+    offer.accountId === account.payerId);
+
+/**
+ * Why an account may not have an offer, or null. Exact under the payer's lock. Private offers are not
+ * looked at: who may be told of them is not who may have them.
+ */
+export async function reasonAgainst(
+  session: Session,
+  account: ResolvedAccount,
+  offer: Offer,
+  now: Instant,
+): Promise<DenialReason | null> {
+  if (!isOnSaleFor(offer, account)) return 'offer_unavailable';
+  if (!offer.oncePerAccount) return null;
+  const taken = await blockingPurchases(session, account.payerId, [offer.sku], now);
+  return taken.size > 0 ? 'already_purchased' : null;
+}
+
+/** Takes the place of an offer that is had once, by other ways than an order. The payer is locked. */
+export async function takePlaceOf(
+  session: Session,
+  account: ResolvedAccount,
+  offer: Offer,
+  now: Instant,
+): Promise<void> {
+  if (!offer.oncePerAccount) return;
+  const { payerId, accountId } = account;
+  const place = { kind: 'offer' as const, sku: offer.sku };
+  await takePlaces(session, [place], { payerId, accountId, orderId: null, lapsesAt: null }, now);
+}

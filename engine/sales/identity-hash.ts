@@ -1,0 +1,101 @@
+import { createHmac, hash } from 'node:crypto';
+import { domainToASCII } from 'node:url';
+
+import { BillingError } from '../kernel';
+
+/**
+ * What is kept of a person who had a trial: a hash of provider and external id, keyed by a secret of
+ * the seller's. Spellings of one address or number give one hash. Rules: billing-rules.md, Accounts
+ * and people; docs/trials-and-abuse.md.
+ */
+
+/** The seller's secret, or several while it is being rotated: the newest first. */
+export type IdentitySecret = string | ReadonlyArray<{ id?: string; secret: string }>;
+
+export interface HashedIdentity {
+  /** Which secret made the hash. */
+  keyId: string;
+  /** HMAC-SHA-256, in hexadecimal. */
+  hash: string;
+}
+
+export interface GivenIdentity {
+  provider: string;
+  externalId: string;
+}
+
+/** The id of a secret that was given without one: tells secrets apart, and says nothing of them. */
+const idOf = (secret: string): string =>
+  hash('sha256', `identity key ${secret}`, 'hex').slice(0, 8);
+
+/** One number is one person, by whatever service it is reached. */
+const PHONE_PROVIDERS: ReadonlySet<string> = new Set(['phone', 'sms', 'whatsapp']);
+const DOTS_IGNORED: ReadonlySet<string> = new Set(['gmail.com']);
+const SAME_DOMAIN: Readonly<Record<string, string>> = { 'googlemail.com': 'gmail.com' };
+
+/** An address without what its provider ignores; text that is no address stays as it is. */
+function canonicalEmail(address: string): string {
+  const at = address.lastIndexOf('@');
+  if (at <= 0 || at === address.length - 1) return address;
+  const written = address.slice(at + 1).replace(/\.$/, '');
+  const ascii = domainToASCII(written) || written;
+  const domain = SAME_DOMAIN[ascii] ?? ascii;
+  // A tag alone is no name: "+a@x" and "+b@x" are two people.
+  const name = address.slice(0, at).replace(/(?<=.)\+.*$/s, '');
+  const bare = DOTS_IGNORED.has(domain) ? name.replaceAll('.', '') || name : name;
+  return `${bare}@${domain}`;
+}
+
+/** The digits of a number in international form (E.164); null when it is none. */
+function canonicalPhone(written: string): string | null {
+  const digits = written
+    .replace(/@(c\.us|s\.whatsapp\.net)$/, '')
+    .replace('(0)', '')
+    .replace(/[\s().\-/\u2010-\u2015]/gu, '')
+    .replace(/^00/, '+')
+    .replace(/^\+/, '');
+  return /^[1-9]\d{6,14}$/.test(digits) ? digits : null;
+}
+
+/** What is hashed of an identity; null for a phone number that is none. */
+export function canonicalIdentity({ provider, externalId }: GivenIdentity): string | null {
+  const id = externalId.normalize('NFKC').trim().toLowerCase().normalize('NFKC');
+  if (PHONE_PROVIDERS.has(provider)) {
+    const digits = canonicalPhone(id);
+    return digits === null ? null : `phone\u0000${digits}`;
+  }
+  return `${provider}\u0000${provider === 'email' ? canonicalEmail(id) : id}`;
+}
+
+/** @throws invalid_input naming the identity that is no phone number; the number itself is not said */
+export function requireHashable(identities: readonly GivenIdentity[]): void {
+  identities.forEach((identity, index) => {
+    if (canonicalIdentity(identity) !== null) return;
+    const parameter = `identities[${index}].externalId`;
+    throw new BillingError(
+      'invalid_input',
+      `"${parameter}" must be a phone number in international form, such as +49 30 123456.`,
+      { parameter, advice: 'Write the country code, with + or 00 before it.' },
+    );
+  });
+}
+
+export class IdentityHashing {
+  private readonly keys: ReadonlyArray<{ id: string; secret: string }>;
+
+  constructor(secret: IdentitySecret) {
+    const given = typeof secret === 'string' ? [{ secret }] : secret;
+    this.keys = given.map((key) => ({ id: idOf(key.secret), ...key }));
+  }
+
+  /** The hashes of an identity under each secret, that of the newest first. */
+  hashesOf(identity: GivenIdentity): HashedIdentity[] {
+    // One that was stored before anybody asked whether it is a number is still somebody's.
+    const canonical =
+      canonicalIdentity(identity) ?? `${identity.provider}\u0000${identity.externalId}`;
+    return this.keys.map(({ id, secret }) => ({
+      keyId: id,
+      hash: createHmac('sha256', secret).update(canonical, 'utf8').digest('hex'),
+    }));
+  }
+}

@@ -1,0 +1,262 @@
+import type { ResolvedAccount } from '../accounts';
+import { DEFAULT_PRIORITY, findSinglePrices, type Offer } from '../catalog';
+import type { Session } from '../database';
+import {
+  Decimal,
+  ZERO,
+  addDuration,
+  isoTime,
+  parseLedgerId,
+  type Duration,
+  type Instant,
+} from '../kernel';
+import {
+  endGrants,
+  giveUnits,
+  shareValue,
+  type GrantEnd,
+  type GrantOrder,
+  type GrantRecord,
+} from '../ledger';
+import { lifeOf } from './offer-content';
+import type { StoredLine, StoredOrder } from './order-records';
+
+/** What a line of an order brings: a grant for each item, and one for each bonus. */
+
+/** Something a line brings, before it is given. */
+interface Brought {
+  position: number;
+  product: string;
+  quantity: Decimal;
+  priority: number;
+  ends: GrantEnd;
+  value: Decimal;
+  bonus: boolean;
+  sku: string;
+  offerVersion: number;
+  /** It ends when the account pays for the product again, `lead` after; undefined: it does not. */
+  untilNextPayment?: { lead: Duration | null };
+}
+
+/** A grant that an order made. */
+export interface OrderGrant {
+  position: number;
+  ledgerId: string;
+  sequence: bigint;
+  product: string;
+  bonus: boolean;
+}
+
+const WRITE_ORDER_GRANTS = `
+insert into {schema}.order_grants
+  (payer_id, order_id, ledger_id, position, grant_sequence, product, bonus, until_next_payment,
+   lead_unit, lead_count)
+select $1::uuid, $2::uuid, $3::uuid, n.position, n.sequence, n.product, n.bonus, n.until_next,
+       n.lead_unit, n.lead_count
+from unnest($4::smallint[], $5::bigint[], $6::text[], $7::boolean[], $8::boolean[], $9::text[],
+            $10::integer[])
+       as n (position, sequence, product, bonus, until_next, lead_unit, lead_count)`;
+
+const FIND_ORDER_GRANTS = `
+select position, ledger_id::text as ledger_id, grant_sequence::text as sequence, product, bonus
+from {schema}.order_grants
+where payer_id = $1::uuid and order_id = $2::uuid
+order by position, grant_sequence`;
+
+/**
+ * Grants in force that end when a product is paid for again, by the numbers they have after merges.
+ * Read under the ledger's lock, so that none is added meanwhile.
+ */
+const FIND_UNTIL_NEXT_PAYMENT = `
+with recursive waiting as (
+  select o.ledger_id, o.grant_sequence, o.lead_unit, o.lead_count
+  from {schema}.order_grants o
+  where o.ledger_id in (
+      select account_id from {schema}.accounts where account_id = $1::uuid or merged_into = $1::uuid)
+    and o.product = any($2::text[]) and o.until_next_payment
+  union all
+  select p.other_payer_id, p.other_sequence, w.lead_unit, w.lead_count
+  from waiting w
+  join {schema}.entry_pairs p
+    on p.payer_id = w.ledger_id and p.grant_sequence = w.grant_sequence and p.kind = 'merge'
+)
+select w.grant_sequence::text as sequence, w.lead_unit, w.lead_count
+from waiting w
+join {schema}.grants g on g.payer_id = w.ledger_id and g.sequence = w.grant_sequence
+where w.ledger_id = $1::uuid and g.ended_at is null
+  and (g.expires_at is null or g.expires_at > $3::timestamptz)
+order by w.grant_sequence`;
+
+/** What an item of a recurring offer's first trial phase is, among the offer's own items. */
+const priorityIn = (offer: Offer, product: string): number =>
+  offer.items.find((item) => item.product === product)?.priority ?? DEFAULT_PRIORITY;
+
+/** The items of a line with how long they last, before money is shared among them. */
+function itemsOf(
+  offer: Offer,
+  line: StoredLine,
+): Array<Omit<Brought, 'value'> & { share: string | null }> {
+  const common = {
+    position: line.position,
+    bonus: false,
+    sku: offer.sku,
+    offerVersion: offer.version,
+  };
+  if (line.phase !== null) {
+    const phase = offer.trialPhases[line.phase - 1]!;
+    return phase.items.map((item) => ({
+      ...common,
+      product: item.product,
+      quantity: new Decimal(item.quantity).times(line.quantity),
+      priority: priorityIn(offer, item.product),
+      ends: { after: phase.length },
+      share: offer.items.find(({ product }) => product === item.product)?.share ?? null,
+    }));
+  }
+  return offer.items.map((item) => {
+    // One that lasts until the next payment lasts no shorter for being of a period.
+    const life = item.expiresAtNextPayment ? item.expiresAfter : lifeOf(offer, item);
+    return {
+      ...common,
+      product: item.product,
+      quantity: new Decimal(item.quantity).times(line.quantity),
+      priority: item.priority,
+      ends: life === null ? null : { after: life, lead: item.leadTime },
+      share: item.share,
+      ...(item.expiresAtNextPayment && { untilNextPayment: { lead: item.leadTime } }),
+    };
+  });
+}
+
+/** Bonuses of each package, worth nothing. A trial phase brings none: they come with the offer itself. */
+function bonusesOf(offer: Offer, line: StoredLine): Brought[] {
+  if (line.phase !== null) return [];
+  return offer.bonuses.map((bonus) => ({
+    position: line.position,
+    product: bonus.product,
+    quantity: new Decimal(bonus.quantity).times(line.quantity),
+    priority: bonus.priority,
+    ends: bonus.expiresAfter === null ? null : { after: bonus.expiresAfter },
+    value: ZERO,
+    bonus: true,
+    sku: offer.sku,
+    offerVersion: offer.version,
+  }));
+}
+
+/** All that an order brings; the net amount of each line is the value of what it brings. */
+async function broughtBy(
+  session: Session,
+  order: StoredOrder,
+  offers: ReadonlyMap<number, Offer>,
+): Promise<Brought[]> {
+  const items = order.lines.map((line) => itemsOf(offers.get(line.position)!, line));
+  const products = items.flat().map(({ product }) => product);
+  const prices = await findSinglePrices(session, products, order.currency);
+  return order.lines.flatMap((line, index) => {
+    const ofLine = items[index]!;
+    const values = shareValue(
+      ofLine.map(({ product, quantity, share }) => ({
+        share: share === null ? null : new Decimal(share),
+        price: prices.get(product)?.times(quantity) ?? null,
+      })),
+      line.net,
+      order.decimals,
+    );
+    const valued = ofLine.map(({ share: _share, ...item }, at) => ({
+      ...item,
+      value: values[at]!,
+    }));
+    return [...valued, ...bonusesOf(offers.get(line.position)!, line)];
+  });
+}
+
+/** Ends what was to last until the products are paid for again. */
+async function endUntilNextPayment(
+  session: Session,
+  account: ResolvedAccount,
+  products: readonly string[],
+  now: Instant,
+): Promise<void> {
+  const rows = await session.query<{
+    sequence: string;
+    lead_unit: Duration['unit'] | null;
+    lead_count: number | null;
+  }>(FIND_UNTIL_NEXT_PAYMENT, [account.payerId, products, isoTime(now)]);
+  const byEnd = new Map<Instant, bigint[]>();
+  for (const { sequence, lead_unit: unit, lead_count: count } of rows) {
+    const end =
+      unit === null || count === null ? now : addDuration(now, { unit, count }, account.timeZone);
+    byEnd.set(end, [...(byEnd.get(end) ?? []), BigInt(sequence)]);
+  }
+  for (const [end, sequences] of byEnd) {
+    await endGrants(session, account.payerId, sequences, end, now);
+  }
+}
+
+/**
+ * Gives what an order brings, once it is paid. The payer must be locked.
+ *
+ * @param offers the versions that were ordered, by position
+ */
+export async function giveOrder(
+  session: Session,
+  order: StoredOrder,
+  account: ResolvedAccount,
+  offers: ReadonlyMap<number, Offer>,
+  now: Instant,
+): Promise<GrantRecord[]> {
+  const brought = await broughtBy(session, order, offers);
+  const products = [...new Set(brought.map(({ product }) => product))];
+  await endUntilNextPayment(session, account, products, now);
+  const grants = await giveUnits(
+    session,
+    account,
+    brought.map((one): GrantOrder => ({
+      product: one.product,
+      quantity: one.quantity,
+      priority: one.priority,
+      ends: one.ends,
+      value: one.value,
+      currency: one.value.isZero() ? null : order.currency,
+      source: `order ${order.orderId}`,
+      sku: one.sku,
+      offerVersion: one.offerVersion,
+    })),
+    now,
+  );
+  await session.query(WRITE_ORDER_GRANTS, [
+    order.payerId,
+    order.orderId,
+    account.payerId,
+    brought.map(({ position }) => position),
+    grants.map(({ grantId }) => parseLedgerId(grantId)!.sequence),
+    brought.map(({ product }) => product),
+    brought.map(({ bonus }) => bonus),
+    brought.map(({ untilNextPayment }) => untilNextPayment !== undefined),
+    brought.map(({ untilNextPayment }) => untilNextPayment?.lead?.unit ?? null),
+    brought.map(({ untilNextPayment }) => untilNextPayment?.lead?.count ?? null),
+  ]);
+  return grants;
+}
+
+/** The grants that an order made, in order. */
+export async function findOrderGrants(
+  session: Session,
+  order: Pick<StoredOrder, 'payerId' | 'orderId'>,
+): Promise<OrderGrant[]> {
+  const rows = await session.query<{
+    position: number;
+    ledger_id: string;
+    sequence: string;
+    product: string;
+    bonus: boolean;
+  }>(FIND_ORDER_GRANTS, [order.payerId, order.orderId]);
+  return rows.map((row) => ({
+    position: row.position,
+    ledgerId: row.ledger_id,
+    sequence: BigInt(row.sequence),
+    product: row.product,
+    bonus: row.bonus,
+  }));
+}

@@ -1,0 +1,125 @@
+import {
+  couponCovers,
+  discountOf,
+  offerPrice,
+  totals,
+  type Coupon,
+  type Offer,
+  type TaxRate,
+  type Totals,
+} from '../catalog';
+import { BillingError, Decimal, currencyDecimals, round, type DenialReason } from '../kernel';
+
+/** What somebody wants to order, with the offers it names. */
+export interface WantedLine {
+  offer: Offer;
+  quantity: number;
+}
+
+/** A line with its price before discount and tax. */
+export interface PricedLine extends WantedLine {
+  /** 1: at the price of the offer's first trial phase. */
+  phase: number | null;
+  amount: Decimal;
+  unitPrice: Decimal;
+}
+
+/** Decimals of a unit price that is shown: of a tier it may be finer than the currency. */
+const UNIT_PRICE_DECIMALS = 8;
+
+/**
+ * The one currency of an order.
+ *
+ * @throws currency_mismatch naming the line that does not fit
+ */
+export function currencyOf(lines: readonly WantedLine[]): { currency: string; decimals: number } {
+  const { currency } = lines[0]!.offer;
+  const other = lines.findIndex(({ offer }) => offer.currency !== currency);
+  if (other !== -1) {
+    const { sku, currency: found } = lines[other]!.offer;
+    throw new BillingError(
+      'currency_mismatch',
+      `Offer ${sku} costs ${found}, but the order is in ${currency}.`,
+      { parameter: `items[${other}].sku`, advice: 'Order them apart, one order a currency.' },
+    );
+  }
+  const decimals = currencyDecimals(currency);
+  if (decimals === null) {
+    throw new BillingError(
+      'currency_mismatch',
+      `Offer ${lines[0]!.offer.sku} costs ${currency}, which is a product and no money.`,
+      { parameter: 'items[0].sku', advice: 'Buy it with ledger.exchange.' },
+    );
+  }
+  return { currency, decimals };
+}
+
+/** @throws invalid_input when an offer that is sold once is wanted more than once */
+export function requireOnce(lines: readonly WantedLine[]): void {
+  const seen = new Set<string>();
+  lines.forEach(({ offer, quantity }, index) => {
+    if (!offer.oncePerAccount) return;
+    if (quantity > 1 || seen.has(offer.sku)) {
+      const parameter = quantity > 1 ? `items[${index}].quantity` : `items[${index}].sku`;
+      throw new BillingError(
+        'invalid_input',
+        `Offer ${offer.sku} is sold once per account: "${parameter}" asks for more.`,
+        { parameter },
+      );
+    }
+    seen.add(offer.sku);
+  });
+}
+
+/**
+ * Why an offer cannot be ordered by an account, or null.
+ *
+ * @param buyers who orders and who pays
+ * @param owner of a custom plan the account that it is for, under its present name; else null
+ */
+export function refusalOf(
+  { offer }: WantedLine,
+  buyers: readonly string[],
+  owner: string | null,
+): DenialReason | null {
+  const isOwn = owner !== null && buyers.includes(owner);
+  const isOffered = offer.active && (offer.accountId === null ? offer.public : isOwn);
+  return isOffered ? null : 'offer_unavailable';
+}
+
+/** The line that is had at the price of a trial phase: one alone, of a single offer. */
+export function trialLine(lines: readonly WantedLine[]): number {
+  return lines.findIndex(({ offer, quantity }) => offer.trialPhases.length > 0 && quantity === 1);
+}
+
+/** @param trial the line at the price of its first trial phase; -1: none */
+export function pricedLines(lines: readonly WantedLine[], trial: number): PricedLine[] {
+  return lines.map((line, index): PricedLine => {
+    const phase = index === trial ? line.offer.trialPhases[0]! : null;
+    const quantity = new Decimal(line.quantity);
+    const amount = phase === null ? offerPrice(line.offer, quantity) : new Decimal(phase.price);
+    return {
+      ...line,
+      phase: phase === null ? null : 1,
+      amount,
+      unitPrice: round(amount.dividedBy(quantity), UNIT_PRICE_DECIMALS),
+    };
+  });
+}
+
+export function totalsOf(
+  lines: readonly PricedLine[],
+  coupon: Coupon | null,
+  rate: TaxRate | null,
+  decimals: number,
+): Totals {
+  return totals({
+    lines: lines.map(({ offer, amount }) => ({
+      amount,
+      discountable: coupon === null || couponCovers(coupon, offer.sku),
+    })),
+    discount: coupon === null ? null : discountOf(coupon),
+    rate: rate === null ? null : { percent: new Decimal(rate.percent), inclusive: rate.inclusive },
+    decimals,
+  });
+}

@@ -1,0 +1,411 @@
+import { readTaxDetails, resolveAccount, resolveAccounts, type ResolvedAccount } from '../accounts';
+import {
+  findOffers,
+  releaseCoupon,
+  reserveCoupon,
+  taxRateFor,
+  type Coupon,
+  type TaxRate,
+  type Totals,
+} from '../catalog';
+import type { Context, Session } from '../database';
+import {
+  BillingError,
+  accountReference,
+  addDuration,
+  changeFields,
+  duration,
+  input,
+  integer,
+  isId,
+  isoTime,
+  key,
+  list,
+  newId,
+  oneOf,
+  parse,
+  readClock,
+  text,
+  type AccountReference,
+  type ChangeOptions,
+  type DenialReason,
+  type Duration,
+  type DurationUnit,
+  type Instant,
+} from '../kernel';
+import { changeOfAccount, type SuggestedOffer } from '../ledger';
+import { changeOfOrder } from './change-of-order';
+import type { OrderHooks } from './order-hooks';
+import {
+  currencyOf,
+  pricedLines,
+  refusalOf,
+  requireOnce,
+  totalsOf,
+  trialLine,
+  type PricedLine,
+  type WantedLine,
+} from './order-lines';
+import { findOrder, listOrders, namesOf, orderRecord, type Order } from './order-records';
+import { ORDER_STATUSES, requireAction, type OrderStatus } from './order-state';
+import { freePlaces, takePlaces, takenPlaces, type Place } from './purchase-marks';
+
+export interface CreateOrderRequest extends ChangeOptions {
+  account: AccountReference;
+  /** What is ordered, all in one currency. A sku may come more than once. */
+  items: Array<{ sku: string; quantity?: number | string }>;
+  /** Code of a coupon, in upper or lower case. */
+  coupon?: string | null;
+  /** Key of a tax rate. Default: what the account's tax details say. */
+  taxRate?: string | null;
+  /** How long it keeps its places unpaid. Default 24 hours. */
+  expiresIn?: { unit: DurationUnit | `${DurationUnit}s`; count: number };
+}
+
+export interface DeniedOrder {
+  allowed: false;
+  reason: DenialReason;
+  /** The offer that cannot be had; null when it is not about one. */
+  sku: string | null;
+  orderId: null;
+  suggestedOffers: SuggestedOffer[];
+  replayed: boolean;
+}
+
+export type CreateOrderAnswer =
+  (Order & { allowed: true; reason: null; replayed: boolean }) | DeniedOrder;
+
+type FirstAnswer = (Order & { allowed: true; reason: null }) | Omit<DeniedOrder, 'replayed'>;
+
+const DEFAULT_EXPIRY: Duration = { unit: 'hour', count: 24 };
+const MAX_LINES = 100;
+const MAX_QUANTITY = 1_000_000;
+
+const createOrderInput = input({
+  account: accountReference(),
+  items: list(input({ sku: key(), quantity: integer(1, MAX_QUANTITY).optional() }), MAX_LINES).min(
+    1,
+    { error: 'must have at least one entry' },
+  ),
+  coupon: key().nullish(),
+  taxRate: key().nullish(),
+  expiresIn: duration().optional(),
+  ...changeFields,
+});
+
+/** An order is named by its id; what is none is nobody's. */
+export const orderIdInput = () => text(100).transform((id) => id.toLowerCase());
+
+const cancelOrderInput = input({ orderId: orderIdInput(), ...changeFields });
+const getOrderInput = input({ orderId: orderIdInput() });
+const listOrdersInput = input({
+  account: accountReference().optional(),
+  status: oneOf(ORDER_STATUSES).optional(),
+  limit: integer(1, 500).optional(),
+  cursor: text(100).optional(),
+});
+
+const WRITE_ORDER = `
+insert into {schema}.orders
+  (payer_id, order_id, account_id, status, currency, subtotal, discount, net, tax, total, coupon,
+   tax_key, tax_name, tax_percent, tax_inclusive, created_at, expires_at)
+values ($1::uuid, $2::uuid, $3::uuid, 'pending', $4, $5::numeric, $6::numeric, $7::numeric,
+        $8::numeric, $9::numeric, $10, $11, $12, $13::numeric, $14::boolean, $15::timestamptz,
+        $16::timestamptz)`;
+
+const WRITE_LINES = `
+insert into {schema}.order_items
+  (payer_id, order_id, position, sku, version, name, quantity, unit_price, phase,
+   subtotal, discount, net, tax, total)
+select $1::uuid, $2::uuid, n.position, n.sku, n.version, n.name, n.quantity, n.unit_price, n.phase,
+       n.subtotal, n.discount, n.net, n.tax, n.total
+from unnest($3::text[], $4::integer[], $5::text[], $6::integer[], $7::numeric[], $8::smallint[],
+            $9::numeric[], $10::numeric[], $11::numeric[], $12::numeric[], $13::numeric[])
+       with ordinality as n (sku, version, name, quantity, unit_price, phase,
+                             subtotal, discount, net, tax, total, position)`;
+
+/** Metadata is added to what is there. */
+export const WRITE_ORDER_DETAILS = `
+insert into {schema}.order_details as d (payer_id, order_id, metadata)
+values ($1::uuid, $2::uuid, $3::jsonb)
+on conflict (payer_id, order_id) do update set metadata = d.metadata || excluded.metadata`;
+
+export const CANCEL_ORDER = `
+update {schema}.orders
+set status = 'cancelled', cancelled_at = $3::timestamptz, gateway = $4, payment_id = $5
+where payer_id = $1::uuid and order_id = $2::uuid`;
+
+/** Offers for lines, in their present version. @throws unknown_offer */
+async function wantedLines(
+  session: Session,
+  items: ReadonlyArray<{ sku: string; quantity?: number }>,
+): Promise<WantedLine[]> {
+  const found = await findOffers(session, [...new Set(items.map(({ sku }) => sku))]);
+  const offers = new Map(found.map((offer) => [offer.sku, offer]));
+  return items.map(({ sku, quantity = 1 }, index) => {
+    const offer = offers.get(sku);
+    if (offer !== undefined) return { offer, quantity };
+    throw new BillingError('unknown_offer', `There is no offer "${sku}".`, {
+      parameter: `items[${index}].sku`,
+      advice: 'Check the sku; upper and lower case count. catalog.saveOffer creates one.',
+    });
+  });
+}
+
+/** For whom custom plans are, by the names those accounts have now. */
+async function ownersOf(
+  session: Session,
+  lines: readonly WantedLine[],
+): Promise<Map<string, string>> {
+  const ids = lines.flatMap(({ offer }) => offer.accountId ?? []);
+  if (ids.length === 0) return new Map();
+  const accounts = await resolveAccounts(
+    session,
+    ids.map((accountId) => ({ accountId })),
+  );
+  return new Map(ids.map((id, index) => [id, accounts[index]?.accountId ?? id]));
+}
+
+/** Why an account cannot order at all. */
+const refusalOfAccount = ({ status, payerStatus }: ResolvedAccount): DenialReason | null => {
+  if ([status, payerStatus].includes('closed')) return 'account_closed';
+  return [status, payerStatus].includes('suspended') ? 'account_suspended' : null;
+};
+
+const denied = (reason: DenialReason, sku: string | null = null): FirstAnswer => ({
+  allowed: false,
+  reason,
+  sku,
+  orderId: null,
+  suggestedOffers: [],
+});
+
+type WantedOrder = Omit<ReturnType<typeof parseOrder>, 'account'>;
+const parseOrder = (request: unknown) => parse(createOrderInput, request);
+
+export class Orders {
+  constructor(
+    private readonly context: Context,
+    private readonly hooks: OrderHooks,
+  ) {}
+
+  /**
+   * Orders offers at the prices they have now, with coupon and tax. The order is pending until it is
+   * confirmed; it keeps its places (once per account, coupon, trial) until it lapses. Nothing is
+   * granted yet. An order of a child is its parent's to pay.
+   *
+   * @returns the order; or `allowed: false` with `offer_unavailable` (not on sale, private, another
+   *   account's), `already_purchased`, `coupon_unavailable`, `account_suspended`, `account_closed`
+   * @throws invalid_input, unknown_account, unknown_offer, currency_mismatch, idempotency_conflict
+   */
+  async createOrder(request: CreateOrderRequest): Promise<CreateOrderAnswer> {
+    const { account: reference, ...wanted } = parseOrder(request);
+    const { idempotencyKey, metadata: _metadata, tx, ...inputs } = wanted;
+    const { answer, replayed } = await changeOfAccount(
+      this.context,
+      { kind: 'createOrder', account: reference, request: inputs, idempotencyKey, tx },
+      (session, account, now) => this.create(session, account, wanted, now),
+    );
+    return { ...answer, replayed };
+  }
+
+  private async create(
+    session: Session,
+    account: ResolvedAccount,
+    wanted: WantedOrder,
+    now: Instant,
+  ): Promise<FirstAnswer> {
+    const { accountId, payerId, timeZone } = account;
+    const lines = await wantedLines(session, wanted.items);
+    const { currency, decimals } = currencyOf(lines);
+    requireOnce(lines);
+    const details = await readTaxDetails(session, payerId);
+    const rate = await taxRateFor(session, {
+      country: details.country,
+      taxRate: wanted.taxRate ?? details.taxRate,
+      taxStatus: details.taxStatus,
+    });
+
+    const refused = refusalOfAccount(account);
+    if (refused !== null) return denied(refused);
+    const owners = await ownersOf(session, lines);
+    for (const line of lines) {
+      const owner = line.offer.accountId === null ? null : owners.get(line.offer.accountId)!;
+      const reason = refusalOf(line, [accountId, payerId], owner);
+      if (reason !== null) return denied(reason, line.offer.sku);
+    }
+    const once = lines.filter(({ offer }) => offer.oncePerAccount).map(({ offer }) => offer.sku);
+    const taken = await takenPlaces(session, payerId, once, now);
+    const blocked = once.find((sku) => taken.skus.has(sku));
+    if (blocked !== undefined) return denied('already_purchased', blocked);
+
+    const trial = await this.trialFor(session, account, lines, taken.trial, now);
+    const orderId = newId();
+    const expiresAt = addDuration(now, wanted.expiresIn ?? DEFAULT_EXPIRY, timeZone);
+    let coupon: Coupon | null = null;
+    if (wanted.coupon) {
+      coupon = await reserveCoupon(session, {
+        code: wanted.coupon,
+        payerId,
+        accountId,
+        orderId,
+        skus: lines.map(({ offer }) => offer.sku),
+        currency,
+        now,
+        lapsesAt: expiresAt,
+        payers: await namesOf(session, payerId),
+      });
+      if (coupon === null) return denied('coupon_unavailable');
+    }
+    const places: Place[] = once.map((sku) => ({ kind: 'offer', sku }));
+    if (trial !== -1) places.push({ kind: 'trial', sku: lines[trial]!.offer.sku });
+    await takePlaces(session, places, { payerId, accountId, orderId, lapsesAt: expiresAt }, now);
+
+    const priced = pricedLines(lines, trial);
+    const sums = totalsOf(priced, coupon, rate, decimals);
+    const order = { orderId, account, currency, coupon, rate, now, expiresAt };
+    await writeOrder(session, order, priced, sums);
+    await session.query(WRITE_ORDER_DETAILS, [
+      payerId,
+      orderId,
+      JSON.stringify(wanted.metadata ?? {}),
+    ]);
+    const record = orderRecord(await findOrder(session, orderId), now);
+    return { allowed: true, reason: null, ...record };
+  }
+
+  /** The line at the price of a trial phase; -1 when there is none, or the trial was had. */
+  private async trialFor(
+    session: Session,
+    account: ResolvedAccount,
+    lines: readonly WantedLine[],
+    isTaken: boolean,
+    now: Instant,
+  ): Promise<number> {
+    const trial = trialLine(lines);
+    if (trial === -1 || isTaken) return -1;
+    return (await this.hooks.trials.trialSpent(session, account, now)) ? -1 : trial;
+  }
+
+  /**
+   * Cancels an order that was not paid; its places are free again. Metadata is added to the order's.
+   *
+   * @throws unknown_order, order_state, idempotency_conflict
+   */
+  async cancelOrder(
+    request: ChangeOptions & { orderId: string },
+  ): Promise<Order & { replayed: boolean }> {
+    const { orderId, idempotencyKey, metadata, tx } = parse(cancelOrderInput, request);
+    const { answer, replayed } = await changeOfOrder(
+      this.context,
+      this.hooks,
+      { kind: 'cancelOrder', orderId, request: {}, idempotencyKey, tx },
+      async (session, { order, payers }, now) => {
+        requireAction('cancel', order);
+        const { payerId } = order;
+        await session.query(CANCEL_ORDER, [payerId, orderId, isoTime(now), null, null]);
+        await freePlaces(session, payers, orderId, now);
+        await releaseCoupon(session, payerId, orderId, now);
+        if (metadata !== undefined) {
+          await session.query(WRITE_ORDER_DETAILS, [payerId, orderId, JSON.stringify(metadata)]);
+        }
+        const cancelled = orderRecord(await findOrder(session, orderId), now);
+        return { answer: cancelled, replayed: false };
+      },
+    );
+    return { ...answer, replayed };
+  }
+
+  /** @throws unknown_order */
+  async getOrder(request: { orderId: string }): Promise<Order> {
+    const { orderId } = parse(getOrderInput, request);
+    const order = await findOrder(this.context.database, orderId);
+    return orderRecord(order, readClock(this.context.clock));
+  }
+
+  /**
+   * Orders, newest first, by pages: all; those that an account pays for, its children's among them;
+   * or those that a child ordered. Orders of accounts that were merged into it are its own.
+   *
+   * @param request `limit` up to 500 (default 50); `cursor` the `nextCursor` of the page before
+   * @throws invalid_input, unknown_account
+   */
+  async listOrders(
+    request: {
+      account?: AccountReference;
+      status?: OrderStatus;
+      limit?: number;
+      cursor?: string;
+    } = {},
+  ): Promise<{ items: Order[]; nextCursor: string | null }> {
+    const { account, status, limit = 50, cursor } = parse(listOrdersInput, request);
+    if (cursor !== undefined && !isId(cursor)) {
+      throw new BillingError('invalid_input', '"cursor" is none that this list gave.', {
+        parameter: 'cursor',
+      });
+    }
+    const { database } = this.context;
+    const named = account === undefined ? null : await resolveAccount(database, account);
+    const names = named === null ? null : await namesOf(database, named.accountId);
+    const found = await listOrders(database, {
+      accounts: names,
+      payers: named?.payerId === named?.accountId ? names : null,
+      statuses: status === undefined ? null : [status],
+      after: cursor ?? null,
+      limit: limit + 1,
+    });
+    const now = readClock(this.context.clock);
+    const items = found.slice(0, limit).map((order) => orderRecord(order, now));
+    return { items, nextCursor: found.length > limit ? items.at(-1)!.orderId : null };
+  }
+}
+
+async function writeOrder(
+  session: Session,
+  order: {
+    orderId: string;
+    account: ResolvedAccount;
+    currency: string;
+    coupon: Coupon | null;
+    rate: TaxRate | null;
+    now: Instant;
+    expiresAt: Instant;
+  },
+  lines: readonly PricedLine[],
+  sums: Totals,
+): Promise<void> {
+  const { account, orderId, rate } = order;
+  await session.query(WRITE_ORDER, [
+    account.payerId,
+    orderId,
+    account.accountId,
+    order.currency,
+    sums.subtotal.toFixed(),
+    sums.discount.toFixed(),
+    sums.net.toFixed(),
+    sums.tax.toFixed(),
+    sums.total.toFixed(),
+    order.coupon?.code ?? null,
+    rate?.key ?? null,
+    rate?.name ?? null,
+    rate?.percent ?? null,
+    rate?.inclusive ?? null,
+    isoTime(order.now),
+    isoTime(order.expiresAt),
+  ]);
+  await session.query(WRITE_LINES, [
+    account.payerId,
+    orderId,
+    lines.map(({ offer }) => offer.sku),
+    lines.map(({ offer }) => offer.version),
+    lines.map(({ offer }) => offer.name),
+    lines.map((line) => line.quantity),
+    lines.map((line) => line.unitPrice.toFixed()),
+    lines.map((line) => line.phase),
+    sums.lines.map((line) => line.subtotal.toFixed()),
+    sums.lines.map((line) => line.discount.toFixed()),
+    sums.lines.map((line) => line.net.toFixed()),
+    sums.lines.map((line) => line.tax.toFixed()),
+    sums.lines.map((line) => line.total.toFixed()),
+  ]);
+}

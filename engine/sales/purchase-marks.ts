@@ -1,0 +1,134 @@
+import type { Session } from '../database';
+import { isoTime, newId, type Instant } from '../kernel';
+
+/**
+ * Places of what an account may buy once: an offer marked so, and the trial phase. A pending order
+ * takes the place until it lapses, a paid one for good, whatever is refunded. All of this happens
+ * under the payer's lock; the unique indexes say the same to whoever comes without it.
+ */
+
+export type PlaceKind = 'offer' | 'trial';
+
+export interface Place {
+  kind: PlaceKind;
+  sku: string;
+}
+
+const FIND_TAKEN = `
+select distinct kind, sku from {schema}.purchase_marks
+where payer_id = $1::uuid and freed_at is null
+  and (lapses_at is null or lapses_at > $2::timestamptz)
+  and (kind = 'trial' or sku = any($3::text[]))`;
+
+/** A place whose time is over is free from then on, once somebody else wants it. */
+const FREE_LAPSED = `
+update {schema}.purchase_marks m set freed_at = m.lapses_at
+from unnest($2::text[], $3::text[]) as wanted (kind, sku)
+where m.payer_id = $1::uuid and m.kind = wanted.kind and (m.kind = 'trial' or m.sku = wanted.sku)
+  and m.freed_at is null and m.lapses_at <= $4::timestamptz`;
+
+const TAKE = `
+insert into {schema}.purchase_marks
+  (payer_id, mark_id, kind, sku, account_id, order_id, taken_at, lapses_at)
+select $1::uuid, mark_id, kind, sku, $5::uuid, $6::uuid, $7::timestamptz, $8::timestamptz
+from unnest($2::uuid[], $3::text[], $4::text[]) as wanted (mark_id, kind, sku)
+on conflict do nothing
+returning mark_id`;
+
+/** Of an order that is paid; a place that somebody else has by now is not among them. */
+const KEEP = `
+update {schema}.purchase_marks set lapses_at = null
+where payer_id = $1::uuid and order_id = $2::uuid and freed_at is null
+returning kind, sku`;
+
+const FREE = `
+update {schema}.purchase_marks set freed_at = $3::timestamptz
+where payer_id = any($1::uuid[]) and order_id = $2::uuid and freed_at is null`;
+
+/** Which of the places are taken: by a pending order that has not lapsed, or for good. */
+export async function takenPlaces(
+  session: Session,
+  payerId: string,
+  skus: readonly string[],
+  now: Instant,
+): Promise<{ skus: Set<string>; trial: boolean }> {
+  const rows = await session.query<Place>(FIND_TAKEN, [payerId, isoTime(now), skus]);
+  return {
+    skus: new Set(rows.filter(({ kind }) => kind === 'offer').map(({ sku }) => sku)),
+    trial: rows.some(({ kind }) => kind === 'trial'),
+  };
+}
+
+/** Skus, of those given, of once-per-account offers whose place the payer has taken. */
+export async function blockingPurchases(
+  session: Session,
+  payerId: string,
+  skus: readonly string[],
+  now: Instant,
+): Promise<Set<string>> {
+  return (await takenPlaces(session, payerId, skus, now)).skus;
+}
+
+/**
+ * Takes places, all or none written. The payer must be locked.
+ *
+ * @param taker `orderId` null for what is had without an order (a trial, an exchange); `lapsesAt`
+ *   null: for good
+ * @returns false when one of them is taken; what was written then must be undone by the caller, who
+ *   has asked `takenPlaces` before under the same lock
+ */
+export async function takePlaces(
+  session: Session,
+  places: readonly Place[],
+  taker: {
+    payerId: string;
+    accountId: string;
+    orderId: string | null;
+    lapsesAt: Instant | null;
+  },
+  now: Instant,
+): Promise<boolean> {
+  if (places.length === 0) return true;
+  const kinds = places.map(({ kind }) => kind);
+  const skus = places.map(({ sku }) => sku);
+  await session.query(FREE_LAPSED, [taker.payerId, kinds, skus, isoTime(now)]);
+  const taken = await session.query(TAKE, [
+    taker.payerId,
+    places.map(() => newId()),
+    kinds,
+    skus,
+    taker.accountId,
+    taker.orderId,
+    isoTime(now),
+    taker.lapsesAt === null ? null : isoTime(taker.lapsesAt),
+  ]);
+  return taken.length === places.length;
+}
+
+/**
+ * An order is paid: its places are taken for good.
+ *
+ * @param payerId who pays for it now: of a payer that was merged into another, that one
+ * @returns the places it still had; one that lapsed and went to somebody else is missing
+ */
+export async function keepPlaces(
+  session: Session,
+  payerId: string,
+  orderId: string,
+): Promise<Place[]> {
+  return session.query<Place>(KEEP, [payerId, orderId]);
+}
+
+/**
+ * An order is cancelled: its places are free.
+ *
+ * @param payerIds the order's payer, and whoever that one was merged into
+ */
+export async function freePlaces(
+  session: Session,
+  payerIds: readonly string[],
+  orderId: string,
+  now: Instant,
+): Promise<void> {
+  await session.query(FREE, [payerIds, orderId, isoTime(now)]);
+}

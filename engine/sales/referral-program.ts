@@ -1,0 +1,229 @@
+import { findOffer, findProducts, requireUnits, unknownProduct } from '../catalog';
+import {
+  NO_ACCOUNT,
+  atTime,
+  fingerprint,
+  once,
+  readTime,
+  serializationFailure,
+  type Context,
+  type Session,
+} from '../database';
+import {
+  BillingError,
+  Decimal,
+  changeFields,
+  duration,
+  flag,
+  formatUnits,
+  input,
+  isoTime,
+  key,
+  list,
+  parse,
+  readClock,
+  amount,
+  units,
+  type ChangeOptions,
+  type Duration,
+  type DurationUnit,
+} from '../kernel';
+
+/** What is given for a referral: units of a product, or what an offer holds. */
+export type ReferralBonus =
+  | { product: string; quantity: string; expiresAfter: Duration | null }
+  | { sku: string; quantity: number };
+
+export interface ReferralProgram {
+  version: number;
+  /** Whether anything is given for orders that are paid from now on. */
+  active: boolean;
+  referrerBonus: ReferralBonus | null;
+  referredBonus: ReferralBonus | null;
+  /** Percent of an order's net amount: to who brought the buyer, and to who brought that one. */
+  commission: { levels: string[] } | null;
+  metadata: Record<string, unknown>;
+  createdAt: string;
+}
+
+type BonusRequest =
+  | {
+      product: string;
+      quantity: string | number;
+      expiresAfter?: { unit: DurationUnit | `${DurationUnit}s`; count: number } | null;
+    }
+  | { sku: string; quantity?: number | string };
+
+export interface SetReferralProgramRequest extends ChangeOptions {
+  active?: boolean;
+  referrerBonus?: BonusRequest | null;
+  referredBonus?: BonusRequest | null;
+  commission?: { levels: Array<string | number> } | null;
+}
+
+/** As coupons and tax rates have them. */
+const PERCENT_DECIMALS = 4;
+
+const bonusInput = input({
+  product: key().optional(),
+  sku: key().optional(),
+  quantity: units().optional(),
+  expiresAfter: duration().nullish(),
+});
+
+const programInput = input({
+  active: flag().optional(),
+  referrerBonus: bonusInput.nullish(),
+  referredBonus: bonusInput.nullish(),
+  commission: input({
+    levels: list(amount({ decimals: PERCENT_DECIMALS }), 2).min(1, {
+      error: 'must have at least one entry',
+    }),
+  }).nullish(),
+  ...changeFields,
+});
+
+type WrittenBonus = NonNullable<ReturnType<typeof parseProgram>['referrerBonus']>;
+const parseProgram = (request: unknown) => parse(programInput, request);
+
+const FIND_PROGRAM = `
+select version, active, terms::text as terms, ${atTime('created_at')} as created_at
+from {schema}.referral_programs
+order by version desc
+limit 1`;
+
+/** Of two at once one finds its number taken, and is run again. */
+const WRITE_PROGRAM = `
+insert into {schema}.referral_programs (version, active, terms, created_at)
+values ($1::integer, $2::boolean, $3::jsonb, $4::timestamptz)
+on conflict (version) do nothing
+returning version`;
+
+interface ProgramRow {
+  version: number;
+  active: boolean;
+  terms: string;
+  created_at: string;
+}
+
+type Terms = Pick<ReferralProgram, 'referrerBonus' | 'referredBonus' | 'commission' | 'metadata'>;
+
+/** The present program; null when none was ever set. */
+export async function findProgram(session: Session): Promise<ReferralProgram | null> {
+  const [row] = await session.query<ProgramRow>(FIND_PROGRAM);
+  if (row === undefined) return null;
+  return {
+    version: row.version,
+    active: row.active,
+    ...(JSON.parse(row.terms) as Terms),
+    createdAt: readTime(row.created_at),
+  };
+}
+
+const refused = (parameter: string, message: string, advice?: string) =>
+  new BillingError('invalid_input', `"${parameter}" ${message}.`, { parameter, advice });
+
+async function checkedBonus(
+  session: Session,
+  written: WrittenBonus | null | undefined,
+  parameter: string,
+): Promise<ReferralBonus | null> {
+  if (written === null || written === undefined) return null;
+  const { product: productKey, sku, quantity } = written;
+  if ((productKey === undefined) === (sku === undefined)) {
+    throw refused(parameter, 'must name a product or a sku, one of the two');
+  }
+  if (sku !== undefined) {
+    const count = quantity ?? new Decimal(1);
+    if (!count.isInteger() || count.greaterThan(1_000_000)) {
+      throw refused(`${parameter}.quantity`, 'must be a whole number from 1 to 1000000');
+    }
+    if (written.expiresAfter) {
+      throw refused(`${parameter}.expiresAfter`, 'is said by the offer itself', 'Leave it out.');
+    }
+    await findOffer(session, sku);
+    return { sku, quantity: Number.parseInt(count.toFixed(), 10) };
+  }
+  const product = (await findProducts(session, [productKey!])).get(productKey!);
+  if (product === undefined) throw unknownProduct(productKey!, `${parameter}.product`);
+  if (quantity === undefined) throw refused(`${parameter}.quantity`, 'is missing');
+  requireUnits(quantity, product, `${parameter}.quantity`);
+  return {
+    product: product.key,
+    quantity: formatUnits(quantity),
+    expiresAfter: written.expiresAfter ?? null,
+  };
+}
+
+function checkedLevels(levels: readonly Decimal[] | undefined): { levels: string[] } | null {
+  if (levels === undefined) return null;
+  const sum = levels.reduce((all, level) => all.plus(level));
+  if (sum.greaterThan(100)) {
+    throw refused('commission.levels', 'must not sum to more than 100 percent');
+  }
+  return { levels: levels.map(formatUnits) };
+}
+
+export class ReferralPrograms {
+  constructor(private readonly context: Context) {}
+
+  /** What is given for referrals at present; null when nothing was ever set. */
+  async referralProgram(): Promise<ReferralProgram | null> {
+    return findProgram(this.context.database);
+  }
+
+  /**
+   * Sets what is given for referrals, as a whole: what is left out is not given. It counts for orders
+   * that are paid from then on; every version is kept.
+   *
+   * @returns the program, with `replayed`
+   * @throws invalid_input, unknown_product, unknown_offer, idempotency_conflict
+   */
+  async setReferralProgram(
+    request: SetReferralProgramRequest,
+  ): Promise<ReferralProgram & { replayed: boolean }> {
+    const wanted = parseProgram(request);
+    const { idempotencyKey: key, metadata, tx, ...asked } = wanted;
+    const now = readClock(this.context.clock);
+    return this.context.database.transaction(tx, async (session) => {
+      const { answer, replayed } = await once(
+        session,
+        {
+          kind: 'setReferralProgram',
+          payers: [NO_ACCOUNT],
+          account: NO_ACCOUNT,
+          key,
+          request: asked,
+          now,
+          keep: this.context.keep,
+        },
+        async () => {
+          const old = await findProgram(session);
+          const terms: Terms = {
+            referrerBonus: await checkedBonus(session, wanted.referrerBonus, 'referrerBonus'),
+            referredBonus: await checkedBonus(session, wanted.referredBonus, 'referredBonus'),
+            commission: checkedLevels(wanted.commission?.levels),
+            metadata: metadata ?? old?.metadata ?? {},
+          };
+          const active = wanted.active ?? true;
+          if (old !== null && sameTerms(old, { ...terms, active })) return old;
+          const version = (old?.version ?? 0) + 1;
+          const written = await session.query(WRITE_PROGRAM, [
+            version,
+            active,
+            JSON.stringify(terms),
+            isoTime(now),
+          ]);
+          if (written.length === 0) throw serializationFailure('another program was set meanwhile');
+          return { version, active, ...terms, createdAt: isoTime(now) };
+        },
+      );
+      return { ...answer, replayed };
+    });
+  }
+}
+
+function sameTerms(old: ReferralProgram, terms: Terms & { active: boolean }): boolean {
+  const { version: _version, createdAt: _createdAt, ...content } = old;
+  return fingerprint(content).equals(fingerprint(terms));
+}

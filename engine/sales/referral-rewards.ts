@@ -1,0 +1,248 @@
+import { resolveAccount, type ResolvedAccount } from '../accounts';
+import { postAll, type Posting } from '../books';
+import { DEFAULT_PRIORITY, decimalsOfCurrency, findOffer, findProducts } from '../catalog';
+import { lockAccounts, type Session } from '../database';
+import { Decimal, ZERO, isoTime, newId, parseLedgerId, round, type Instant } from '../kernel';
+import { giveUnits, type GrantOrder } from '../ledger';
+import { givenContent } from './offer-content';
+import type { OrderRefund, PaidOrder } from './order-hooks';
+import { FAMILY, referrersOf, type Referrer } from './referral-chain';
+import { findProgram, type ReferralBonus, type ReferralProgram } from './referral-program';
+
+/**
+ * What referrals bring when an order is paid, and what goes back when it is refunded. In the order's
+ * own transaction: an order is never paid without its commission, nor the other way around.
+ */
+
+/** To whom fees go that are commissions, in the money book. */
+const FEES_OF = 'referrals';
+export const REFERRAL_SOURCE = 'referral';
+
+const MARK_REWARDED = `
+update {schema}.referrals set first_order_id = $2::uuid, first_paid_at = $3::timestamptz
+where payer_id = $1::uuid and first_order_id is null
+returning 1 as marked`;
+
+const WRITE_BONUS = `
+insert into {schema}.referral_bonuses
+  (payer_id, referral_id, side, order_id, program_version, grant_sequences, created_at)
+values ($1::uuid, $2::uuid, $3, $4::uuid, $5::integer, $6::bigint[], $7::timestamptz)`;
+
+const WRITE_COMMISSION = `
+insert into {schema}.commissions
+  (payer_id, commission_id, account_id, referral_id, order_payer_id, order_id, level, kind, refund_id,
+   currency, net, percent, amount, created_at)
+values ($1::uuid, $2::uuid, $3::uuid, $4::uuid, $5::uuid, $6::uuid, $7::smallint, $8, $9,
+        $10, $11::numeric, $12::numeric, $13::numeric, $14::timestamptz)`;
+
+/** What each receiver has of an order: earned, and taken back so far. */
+const FIND_COMMISSIONS = `
+select payer_id::text as payer_id, account_id::text as account_id,
+       referral_id::text as referral_id, level,
+       max(net)::text as net, max(percent)::text as percent,
+       sum(amount) filter (where kind = 'earned')::text as earned,
+       coalesce(-sum(amount) filter (where kind = 'reversed'), 0)::text as reversed
+from {schema}.commissions
+where order_payer_id in (${FAMILY}) and order_id = $2::uuid
+group by payer_id, account_id, referral_id, level
+order by level`;
+
+interface CommissionRow {
+  payer_id: string;
+  account_id: string;
+  referral_id: string;
+  level: number;
+  net: string;
+  percent: string;
+  earned: string;
+  reversed: string;
+}
+
+async function currencyDecimalsOf(session: Session, currency: string): Promise<number> {
+  const products = await findProducts(session, [currency]);
+  return decimalsOfCurrency(currency, products, 'currency');
+}
+
+/** Debits the seller's fees, credits what is owed to the receiver; the other way around below 0. */
+const commissionPosting = (
+  payerId: string,
+  currency: string,
+  commissionId: string,
+  amount: Decimal,
+  at: Instant,
+): Posting => ({
+  payerId,
+  currency,
+  at,
+  kind: 'commission',
+  reference: { type: 'commission', id: commissionId },
+  legs: [
+    { account: 'fees', gateway: FEES_OF, amount },
+    { account: 'commission_payable', amount: amount.negated() },
+  ],
+});
+
+async function bonusOrders(
+  session: Session,
+  bonus: ReferralBonus,
+  receiver: ResolvedAccount,
+  now: Instant,
+): Promise<GrantOrder[]> {
+  if ('sku' in bonus) {
+    const offer = await findOffer(session, bonus.sku);
+    return givenContent(
+      offer,
+      receiver,
+      { quantity: bonus.quantity, source: REFERRAL_SOURCE },
+      now,
+    );
+  }
+  return [
+    {
+      product: bonus.product,
+      quantity: new Decimal(bonus.quantity),
+      priority: DEFAULT_PRIORITY,
+      ends: bonus.expiresAfter === null ? null : { after: bonus.expiresAfter },
+      value: ZERO,
+      currency: null,
+      source: REFERRAL_SOURCE,
+    },
+  ];
+}
+
+/** Gives one side's bonus. A closed account gets nothing. */
+async function giveBonus(
+  session: Session,
+  side: 'referrer' | 'referred',
+  accountId: string,
+  bonus: ReferralBonus | null,
+  reason: { referral: Referrer; order: PaidOrder; program: ReferralProgram },
+  now: Instant,
+): Promise<void> {
+  if (bonus === null) return;
+  const receiver = await resolveAccount(session, { accountId });
+  if (receiver.status === 'closed' || receiver.payerStatus === 'closed') return;
+  const orders = await bonusOrders(session, bonus, receiver, now);
+  const grants = await giveUnits(session, receiver, orders, now);
+  await session.query(WRITE_BONUS, [
+    receiver.payerId,
+    reason.referral.referralId,
+    side,
+    reason.order.orderId,
+    reason.program.version,
+    grants.map((grant) => parseLedgerId(grant.grantId)!.sequence),
+    isoTime(now),
+  ]);
+}
+
+async function earnCommission(
+  session: Session,
+  referrers: readonly Referrer[],
+  order: PaidOrder,
+  program: ReferralProgram,
+  now: Instant,
+): Promise<void> {
+  if (program.commission === null) return;
+  const decimals = await currencyDecimalsOf(session, order.currency);
+  const postings: Posting[] = [];
+  for (const [index, percent] of program.commission.levels.entries()) {
+    const referrer = referrers[index];
+    if (referrer === undefined) break;
+    const receiver = await resolveAccount(session, { accountId: referrer.referrerId });
+    if (receiver.status === 'closed') continue;
+    // Down: all levels together never come to more than their percentages.
+    const earned = round(order.net.times(percent).dividedBy(100), decimals, 'down');
+    if (earned.isZero()) continue;
+    const id = newId();
+    await session.query(WRITE_COMMISSION, [
+      receiver.payerId,
+      id,
+      receiver.accountId,
+      referrer.referralId,
+      order.payerId,
+      order.orderId,
+      index + 1,
+      'earned',
+      null,
+      order.currency,
+      order.net.toFixed(),
+      percent,
+      earned.toFixed(),
+      isoTime(now),
+    ]);
+    postings.push(commissionPosting(receiver.payerId, order.currency, id, earned, now));
+  }
+  await postAll(session, postings);
+}
+
+/**
+ * An order was paid: bonuses if it is the first one, and commission. An order of 0 is none that was
+ * paid. The receivers are locked: the order's own call has locked them with its payer
+ * (payersToLockForOrder); asked for again, a lock that is held costs nothing.
+ */
+export async function rewardReferral(
+  session: Session,
+  order: PaidOrder,
+  now: Instant,
+): Promise<void> {
+  if (order.total.isZero()) return;
+  const referrers = await referrersOf(session, order.payerId);
+  const referral = referrers[0];
+  if (referral === undefined) return;
+  await lockAccounts(
+    session,
+    referrers.map((referrer) => referrer.referrerPayerId),
+  );
+  const program = await findProgram(session);
+  const marked = await session.query(MARK_REWARDED, [
+    referral.rowPayerId,
+    order.orderId,
+    isoTime(now),
+  ]);
+  if (program?.active !== true) return;
+  if (marked.length > 0 && order.isFirst) {
+    const reason = { referral, order, program };
+    await giveBonus(session, 'referrer', referral.referrerId, program.referrerBonus, reason, now);
+    await giveBonus(session, 'referred', order.accountId, program.referredBonus, reason, now);
+  }
+  if (order.net.greaterThan(0)) await earnCommission(session, referrers, order, program, now);
+}
+
+/** An order was refunded: commission goes back in proportion, all of it when all was refunded. */
+export async function reverseCommission(
+  session: Session,
+  order: PaidOrder,
+  refund: OrderRefund,
+  now: Instant,
+): Promise<void> {
+  const rows = await session.query<CommissionRow>(FIND_COMMISSIONS, [order.payerId, order.orderId]);
+  if (rows.length === 0) return;
+  const decimals = await currencyDecimalsOf(session, order.currency);
+  const part = Decimal.min(refund.part, 1);
+  const postings: Posting[] = [];
+  for (const row of rows) {
+    // From the whole each time, so that many small refunds come to what one large one does.
+    const due = round(new Decimal(row.earned).times(part), decimals);
+    const back = due.minus(row.reversed);
+    if (back.lessThanOrEqualTo(0)) continue;
+    const id = newId();
+    await session.query(WRITE_COMMISSION, [
+      row.payer_id,
+      id,
+      row.account_id,
+      row.referral_id,
+      order.payerId,
+      order.orderId,
+      row.level,
+      'reversed',
+      refund.refundId,
+      order.currency,
+      row.net,
+      row.percent,
+      back.negated().toFixed(),
+      isoTime(now),
+    ]);
+    postings.push(commissionPosting(row.payer_id, order.currency, id, back.negated(), now));
+  }
+  await postAll(session, postings);
+}

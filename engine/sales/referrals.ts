@@ -1,0 +1,174 @@
+import { payersOf, resolveAccount, type ResolvedAccount } from '../accounts';
+import { lockAccounts, once, serializationFailure, type Context, type Session } from '../database';
+import {
+  accountReference,
+  changeFields,
+  input,
+  isoTime,
+  newId,
+  parse,
+  readClock,
+  type AccountReference,
+  type ChangeOptions,
+  type DenialReason,
+} from '../kernel';
+import { commissionBalances, type CommissionBalance } from './commissions';
+import { FAMILY } from './referral-chain';
+
+export interface AttachReferralRequest extends ChangeOptions {
+  /** Who brought the other. */
+  referrer: AccountReference;
+  /** Who was brought. */
+  account: AccountReference;
+}
+
+export interface AttachReferralAnswer {
+  allowed: boolean;
+  reason: DenialReason | null;
+  referralId: string | null;
+  replayed: boolean;
+}
+
+export interface ReferralStats {
+  /** People brought by the account. */
+  referred: number;
+  /** Of them, those who have paid for an order. */
+  paid: number;
+  /** Bonuses that the account received for bringing people. */
+  bonuses: number;
+  /** Its commission, a balance for each currency. */
+  commissions: CommissionBalance[];
+}
+
+const attachInput = input({
+  referrer: accountReference(),
+  account: accountReference(),
+  ...changeFields,
+});
+
+const statsInput = input({ account: accountReference() });
+
+/** The person's own referral, or that of whoever pays for it: under the payer's lock. */
+const FIND_REFERRAL = `
+select 1 as found from {schema}.referrals
+where payer_id in (${FAMILY}) or (payer_id = any($2::uuid[]) and account_id = $3::uuid)
+limit 1`;
+
+/**
+ * Whether payer $1 is among those who brought payer $2, however far back. A union forgets what it has
+ * seen: were there a circle already, this would end all the same.
+ */
+const FIND_CIRCLE = `
+with recursive brought_by (payer_id) as (
+  select $2::uuid
+  union
+  select coalesce(p.merged_into, p.account_id)
+  from brought_by b
+  join {schema}.accounts f on f.account_id = b.payer_id or f.merged_into = b.payer_id
+  join {schema}.referrals r on r.payer_id = f.account_id
+  join {schema}.accounts a on a.account_id = r.referrer_id
+  join {schema}.accounts p on p.account_id = a.payer_id
+)
+select 1 as found from brought_by where payer_id = $1::uuid limit 1`;
+
+const WRITE_REFERRAL = `
+insert into {schema}.referrals (payer_id, referral_id, account_id, referrer_id, created_at)
+values ($1::uuid, $2::uuid, $3::uuid, $4::uuid, $5::timestamptz)`;
+
+const READ_STATS = `
+select count(*)::int as referred, count(r.first_order_id)::int as paid,
+       count(b.referral_id)::int as bonuses
+from {schema}.referrals r
+left join {schema}.referral_bonuses b on b.referral_id = r.referral_id and b.side = 'referrer'
+where r.referrer_id in (${FAMILY}) and r.payer_id not in (${FAMILY})`;
+
+const closedOrSuspended = (account: ResolvedAccount): DenialReason | null => {
+  const statuses = [account.status, account.payerStatus];
+  if (statuses.includes('closed')) return 'account_closed';
+  return statuses.includes('suspended') ? 'account_suspended' : null;
+};
+
+export class Referrals {
+  constructor(private readonly context: Context) {}
+
+  /**
+   * Notes that one account brought another: once for a person. Its bonus comes with the first order
+   * that is paid afterwards, if that is the person's first at all; commission with every order.
+   *
+   * @returns `referralId`, or a denial: `already_referred`; `self_referral` for oneself, one's own
+   *   parent or child, and for somebody whom the other brought, directly or through others
+   * @throws invalid_input, unknown_account, idempotency_conflict
+   */
+  async attachReferral(request: AttachReferralRequest): Promise<AttachReferralAnswer> {
+    const wanted = parse(attachInput, request);
+    return this.context.database.transaction(wanted.tx, async (session) => {
+      const before = [
+        await resolveAccount(session, wanted.account),
+        await resolveAccount(session, wanted.referrer, 'referrer'),
+      ];
+      const payers = before.map(({ payerId }) => payerId);
+      await lockAccounts(session, payers);
+      const now = readClock(this.context.clock);
+      const account = await resolveAccount(session, wanted.account);
+      const referrer = await resolveAccount(session, wanted.referrer, 'referrer');
+      if (account.payerId !== payers[0] || referrer.payerId !== payers[1]) {
+        throw serializationFailure('an account got another payer meanwhile');
+      }
+      const { answer, replayed } = await once(
+        session,
+        {
+          kind: 'attachReferral',
+          payers: payersOf(account),
+          account: account.accountId,
+          key: wanted.idempotencyKey,
+          request: { account: account.accountId, referrer: referrer.accountId },
+          now,
+          keep: this.context.keep,
+        },
+        async () => {
+          const reason = await this.reasonAgainst(session, account, referrer);
+          if (reason !== null) return { allowed: false, reason, referralId: null };
+          const referralId = newId();
+          await session.query(WRITE_REFERRAL, [
+            account.payerId,
+            referralId,
+            account.accountId,
+            referrer.accountId,
+            isoTime(now),
+          ]);
+          return { allowed: true, reason: null, referralId };
+        },
+      );
+      return { ...answer, replayed };
+    });
+  }
+
+  private async reasonAgainst(
+    session: Session,
+    account: ResolvedAccount,
+    referrer: ResolvedAccount,
+  ): Promise<DenialReason | null> {
+    if (account.payerId === referrer.payerId) return 'self_referral';
+    const found = await session.query(FIND_REFERRAL, [
+      account.payerId,
+      payersOf(account),
+      account.accountId,
+    ]);
+    if (found.length > 0) return 'already_referred';
+    const circle = await session.query(FIND_CIRCLE, [account.payerId, referrer.payerId]);
+    if (circle.length > 0) return 'self_referral';
+    return closedOrSuspended(account) ?? closedOrSuspended(referrer);
+  }
+
+  /** What an account's referrals came to. @throws unknown_account */
+  async referralStats(request: { account: AccountReference }): Promise<ReferralStats> {
+    const wanted = parse(statsInput, request);
+    const { database } = this.context;
+    const { accountId } = await resolveAccount(database, wanted.account);
+    const [row] = await database.query<{ referred: number; paid: number; bonuses: number }>(
+      READ_STATS,
+      [accountId],
+    );
+    return { ...row!, commissions: await commissionBalances(database, accountId) };
+  }
+}

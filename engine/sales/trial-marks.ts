@@ -1,0 +1,232 @@
+import { payersOf, type ResolvedAccount } from '../accounts';
+import type { Session } from '../database';
+import { isoTime, type Instant } from '../kernel';
+import type { GivenIdentity, HashedIdentity, IdentityHashing } from './identity-hash';
+
+/**
+ * Whether a trial was had, and that it was: once for an account, for its payer, and for every identity
+ * that was given or leads to either. Identities are known by their hashes alone.
+ */
+
+const FIND_MARK = `
+select 1 as found
+from {schema}.trial_marks
+where payer_id = any($1::uuid[]) and (payer_id = $2::uuid or account_id = $3::uuid)
+limit 1`;
+
+const FIND_IDENTITIES = `
+select provider, external_id
+from {schema}.identities
+where account_id = any($1::uuid[])`;
+
+/**
+ * Ascending, so that two claims of the same people can never wait for each other. Under every secret:
+ * while it is rotated, one process may keep the old hash and another the new one.
+ */
+const LOCK_HASHES = `
+select pg_advisory_xact_lock(lock) is null as locked
+from (
+  select distinct hashtextextended(hash, 7719203) as lock
+  from unnest($1::text[]) as hash
+  order by 1
+) as locks`;
+
+/** Those whose time is over: of the people at hand, and some others, so that none stays for long. */
+const FORGET_HASHES = `
+with others as (
+  select hash from {schema}.trial_hashes where claimed_at <= $2::timestamptz
+  order by claimed_at limit 100 for update skip locked
+)
+delete from {schema}.trial_hashes
+where claimed_at <= $2::timestamptz
+  and (hash in (select decode(hash, 'hex') from unnest($1::text[]) as hash)
+       or hash in (select hash from others))`;
+
+const WRITE_HASHES = `
+insert into {schema}.trial_hashes (hash, key_id, claimed_at)
+select decode(t.hash, 'hex'), t.key_id, $3::timestamptz
+from unnest($1::text[], $2::text[]) as t (hash, key_id)
+order by t.hash
+on conflict (hash) do nothing`;
+
+const WRITE_MARK = `
+insert into {schema}.trial_marks
+  (payer_id, account_id, sku, order_id, started_at, ends_at)
+values ($1::uuid, $2::uuid, $3, $4::uuid, $5::timestamptz, $6::timestamptz)`;
+
+/** Of some accounts, those that are marked, themselves or by their payers. */
+const FIND_MARKED = `
+select a.account_id::text as account_id
+from {schema}.accounts a
+where a.account_id = any($1::uuid[]) and exists (
+  select 1 from {schema}.trial_marks m
+  where m.payer_id = any(array_append(a.earlier_payers, a.payer_id))
+    and (m.payer_id = a.payer_id or m.account_id = a.account_id))`;
+
+/** The identities of some accounts and of their payers. */
+const FIND_PEOPLE = `
+select a.account_id::text as account_id, i.provider, i.external_id
+from {schema}.accounts a
+join {schema}.identities i on i.account_id in (a.account_id, a.payer_id)
+where a.account_id = any($1::uuid[])`;
+
+const FIND_HASHES = `
+select encode(hash, 'hex') as hash
+from {schema}.trial_hashes
+where hash in (select decode(hash, 'hex') from unnest($1::text[]) as hash)
+  and ($2::timestamptz is null or claimed_at > $2::timestamptz)`;
+
+interface PersonRow {
+  account_id: string;
+  provider: string;
+  external_id: string;
+}
+
+export interface StartedTrial {
+  sku: string;
+  /** The order whose first phase it is; left out: it was claimed. */
+  orderId?: string;
+  endsAt?: Instant | null;
+  /** Who claims it, beside the identities that lead to the account and its payer. */
+  identities?: readonly GivenIdentity[];
+}
+
+export class TrialMarks {
+  /**
+   * @param hashing null: no secret is known, and only accounts are marked
+   * @param keep for how long hashes count, in milliseconds; null: for ever
+   */
+  constructor(
+    readonly hashing: IdentityHashing | null,
+    private readonly keep: number | null,
+  ) {}
+
+  /**
+   * Whether the account, its payer, or one of their identities had a trial. Exact under the payer's
+   * lock as far as the account goes; of two accounts of one person the first to spend it wins.
+   */
+  async trialSpent(
+    session: Session,
+    account: ResolvedAccount,
+    now: Instant,
+    identities: readonly GivenIdentity[] = [],
+  ): Promise<boolean> {
+    if (await this.marked(session, account)) return true;
+    const hashes = await this.hashesOf(session, account, identities);
+    return this.hashed(session, hashes, now);
+  }
+
+  /** The same for many accounts at once, without locks: for showing prices. */
+  async spentAmong(
+    session: Session,
+    accountIds: readonly string[],
+    now: Instant,
+  ): Promise<Set<string>> {
+    const marked = await session.query<{ account_id: string }>(FIND_MARKED, [accountIds]);
+    const spent = new Set(marked.map((row) => row.account_id));
+    const { hashing } = this;
+    const rest = accountIds.filter((id) => !spent.has(id));
+    if (hashing === null || rest.length === 0) return spent;
+    const people = await session.query<PersonRow>(FIND_PEOPLE, [rest]);
+    const hashes = people.map((row) => ({
+      accountId: row.account_id,
+      own: hashing.hashesOf({ provider: row.provider, externalId: row.external_id }),
+    }));
+    const known = await this.knownHashes(
+      session,
+      hashes.flatMap(({ own }) => own),
+      now,
+    );
+    for (const { accountId, own } of hashes) {
+      if (own.some(({ hash }) => known.has(hash))) spent.add(accountId);
+    }
+    return spent;
+  }
+
+  /**
+   * Spends the trial of the account, its payer and all identities. The payer must be locked.
+   *
+   * @returns false, and nothing written, when it was spent before
+   */
+  async spendTrial(
+    session: Session,
+    account: ResolvedAccount,
+    trial: StartedTrial,
+    now: Instant,
+  ): Promise<boolean> {
+    const hashes = await this.hashesOf(session, account, trial.identities ?? []);
+    const all = hashes.flat().map(({ hash }) => hash);
+    if (all.length > 0) await session.query(LOCK_HASHES, [all]);
+    if (await this.marked(session, account)) return false;
+    if (await this.hashed(session, hashes, now)) return false;
+    await session.query(WRITE_MARK, [
+      account.payerId,
+      account.accountId,
+      trial.sku,
+      trial.orderId ?? null,
+      isoTime(now),
+      trial.endsAt === undefined || trial.endsAt === null ? null : isoTime(trial.endsAt),
+    ]);
+    if (all.length === 0) return true;
+    if (this.keep !== null) await session.query(FORGET_HASHES, [all, this.since(now)]);
+    const newest = hashes.map((ofOne) => ofOne[0]!);
+    await session.query(WRITE_HASHES, [
+      newest.map(({ hash }) => hash),
+      newest.map(({ keyId }) => keyId),
+      isoTime(now),
+    ]);
+    return true;
+  }
+
+  private since(now: Instant): string | null {
+    return this.keep === null ? null : isoTime(now - this.keep);
+  }
+
+  private async marked(session: Session, account: ResolvedAccount): Promise<boolean> {
+    const found = await session.query(FIND_MARK, [
+      payersOf(account),
+      account.payerId,
+      account.accountId,
+    ]);
+    return found.length > 0;
+  }
+
+  private async hashed(
+    session: Session,
+    hashes: readonly HashedIdentity[][],
+    now: Instant,
+  ): Promise<boolean> {
+    return (await this.knownHashes(session, hashes.flat(), now)).size > 0;
+  }
+
+  private async knownHashes(
+    session: Session,
+    hashes: readonly HashedIdentity[],
+    now: Instant,
+  ): Promise<Set<string>> {
+    if (hashes.length === 0) return new Set();
+    const rows = await session.query<{ hash: string }>(FIND_HASHES, [
+      hashes.map(({ hash }) => hash),
+      this.since(now),
+    ]);
+    return new Set(rows.map(({ hash }) => hash));
+  }
+
+  /** For each person the hashes under all secrets, the newest first; none without a secret. */
+  private async hashesOf(
+    session: Session,
+    account: ResolvedAccount,
+    given: readonly GivenIdentity[],
+  ): Promise<HashedIdentity[][]> {
+    const { hashing } = this;
+    if (hashing === null) return [];
+    const own = await session.query<{ provider: string; external_id: string }>(FIND_IDENTITIES, [
+      [account.accountId, account.payerId],
+    ]);
+    const all = [
+      ...own.map((row) => ({ provider: row.provider, externalId: row.external_id })),
+      ...given,
+    ].map((identity) => hashing.hashesOf(identity));
+    return [...new Map(all.map((hashes) => [hashes[0]!.hash, hashes])).values()];
+  }
+}

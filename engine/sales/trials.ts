@@ -1,0 +1,239 @@
+import type { ResolvedAccount } from '../accounts';
+import { DEFAULT_PRIORITY, findOffer, type Offer } from '../catalog';
+import type { Context, Session } from '../database';
+import {
+  BillingError,
+  DEFAULT_PROVIDER,
+  Decimal,
+  ZERO,
+  accountReference,
+  addDuration,
+  changeFields,
+  externalId,
+  input,
+  key,
+  list,
+  parse,
+  provider,
+  type AccountReference,
+  type ChangeOptions,
+  type DenialReason,
+  type Instant,
+} from '../kernel';
+import {
+  changeOfAccount,
+  giveUnits,
+  type GrantOrder,
+  type GrantRecord,
+  type SuggestedOffer,
+  type Suggester,
+} from '../ledger';
+import { reasonAgainst } from './eligibility';
+import { requireHashable, type GivenIdentity, type IdentityHashing } from './identity-hash';
+import { givenContent } from './offer-content';
+import { takePlaces, takenPlaces, type Place } from './purchase-marks';
+import type { TrialMarks } from './trial-marks';
+
+export interface ClaimTrialRequest extends ChangeOptions {
+  account: AccountReference;
+  /** What is tried: an offer of price 0, or a recurring one whose first trial phase is free. */
+  sku: string;
+  /** Who else the person is known to be, beside the identities of the account: none may have had a trial. */
+  identities?: Array<{ provider?: string; externalId: string | number }>;
+}
+
+export interface ClaimTrialAnswer {
+  allowed: boolean;
+  reason: DenialReason | null;
+  grants: GrantRecord[];
+  /** When the last of it ends; null: never, or nothing was granted. */
+  endsAt: string | null;
+  replayed: boolean;
+  /** After a denial: what can be bought instead. */
+  suggestedOffers: SuggestedOffer[];
+}
+
+export const TRIAL_SOURCE = 'trial';
+
+const claimInput = input({
+  account: accountReference(),
+  sku: key(),
+  identities: list(
+    input({ provider: provider().optional(), externalId: externalId() }),
+    20,
+  ).optional(),
+  ...changeFields,
+});
+
+function missingSecret(): BillingError {
+  return new BillingError(
+    'forbidden',
+    'A trial cannot be claimed: there is no secret by which identities are hashed.',
+    {
+      parameter: 'secrets.identity',
+      advice:
+        'Give openBilling secrets: { identity: <16 characters or more> }, or fill in the identity secret of the n8n credential; keep it for good (docs/trials-and-abuse.md).',
+    },
+  );
+}
+
+interface TrialContent {
+  orders: GrantOrder[];
+  /** When the phase is over; null: each item has an end of its own, or none. */
+  endsAt: Instant | null;
+}
+
+/** What a trial of the offer brings, or null when it is not free. */
+function trialContent(
+  offer: Offer,
+  account: ResolvedAccount,
+  metadata: Record<string, unknown> | undefined,
+  now: Instant,
+): TrialContent | null {
+  const [phase] = offer.trialPhases;
+  if (phase === undefined) {
+    if (!new Decimal(offer.price).isZero()) return null;
+    const gift = { quantity: 1, source: TRIAL_SOURCE, metadata };
+    return { orders: givenContent(offer, account, gift, now), endsAt: null };
+  }
+  if (!new Decimal(phase.price).isZero()) return null;
+  const at = addDuration(now, phase.length, account.timeZone);
+  const orders = phase.items.map((item) => ({
+    product: item.product,
+    quantity: new Decimal(item.quantity),
+    priority:
+      offer.items.find(({ product }) => product === item.product)?.priority ?? DEFAULT_PRIORITY,
+    ends: { at },
+    value: ZERO,
+    currency: null,
+    source: TRIAL_SOURCE,
+    metadata,
+    sku: offer.sku,
+    offerVersion: offer.version,
+  }));
+  return { orders, endsAt: at };
+}
+
+/** When all of it is over. */
+function endOf(grants: readonly GrantRecord[]): string | null {
+  const ends = grants.map(({ expiresAt }) => expiresAt);
+  return ends.includes(null) ? null : ([...ends].sort().at(-1) ?? null);
+}
+
+const statusReason = (account: ResolvedAccount): DenialReason | null => {
+  const statuses = [account.status, account.payerStatus];
+  if (statuses.includes('closed')) return 'account_closed';
+  return statuses.includes('suspended') ? 'account_suspended' : null;
+};
+
+export class Trials {
+  constructor(
+    private readonly context: Context,
+    private readonly marks: TrialMarks,
+    private readonly suggest: Suggester,
+  ) {}
+
+  /**
+   * Gives an account a trial: once for the account, for who pays for it, and for every identity that
+   * leads to them or is given. Of the identities only keyed hashes are kept.
+   *
+   * @returns the grants, or a denial: `trial_already_used`, `already_purchased` (an offer that is sold
+   *   once per account), `offer_unavailable`, `account_suspended`, `account_closed`
+   * @throws forbidden (no secret was given), invalid_input (the offer is not free; an identity of a
+   *   phone that is no number), unknown_account, unknown_offer, idempotency_conflict
+   */
+  async claimTrial(request: ClaimTrialRequest): Promise<ClaimTrialAnswer> {
+    const wanted = parse(claimInput, request);
+    const { hashing } = this.marks;
+    if (hashing === null) throw missingSecret();
+    const identities = (wanted.identities ?? []).map((identity) => ({
+      provider: identity.provider ?? DEFAULT_PROVIDER,
+      externalId: identity.externalId,
+    }));
+    requireHashable(identities);
+    const { answer, replayed } = await changeOfAccount(
+      this.context,
+      {
+        kind: 'claimTrial',
+        account: wanted.account,
+        request: { sku: wanted.sku, identities: asHashes(hashing, identities) },
+        idempotencyKey: wanted.idempotencyKey,
+        tx: wanted.tx,
+      },
+      async (session, account, now) => {
+        const offer = await findOffer(session, wanted.sku);
+        const content = trialContent(offer, account, wanted.metadata, now);
+        if (content === null) throw notFree(offer);
+        const { orders, endsAt } = content;
+        const reason =
+          statusReason(account) ??
+          (await reasonAgainst(session, account, offer, now)) ??
+          (await this.spendTrial(session, account, offer, { identities, endsAt }, now));
+        if (reason !== null) {
+          return {
+            allowed: false,
+            reason,
+            grants: [],
+            endsAt: null,
+            suggestedOffers: await this.instead(session, account, orders, reason),
+          };
+        }
+        const grants = await giveUnits(session, account, orders, now);
+        return {
+          allowed: true,
+          reason: null,
+          grants,
+          endsAt: endOf(grants),
+          suggestedOffers: [],
+        };
+      },
+    );
+    return { ...answer, replayed };
+  }
+
+  /** Takes the one trial; null when it is taken, else why it cannot be. */
+  private async spendTrial(
+    session: Session,
+    account: ResolvedAccount,
+    offer: Offer,
+    trial: { identities: readonly GivenIdentity[]; endsAt: Instant | null },
+    now: Instant,
+  ): Promise<DenialReason | null> {
+    // An order that waits for its payment at the price of a trial holds the place, too.
+    const taken = await takenPlaces(session, account.payerId, [], now);
+    if (taken.trial) return 'trial_already_used';
+    const spent = await this.marks.spendTrial(session, account, { sku: offer.sku, ...trial }, now);
+    if (!spent) return 'trial_already_used';
+    const places: Place[] = [{ kind: 'trial', sku: offer.sku }];
+    if (offer.oncePerAccount) places.push({ kind: 'offer', sku: offer.sku });
+    const { payerId, accountId } = account;
+    await takePlaces(session, places, { payerId, accountId, orderId: null, lapsesAt: null }, now);
+    return null;
+  }
+
+  /** What can be bought of the products that the trial would have brought. */
+  private async instead(
+    session: Session,
+    account: ResolvedAccount,
+    orders: readonly GrantOrder[],
+    reason: DenialReason,
+  ): Promise<SuggestedOffer[]> {
+    if (reason === 'account_closed' || reason === 'account_suspended') return [];
+    const products = [...new Set(orders.map(({ product }) => product))];
+    const found = await this.suggest(
+      session,
+      products.map((product) => ({ accountId: account.accountId, product, missing: ZERO })),
+    );
+    return [...new Map(found.flat().map((offer) => [offer.sku, offer])).values()];
+  }
+}
+
+/** The fingerprint of a request is kept: it must not be a way to find out who asked. */
+const asHashes = (hashing: IdentityHashing, identities: readonly GivenIdentity[]): string[] =>
+  [...new Set(identities.map((identity) => hashing.hashesOf(identity)[0]!.hash))].sort();
+
+const notFree = (offer: Offer): BillingError =>
+  new BillingError('invalid_input', `"sku" ${offer.sku} is no trial: it is not free.`, {
+    parameter: 'sku',
+    advice: 'Name an offer of price 0, or a recurring one whose first trial phase costs 0.',
+  });
