@@ -31,6 +31,8 @@ interface DatabaseOptions {
 
 type VerifyOptions = DatabaseOptions & { json?: boolean };
 type RunDueOptions = DatabaseOptions & { limit?: string; json?: boolean };
+type ExportOptions = DatabaseOptions & AccountOptions;
+type MigrateOptions = DatabaseOptions & { dryRun?: boolean; limit?: string; json?: boolean };
 type StatementOptions = DatabaseOptions &
   AccountOptions & { product?: string; kind?: string; from?: string; to?: string };
 
@@ -40,8 +42,11 @@ Examples:
   $ npx n8n-nodes-billing verify --embedded ~/.n8n/billing --json
   $ npx n8n-nodes-billing run-due
   $ npx n8n-nodes-billing statement --provider telegram --external-id 42 > statement.csv
+  $ npx n8n-nodes-billing export --provider telegram --external-id 42 > account.json
+  $ npx n8n-nodes-billing migrate-identities metadata.chat telegram --dry-run
 
-Exit codes: ${DONE} done, nothing wrong; ${PROBLEMS} verify found problems; ${CANNOT} it could not be done.
+Exit codes: ${DONE} done, nothing wrong; ${PROBLEMS} verify found problems, or identities that are another's;
+${CANNOT} it could not be done.
 A password given with --connection is seen by everybody who may list the machine's processes: use
 the variable ${CONNECTION_VARIABLE}, or leave it out and set PGPASSWORD.
 Tables are neither installed nor upgraded: run the version of n8n-nodes-billing that n8n runs.`;
@@ -97,7 +102,7 @@ function programFor(around: Surroundings, exitWith: (code: number) => void): Com
 
   withDatabase(program.command('run-due'))
     .description(
-      'Write what has come due: expiries of grants, ends of holds; and delete answers to idempotency keys that are kept no longer.',
+      'Write what has come due: expiries of grants, ends of holds; post what was earned to the money book; and delete answers to idempotency keys that are kept no longer.',
     )
     .option('--limit <number>', 'at most so many of each')
     .option('--json', 'write the result as JSON')
@@ -105,11 +110,8 @@ function programFor(around: Surroundings, exitWith: (code: number) => void): Com
       onEngine(options, around, (billing) => runDue(billing, options, around)),
     );
 
-  withDatabase(program.command('statement'))
+  withAccount(withDatabase(program.command('statement')))
     .description('Write the ledger of an account as CSV, newest first.')
-    .option('--account <id>', "the account's id")
-    .option('--provider <name>', 'instead of the id: the provider of an identity')
-    .option('--external-id <id>', 'and its external id')
     .option('--product <key>', 'only this product')
     .option('--kind <kind>', 'only entries of this kind (grant, use, expiry, ...)')
     .option('--from <time>', 'only what counts from this moment on (2027-01-31T00:00:00Z)')
@@ -118,8 +120,38 @@ function programFor(around: Surroundings, exitWith: (code: number) => void): Com
       onEngine(options, around, (billing) => statement(billing, options, out)),
     );
 
+  withAccount(withDatabase(program.command('export')))
+    .description('Write everything that is kept of an account as JSON, its whole ledger included.')
+    .action((options: ExportOptions) =>
+      onEngine(options, around, (billing) => exportAccount(billing, options, out)),
+    );
+
+  withDatabase(program.command('migrate-identities'))
+    .description(
+      "Give accounts an identity at a provider, from what is known of them. Nobody's identity is taken away, and no accounts are joined.",
+    )
+    .argument(
+      '<field>',
+      'where the external ids are: email, metadata.<name>, or identity.<provider>',
+    )
+    .argument('<provider>', 'the provider of the new identities')
+    .option('--dry-run', 'only say what would happen')
+    .option('--limit <number>', 'at most so many')
+    .option('--json', 'write the result as JSON')
+    .action(async (field: string, provider: string, options: MigrateOptions) => {
+      const migrate = (billing: Billing) =>
+        migrateIdentities(billing, field, provider, options, out);
+      exitWith(await onEngine(options, around, migrate));
+    });
+
   return program;
 }
+
+const withAccount = (command: Command): Command =>
+  command
+    .option('--account <id>', "the account's id")
+    .option('--provider <name>', 'instead of the id: the provider of an identity')
+    .option('--external-id <id>', 'and its external id');
 
 function withDatabase(command: Command): Command {
   return command
@@ -224,6 +256,73 @@ async function statement(
     await write(out, page.csv);
     cursor = page.nextCursor ?? undefined;
   } while (cursor !== undefined);
+}
+
+/** The ledger may be longer than what fits into memory: it comes last, and by pages. */
+async function exportAccount(
+  billing: Billing,
+  options: ExportOptions,
+  out: Writable,
+): Promise<void> {
+  const account = accountOf(options);
+  const {
+    entries: _entries,
+    entriesTruncated: _truncated,
+    ...exported
+  } = await billing.accounts.export({ account, entries: 0 });
+  const opened = JSON.stringify(exported, null, 2).replace(/\n\}$/, '');
+  await write(out, `${opened},\n  "entries": [`);
+  let between = '\n    ';
+  let cursor: string | undefined;
+  do {
+    const page = await billing.ledger.entries({ account, limit: PAGE, cursor });
+    for (const entry of page.items) {
+      await write(out, `${between}${JSON.stringify(entry)}`);
+      between = ',\n    ';
+    }
+    cursor = page.nextCursor ?? undefined;
+  } while (cursor !== undefined);
+  await write(out, '\n  ]\n}\n');
+}
+
+type Source = Parameters<Billing['accounts']['migrateIdentities']>[0]['from'];
+
+/** What a field on the command line means. */
+function sourceOf(field: string): Source {
+  if (field === 'email') return { contact: 'email' };
+  const [, kind, name] = /^(metadata|identity)\.(.+)$/s.exec(field) ?? [];
+  if (kind === 'metadata') return { metadata: name! };
+  if (kind === 'identity') return { provider: name! };
+  throw new BillingError('invalid_input', `There is no field "${field}".`, {
+    parameter: 'field',
+    advice: 'Name email, metadata.<name>, or identity.<provider>.',
+  });
+}
+
+async function migrateIdentities(
+  billing: Billing,
+  field: string,
+  to: string,
+  { dryRun, limit, json }: MigrateOptions,
+  out: Writable,
+): Promise<number> {
+  const done = await billing.accounts.migrateIdentities({
+    from: sourceOf(field),
+    to,
+    dryRun,
+    limit: limit === undefined ? undefined : Number(limit),
+  });
+  if (json === true) {
+    await write(out, `${JSON.stringify(done)}\n`);
+  } else {
+    for (const { accountId, externalId, reason, takenBy } of done.conflicts) {
+      const why = takenBy === null ? reason : `${reason} by ${takenBy}`;
+      await write(out, `${accountId}: ${externalId} is ${why}\n`);
+    }
+    const more = done.more ? '; there are more' : '';
+    await write(out, `${done.given} ${dryRun === true ? 'would be given' : 'given'}${more}\n`);
+  }
+  return done.conflicting === 0 ? DONE : PROBLEMS;
 }
 
 /** Waits while the reader is slower than we are. */
