@@ -66,10 +66,18 @@ describe('the command line', () => {
   test('--help says what there is, how to connect and how it ends', async () => {
     const { code, out, err } = await cli(['--help']);
     expect([code, err]).toEqual([0, '']);
-    for (const word of ['verify', 'run-due', 'statement', 'BILLING_DATABASE_URL', 'Exit codes']) {
+    for (const word of [
+      'verify',
+      'run-due',
+      'statement',
+      'export',
+      'migrate-identities',
+      'BILLING_DATABASE_URL',
+      'Exit codes',
+    ]) {
       expect(out).toContain(word);
     }
-    for (const command of ['verify', 'run-due', 'statement']) {
+    for (const command of ['verify', 'run-due', 'statement', 'export', 'migrate-identities']) {
       const help = await cli([command, '--help']);
       expect(help.code).toBe(0);
       for (const option of ['--connection', '--embedded', '--schema']) {
@@ -139,6 +147,66 @@ describe('the command line', () => {
     expect(lines.at(-1)).toContain(',grant,5000,');
   });
 
+  test('export writes everything of an account as JSON, its ledger by pages', async () => {
+    const { accountId } = await billing.accounts.identify({ externalId: 'exported', name: 'Ada' });
+    const about = { account: accountId, product: 'MSG' };
+    await billing.ledger.grant({ ...about, quantity: 5000 });
+    await billing.ledger.consumeMany(Array.from({ length: 1100 }, () => about));
+    const { code, out, err } = await cli(
+      ['export', '--external-id', 'exported', ...here],
+      environment,
+    );
+    expect([code, err]).toEqual([0, '']);
+    const exported = JSON.parse(out) as Record<string, unknown>;
+    const {
+      entriesTruncated,
+      exportedAt: _now,
+      ...whole
+    } = await billing.accounts.export({
+      account: accountId,
+    });
+    expect(entriesTruncated).toBe(false);
+    expect(exported).toMatchObject(whole);
+    expect(exported.entries).toHaveLength(1101);
+    // Somebody of whom there is nothing yet.
+    const { accountId: nobody } = await billing.accounts.identify({ externalId: 'new' });
+    const empty = await cli(['export', '--account', nobody, ...here], environment);
+    expect(JSON.parse(empty.out)).toMatchObject({ account: { accountId: nobody }, entries: [] });
+  });
+
+  test('migrate-identities gives identities, and ends with 1 when some are taken', async () => {
+    for (const [externalId, chat] of [
+      ['m1', 'c1'],
+      ['m2', 'c2'],
+      ['m3', 'c1'],
+    ] as const) {
+      await billing.accounts.identify({ externalId, metadata: { chat } });
+    }
+    const migrate = (...args: string[]) =>
+      cli(['migrate-identities', 'metadata.chat', 'chat', ...args, ...here], environment);
+    const holder = async (externalId: string) =>
+      (await billing.accounts.get({ account: { provider: 'chat', externalId } })).identities[0];
+    const tried = await migrate('--dry-run');
+    expect(tried).toMatchObject({ code: 1, err: '' });
+    expect(tried.out).toMatch(/^[0-9a-f-]{36}: c1 is taken by [0-9a-f-]{36}\n2 would be given\n$/);
+    await expect(holder('c1')).rejects.toMatchObject({ code: 'unknown_account' });
+    expect(await migrate('--limit', '1')).toEqual({
+      code: 0,
+      out: '1 given; there are more\n',
+      err: '',
+    });
+    expect(await holder('c1')).toMatchObject({ externalId: 'm1' });
+    const json = await migrate('--json');
+    expect(json.code).toBe(1);
+    expect(JSON.parse(json.out)).toMatchObject({ given: 1, conflicting: 1, more: false });
+    expect(await holder('c2')).toMatchObject({ externalId: 'm2' });
+    const copied = await cli(['migrate-identities', 'identity.chat', 'copy', ...here], environment);
+    expect(copied).toEqual({ code: 0, out: '2 given\n', err: '' });
+    const wrong = await cli(['migrate-identities', 'chat', 'copy', ...here], environment);
+    expect(wrong.code).toBe(2);
+    expect(wrong.err).toMatch(/^invalid_input: There is no field "chat"\./);
+  });
+
   test('statement finds an account by an identity, and filters', async () => {
     const who = ['--provider', 'telegram', '--external-id', '42'];
     const { code, out } = await cli(
@@ -157,12 +225,12 @@ describe('the command line', () => {
   test('run-due writes what is due, and says what', async () => {
     expect(await cli(['run-due', ...here], environment)).toEqual({
       code: 0,
-      out: '1 expiries, 1 holds, 1 answers\n',
+      out: '1 expiries, 1 holds, 1 answers, 0 postings\n',
       err: '',
     });
     expect(await cli(['run-due', '--json', '--limit', '5', ...here], environment)).toEqual({
       code: 0,
-      out: '{"expiries":0,"holds":0,"answers":0}\n',
+      out: '{"expiries":0,"holds":0,"answers":0,"postings":0}\n',
       err: '',
     });
     expect(await billing.verify()).toMatchObject({ ok: true });

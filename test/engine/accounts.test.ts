@@ -52,9 +52,13 @@ onEachDatabase('accounts', (database) => {
         name: null,
         email: null,
         timeZone: 'UTC',
+        contact: null,
+        tax: { status: 'normal', taxIds: [], country: null, taxRate: null },
         identities: [{ provider: 'default', externalId }],
+        aliases: [],
         metadata: {},
         createdAt: clock.now().toISOString(),
+        erasedAt: null,
       });
     });
 

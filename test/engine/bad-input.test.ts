@@ -430,11 +430,12 @@ onEachDatabase('bad input', (database) => {
         unit: text,
         metadata: { text },
       });
-      const offer = { sku: key, name: text, price: 1, currency: 'USD' };
+      const sku = `nasty-offer-${counter}`;
+      const offer = { sku, name: text, price: 1, currency: 'USD' };
       await billing.catalog.saveOffer({ ...offer, items: [{ product: key, quantity: 1 }] });
-      expect(await billing.catalog.getOffer({ sku: key })).toMatchObject({ name: text });
+      expect(await billing.catalog.getOffer({ sku })).toMatchObject({ name: text });
       const denied = await billing.ledger.check({ account: id, product: key });
-      expect(denied).toMatchObject({ unit: text, suggestedOffers: [{ sku: key, name: text }] });
+      expect(denied).toMatchObject({ unit: text, suggestedOffers: [{ sku, name: text }] });
     });
 
     test('NUL and half surrogates, wherever they are put', async () => {
@@ -995,16 +996,25 @@ onEachDatabase('by hand', (database) => {
   });
 
   describe('verify() finds what was done with the guards off', () => {
-    /** Problems as `code table line`, the line by its number. */
+    /**
+     * Problems of the ledger as `code table line`, the line by its number. Where value is touched the
+     * money book does not agree with it any more, and says so once: verify.test.ts and books.test.ts
+     * hold when.
+     */
     const found = async ({ billing, payer }: Ledger): Promise<string[]> => {
       const verification = await billing.verify();
       expect(verification.ok).toBe(verification.problems.length === 0);
-      return verification.problems.map(({ code, table, id, message }) => {
+      const said = verification.problems.map(({ code, table, id, message }) => {
         // Each says in words what is wrong, and where.
         expect(message).toMatch(/^\w+ .+\.$/);
-        expect(message).toContain(id);
+        expect(message).toContain(id.split(' ')[0]);
         return `${code} ${table} ${id.replace(`${payer}.`, '').replace(payer, 'payer')}`;
       });
+      const [ofBook, ofLedger] = [true, false].map((isBook) =>
+        said.filter((problem) => problem.startsWith('deferred postings') === isBook),
+      ) as [string[], string[]];
+      expect(['', 'deferred postings payer USD']).toContain(ofBook.join());
+      return ofLedger;
     };
 
     test.each<[string, string, string[]]>([

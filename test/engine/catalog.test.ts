@@ -3,6 +3,18 @@ import { onEachDatabase } from './each-database';
 
 const HOUR = 3_600_000;
 
+/** What an item of a one-time offer says when it says no more than what it brings. */
+const PLAIN_ITEM = {
+  expiresAfter: null,
+  priority: 50,
+  share: null,
+  leadTime: null,
+  expiresAtNextPayment: false,
+  refill: false,
+  step: null,
+  overage: null,
+};
+
 onEachDatabase('catalog', (database) => {
   const clock = new TestClock('2027-01-10T12:00:00Z');
   let billing: Billing;
@@ -249,15 +261,19 @@ onEachDatabase('catalog', (database) => {
 
     test('saved in a transaction of the caller it stands and falls with it', async () => {
       const key = fresh('P');
+      const sku = fresh('offer-');
       await expect(
         billing.transaction(async (tx) => {
           await catalog.saveProduct({ key, name: 'P', tx });
-          await saveOffer(key, { items: [{ product: key, quantity: 1 }], tx });
+          await saveOffer(sku, { items: [{ product: key, quantity: 1 }], tx });
           throw new Error('undone');
         }),
       ).rejects.toThrow('undone');
       expect(await catalog.listProducts({ keys: [key] })).toEqual([]);
-      expect(await catalog.listOffers({ skus: [key] })).toEqual([]);
+      expect(await catalog.listOffers({ skus: [sku] })).toEqual([]);
+      // Their names are free again.
+      await catalog.saveProduct({ key: sku, name: 'P' });
+      await saveOffer(key);
     });
   });
 
@@ -270,13 +286,26 @@ onEachDatabase('catalog', (database) => {
         sku,
         version: 1,
         name: 'Offer',
+        description: null,
+        summary: null,
+        imageUrl: null,
+        returnUrl: null,
         price: '40.00',
         listPrice: null,
         currency: 'USD',
         billing: 'one_time',
+        interval: null,
         public: true,
         active: true,
-        items: [{ product: 'MSG', quantity: '100', expiresAfter: null, priority: 50 }],
+        accountId: null,
+        oncePerAccount: false,
+        freeTier: false,
+        items: [{ ...PLAIN_ITEM, product: 'MSG', quantity: '100' }],
+        trialPhases: [],
+        bonuses: [],
+        upsells: [],
+        pricing: { model: 'per_unit', unitPrice: '40.00' },
+        collect: null,
         metadata: {},
         createdAt: now,
         updatedAt: now,
@@ -296,28 +325,20 @@ onEachDatabase('catalog', (database) => {
           { product: 'MSG', quantity: 5, expiresAfter: { unit: 'seconds', count: 100_000 } },
         ],
       });
-      expect(offer.items).toEqual([
-        {
-          product: 'PRO',
-          quantity: '1',
-          expiresAfter: { unit: 'month', count: 1 },
-          priority: 50,
-        },
-        { product: 'MSG', quantity: '10', expiresAfter: null, priority: 1 },
-        {
-          product: 'ALL',
-          quantity: '1',
-          expiresAfter: { unit: 'year', count: 2 },
-          priority: -1000,
-        },
-        { product: 'GB', quantity: '0.125', expiresAfter: null, priority: 50 },
-        {
-          product: 'MSG',
-          quantity: '5',
-          expiresAfter: { unit: 'second', count: 100_000 },
-          priority: 50,
-        },
-      ]);
+      expect(offer.items).toEqual(
+        [
+          { product: 'PRO', quantity: '1', expiresAfter: { unit: 'month', count: 1 } },
+          { product: 'MSG', quantity: '10', priority: 1 },
+          {
+            product: 'ALL',
+            quantity: '1',
+            expiresAfter: { unit: 'year', count: 2 },
+            priority: -1000,
+          },
+          { product: 'GB', quantity: '0.125' },
+          { product: 'MSG', quantity: '5', expiresAfter: { unit: 'second', count: 100_000 } },
+        ].map((item) => ({ ...PLAIN_ITEM, ...item })),
+      );
       expect(await catalog.getOffer({ sku: offer.sku })).toMatchObject({ items: offer.items });
     });
 
@@ -621,11 +642,11 @@ onEachDatabase('catalog', (database) => {
       await save('m-withdrawn', '0.00', [{ product: 'MSG', quantity: 9_999 }], { active: false });
       await save('m-shrunk', '0.50', [{ product: 'MSG', quantity: 9_999 }]);
       await save('m-shrunk', '0.50', [{ product: 'MSG', quantity: 1 }]);
-      await save('pro', '5.00', [{ product: 'PRO', expiresAfter: { unit: 'month', count: 1 } }]);
+      await save('pro-1', '5.00', [{ product: 'PRO', expiresAfter: { unit: 'month', count: 1 } }]);
       await save('pro-2', '8.00', [
         { product: 'PRO', quantity: 2, expiresAfter: { unit: 'month', count: 1 } },
       ]);
-      await save('all', '99.00', [{ product: 'ALL' }]);
+      await save('all-1', '99.00', [{ product: 'ALL' }]);
       account = (await shop.accounts.identify({ externalId: 'buyer' })).accountId;
     });
 
@@ -686,10 +707,10 @@ onEachDatabase('catalog', (database) => {
 
     test('access by time and without limit is suggested like units', async () => {
       const { accountId } = await shop.accounts.identify({ externalId: 'visitor' });
-      expect(await suggested(shop, accountId, 1, 'PRO')).toEqual(['pro', 'pro-2']);
+      expect(await suggested(shop, accountId, 1, 'PRO')).toEqual(['pro-1', 'pro-2']);
       expect(await suggested(shop, accountId, 2, 'PRO')).toEqual(['pro-2']);
-      expect(await suggested(shop, accountId, 1, 'ALL')).toEqual(['all']);
-      await shop.sales.grantOffer({ account: accountId, sku: 'pro' });
+      expect(await suggested(shop, accountId, 1, 'ALL')).toEqual(['all-1']);
+      await shop.sales.grantOffer({ account: accountId, sku: 'pro-1' });
       // Access in force is extended by another purchase, not raised: none would help now.
       expect(await suggested(shop, accountId, 2, 'PRO')).toEqual([]);
     });
@@ -714,16 +735,16 @@ onEachDatabase('catalog', (database) => {
       const first = await shop.ledger.consume(request);
       expect(first.suggestedOffers).toEqual([]);
       await shop.catalog.saveOffer({
-        sku: 'rare',
+        sku: 'rare-1',
         name: 'Rare',
         price: 1,
         currency: 'USD',
         items: [{ product: 'RARE', quantity: 5 }],
       });
       expect(await shop.ledger.consume(request)).toEqual({ ...first, replayed: true });
-      expect(await suggested(shop, accountId, 3, 'RARE')).toEqual(['rare']);
+      expect(await suggested(shop, accountId, 3, 'RARE')).toEqual(['rare-1']);
       await shop.catalog.saveOffer({
-        sku: 'rare',
+        sku: 'rare-1',
         name: 'Rare',
         price: 1,
         currency: 'USD',

@@ -15,7 +15,7 @@ const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 const hour = { unit: 'hour', count: 1 } as const;
 
-const NOTHING = { expiries: 0, holds: 0, answers: 0 };
+const NOTHING = { expiries: 0, holds: 0, answers: 0, postings: 0 };
 
 onEachDatabase('what is due', (database) => {
   const open = async (): Promise<{ billing: Billing; clock: TestClock }> => {
@@ -49,7 +49,7 @@ onEachDatabase('what is due', (database) => {
     expect(past).toMatchObject({ available: '108', held: '2' });
 
     const known = (await lines()).length;
-    expect(await billing.runDue()).toEqual({ expiries: 3, holds: 2, answers: 0 });
+    expect(await billing.runDue()).toEqual({ ...NOTHING, expiries: 3, holds: 2 });
     const written = (await lines()).slice(0, -known).reverse();
     expect(
       written.map(({ product, kind, amount, effectiveAt }) => [

@@ -1,6 +1,12 @@
 import { randomBytes } from 'node:crypto';
 
-import { openBilling, type Billing, type Clock, type Connection } from '../../engine';
+import {
+  openBilling,
+  type Billing,
+  type BillingOptions,
+  type Clock,
+  type Connection,
+} from '../../engine';
 
 /** Engine suites run on a real Postgres and on the embedded database alike. */
 
@@ -27,7 +33,7 @@ export const openOnServer = (
 export interface TestDatabase {
   name: 'server' | 'embedded';
   /** Opens a billing on an empty database; verified and closed after the suite. */
-  open(clock?: Clock): Promise<Billing>;
+  open(clock?: Clock, schema?: string, options?: Partial<BillingOptions>): Promise<Billing>;
 }
 
 const only = process.env.BILLING_TEST_ONLY?.split(',');
@@ -55,12 +61,12 @@ export function onEachDatabase(suite: string, tests: (database: TestDatabase) =>
     });
     tests({
       name,
-      async open(clock) {
+      async open(clock, schema = newSchema(), options = {}) {
         const connection: Connection =
           name === 'server'
             ? { connectionString: serverUrl(), poolSize: 20 }
             : { embedded: 'memory' };
-        const billing = await openBilling({ connection, schema: newSchema(), clock });
+        const billing = await openBilling({ connection, schema, clock, ...options });
         opened.push(billing);
         return billing;
       },

@@ -4,7 +4,7 @@ import { onEachDatabase } from './each-database';
 /** An account's statement as CSV: the entries, in a form that spreadsheets open without harm. */
 
 const HEADER =
-  'entryId,effectiveAt,recordedAt,account,product,kind,amount,overage,value,currency,source,causeId,metadata';
+  'entryId,effectiveAt,recordedAt,account,product,kind,amount,overage,value,currency,source,causeId,metadata,reason,author,pairedEntryId';
 
 /** Reads CSV by RFC 4180, on its own: what we write must be what the standard says. */
 function readCsv(csv: string): string[][] {
@@ -90,6 +90,9 @@ onEachDatabase('statement', (database) => {
       '',
       '',
       '{}',
+      '',
+      '',
+      '',
     ]);
     expect(lines[1]!.slice(4)).toEqual([
       'MSG',
@@ -101,9 +104,28 @@ onEachDatabase('statement', (database) => {
       '',
       items[2]!.entryId,
       '{}',
+      '',
+      '',
+      '',
     ]);
-    expect(JSON.parse(lines[2]!.at(-1)!)).toEqual({ note: '=SUM(A1)', text: 'a,b "c"' });
+    expect(JSON.parse(lines[2]![12]!)).toEqual({ note: '=SUM(A1)', text: 'a,b "c"' });
     expect(lines[3]![10]).toBe('a "quoted", text\nof two lines');
+  });
+
+  test('what people say of what they do by hand is in it, and is text to a spreadsheet, too', async () => {
+    const { accountId: by } = await billing.accounts.identify({ externalId: 'by hand' });
+    const other = (await billing.accounts.identify({ externalId: 'the other' })).accountId;
+    const said = { reason: '=1+1', author: '+Ada' };
+    await billing.ledger.grant({ account: by, product: 'MSG', quantity: 3, ...said });
+    const { entries } = await billing.ledger.transfer({
+      account: by,
+      product: 'MSG',
+      amount: 1,
+      toAccount: other,
+    });
+    const [, moved, given] = readCsv((await billing.ledger.statement({ account: by })).csv);
+    expect(moved!.slice(-3)).toEqual(['', '', entries[0]!.pairedEntryId]);
+    expect(given!.slice(-3)).toEqual(["'=1+1", "'+Ada", '']);
   });
 
   test('takes the sting out of text that a spreadsheet would run, and leaves amounts alone', async () => {
