@@ -170,5 +170,24 @@ export class BillingDatabaseApi implements ICredentialType {
       description:
         'The schema of the database that holds all billing tables, created when missing. On a server, another schema makes a sandbox; an embedded one needs another folder.',
     },
+    {
+      displayName: 'Identity Secret',
+      name: 'identitySecret',
+      type: 'string',
+      typeOptions: { password: true },
+      default: '',
+      hint: 'Needed for trials on a Postgres server; an embedded database makes its own when left empty',
+      description:
+        'By this secret people are recognised who had a trial, without keeping who they are. 16 characters or more, the same in every credential for this database, and kept for good: with another one nobody is recognised.',
+    },
+    {
+      displayName: 'Previous Identity Secret',
+      name: 'previousIdentitySecret',
+      type: 'string',
+      typeOptions: { password: true },
+      default: '',
+      description:
+        'Only after the identity secret was changed: the one before, so that people whose trial is older are still recognised',
+    },
   ];
 }

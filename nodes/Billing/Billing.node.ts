@@ -7,13 +7,27 @@ import {
 } from 'n8n-workflow';
 
 import { billingDatabaseTest } from '../shared/credentialTest';
-import { searchAccounts, searchHolds, searchOffers, searchProducts } from '../shared/listSearch';
+import {
+  searchAccounts,
+  searchCoupons,
+  searchHolds,
+  searchOffers,
+  searchOrders,
+  searchProducts,
+} from '../shared/listSearch';
 import { account } from './resources/account';
 import { balance } from './resources/balance';
+import { catalog } from './resources/catalog';
+import { coupon } from './resources/coupon';
 import { hold } from './resources/hold';
 import { ledger } from './resources/ledger';
+import { moneyBook } from './resources/moneyBook';
 import { offer } from './resources/offer';
+import { order } from './resources/order';
 import { product } from './resources/product';
+import { referral } from './resources/referral';
+import { taxRate } from './resources/taxRate';
+import { trial } from './resources/trial';
 import { router } from './router';
 
 export class Billing implements INodeType {
@@ -25,7 +39,7 @@ export class Billing implements INodeType {
     version: 1,
     subtitle: '={{ $parameter["resource"] + ": " + $parameter["operation"] }}',
     description:
-      'Recognize customers, set up products and offers, hold units, read balances and check the ledger',
+      'Recognize customers, set up what is sold, take orders, hold and move units, read balances and check the books',
     defaults: { name: 'Billing' },
     inputs: [NodeConnectionTypes.Main],
     outputs: [NodeConnectionTypes.Main],
@@ -41,6 +55,12 @@ export class Billing implements INodeType {
           { name: 'Account', value: 'account', description: 'Who is billed' },
           { name: 'Balance', value: 'balance', description: 'What an account has' },
           {
+            name: 'Catalog',
+            value: 'catalog',
+            description: 'Everything that is sold, from and to a table or file',
+          },
+          { name: 'Coupon', value: 'coupon', description: 'A code that lowers a price' },
+          {
             name: 'Hold',
             value: 'hold',
             description: 'Units set aside before the work, settled for what it really used',
@@ -50,23 +70,46 @@ export class Billing implements INodeType {
             value: 'ledger',
             description: 'The record of everything granted and used',
           },
+          {
+            name: 'Money Book',
+            value: 'moneyBook',
+            description: 'What was paid, earned and is still owed, in double entry',
+          },
           { name: 'Offer', value: 'offer', description: 'What is sold' },
+          { name: 'Order', value: 'order', description: 'What an account buys' },
           { name: 'Product', value: 'product', description: 'What can be granted and used' },
+          { name: 'Referral', value: 'referral', description: 'Who brought whom' },
+          { name: 'Tax Rate', value: 'taxRate', description: 'What is due on a sale' },
+          { name: 'Trial', value: 'trial', description: 'What a new customer may try' },
         ],
         default: 'account',
       },
       ...account.description,
       ...balance.description,
+      ...catalog.description,
+      ...coupon.description,
       ...hold.description,
       ...ledger.description,
+      ...moneyBook.description,
       ...offer.description,
+      ...order.description,
       ...product.description,
+      ...referral.description,
+      ...taxRate.description,
+      ...trial.description,
     ],
   };
 
   methods = {
     credentialTest: { billingDatabaseTest },
-    listSearch: { searchAccounts, searchHolds, searchOffers, searchProducts },
+    listSearch: {
+      searchAccounts,
+      searchCoupons,
+      searchHolds,
+      searchOffers,
+      searchOrders,
+      searchProducts,
+    },
   };
 
   async execute(this: IExecuteFunctions): Promise<INodeExecutionData[][]> {

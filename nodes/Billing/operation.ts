@@ -13,17 +13,22 @@ export interface Operation {
   ): Promise<object | object[]>;
 }
 
-/** The properties of an operation, shown only while it is the chosen one. */
-export function shownFor(
-  resource: string,
-  operation: string,
+/** Properties that are shown only while others have the values named. */
+export const shownWhen = (
+  show: Record<string, string[]>,
   properties: INodeProperties[],
-): INodeProperties[] {
-  return properties.map((property) => ({
+): INodeProperties[] =>
+  properties.map((property) => ({
     ...property,
     displayOptions: {
       ...property.displayOptions,
-      show: { ...property.displayOptions?.show, resource: [resource], operation: [operation] },
+      show: { ...property.displayOptions?.show, ...show },
     },
   }));
-}
+
+/** The properties of an operation, shown only while it is the chosen one. */
+export const shownFor = (
+  resource: string,
+  operation: string,
+  properties: INodeProperties[],
+): INodeProperties[] => shownWhen({ resource: [resource], operation: [operation] }, properties);

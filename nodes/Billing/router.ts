@@ -5,18 +5,32 @@ import { forEachItem } from '../shared/forEachItem';
 import type { Operation } from './operation';
 import { account } from './resources/account';
 import { balance } from './resources/balance';
+import { catalog } from './resources/catalog';
+import { coupon } from './resources/coupon';
 import { hold } from './resources/hold';
 import { ledger } from './resources/ledger';
+import { moneyBook } from './resources/moneyBook';
 import { offer } from './resources/offer';
+import { order } from './resources/order';
 import { product } from './resources/product';
+import { referral } from './resources/referral';
+import { taxRate } from './resources/taxRate';
+import { trial } from './resources/trial';
 
 const resources: Record<string, Record<string, Operation>> = {
   account: account.operations,
   balance: balance.operations,
+  catalog: catalog.operations,
+  coupon: coupon.operations,
   hold: hold.operations,
   ledger: ledger.operations,
+  moneyBook: moneyBook.operations,
   offer: offer.operations,
+  order: order.operations,
   product: product.operations,
+  referral: referral.operations,
+  taxRate: taxRate.operations,
+  trial: trial.operations,
 };
 
 /** Does the chosen operation for each item. */

@@ -9,12 +9,13 @@ import {
 import type { Billing } from '../../engine';
 import { accountParameters, readAccount } from '../shared/accountParameters';
 import { billingDatabaseTest } from '../shared/credentialTest';
-import { forEachItem } from '../shared/forEachItem';
+import { forEachItemOrRefusal, Refusal } from '../shared/forEachItem';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../shared/idempotency';
 import { searchAccounts, searchOffers } from '../shared/listSearch';
 import { metadataOption, readMetadata } from '../shared/metadata';
 import { offerParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
+import { claimTrial, identitiesParameter } from '../shared/trial';
 
 async function grantOffer(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
   const sku = readRequired(context, 'offer', 'Offer', itemIndex);
@@ -35,6 +36,16 @@ async function grantOffer(context: IExecuteFunctions, billing: Billing, itemInde
   };
 }
 
+/** What is given and refused has the same fields, so that both outputs can be told by them. */
+async function claim(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
+  const sku = readRequired(context, 'offer', 'Offer', itemIndex);
+  const { allowed, ...answer } = await claimTrial(context, billing, itemIndex);
+  const record = { sku, ...answer };
+  return allowed ? record : new Refusal(record);
+}
+
+const operations = { claimTrial: claim, grant: grantOffer };
+
 export class GrantOffer implements INodeType {
   description: INodeTypeDescription = {
     displayName: 'Grant Offer',
@@ -42,17 +53,51 @@ export class GrantOffer implements INodeType {
     icon: { light: 'file:grantOffer.svg', dark: 'file:grantOffer.dark.svg' },
     group: ['transform'],
     version: 1,
-    subtitle: '={{ $parameter["offer"] }}',
-    description: 'Give a customer what an offer holds, once',
+    subtitle:
+      '={{ ($parameter["operation"] === "claimTrial" ? "trial: " : "") + $parameter["offer"] }}',
+    description: 'Give a customer what an offer holds, once, or as a trial once per person',
     defaults: { name: 'Grant Offer' },
     inputs: [NodeConnectionTypes.Main],
-    outputs: [NodeConnectionTypes.Main],
+    outputs: [NodeConnectionTypes.Main, NodeConnectionTypes.Main],
+    outputNames: ['Granted', 'Refused'],
     // Not for agents: whoever talks to a model could talk it into giving units away.
     usableAsTool: undefined,
     credentials: [{ name: 'billingDatabaseApi', required: true, testedBy: 'billingDatabaseTest' }],
+    hints: [
+      {
+        message:
+          '<strong>Refused</strong> carries the reason and what can be bought instead (<code>suggestedOffers</code>). Connect it too: an output that leads nowhere loses its items.',
+        type: 'info',
+        location: 'outputPane',
+        whenToDisplay: 'beforeExecution',
+        displayCondition: '={{ $parameter["operation"] === "claimTrial" }}',
+      },
+    ],
     properties: [
+      {
+        displayName: 'Operation',
+        name: 'operation',
+        type: 'options',
+        noDataExpression: true,
+        options: [
+          {
+            name: 'Claim Trial',
+            value: 'claimTrial',
+            action: 'Claim a trial',
+            description: 'Give a free offer once per person, whatever account they come with',
+          },
+          {
+            name: 'Grant',
+            value: 'grant',
+            action: 'Grant an offer',
+            description: 'Give what an offer holds, paid elsewhere or as a gift',
+          },
+        ],
+        default: 'grant',
+      },
       ...accountParameters,
       offerParameter,
+      { ...identitiesParameter, displayOptions: { show: { operation: ['claimTrial'] } } },
       {
         displayName: 'Quantity',
         name: 'quantity',
@@ -61,6 +106,7 @@ export class GrantOffer implements INodeType {
         default: 1,
         typeOptions: { minValue: 1, numberPrecision: 0 },
         description: 'How many of the offer',
+        displayOptions: { show: { operation: ['grant'] } },
       },
       {
         displayName: 'Source',
@@ -70,6 +116,7 @@ export class GrantOffer implements INodeType {
         default: 'manual',
         placeholder: 'e.g. stripe:checkout',
         description: 'Why it is given, kept with the grants',
+        displayOptions: { show: { operation: ['grant'] } },
       },
       idempotencyKeyParameter,
       {
@@ -89,6 +136,9 @@ export class GrantOffer implements INodeType {
   };
 
   async execute(this: IExecuteFunctions): Promise<INodeExecutionData[][]> {
-    return forEachItem(this, (billing, itemIndex) => grantOffer(this, billing, itemIndex));
+    return forEachItemOrRefusal(this, (billing, itemIndex) => {
+      const operation = this.getNodeParameter('operation', itemIndex) as keyof typeof operations;
+      return operations[operation](this, billing, itemIndex);
+    });
   }
 }

@@ -87,6 +87,41 @@ export function readAccount(context: IExecuteFunctions, itemIndex: number): Acco
   };
 }
 
+/**
+ * A second account, where an operation is about two: the same fields under names of their own.
+ * `prefix` is put before the parameters' names, `title` before what people read.
+ */
+export function otherAccountParameters(prefix: string, title: string): INodeProperties[] {
+  const named = (name: string) => `${prefix}${name.replace(/^./, (first) => first.toUpperCase())}`;
+  return accountParameters.map((property): INodeProperties => ({
+    ...property,
+    name: named(property.name),
+    displayName:
+      property.name === 'account'
+        ? title
+        : `${title} ${property.name === 'accountBy' ? 'By' : property.displayName}`,
+    displayOptions:
+      property.displayOptions?.show === undefined
+        ? undefined
+        : { show: { [named('accountBy')]: property.displayOptions.show.accountBy! } },
+  }));
+}
+
+export function readOtherAccount(
+  context: IExecuteFunctions,
+  prefix: string,
+  title: string,
+  itemIndex: number,
+): AccountReference {
+  if (parameterOf(context, `${prefix}AccountBy`, itemIndex) === 'account') {
+    return readRequired(context, `${prefix}Account`, title, itemIndex);
+  }
+  return {
+    provider: readRequired(context, `${prefix}Provider`, `${title} Provider`, itemIndex),
+    externalId: readRequired(context, `${prefix}ExternalId`, `${title} External ID`, itemIndex),
+  };
+}
+
 /** Who is chosen in the editor while a picker there is opened. */
 export function accountInEditor(context: ILoadOptionsFunctions): AccountReference {
   if (chosen(context, 'accountBy') === 'account') return chosen(context, 'account');

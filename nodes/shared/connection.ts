@@ -18,6 +18,8 @@ export interface BillingDatabaseCredential {
   ca?: string;
   poolSize?: number;
   schema?: string;
+  identitySecret?: string;
+  previousIdentitySecret?: string;
 }
 
 export const CREDENTIAL_TYPE = 'billingDatabaseApi';
@@ -77,14 +79,45 @@ function serverOf(credential: BillingDatabaseCredential): ServerConfig {
   };
 }
 
+/** The shortest secret that the engine takes. */
+const SECRET_LENGTH = 16;
+
+function secretOf(value: string | undefined, displayName: string): string | null {
+  const written = (value ?? '').trim();
+  if (written === '') return null;
+  if (written.length >= SECRET_LENGTH) return written;
+  throw new BillingError(
+    'invalid_input',
+    `"${displayName}" of the credential must have ${SECRET_LENGTH} characters or more.`,
+    { parameter: displayName, advice: 'Have a password manager make a long one.' },
+  );
+}
+
+/** The secrets by which trial identities are hashed, the newest first; none are given when empty. */
+function secretsOf(credential: BillingDatabaseCredential): Pick<BillingOptions, 'secrets'> {
+  const present = secretOf(credential.identitySecret, 'Identity Secret');
+  const previous = secretOf(credential.previousIdentitySecret, 'Previous Identity Secret');
+  if (present === null && previous !== null) {
+    throw new BillingError('invalid_input', '"Identity Secret" of the credential is empty.', {
+      parameter: 'Identity Secret',
+      advice:
+        'A previous one counts beside a present one: fill in both, or clear the previous one.',
+    });
+  }
+  if (present === null) return {};
+  const identity = previous === null ? present : [{ secret: present }, { secret: previous }];
+  return { secrets: { identity } };
+}
+
 /**
  * How the engine is to be opened for a credential. Two spellings of one place give equal options
  * (an empty folder and the default one), since the embedded database can be opened only once.
  */
 export function optionsOf(credential: BillingDatabaseCredential): BillingOptions {
   const schema = (credential.schema ?? '').trim() || 'billing';
-  if (credential.database === 'postgres') return { connection: serverOf(credential), schema };
+  const common = { schema, ...secretsOf(credential) };
+  if (credential.database === 'postgres') return { connection: serverOf(credential), ...common };
   const folder = (credential.folder ?? '').trim();
-  if (folder === 'memory') return { connection: { embedded: 'memory' }, schema };
-  return { connection: { embedded: path.resolve(folder || defaultFolder()) }, schema };
+  if (folder === 'memory') return { connection: { embedded: 'memory' }, ...common };
+  return { connection: { embedded: path.resolve(folder || defaultFolder()) }, ...common };
 }

@@ -17,16 +17,25 @@ export class RecordWithFile {
   ) {}
 }
 
+/** What leaves by the second output of a node that has one: a no. */
+export class Refusal {
+  constructor(readonly record: object) {}
+}
+
 const outputItem = (record: object, itemIndex: number): INodeExecutionData =>
   record instanceof RecordWithFile
     ? { ...outputItem(record.record, itemIndex), binary: record.files }
     : { json: record as IDataObject, pairedItem: { item: itemIndex } };
 
-/** Does something for an item and gives what comes out of the node for it: one record or several. */
+/**
+ * Does something for an item and gives what comes out of the node for it: one record or several, or
+ * a refusal where the node has an output for it.
+ */
 export type ItemWork = (billing: Billing, itemIndex: number) => Promise<object | object[]>;
 
 interface Done {
   output: INodeExecutionData[];
+  refused: INodeExecutionData[];
   /** The item at which the workflow has to stop. */
   stoppedAt?: { itemIndex: number; error: ItemError };
 }
@@ -36,33 +45,72 @@ export async function forEachItem(
   context: IExecuteFunctions,
   work: ItemWork,
 ): Promise<INodeExecutionData[][]> {
-  const { output, stoppedAt } = await onEngine(context, work);
-  if (stoppedAt !== undefined) throw nodeError(context, stoppedAt.error, stoppedAt.itemIndex);
+  const { output } = await finished(context, work, 'output');
   return [output];
 }
 
-async function onEngine(context: IExecuteFunctions, work: ItemWork): Promise<Done> {
+/**
+ * The same with two outputs: done and refused. An item that failed is never on the first one, as in
+ * every node that decides.
+ */
+export async function forEachItemOrRefusal(
+  context: IExecuteFunctions,
+  work: ItemWork,
+): Promise<INodeExecutionData[][]> {
+  const { output, refused } = await finished(context, work, 'refused');
+  return [output, refused];
+}
+
+/** Where items go that failed, when the node shall continue. */
+type FailuresTo = 'output' | 'refused';
+
+async function finished(
+  context: IExecuteFunctions,
+  work: ItemWork,
+  failuresTo: FailuresTo,
+): Promise<Done> {
+  const done = await onEngine(context, work, failuresTo);
+  const { stoppedAt } = done;
+  if (stoppedAt !== undefined) throw nodeError(context, stoppedAt.error, stoppedAt.itemIndex);
+  return done;
+}
+
+const nothingDone = (): Done => ({ output: [], refused: [] });
+
+async function onEngine(
+  context: IExecuteFunctions,
+  work: ItemWork,
+  failuresTo: FailuresTo,
+): Promise<Done> {
   try {
-    return await withBilling(context, (billing) => eachOf(context, billing, work));
+    return await withBilling(context, (billing) => eachOf(context, billing, work, failuresTo));
   } catch (failure) {
     // No item's fault: the engine could not be opened.
     const error = itemError(failure);
     if (!context.continueOnFail()) throw nodeError(context, error);
-    return { output: context.getInputData().map((_, index) => errorItem(error, index)) };
+    const failed = context.getInputData().map((_, index) => errorItem(error, index));
+    return { ...nothingDone(), [failuresTo]: failed };
   }
 }
 
-async function eachOf(context: IExecuteFunctions, billing: Billing, work: ItemWork): Promise<Done> {
-  const output: INodeExecutionData[] = [];
+async function eachOf(
+  context: IExecuteFunctions,
+  billing: Billing,
+  work: ItemWork,
+  failuresTo: FailuresTo,
+): Promise<Done> {
+  const done = nothingDone();
   for (let itemIndex = 0; itemIndex < context.getInputData().length; itemIndex += 1) {
     try {
-      const records = [await work(billing, itemIndex)].flat();
-      output.push(...records.map((record) => outputItem(record, itemIndex)));
+      for (const record of [await work(billing, itemIndex)].flat()) {
+        if (record instanceof Refusal) done.refused.push(outputItem(record.record, itemIndex));
+        else done.output.push(outputItem(record, itemIndex));
+      }
     } catch (failure) {
       const error = itemError(failure);
-      if (!context.continueOnFail()) return { output, stoppedAt: { itemIndex, error } };
-      output.push(errorItem(error, itemIndex));
+      if (!context.continueOnFail()) return { ...done, stoppedAt: { itemIndex, error } };
+      done[failuresTo].push(errorItem(error, itemIndex));
     }
   }
-  return { output };
+  return done;
 }

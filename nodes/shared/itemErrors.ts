@@ -27,15 +27,39 @@ const ADVICE_IN_N8N: Partial<Record<ErrorCode, string>> = {
 
 /** The engine's methods that an advice may name, as the nodes that do the same. */
 const METHODS_IN_N8N: Record<string, string> = {
+  'accounts.get': '"Account: Get"',
+  'accounts.identify': '"Account: Identify"',
+  'accounts.merge': '"Account: Merge"',
+  'accounts.update': '"Account: Update"',
+  'catalog.importCatalog': '"Catalog: Import"',
+  'catalog.saveCoupon': '"Coupon: Create or Update"',
+  'catalog.saveOffer': '"Offer: Create or Update"',
+  'catalog.saveProduct': '"Product: Create or Update"',
+  'catalog.saveTaxRate': '"Tax Rate: Create or Update"',
   'ledger.check': 'Check Quota',
   'ledger.consume': 'Consume',
+  'ledger.deduct': '"Balance: Deduct Units"',
+  'ledger.exchange': '"Balance: Exchange"',
+  'ledger.grant': '"Balance: Grant Units"',
   'ledger.hold': '"Hold: Create"',
   'ledger.restore': '"Balance: Restore Units"',
   'ledger.settle': '"Hold: Settle"',
+  'ledger.transfer': '"Balance: Transfer"',
+  'sales.cancelOrder': '"Order: Cancel"',
+  'sales.claimTrial': '"Trial: Claim"',
+  'sales.confirmOrder': '"Order: Confirm"',
+  'sales.createOrder': '"Order: Create"',
+  'sales.getOrder': '"Order: Get"',
+  'sales.grantOffer': 'Grant Offer',
+  'sales.refundOrder': '"Order: Refund"',
+  'sales.setReferralProgram': '"Referral: Set Program"',
 };
 
 const withNodeNames = (advice: string): string =>
-  advice.replace(/\bledger\.[a-z]+\b/gi, (method) => METHODS_IN_N8N[method] ?? method);
+  advice.replace(
+    /\b(?:accounts|catalog|ledger|sales)\.[a-z]+\b/gi,
+    (method) => METHODS_IN_N8N[method] ?? method,
+  );
 
 /** Parameters whose field is not called as they are. */
 const FIELD_NAMES: Record<string, string> = {
@@ -44,18 +68,24 @@ const FIELD_NAMES: Record<string, string> = {
   sku: 'SKU',
 };
 
-/** `externalId` and `account.externalId` are the field "External ID", `items[1].product` is "Product" of item 2. */
+/**
+ * `externalId` and `account.externalId` are the field "External ID", `items[1].product` is "Product"
+ * of item 2, `trialPhases[0].price` is "Price" of the first phase.
+ */
 export function fieldName(parameter: string): string {
   const known = FIELD_NAMES[parameter];
   if (known !== undefined) return known;
-  const position = /^items\[(\d+)\]/.exec(parameter)?.[1];
-  const last = parameter.split('.').at(-1) ?? parameter;
-  const name = last
+  const [, listed, position] = /^(\w+)\[(\d+)\]/.exec(parameter) ?? [];
+  const name = inWords(parameter.split('.').at(-1) ?? parameter);
+  return listed === undefined ? name : `${inWords(listed)}: ${Number(position) + 1}: ${name}`;
+}
+
+const inWords = (parameter: string): string =>
+  FIELD_NAMES[parameter] ??
+  parameter
     .replace(/([a-z])([A-Z])/g, '$1 $2')
     .replace(/^./, (first) => first.toUpperCase())
-    .replace(/\bId\b/g, 'ID');
-  return position === undefined ? name : `Items: ${Number(position) + 1}: ${name}`;
-}
+    .replace(/\b(Id|Url)\b/g, (word) => word.toUpperCase());
 
 function inNodeWords({ code, message, parameter, advice }: BillingErrorData): ItemError {
   const quoted = `"${parameter}"`;

@@ -1,7 +1,7 @@
 import { DateTime } from 'luxon';
 import type { ILoadOptionsFunctions, INodeListSearchResult } from 'n8n-workflow';
 
-import type { Account, Billing, HoldRecord, Offer, Product } from '../../engine';
+import type { Account, Billing, Coupon, HoldRecord, Offer, Order, Product } from '../../engine';
 import { accountInEditor } from './accountParameters';
 import { itemError, nodeError } from './itemErrors';
 import { withBilling } from './withBilling';
@@ -9,6 +9,7 @@ import { withBilling } from './withBilling';
 /** What the pickers show. Accounts may be many and come by pages; a catalog is small. */
 
 const ACCOUNTS_A_PAGE = 50;
+const ORDERS_A_PAGE = 100;
 
 function labelOfAccount({ name, email, identities, accountId }: Account): string {
   const known = identities.map(({ provider, externalId }) => `${provider}: ${externalId}`);
@@ -28,6 +29,18 @@ function labelOfOffer({ name, price, currency, ...offer }: Offer): string {
 function labelOfHold({ amount, product, expiresAt }: HoldRecord, timeZone: string): string {
   const ends = DateTime.fromISO(expiresAt, { zone: timeZone });
   return `${amount} of ${product}, until ${ends.toFormat('yyyy-MM-dd HH:mm:ss')}`;
+}
+
+function labelOfCoupon({ code, name, active }: Coupon): string {
+  const named = name === null ? code : `${code} (${name})`;
+  return active ? named : `${named}, inactive`;
+}
+
+function labelOfOrder(order: Order, timeZone: string): string {
+  const made = DateTime.fromISO(order.createdAt, { zone: timeZone });
+  const lines = order.items.map(({ quantity, sku }) => `${quantity} × ${sku}`).join(', ');
+  const status = order.lapsed ? 'lapsed' : order.status.replaceAll('_', ' ');
+  return `${order.total} ${order.currency}, ${status}, ${made.toFormat('yyyy-MM-dd HH:mm:ss')}: ${lines}`;
 }
 
 function matches(filter: string | undefined, ...texts: string[]): boolean {
@@ -104,5 +117,35 @@ export async function searchHolds(
     results: open
       .map((hold) => ({ name: labelOfHold(hold, this.getTimezone()), value: hold.holdId }))
       .filter(({ name, value }) => matches(filter, name, value)),
+  };
+}
+
+/** Those that are not active too: they can be edited. */
+export async function searchCoupons(
+  this: ILoadOptionsFunctions,
+  filter?: string,
+): Promise<INodeListSearchResult> {
+  const coupons = await read(this, (billing) => billing.catalog.listCoupons());
+  return {
+    results: coupons
+      .map((coupon) => ({ name: labelOfCoupon(coupon), value: coupon.code }))
+      .filter(({ name }) => matches(filter, name)),
+  };
+}
+
+/** The newest, of all accounts: a payment or a complaint names an order, seldom its account. */
+export async function searchOrders(
+  this: ILoadOptionsFunctions,
+  filter?: string,
+  paginationToken?: string,
+): Promise<INodeListSearchResult> {
+  const { items, nextCursor } = await read(this, (billing) =>
+    billing.sales.listOrders({ limit: ORDERS_A_PAGE, cursor: paginationToken }),
+  );
+  return {
+    results: items
+      .map((order) => ({ name: labelOfOrder(order, this.getTimezone()), value: order.orderId }))
+      .filter(({ name, value }) => matches(filter, name, value)),
+    paginationToken: nextCursor ?? undefined,
   };
 }

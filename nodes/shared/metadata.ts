@@ -1,6 +1,6 @@
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
-import { BillingError } from '../../engine';
+import { jsonOf } from './json';
 import { parameterOf } from './parameters';
 
 /** Data of the user's own on a record. */
@@ -14,12 +14,12 @@ export const metadataOption: INodeProperties = {
 };
 
 /** JSON out of a field or an expression: text, or the object itself. Undefined when blank. */
-export function metadataOf(value: unknown): Record<string, unknown> | undefined {
-  if (value === undefined || value === null) return undefined;
-  // What is no object goes through, so that the engine refuses it by name.
-  if (typeof value !== 'string') return value as Record<string, unknown>;
-  return value.trim() === '' ? undefined : parsed(value);
-}
+export const metadataOf = (value: unknown): Record<string, unknown> | undefined =>
+  jsonOf(value, {
+    displayName: 'Metadata',
+    parameter: 'metadata',
+    example: 'an object: { "messageId": 42 }',
+  });
 
 /** The metadata among a node's options. */
 export function readMetadata(
@@ -27,19 +27,4 @@ export function readMetadata(
   itemIndex: number,
 ): Record<string, unknown> | undefined {
   return metadataOf(parameterOf(context, 'options.metadata', itemIndex, null));
-}
-
-function parsed(json: string): Record<string, unknown> {
-  try {
-    return JSON.parse(json) as Record<string, unknown>;
-  } catch {
-    return refuse();
-  }
-}
-
-function refuse(): never {
-  throw new BillingError('invalid_input', '"Metadata" is not valid JSON.', {
-    parameter: 'metadata',
-    advice: 'Write an object, such as { "messageId": 42 }.',
-  });
 }

@@ -61,3 +61,51 @@ export const amountParameter: INodeProperties = {
   typeOptions: { minValue: 0 },
   description: 'Units of the product. Fractions only where the product has decimals.',
 };
+
+export const couponParameter: INodeProperties = {
+  displayName: 'Coupon',
+  name: 'coupon',
+  type: 'resourceLocator',
+  required: true,
+  default: { mode: 'list', value: '' },
+  description: 'The code that lowers a price. Upper and lower case do not count.',
+  modes: [
+    {
+      displayName: 'From List',
+      name: 'list',
+      type: 'list',
+      placeholder: 'Select a coupon…',
+      typeOptions: { searchListMethod: 'searchCoupons', searchable: true },
+    },
+    {
+      displayName: 'By Code',
+      name: 'code',
+      type: 'string',
+      placeholder: 'e.g. SUMMER20',
+    },
+  ],
+};
+
+export const orderParameter: INodeProperties = {
+  displayName: 'Order',
+  name: 'order',
+  type: 'resourceLocator',
+  required: true,
+  default: { mode: 'id', value: '' },
+  description: 'An order, as "Order: Create" made it',
+  modes: [
+    {
+      displayName: 'From List',
+      name: 'list',
+      type: 'list',
+      placeholder: 'Select an order…',
+      typeOptions: { searchListMethod: 'searchOrders', searchable: true },
+    },
+    {
+      displayName: 'By ID',
+      name: 'id',
+      type: 'string',
+      placeholder: 'e.g. {{ $json.orderId }}',
+    },
+  ],
+};

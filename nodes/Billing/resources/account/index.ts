@@ -1,11 +1,14 @@
 import type { INodeProperties } from 'n8n-workflow';
 
+import * as erase from './erase';
+import * as exportAccount from './export';
 import * as get from './get';
 import * as getAll from './getAll';
 import * as identify from './identify';
+import * as merge from './merge';
 import * as update from './update';
 
-const operations = { get, getAll, identify, update };
+const operations = { erase, export: exportAccount, get, getAll, identify, merge, update };
 
 const description: INodeProperties[] = [
   {
@@ -15,6 +18,20 @@ const description: INodeProperties[] = [
     noDataExpression: true,
     displayOptions: { show: { resource: ['account'] } },
     options: [
+      {
+        name: 'Erase',
+        value: 'erase',
+        action: 'Erase an account',
+        description: 'Take away everything personal for good; the ledger keeps IDs and amounts',
+        displayOptions: { hide: { '@tool': [true] } },
+      },
+      {
+        name: 'Export',
+        value: 'export',
+        action: 'Export an account',
+        description: 'Get everything there is about one account',
+        displayOptions: { hide: { '@tool': [true] } },
+      },
       {
         name: 'Get',
         value: 'get',
@@ -34,10 +51,18 @@ const description: INodeProperties[] = [
         description: 'Find the account of a customer, or create it at the first contact',
       },
       {
+        name: 'Merge',
+        value: 'merge',
+        action: 'Merge two accounts',
+        description:
+          'Join an account into another: it has the units and identities of both, and answers for both',
+        displayOptions: { hide: { '@tool': [true] } },
+      },
+      {
         name: 'Update',
         value: 'update',
         action: 'Update an account',
-        description: 'Change contact data, time zone or status of an account',
+        description: 'Change contact data, tax details, time zone or status of an account',
       },
     ],
     default: 'identify',

@@ -6,6 +6,7 @@ import { optionalKeyOption } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
 import { readOptions } from '../../../shared/reading';
 import { shownFor } from '../../operation';
+import { contactField, contactOf, taxField, taxOf } from './details';
 
 const properties: INodeProperties[] = [
   ...accountParameters,
@@ -16,6 +17,7 @@ const properties: INodeProperties[] = [
     placeholder: 'Add Field',
     default: {},
     options: [
+      contactField,
       {
         displayName: 'Email',
         name: 'email',
@@ -52,6 +54,7 @@ const properties: INodeProperties[] = [
         ],
         default: 'active',
       },
+      taxField,
       {
         displayName: 'Time Zone',
         name: 'timeZone',
@@ -74,12 +77,14 @@ export async function execute(context: IExecuteFunctions, billing: Billing, item
     string,
     unknown
   >;
-  const { metadata, ...filled } = readOptions(context, 'updateFields', itemIndex);
+  const { metadata, contact, tax, ...filled } = readOptions(context, 'updateFields', itemIndex);
   const removed = REMOVABLE.filter((field) => written[field] === '');
   return billing.accounts.update({
     account: readAccount(context, itemIndex),
     ...filled,
     ...Object.fromEntries(removed.map((field) => [field, null])),
+    contact: contactOf(contact),
+    tax: taxOf(tax),
     metadata: metadataOf(metadata),
   });
 }

@@ -1,9 +1,9 @@
-import { DateTime } from 'luxon';
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import type { Billing, StatementRequest } from '../../../../engine';
 import { RecordWithFile } from '../../../shared/forEachItem';
 import { readOptions, readRequired } from '../../../shared/reading';
+import { timeOf } from '../../../shared/times';
 import { isToolCall } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { pagingParameters, readLimit } from '../../paging';
@@ -52,11 +52,17 @@ const properties: INodeProperties[] = [
         default: 'use',
         description: 'Only lines of this kind',
         options: [
+          { name: 'Debt', value: 'debt' },
+          { name: 'Deduction', value: 'deduction' },
+          { name: 'Exchange', value: 'exchange' },
           { name: 'Expiry', value: 'expiry' },
           { name: 'Grant', value: 'grant' },
           { name: 'Hold', value: 'hold' },
+          { name: 'Owed', value: 'owed' },
+          { name: 'Refund', value: 'refund' },
           { name: 'Release', value: 'release' },
           { name: 'Restore', value: 'restore' },
+          { name: 'Transfer', value: 'transfer' },
           { name: 'Uncovered', value: 'uncovered' },
           { name: 'Use', value: 'use' },
         ],
@@ -76,15 +82,6 @@ export const description = shownFor('balance', 'getStatement', properties);
 
 type Filters = Pick<StatementRequest, 'from' | 'to' | 'kind'>;
 
-/** The editor's dates have no offset: they are in the workflow's time zone. */
-function readTime(context: IExecuteFunctions, value: unknown): string | undefined {
-  if (value === undefined) return undefined;
-  const written = String(value);
-  const time = DateTime.fromISO(written, { zone: context.getTimezone() });
-  // What is no time the engine refuses, naming the parameter.
-  return time.isValid ? time.toUTC().toISO() : written;
-}
-
 /** All pages in one file. An agent gets the text instead: it cannot open a file. */
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
   const about = readAccountAndProduct(context, itemIndex);
@@ -92,8 +89,8 @@ export async function execute(context: IExecuteFunctions, billing: Billing, item
   const { fileName = 'statement.csv', kind } = options;
   const filters = {
     kind,
-    from: readTime(context, options.from),
-    to: readTime(context, options.to),
+    from: timeOf(context, options.from),
+    to: timeOf(context, options.to),
   };
   const limit = readLimit(context, itemIndex);
   let csv = '';

@@ -6,60 +6,21 @@ import { optionalKeyOption } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
 import { missing, readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { shownFor } from '../../operation';
+import { itemOptions, itemOptionsOf } from './itemOptions';
+import { termsFields, termsOf } from './terms';
+import { expiryFields, expiryOf, priorityField, productField, quantityField } from './units';
+import { amountOf, orUndefined } from './written';
 
 const itemProperties: INodeProperties[] = [
-  {
-    displayName: 'Product',
-    name: 'product',
-    type: 'string',
-    default: '',
-    placeholder: 'e.g. messages',
-    description: 'The key of the product',
-  },
-  {
-    displayName: 'Quantity',
-    name: 'quantity',
-    type: 'string',
-    default: '',
-    placeholder: 'e.g. 100',
-    description: 'Units of the product that one of the offer brings',
-  },
-  {
-    displayName: 'Expires',
-    name: 'expiresUnit',
-    type: 'options',
-    options: [
-      { name: 'After Days', value: 'day' },
-      { name: 'After Hours', value: 'hour' },
-      { name: 'After Minutes', value: 'minute' },
-      { name: 'After Months', value: 'month' },
-      { name: 'After Seconds', value: 'second' },
-      { name: 'After Weeks', value: 'week' },
-      { name: 'After Years', value: 'year' },
-      { name: 'Never', value: 'never' },
-    ],
-    default: 'never',
-    description: 'When units that are left over end, counted from the grant',
-  },
-  {
-    displayName: 'How Many',
-    name: 'expiresCount',
-    type: 'number',
-    default: 1,
-    typeOptions: { minValue: 1, numberPrecision: 0 },
-    description: 'How many days, months and so on until then',
-    displayOptions: { hide: { expiresUnit: ['never'] } },
-  },
-  {
-    displayName: 'Priority',
-    name: 'priority',
-    type: 'number',
-    default: 50,
-    typeOptions: { numberPrecision: 0 },
-    description:
-      'Units with a smaller number are used first; among equal ones those that end first',
-  },
+  productField,
+  { ...quantityField, description: 'Units of the product that one of the offer brings' },
+  ...expiryFields,
+  priorityField,
+  itemOptions,
 ];
+
+const sorted = (fields: INodeProperties[]): INodeProperties[] =>
+  [...fields].sort((one, other) => one.displayName.localeCompare(other.displayName));
 
 const properties: INodeProperties[] = [
   {
@@ -115,7 +76,7 @@ const properties: INodeProperties[] = [
     placeholder: 'Add Field',
     default: {},
     description: 'What is left out stays as it is',
-    options: [
+    options: sorted([
       {
         displayName: 'Active',
         name: 'active',
@@ -141,32 +102,25 @@ const properties: INodeProperties[] = [
         description:
           'Whether everybody may see it. Only public offers are suggested after a denial.',
       },
-    ],
+      ...termsFields,
+    ]),
   },
 ];
 
 export const description = shownFor('offer', 'upsert', properties);
 
 /** An item as the editor's collection gives it. */
-interface WrittenItem {
-  product?: unknown;
-  quantity?: unknown;
-  expiresUnit?: unknown;
-  expiresCount?: unknown;
-  priority?: unknown;
-}
-
-const orUndefined = (value: unknown) => (value === '' || value === null ? undefined : value);
+type WrittenItem = Record<string, unknown>;
 
 /** What stands in the fields; the engine judges it. */
 function itemOf(written: WrittenItem): SaveOfferRequest['items'][number] {
-  const { product, quantity, expiresUnit, expiresCount, priority } = written;
-  const ends = orUndefined(expiresUnit) !== undefined && expiresUnit !== 'never';
+  const { product, quantity, priority, more } = written;
   return {
     product,
-    quantity: orUndefined(plainAmount(quantity)),
-    expiresAfter: ends ? { unit: expiresUnit, count: expiresCount ?? 1 } : null,
+    quantity: amountOf(quantity),
+    expiresAfter: expiryOf(written),
     priority: orUndefined(priority),
+    ...itemOptionsOf(more),
   } as SaveOfferRequest['items'][number];
 }
 
@@ -177,15 +131,22 @@ function readItems(context: IExecuteFunctions, itemIndex: number): SaveOfferRequ
 }
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  const { metadata, listPrice, ...fields } = readOptions(context, 'additionalFields', itemIndex);
+  const written = context.getNodeParameter('additionalFields', itemIndex, {}) as Record<
+    string,
+    unknown
+  >;
+  const given = readOptions(context, 'additionalFields', itemIndex);
   return billing.catalog.saveOffer({
     sku: readRequired(context, 'sku', 'SKU', itemIndex),
     name: readRequired(context, 'name', 'Name', itemIndex),
     price: readAmount(context, 'price', 'Price', itemIndex),
     currency: readRequired(context, 'currency', 'Currency', itemIndex),
     items: readItems(context, itemIndex),
-    ...fields,
-    listPrice: plainAmount(listPrice) as string | undefined,
-    metadata: metadataOf(metadata),
+    active: given.active as boolean | undefined,
+    public: given.public as boolean | undefined,
+    idempotencyKey: given.idempotencyKey as string | undefined,
+    listPrice: plainAmount(given.listPrice) as string | undefined,
+    metadata: metadataOf(given.metadata),
+    ...termsOf(written, given),
   });
 }

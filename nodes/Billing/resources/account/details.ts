@@ -1,0 +1,142 @@
+import type { INodeProperties } from 'n8n-workflow';
+
+import type { Billing } from '../../../../engine';
+
+/** Contact and tax details, which invoices need. */
+
+type UpdateRequest = Parameters<Billing['accounts']['update']>[0];
+
+const textField = (
+  displayName: string,
+  name: string,
+  example: string,
+  description = 'Leave empty to remove it',
+): INodeProperties => ({
+  displayName,
+  name,
+  type: 'string',
+  default: '',
+  placeholder: `e.g. ${example}`,
+  description,
+});
+
+export const contactField: INodeProperties = {
+  displayName: 'Contact',
+  name: 'contact',
+  type: 'collection',
+  placeholder: 'Add Field',
+  default: {},
+  description: 'To whom invoices are addressed. What is not added stays as it is.',
+  options: [
+    {
+      displayName: 'Address',
+      name: 'address',
+      type: 'fixedCollection',
+      default: {},
+      description: 'The whole address. Added without one, it removes the one that is there.',
+      options: [
+        {
+          displayName: 'Address',
+          name: 'address',
+          values: [
+            textField('Line 1', 'line1', 'Main Street 1', 'Street and number'),
+            textField('Line 2', 'line2', 'Third floor', 'What else the post needs'),
+            textField('Postal Code', 'postalCode', '10115', 'The code of the place'),
+            textField('City', 'city', 'Berlin', 'The place'),
+            textField('Region', 'region', 'CA', 'State or province, where addresses have one'),
+            textField('Country', 'country', 'DE', 'Its ISO 3166 code of two letters'),
+          ],
+        },
+      ],
+    },
+    textField('Company', 'company', 'Example Ltd'),
+    textField('Name', 'name', 'Nathan Smith'),
+    textField('Phone', 'phone', '+49 30 1234567'),
+  ],
+};
+
+export const taxField: INodeProperties = {
+  displayName: 'Tax Details',
+  name: 'tax',
+  type: 'collection',
+  placeholder: 'Add Field',
+  default: {},
+  description: 'How its purchases are taxed. What is not added stays as it is.',
+  options: [
+    textField(
+      'Country',
+      'country',
+      'DE',
+      'Where it is taxed, as an ISO 3166 code. Leave empty to go by the address.',
+    ),
+    {
+      displayName: 'Status',
+      name: 'status',
+      type: 'options',
+      options: [
+        { name: 'Exempt', value: 'exempt', description: 'Pays no tax' },
+        { name: 'Normal', value: 'normal', description: 'Pays the tax of its country' },
+        {
+          name: 'Reverse Charge',
+          value: 'reverse_charge',
+          description: 'Declares the tax itself, as companies abroad do',
+        },
+      ],
+      default: 'normal',
+      description: 'Whether it pays tax',
+    },
+    {
+      displayName: 'Tax IDs',
+      name: 'taxIds',
+      type: 'fixedCollection',
+      typeOptions: { multipleValues: true },
+      placeholder: 'Add Tax ID',
+      default: {},
+      description: 'All that it has. Added without one, it removes those that are there.',
+      options: [
+        {
+          displayName: 'Tax ID',
+          name: 'taxId',
+          values: [
+            textField('Type', 'type', 'eu_vat', 'What kind of number it is'),
+            textField('Value', 'value', 'DE123456789', 'The number'),
+          ],
+        },
+      ],
+    },
+    textField(
+      'Tax Rate Key',
+      'taxRate',
+      'de-reduced',
+      'The rate to take whatever the country. Leave empty to go by the country.',
+    ),
+  ],
+};
+
+type Fields = Record<string, unknown>;
+
+/** An empty field takes away what is there: the engine takes null for that. */
+const orNull = (value: unknown) => (value === '' ? null : value);
+
+const emptied = (fields: Fields): Fields =>
+  Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, orNull(value)]));
+
+export function contactOf(written: unknown): UpdateRequest['contact'] {
+  if (written === undefined) return undefined;
+  const { address, ...fields } = written as Fields & { address?: { address?: Fields } };
+  return {
+    ...emptied(fields),
+    ...(address === undefined
+      ? {}
+      : { address: address.address === undefined ? null : emptied(address.address) }),
+  } as UpdateRequest['contact'];
+}
+
+export function taxOf(written: unknown): UpdateRequest['tax'] {
+  if (written === undefined) return undefined;
+  const { taxIds, ...fields } = written as Fields & { taxIds?: { taxId?: Fields[] } };
+  return {
+    ...emptied(fields),
+    ...(taxIds === undefined ? {} : { taxIds: taxIds.taxId ?? [] }),
+  } as UpdateRequest['tax'];
+}

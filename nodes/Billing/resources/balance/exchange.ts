@@ -1,0 +1,48 @@
+import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
+
+import type { Billing } from '../../../../engine';
+import { accountParameters, readAccount } from '../../../shared/accountParameters';
+import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
+import { metadataOption, readMetadata } from '../../../shared/metadata';
+import { offerParameter } from '../../../shared/pickers';
+import { readAmount, readRequired } from '../../../shared/reading';
+import { shownFor } from '../../operation';
+
+const properties: INodeProperties[] = [
+  ...accountParameters,
+  {
+    ...offerParameter,
+    description: 'What is bought: an offer whose currency is a product that customers have',
+  },
+  {
+    displayName: 'Quantity',
+    name: 'quantity',
+    type: 'number',
+    required: true,
+    default: 1,
+    typeOptions: { minValue: 1, numberPrecision: 0 },
+    description: 'How many of the offer',
+  },
+  idempotencyKeyParameter,
+  {
+    displayName: 'Options',
+    name: 'options',
+    type: 'collection',
+    placeholder: 'Add Option',
+    default: {},
+    options: [metadataOption],
+  },
+];
+
+export const description = shownFor('balance', 'exchange', properties);
+
+/** A denial is data, `allowed: false`. */
+export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
+  return billing.ledger.exchange({
+    account: readAccount(context, itemIndex),
+    sku: readRequired(context, 'offer', 'Offer', itemIndex),
+    quantity: readAmount(context, 'quantity', 'Quantity', itemIndex),
+    idempotencyKey: readIdempotencyKey(context, itemIndex),
+    metadata: readMetadata(context, itemIndex),
+  });
+}

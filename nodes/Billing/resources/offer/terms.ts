@@ -1,0 +1,303 @@
+import type { INodeProperties } from 'n8n-workflow';
+
+import type { SaveOfferRequest } from '../../../../engine';
+import { durationFields, durationOf, longDurationUnits } from '../../../shared/durations';
+import { missing } from '../../../shared/reading';
+import { pricingFields, pricingOf } from './pricing';
+import { expiryFields, expiryOf, priorityField, productField, quantityField } from './units';
+import { amountOf, entriesOf, filled, orUndefined } from './written';
+
+/**
+ * What an offer may say beyond its items: when it recurs, how it is tried, what comes along, how the
+ * quantity makes the price. Each is a field that can be added.
+ */
+
+/** Fields of "Additional Fields"; a test keeps their names in order. */
+export const termsFields: INodeProperties[] = [
+  {
+    displayName: 'Bonuses',
+    name: 'bonuses',
+    type: 'fixedCollection',
+    typeOptions: { multipleValues: true },
+    placeholder: 'Add Bonus',
+    default: {},
+    description:
+      'What comes along with each that is bought, for free. Added without any bonus, it removes those that are there.',
+    options: [
+      {
+        displayName: 'Bonus',
+        name: 'bonus',
+        values: [productField, quantityField, ...expiryFields, priorityField],
+      },
+    ],
+  },
+  {
+    displayName: 'Custom Plan For',
+    name: 'accountId',
+    type: 'string',
+    default: '',
+    placeholder: 'e.g. 0198c0de-7a3b-7c11-9f2e-5d1f6c1f0a11',
+    description:
+      'The ID of the only account that may buy it; nobody else sees it. Leave empty to remove it.',
+  },
+  {
+    displayName: 'Description',
+    name: 'description',
+    type: 'string',
+    typeOptions: { rows: 4 },
+    default: '',
+    placeholder: 'e.g. For teams that answer more than a thousand messages a month',
+    description: 'What a shop shows. Leave empty to remove it.',
+  },
+  {
+    displayName: 'Free Tier',
+    name: 'freeTier',
+    type: 'boolean',
+    default: true,
+    description: 'Whether every new account gets it. The price must be 0.',
+  },
+  {
+    displayName: 'Image URL',
+    name: 'imageUrl',
+    type: 'string',
+    default: '',
+    placeholder: 'e.g. https://example.com/pack.png',
+    description: 'What a shop shows. Leave empty to remove it.',
+  },
+  {
+    displayName: 'Once Per Account',
+    name: 'oncePerAccount',
+    type: 'boolean',
+    default: true,
+    description: 'Whether an account can buy it only once',
+  },
+  {
+    displayName: 'Period Terms',
+    name: 'collect',
+    type: 'collection',
+    placeholder: 'Add Term',
+    default: {},
+    description: 'How a recurring offer is billed',
+    options: [
+      {
+        displayName: 'Anchor Day',
+        name: 'anchorDay',
+        type: 'number',
+        default: 1,
+        typeOptions: { minValue: 0, maxValue: 31, numberPrecision: 0 },
+        description: 'The day of the month on which periods begin; 0 for the day of the start',
+      },
+      {
+        displayName: 'At Period End',
+        name: 'atPeriodEnd',
+        type: 'options',
+        options: [
+          { name: 'Expire', value: 'expire', description: 'Units that are left over end' },
+          { name: 'Keep', value: 'keep', description: 'They stay' },
+        ],
+        default: 'expire',
+        description: 'What becomes of units that are left over',
+      },
+      {
+        displayName: 'Bill',
+        name: 'bill',
+        type: 'options',
+        options: [
+          { name: 'In Advance', value: 'advance', description: 'The fee at the start' },
+          { name: 'In Arrears', value: 'arrears', description: 'Fee and usage at the end' },
+        ],
+        default: 'advance',
+        description: 'When a period is billed',
+      },
+      {
+        displayName: 'Dates',
+        name: 'dates',
+        type: 'options',
+        options: [
+          { name: 'Exact', value: 'exact', description: 'At the time of day of the start' },
+          { name: 'Midnight', value: 'midnight', description: 'At midnight of the account' },
+        ],
+        default: 'exact',
+        description: 'At what time periods begin',
+      },
+      {
+        displayName: 'Renewal Grants',
+        name: 'renewalGrants',
+        type: 'options',
+        options: [
+          { name: 'At Payment', value: 'payment' },
+          { name: 'At Period Start', value: 'period_start' },
+        ],
+        default: 'period_start',
+        description: 'When the units of a further period come',
+      },
+    ],
+  },
+  {
+    displayName: 'Pricing',
+    name: 'pricing',
+    type: 'fixedCollection',
+    default: {},
+    description:
+      'How the quantity that is bought makes the price. Without it: price times quantity.',
+    options: [{ displayName: 'Pricing', name: 'pricing', values: pricingFields(true) }],
+  },
+  {
+    displayName: 'Recurs',
+    name: 'recurs',
+    type: 'fixedCollection',
+    default: {},
+    description:
+      'How long a period is. Without it the offer is sold once, not as a subscription; "Never" makes it so again.',
+    options: [
+      {
+        displayName: 'Every',
+        name: 'every',
+        values: [
+          ...durationFields({
+            count: 'Every',
+            unit: 'Unit',
+            description: 'Such as 1 month, 2 weeks or 1 year',
+            units: [...longDurationUnits, { name: 'Never', value: 'never' }].sort((one, other) =>
+              one.name.localeCompare(other.name),
+            ),
+          }),
+        ],
+      },
+    ],
+  },
+  {
+    displayName: 'Return URL',
+    name: 'returnUrl',
+    type: 'string',
+    default: '',
+    placeholder: 'e.g. https://example.com/thanks',
+    description: 'Where the customer goes after paying. Leave empty to remove it.',
+  },
+  {
+    displayName: 'Summary',
+    name: 'summary',
+    type: 'string',
+    default: '',
+    placeholder: 'e.g. 100 messages, never expire',
+    description: 'One line for a list. Leave empty to remove it.',
+  },
+  {
+    displayName: 'Trial Phases',
+    name: 'trialPhases',
+    type: 'fixedCollection',
+    typeOptions: { multipleValues: true, sortable: true },
+    placeholder: 'Add Phase',
+    default: {},
+    description:
+      'Up to two times at a price of their own before the first period of a recurring offer. Added without any phase, it removes those that are there.',
+    options: [
+      {
+        displayName: 'Phase',
+        name: 'phase',
+        values: [
+          {
+            displayName: 'Price',
+            name: 'price',
+            type: 'string',
+            default: '0',
+            placeholder: 'e.g. 1.00',
+            description: "In the offer's currency; 0 for a free trial",
+          },
+          ...durationFields({
+            count: 'Length',
+            unit: 'Unit',
+            description: 'How many days and so on it lasts',
+            units: longDurationUnits,
+            defaultUnit: 'day',
+          }),
+          {
+            displayName: 'Items',
+            name: 'items',
+            type: 'fixedCollection',
+            typeOptions: { multipleValues: true },
+            placeholder: 'Add Item',
+            default: {},
+            description: 'What a customer gets for this time',
+            options: [{ displayName: 'Item', name: 'item', values: [productField, quantityField] }],
+          },
+        ],
+      },
+    ],
+  },
+  {
+    displayName: 'Upsells',
+    name: 'upsells',
+    type: 'string',
+    default: '',
+    placeholder: 'e.g. pack-1000, pro-monthly',
+    description:
+      'SKUs of dearer offers to suggest beside it, with commas between them. Leave empty to remove them.',
+  },
+];
+
+/** Fields that can be taken away again: the engine takes null for that. */
+const REMOVABLE = ['accountId', 'description', 'imageUrl', 'returnUrl', 'summary'];
+
+const skusOf = (written: unknown): string[] =>
+  (Array.isArray(written) ? written : String(written ?? '').split(','))
+    .map((sku) => String(sku).trim())
+    .filter((sku) => sku !== '');
+
+/**
+ * What the added fields say. Those that are not there stay as they are.
+ *
+ * @param written the additional fields as they come
+ * @param given those of them that hold something
+ */
+export function termsOf(
+  written: Record<string, unknown>,
+  given: Record<string, unknown>,
+): Partial<SaveOfferRequest> {
+  const removed = REMOVABLE.filter((field) => written[field] === '');
+  const { every } = (given.recurs ?? {}) as { every?: { unit?: unknown } };
+  if ('recurs' in given && every === undefined) throw missing('Recurs', 'interval');
+  const { pricing } = (given.pricing ?? {}) as { pricing?: Record<string, unknown> };
+  return filled({
+    ...Object.fromEntries(removed.map((field) => [field, null])),
+    ...filled(Object.fromEntries(REMOVABLE.map((field) => [field, given[field]]))),
+    freeTier: given.freeTier,
+    oncePerAccount: given.oncePerAccount,
+    ...(every === undefined ? {} : recurring(every)),
+    collect: given.collect === undefined ? undefined : collectOf(given.collect),
+    pricing: pricing === undefined ? undefined : pricingOf(pricing),
+    upsells: written.upsells === undefined ? undefined : skusOf(written.upsells),
+    bonuses:
+      written.bonuses === undefined
+        ? undefined
+        : entriesOf(written.bonuses, 'bonus').map((bonus) =>
+            filled({
+              product: bonus.product,
+              quantity: amountOf(bonus.quantity),
+              expiresAfter: expiryOf(bonus),
+              priority: orUndefined(bonus.priority),
+            }),
+          ),
+    trialPhases:
+      written.trialPhases === undefined
+        ? undefined
+        : entriesOf(written.trialPhases, 'phase').map((phase) => ({
+            price: amountOf(phase.price) ?? '0',
+            length: durationOf(phase),
+            items: entriesOf(phase.items, 'item').map(({ product, quantity }) =>
+              filled({ product, quantity: amountOf(quantity) }),
+            ),
+          })),
+  }) as Partial<SaveOfferRequest>;
+}
+
+const recurring = (every: { unit?: unknown }): Partial<SaveOfferRequest> =>
+  every.unit === 'never'
+    ? { billing: 'one_time', interval: null }
+    : { billing: 'recurring', interval: durationOf(every) };
+
+function collectOf(written: unknown): Record<string, unknown> {
+  const { anchorDay, ...terms } = written as Record<string, unknown>;
+  if (anchorDay === undefined) return terms;
+  return { ...terms, anchorDay: anchorDay === 0 ? null : anchorDay };
+}
