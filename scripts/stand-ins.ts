@@ -328,6 +328,24 @@ const splitInBatches = standIn(
   },
 );
 
+/** Split Out: an item for each entry of a list, which are objects here. */
+const splitOut = standIn(
+  {
+    name: 'splitOut',
+    displayName: 'Split Out',
+    version: 1,
+    properties: [string('fieldToSplitOut'), choice('include', ['noOtherFields']), collection([])],
+  },
+  async function () {
+    const items = this.getInputData().flatMap((item, index) => {
+      const field = this.getNodeParameter('fieldToSplitOut', index) as string;
+      const entries = (item.json[field] ?? []) as IDataObject[];
+      return entries.map((json): INodeExecutionData => ({ json, pairedItem: { item: index } }));
+    });
+    return [items];
+  },
+);
+
 const noOp = standIn({ name: 'noOp', displayName: 'No Operation, do nothing' });
 
 const stickyNote = standIn({
@@ -406,6 +424,7 @@ export const standIns: Readonly<Record<string, NodeTypeInstance>> = {
   'n8n-nodes-base.if': ifNode,
   'n8n-nodes-base.code': code,
   'n8n-nodes-base.splitInBatches': splitInBatches,
+  'n8n-nodes-base.splitOut': splitOut,
   'n8n-nodes-base.noOp': noOp,
   'n8n-nodes-base.stickyNote': stickyNote,
   '@n8n/n8n-nodes-langchain.agent': agent,

@@ -92,7 +92,14 @@ describe.each(['light', 'dark'] as const)('in %s colours', (colorScheme) => {
     );
     const grantOffer = await editor.openNode(chatbot, 'Give Welcome Offer');
     expect(grantOffer).toEqual(
-      expect.arrayContaining(['Account', 'Offer', 'Quantity', 'Source', 'Idempotency Key']),
+      expect.arrayContaining([
+        'Operation',
+        'Account',
+        'Offer',
+        'Quantity',
+        'Source',
+        'Idempotency Key',
+      ]),
     );
     const billing = await editor.openNode(chatbot, 'Identify Customer');
     expect(billing).toEqual(

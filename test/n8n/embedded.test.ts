@@ -22,6 +22,7 @@ const credential = billingCredential();
 
 let chatbot: Workflow;
 let holdAndSettle: Workflow;
+let others: Workflow[];
 
 beforeAll(async () => {
   await n8n.start();
@@ -56,9 +57,13 @@ test('the shipped workflows are imported and published, and the catalog set up',
   const imported = await n8n.importWorkflows(WORKFLOWS);
   const named = (name: string) => imported.find((workflow) => workflow.name === name)!;
   expect(imported.map((workflow) => workflow.name).sort()).toEqual([
+    'Buy a Pack',
+    'Catalog From a Table',
     'Hold and Settle',
     'Quota-Gated Chatbot',
+    'Referral Bonus',
     'Set Up Catalog',
+    'Trial Sign-Up',
   ]);
   const offers = await setUpCatalog(n8n, named('Set Up Catalog'));
   expect(offers).toMatchObject([
@@ -67,6 +72,7 @@ test('the shipped workflows are imported and published, and the catalog set up',
     { sku: 'welcome', price: '0.00', public: false },
   ]);
   holdAndSettle = named('Hold and Settle');
+  others = imported;
   chatbot = await n8n.publish(named('Quota-Gated Chatbot'));
   expect(chatbot.active).toBe(true);
 });
@@ -108,6 +114,55 @@ test('a message without its own id is refused', async () => {
   const answer = await n8n.callWebhook('quota-gated-chatbot', { chatId: '45', text: 'Hello' });
   expect(answer.status).toBe(400);
   expect(answer.json).toEqual({ error: 'A message needs chatId, messageId and text.' });
+});
+
+test('what is sold: a trial, a pack with coupon, a referral, a catalog from a table', async () => {
+  const button = 'When clicking ‘Execute workflow’';
+  const prepared = async (name: string) => {
+    const workflow = others.find((one) => one.name === name)!;
+    expect((await n8n.runWorkflow(workflow, button)).status).toBe('success');
+    return workflow;
+  };
+  for (const name of ['Trial Sign-Up', 'Buy a Pack', 'Referral Bonus']) {
+    await n8n.publish(await prepared(name));
+  }
+  const posted = async (path: string, body: object) => {
+    const { status, json } = await n8n.callWebhook(path, body);
+    return { status, json };
+  };
+
+  const email = 'ann@example.com';
+  expect(await posted('trial-sign-up', { userId: '60', email })).toMatchObject({
+    status: 201,
+    json: { trial: true },
+  });
+  expect(await posted('trial-sign-up', { userId: '61', email })).toMatchObject({
+    status: 409,
+    json: { reason: 'trial_already_used' },
+  });
+
+  const items = [{ sku: 'pack-100', quantity: 2 }];
+  const cart = { customerId: '62', cartId: 'c-1', items, coupon: 'welcome10' };
+  const ordered = await posted('buy-a-pack', cart);
+  expect(ordered).toMatchObject({ status: 201, json: { total: '16.20' } });
+  const { orderId } = ordered.json as { orderId: string };
+  const payment = { orderId, paymentId: 'pi_1', amount: '16.20', currency: 'USD' };
+  for (const _told of [1, 2]) {
+    expect(await posted('payment-received', payment)).toMatchObject({
+      status: 200,
+      json: { messages: '200' },
+    });
+  }
+
+  expect(await posted('referral-sign-up', { userId: '63', referrerId: '62' })).toMatchObject({
+    json: { referral: 'attached' },
+  });
+  const order = { userId: '63', sku: 'pack-100', paymentId: 'pi_2' };
+  expect(await posted('referral-first-order', order)).toMatchObject({
+    json: { available: '120' },
+  });
+
+  await prepared('Catalog From a Table');
 });
 
 test('the credential’s test names a folder of another Postgres version', async () => {

@@ -175,6 +175,41 @@ export const by = (externalId: string) => ({ provider: PROVIDER, externalId });
 /** A product picked by its key. */
 export const ofProduct = (key: string) => ({ product: { __rl: true, mode: 'key', value: key } });
 
+/** An offer picked by its SKU. */
+export const ofOffer = (sku: string) => ({ offer: { __rl: true, mode: 'sku', value: sku } });
+
+/** The same account under the names that a second account's parameters have. */
+export const otherBy = (prefix: string, externalId: string) => ({
+  [`${prefix}Provider`]: PROVIDER,
+  [`${prefix}ExternalId`]: externalId,
+});
+
+/** An operation of the Billing node as the tool of an agent: what the agent is told. */
+export async function toldToAgent(
+  resource: string,
+  operation: string,
+  parameters: Record<string, unknown> = {},
+): Promise<unknown> {
+  const tool = billing(resource, operation, parameters, {
+    type: 'n8n-nodes-billing.billingTool',
+  });
+  const agent: WorkflowNode = {
+    name: 'Agent',
+    type: '@n8n/n8n-nodes-langchain.agent',
+    typeVersion: 3,
+    parameters: { calls: JSON.stringify([{ node: 'Billing', input: {}, id: 'call-1' }]) },
+  };
+  const workflow: WorkflowJson = {
+    nodes: [trigger, agent, tool],
+    connections: {
+      Start: { main: [[{ node: 'Agent', type: 'main', index: 0 }]] },
+      Billing: { ai_tool: [[{ node: 'Agent', type: 'ai_tool', index: 0 }]] },
+    },
+  };
+  const { json } = await runnerWith().run(workflow, { items: [{}] });
+  return (json('Agent')[0]?.answer as unknown[])[0];
+}
+
 /** Parameters that take everything from the item: `{ id, amount, key }`. */
 export const fromItem = {
   accountBy: 'externalId',

@@ -81,6 +81,26 @@ describe('the settings of a credential', () => {
     });
   });
 
+  it('give the engine the secret by which it recognises who had a trial', () => {
+    const present = 'sixteen letters!';
+    const secrets = (more: BillingDatabaseCredential) => optionsOf({ ...server, ...more }).secrets;
+    expect(secrets({ identitySecret: ' ', previousIdentitySecret: '' })).toBeUndefined();
+    expect(secrets({ identitySecret: ` ${present} ` })).toEqual({ identity: present });
+    expect(
+      secrets({ identitySecret: present, previousIdentitySecret: 'the one before it' }),
+    ).toEqual({ identity: [{ secret: present }, { secret: 'the one before it' }] });
+    // Another secret is another engine.
+    expect(optionsOf({ identitySecret: present })).not.toEqual(optionsOf({}));
+    for (const wrong of [
+      { identitySecret: 'short one' },
+      { identitySecret: present, previousIdentitySecret: 'short one' },
+      { previousIdentitySecret: present },
+    ]) {
+      expect(() => secrets(wrong)).toThrow('Identity Secret" of the credential');
+      expect(() => secrets(wrong)).not.toThrow(/short one|sixteen/);
+    }
+  });
+
   it.each([
     ['Connection URL', { ...server, connectBy: 'url' as const, url: ' ' }],
     ['Host', { ...server, host: '' }],

@@ -55,7 +55,7 @@ const cases: Case[] = [
     type: 'grantOffer',
     parameters: { provider: PROVIDER, externalId: '={{ $json.id }}', offer },
     served: 0,
-    failed: 0,
+    failed: 1,
     serves: (item) => !(item.replayed as boolean),
   },
   {

@@ -13,7 +13,8 @@ withSoundLedger();
 
 const node = new Billing();
 const context = pickerContext(node);
-const { searchAccounts, searchHolds, searchOffers, searchProducts } = node.methods.listSearch;
+const { searchAccounts, searchCoupons, searchHolds, searchOffers, searchOrders, searchProducts } =
+  node.methods.listSearch;
 
 describe('pickers', () => {
   it('list products and find them by key and name', async () => {
@@ -95,6 +96,45 @@ describe('pickers', () => {
     expect((await search(byIdentity, second)).results.map(({ value }) => value)).toEqual([second]);
     expect((await search(byIdentity, released)).results).toEqual([]);
     expect(await search({ ...byIdentity, externalId: 'other-holder' })).toEqual({ results: [] });
+  });
+
+  it('list coupons by code and name', async () => {
+    await onEngine(async ({ catalog }) => {
+      await catalog.saveCoupon({ code: 'TEN', percent: 10, name: 'Ten percent' });
+      await catalog.saveCoupon({ code: 'OLD', percent: 5, active: false });
+    });
+    expect(await searchCoupons.call(context)).toEqual({
+      results: [
+        { name: 'OLD, inactive', value: 'OLD' },
+        { name: 'TEN (Ten percent)', value: 'TEN' },
+      ],
+    });
+    expect((await searchCoupons.call(context, 'percent')).results).toHaveLength(1);
+  });
+
+  it('list the newest orders by pages, and find them by offer, state and ID', async () => {
+    const account = await customer('orderer');
+    const orders = await onEngine(async ({ sales }) => {
+      const ids: string[] = [];
+      for (const quantity of Array.from({ length: 102 }, (_, index) => index + 1)) {
+        const items = [{ sku: 'messages-10', quantity }];
+        ids.push((await sales.createOrder({ account, items })).orderId!);
+      }
+      await sales.confirmOrder({ orderId: ids[101]!, paymentId: 'p-1' });
+      return ids;
+    });
+    const first = await searchOrders.call(context);
+    expect(first.results).toHaveLength(100);
+    expect(first.results[0]).toEqual({
+      name: expect.stringMatching(
+        /^102\.00 USD, paid, \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: 102 × messages-10$/,
+      ) as string,
+      value: orders[101],
+    });
+    const second = await searchOrders.call(context, '', first.paginationToken);
+    expect(second.results.map(({ value }) => value)).toEqual([orders[1], orders[0]]);
+    expect((await searchOrders.call(context, orders[50])).results).toHaveLength(1);
+    expect((await searchOrders.call(context, ' PAID ')).results).toHaveLength(1);
   });
 
   it.each([{}, { externalId: '' }, { externalId: '={{ $json.id }}' }])(

@@ -29,6 +29,12 @@ function useDatabase(chosen: BillingDatabaseCredential): void {
 const setUpCatalog = readWorkflow(join(FOLDER, 'set-up-catalog.json'));
 const chatbot = readWorkflow(join(FOLDER, 'quota-gated-chatbot.json'));
 const holdAndSettle = readWorkflow(join(FOLDER, 'hold-and-settle.json'));
+const trialSignUp = readWorkflow(join(FOLDER, 'trial-sign-up.json'));
+const buyAPack = readWorkflow(join(FOLDER, 'buy-a-pack.json'));
+const referralBonus = readWorkflow(join(FOLDER, 'referral-bonus.json'));
+const catalogFromTable = readWorkflow(join(FOLDER, 'catalog-from-table.json'));
+
+const BUTTON = 'When clicking ‘Execute workflow’';
 
 /** The database that the workflows' nodes use. */
 const inDatabase = <T>(work: (billing: Billing) => Promise<T>): Promise<T> =>
@@ -134,7 +140,14 @@ const databases: Array<[string, () => BillingDatabaseCredential]> = [
   ['the embedded database', () => ({ database: 'embedded', folder: 'memory' })],
   [
     'a Postgres server',
-    () => ({ database: 'postgres', connectBy: 'url', url: serverUrl(), schema: newSchema() }),
+    () => ({
+      database: 'postgres',
+      connectBy: 'url',
+      url: serverUrl(),
+      schema: newSchema(),
+      // Without one no trial can be claimed on a server.
+      identitySecret: 'a secret of the tests alone',
+    }),
   ],
 ];
 
@@ -528,6 +541,221 @@ describe.each(databases)('workflows on %s', (_name, credentialFor) => {
         body: { error: 'A job needs customerId, jobId and prompt.' },
       });
       expect(nodes['Identify Customer']).toBeUndefined();
+    });
+  });
+
+  /** Calls one of a workflow's webhooks. */
+  const call = (workflow: WorkflowJson, start: string, body: IDataObject) =>
+    succeeded(runner.run(workflow, { start, items: [webhookCall(body)], mode: 'webhook' }));
+
+  const setUpOf = (workflow: WorkflowJson) => succeeded(runner.run(workflow, { start: BUTTON }));
+
+  const appUser = (userId: string) => ({ provider: 'app', externalId: userId });
+
+  const messagesOf = (userId: string) =>
+    inDatabase(async ({ ledger }) => {
+      const balance = await ledger.balance({ account: appUser(userId), product: 'MESSAGES' });
+      return balance.available;
+    });
+
+  describe('trial-sign-up', () => {
+    beforeAll(() => setUpOf(trialSignUp));
+
+    const signUp = (body: IDataObject) => call(trialSignUp, 'Sign-Up In', body);
+
+    it('S3: gives a person one trial, whatever account and address they come with', async () => {
+      const email = `${chatId}@gmail.com`;
+      const first = await signUp({ userId: chatId, email, phone: `+49 30 55500${chats}` });
+      expect(first.response).toMatchObject({
+        statusCode: 201,
+        body: { trial: true, reply: 'Welcome! You have 50 messages to try.' },
+      });
+      expect(first.response!.body).toHaveProperty('endsAt', expect.any(String));
+      expect(await messagesOf(chatId)).toBe('50');
+
+      // The form sent twice: the same answer, and nothing is given twice.
+      const again = await signUp({ userId: chatId, email });
+      expect(again.status).toBe('success');
+      expect(await messagesOf(chatId)).toBe('50');
+
+      const other = await signUp({
+        userId: `${chatId}-b`,
+        email: `${chatId}+again@googlemail.com`,
+      });
+      expect(other.response).toMatchObject({
+        statusCode: 409,
+        body: {
+          trial: false,
+          reason: 'trial_already_used',
+          offers: expect.arrayContaining([
+            expect.objectContaining({ sku: 'pack-100', price: '9.00' }),
+          ]) as unknown,
+        },
+      });
+      const byPhone = await signUp({
+        userId: `${chatId}-c`,
+        email: `${chatId}-c@example.com`,
+        phone: `004930 / 55500${chats}`,
+      });
+      expect(byPhone.response?.statusCode).toBe(409);
+      expect(await messagesOf(`${chatId}-b`)).toBe('0');
+      expect(await messagesOf(`${chatId}-c`)).toBe('0');
+    });
+
+    it('refuses what cannot be read, and what is incomplete', async () => {
+      const bad = await signUp({
+        userId: chatId,
+        email: `${chatId}@example.com`,
+        phone: 'call me',
+      });
+      expect(bad.response).toMatchObject({ statusCode: 400, body: { trial: false } });
+      for (const body of [{ userId: 'nobody' }, { email: 'nobody@example.com' }, {}]) {
+        const run = await signUp(body);
+        expect(run.response?.statusCode).toBe(400);
+        expect(run.nodes['Identify Customer']).toBeUndefined();
+      }
+    });
+  });
+
+  describe('buy-a-pack', () => {
+    beforeAll(() => setUpOf(buyAPack));
+
+    const order = (body: IDataObject) => call(buyAPack, 'Cart In', body);
+    const pay = (body: IDataObject) => call(buyAPack, 'Payment In', body);
+    const cart = () => ({
+      customerId: chatId,
+      cartId: chatId,
+      items: [{ sku: 'pack-100', quantity: 2 }],
+    });
+
+    it('fixes a price with coupon, takes the payment once, and gives the units', async () => {
+      const ordered = await order({ ...cart(), coupon: 'welcome10' });
+      expect(ordered.response).toMatchObject({
+        statusCode: 201,
+        body: { total: '16.20', currency: 'USD' },
+      });
+      const { orderId } = ordered.response!.body as { orderId: string };
+      const repeated = await order({ ...cart(), coupon: 'welcome10' });
+      expect(repeated.response!.body).toMatchObject({ orderId });
+
+      const payment = { orderId, paymentId: `pi_${chatId}`, amount: '16.20', currency: 'USD' };
+      for (const round of [1, 2]) {
+        const paid = await pay(payment);
+        expect({ round, response: paid.response }).toMatchObject({
+          round,
+          response: { statusCode: 200, body: { paid: true, messages: '200' } },
+        });
+      }
+      const other = await pay({ ...payment, paymentId: `pi_${chatId}_2` });
+      expect(other.response).toMatchObject({
+        statusCode: 409,
+        body: { paid: false, reason: 'payment_mismatch' },
+      });
+      expect(await messagesOf(chatId)).toBe('200');
+
+      const second = await order({ ...cart(), cartId: `${chatId}-2`, coupon: 'WELCOME10' });
+      expect(second.response).toMatchObject({
+        statusCode: 409,
+        body: { reason: 'coupon_unavailable' },
+      });
+    });
+
+    it('refuses an amount that is not the total, and what cannot be read', async () => {
+      const ordered = await order(cart());
+      const { orderId } = ordered.response!.body as { orderId: string };
+      const payment = { orderId, paymentId: `pi_${chatId}`, amount: '17.99', currency: 'USD' };
+      expect((await pay(payment)).response).toMatchObject({
+        statusCode: 409,
+        body: { reason: 'payment_mismatch' },
+      });
+      expect(await messagesOf(chatId)).toBe('0');
+      const unknown = await order({ ...cart(), cartId: 'x', items: [{ sku: 'nothing' }] });
+      expect(unknown.response).toMatchObject({
+        statusCode: 400,
+        body: { error: 'There is no offer "nothing".' },
+      });
+      for (const body of [{ ...cart(), items: [] }, { customerId: 'nobody' }, {}]) {
+        expect((await order(body)).response?.statusCode).toBe(400);
+      }
+      expect((await pay({ orderId })).response?.statusCode).toBe(400);
+    });
+
+    it('taxes a customer of a country that has a rate', async () => {
+      await inDatabase(async ({ accounts }) => {
+        await accounts.identify(appUser(chatId));
+        await accounts.update({ account: appUser(chatId), tax: { country: 'AU' } });
+      });
+      expect((await order(cart())).response).toMatchObject({
+        statusCode: 201,
+        body: { total: '19.80' },
+      });
+    });
+  });
+
+  describe('referral-bonus', () => {
+    beforeAll(() => setUpOf(referralBonus));
+
+    const signUp = (userId: string, referrerId: string) =>
+      call(referralBonus, 'Sign-Up In', { userId, referrerId });
+    const referralOf = async (userId: string, referrerId: string) =>
+      ((await signUp(userId, referrerId)).response!.body as IDataObject).referral;
+
+    it('S5: gives both their bonus at the first paid order, once', async () => {
+      const newcomer = `${chatId}-new`;
+      await inDatabase(({ accounts }) => accounts.identify(appUser(chatId)));
+      await inDatabase(({ accounts }) => accounts.identify(appUser(`${chatId}-late`)));
+      expect(await referralOf(newcomer, chatId)).toBe('attached');
+      expect(await referralOf(newcomer, `${chatId}-late`)).toBe('already_referred');
+      expect(await referralOf(chatId, chatId)).toBe('self_referral');
+      expect(await referralOf(newcomer, 'stranger')).toBe('unknown_account');
+
+      const buy = (paymentId: string) =>
+        call(referralBonus, 'Order In', { userId: newcomer, sku: 'pack-100', paymentId });
+      const bought = await buy(`pi_${chatId}_1`);
+      expect(bought.response).toMatchObject({ statusCode: 200, body: { available: '120' } });
+      const more = await buy(`pi_${chatId}_2`);
+      expect(more.response).toMatchObject({ body: { available: '220' } });
+      expect(await messagesOf(chatId)).toBe('50');
+      const commissions = await inDatabase(({ sales }) =>
+        sales.commissions({ account: appUser(chatId) }),
+      );
+      expect(commissions.balances).toMatchObject([{ currency: 'USD', earned: '1.80' }]);
+    });
+  });
+
+  describe('catalog-from-table', () => {
+    it('says what is new, imports it, and finds nothing to do the next time', async () => {
+      const first = await succeeded(runner.run(catalogFromTable));
+      expect(first.json('Dry Run')).toMatchObject([{ applied: false }]);
+      expect(first.json('Import')).toMatchObject([{ applied: true }]);
+      expect(first.json('Import')[0]!.changes).toEqual(first.json('Dry Run')[0]!.changes);
+      const team = first.json('List Offers').find(({ sku }) => sku === 'team');
+      expect(team).toMatchObject({
+        price: '59.00',
+        listPrice: '75.00',
+        items: [
+          { product: 'MESSAGES', quantity: '1000' },
+          { product: 'REPORTS', quantity: '5', expiresAfter: { unit: 'year', count: 1 } },
+        ],
+      });
+      const second = await succeeded(runner.run(catalogFromTable));
+      expect(second.nodes['Nothing to Do']).toHaveLength(1);
+      expect(second.nodes.Import).toBeUndefined();
+    });
+
+    it('imports nothing when a row is wrong', async () => {
+      const broken = structuredClone(catalogFromTable);
+      const table = broken.nodes.find(({ name }) => name === 'Table')!;
+      const rows = (JSON.parse(table.parameters!.jsonOutput as string) as { rows: IDataObject[] })
+        .rows;
+      rows[0]!.name = 'Messages, renamed';
+      rows[3]!.price = 'cheap';
+      table.parameters!.jsonOutput = JSON.stringify({ rows });
+      const run = await runner.run(broken);
+      expect(run.error?.node).toBe('Dry Run');
+      expect(run.error?.message).toMatch(/price/);
+      const product = await inDatabase(({ catalog }) => catalog.getProduct({ key: 'MESSAGES' }));
+      expect(product.name).toBe('Messages');
     });
   });
 });

@@ -1,0 +1,143 @@
+import type { IDataObject } from 'n8n-workflow';
+
+import {
+  balanceOf,
+  billing,
+  by,
+  customer,
+  does,
+  onEngine,
+  otherBy,
+  PROVIDER,
+  run,
+  toldToAgent,
+  withSoundLedger,
+} from './billing-in-workflows';
+
+withSoundLedger();
+
+const update = async (externalId: string, updateFields: object) =>
+  (await does('account', 'update', { ...by(externalId), updateFields }))[0]!;
+
+const address = {
+  line1: 'Main Street 1',
+  line2: '',
+  postalCode: '10115',
+  city: 'Berlin',
+  region: '',
+  country: 'DE',
+};
+
+describe('Billing: Account, Update', () => {
+  it('keeps contact and tax details, and removes what is emptied', async () => {
+    await customer('known');
+    const known = await update('known', {
+      contact: { name: 'Ann', company: 'Example Ltd', phone: '+49 30 1', address: { address } },
+      tax: {
+        status: 'reverse_charge',
+        country: 'DE',
+        taxIds: { taxId: [{ type: 'eu_vat', value: 'DE123456789' }] },
+      },
+    });
+    expect(known).toMatchObject({
+      contact: {
+        name: 'Ann',
+        company: 'Example Ltd',
+        address: { ...address, line2: null, region: null },
+      },
+      tax: {
+        status: 'reverse_charge',
+        country: 'DE',
+        taxIds: [{ type: 'eu_vat', value: 'DE123456789' }],
+      },
+    });
+    const changed = await update('known', {
+      contact: { company: '', address: {} },
+      tax: { status: 'normal', country: '', taxIds: {} },
+    });
+    expect(changed).toMatchObject({
+      contact: { name: 'Ann', company: null, address: null },
+      tax: { status: 'normal', country: null, taxIds: [] },
+    });
+    await expect(
+      update('known', { contact: { address: { address: { ...address, country: 'Berlin' } } } }),
+    ).rejects.toThrow(/"Country" must/);
+  });
+});
+
+describe('Billing: Account, Merge', () => {
+  const merge = (into: string, from: string, more: Record<string, unknown> = {}) =>
+    does('account', 'merge', { ...by(into), ...otherBy('from', from), ...more });
+
+  it('S6: says what would move, then moves it', async () => {
+    const stays = await customer('stays', { messages: '10' });
+    await onEngine(async ({ accounts, ledger }) => {
+      const { accountId } = await accounts.identify({ provider: 'email', externalId: 'g@x.com' });
+      await ledger.grant({ account: accountId, product: 'messages', quantity: 5 });
+    });
+    const from = { fromProvider: 'email', fromExternalId: 'g@x.com' };
+    const parameters = { ...by('stays'), ...from };
+    const [dry] = await does('account', 'merge', { ...parameters, dryRun: true });
+    expect(dry).toMatchObject({ dryRun: true });
+    expect(await balanceOf('stays')).toBe('10');
+    const [merged] = await does('account', 'merge', parameters);
+    expect(merged).toMatchObject({ dryRun: false, merged: { accountId: stays } });
+    expect(merged!.counts).toEqual(dry!.counts);
+    expect(await balanceOf('stays')).toBe('15');
+  });
+
+  it('refuses two IDs of one provider unless told which counts', async () => {
+    await customer('one');
+    await customer('two');
+    await expect(merge('one', 'two')).rejects.toThrow(PROVIDER);
+    expect(await merge('one', 'two', { options: { prefer: 'from' } })).toMatchObject([
+      { dryRun: false },
+    ]);
+    await expect(merge('one', '={{ $json.nothing }}')).rejects.toThrow(
+      '"Merged Account External ID" is missing.',
+    );
+  });
+});
+
+describe('Billing: Account, Export and Erase', () => {
+  it('exports as fields or as a file', async () => {
+    const accountId = await customer('exported', { messages: '10' });
+    const [record] = await does('account', 'export', by('exported'));
+    expect(JSON.stringify(record)).toContain(accountId);
+    const { items } = await run(
+      [{}],
+      billing('account', 'export', { ...by('exported'), putOutputIn: 'file' }),
+    );
+    const [item] = items('Billing');
+    expect(item!.json).toEqual({ fileName: 'account.json' });
+    expect(item!.binary!.data).toMatchObject({ mimeType: 'application/json' });
+    const text = Buffer.from(item!.binary!.data!.data, 'base64').toString();
+    expect(Object.keys(JSON.parse(text) as IDataObject)).toEqual(Object.keys(record!));
+  });
+
+  it('erases whoever is named twice, and nobody else', async () => {
+    const accountId = await customer('erased');
+    const erase = (confirm: string) => does('account', 'erase', { ...by('erased'), confirm });
+    await expect(erase('={{ $json.nothing }}')).rejects.toThrow('"Account ID Again" is missing.');
+    await expect(erase('0198c0de-7a3b-7c11-9f2e-5d1f6c1f0a11')).rejects.toThrow();
+    expect(await erase(accountId)).toMatchObject([{ accountId }]);
+    await expect(does('account', 'get', by('erased'))).rejects.toThrow(/account/);
+    const account = { __rl: true, mode: 'id', value: accountId };
+    expect(await does('account', 'get', { accountBy: 'account', account })).toMatchObject([
+      { status: 'closed', identities: [], name: null },
+    ]);
+  });
+
+  it('an agent neither merges, exports nor erases', async () => {
+    const accountId = await customer('private');
+    for (const [operation, more] of [
+      ['merge', otherBy('from', 'one')],
+      ['export', {}],
+      ['erase', { confirm: accountId }],
+    ] as const) {
+      expect(await toldToAgent('account', operation, { ...by('private'), ...more })).toEqual({
+        error: expect.stringContaining('is not for AI agents') as string,
+      });
+    }
+  });
+});
