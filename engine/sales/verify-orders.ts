@@ -1,4 +1,5 @@
 import type { VerifyPart } from '../database';
+import { runChecks, type Check } from './checks';
 
 /**
  * What must be true of orders and refunds beside what their tables refuse (migration 0011-orders):
@@ -20,18 +21,6 @@ select (select count(*) from {schema}.orders)::int as orders,
        (select count(*) from {schema}.payment_references)::int as payment_references,
        (select count(*) from {schema}.refunds)::int as refunds,
        (select count(*) from {schema}.purchase_marks)::int as purchase_marks`;
-
-interface Check {
-  code: string;
-  table: string;
-  /** `%` stands for the id. */
-  message: string;
-  /** Gives the ids of rows that are not as they must be. */
-  statement: string;
-}
-
-/** The most that one check reports, so that a broken table does not flood memory. */
-const MOST = 100;
 
 const CHECKS: readonly Check[] = [
   {
@@ -172,16 +161,4 @@ where o.paid - o.refunded <> (
 ];
 
 /** Recomputes what orders and refunds have to hold to. Reads only. */
-export const verifyOrders: VerifyPart = async (session) => {
-  const [checked] = await session.query<Record<string, number>>(COUNT);
-  const problems = [];
-  for (const { code, table, message, statement } of CHECKS) {
-    const rows = await session.query<{ id: string }>(
-      `select id from (${statement}) as found order by id limit ${MOST}`,
-    );
-    problems.push(
-      ...rows.map(({ id }) => ({ code, table, id, message: message.replace('%', () => id) })),
-    );
-  }
-  return { checked: checked!, problems };
-};
+export const verifyOrders: VerifyPart = (session) => runChecks(session, COUNT, CHECKS);

@@ -1,4 +1,5 @@
 import type { VerifyPart } from '../database';
+import { runChecks, type Check } from './checks';
 
 /** What must be true of trials, referrals, commissions and payouts: see migration 0012-trials. */
 
@@ -9,29 +10,11 @@ select (select count(*) from {schema}.trial_marks)::int as trial_marks,
        (select count(*) from {schema}.commissions)::int as commissions,
        (select count(*) from {schema}.payouts)::int as payouts`;
 
-const NOUNS = {
-  commissions: 'Commission',
-  payouts: 'Payout',
-  referral_bonuses: 'Referral',
-} as const;
-
-interface Check {
-  code: string;
-  table: keyof typeof NOUNS;
-  /** What is wrong, said of the row. */
-  message: string;
-  /** Gives the ids of rows that are not as they must be. */
-  statement: string;
-}
-
-/** The most that one check reports, so that a broken table does not flood memory. */
-const MOST = 100;
-
 const CHECKS: readonly Check[] = [
   {
     code: 'commission_reversed',
     table: 'commissions',
-    message: 'is of an order of which more commission was taken back than was earned',
+    message: 'Commission % is of an order of which more commission was taken back than was earned.',
     statement: `
 select min(commission_id::text) as id from {schema}.commissions
 group by payer_id, order_id, level having sum(amount) < 0`,
@@ -39,7 +22,7 @@ group by payer_id, order_id, level having sum(amount) < 0`,
   {
     code: 'commission_amount',
     table: 'commissions',
-    message: 'is more than its percentage of the net amount',
+    message: 'Commission % is more than its percentage of the net amount.',
     statement: `
 select commission_id::text as id from {schema}.commissions
 where kind = 'earned' and amount > net * percent / 100`,
@@ -47,7 +30,7 @@ where kind = 'earned' and amount > net * percent / 100`,
   {
     code: 'commission_order',
     table: 'commissions',
-    message: 'names no paid order of its net amount and currency',
+    message: 'Commission % names no paid order of its net amount and currency.',
     statement: `
 select c.commission_id::text as id from {schema}.commissions c
 where not exists (
@@ -58,7 +41,8 @@ where not exists (
   {
     code: 'payouts_exceed',
     table: 'payouts',
-    message: 'is of an account that was promised more than it ever earned in this currency',
+    message:
+      'Payout % is of an account that was promised more than it ever earned in this currency.',
     statement: `
 select min(drawn.id) as id
 from (
@@ -78,7 +62,7 @@ having sum(drawn.amount) > (
   {
     code: 'commission_posting',
     table: 'commissions',
-    message: 'is not in the money book as it stands here',
+    message: 'Commission % is not in the money book as it stands here.',
     statement: `
 select c.commission_id::text as id from {schema}.commissions c
 where not exists (
@@ -89,7 +73,7 @@ where not exists (
   {
     code: 'payout_posting',
     table: 'payouts',
-    message: 'is not in the money book as it stands here',
+    message: 'Payout % is not in the money book as it stands here.',
     statement: `
 select p.payout_id::text as id from {schema}.payouts p
 where (p.status = 'paid') <> exists (
@@ -100,7 +84,8 @@ where (p.status = 'paid') <> exists (
   {
     code: 'bonus_grants',
     table: 'referral_bonuses',
-    message: 'has a bonus without its grants, or without the order that it was given for',
+    message:
+      'Referral % has a bonus without its grants, or without the order that it was given for.',
     statement: `
 select b.referral_id::text as id from {schema}.referral_bonuses b
 where not exists (
@@ -115,16 +100,4 @@ where not exists (
 ];
 
 /** Recomputes what trials and referrals have to hold to. Reads only. */
-export const verifyReferrals: VerifyPart = async (session) => {
-  const [checked] = await session.query<Record<string, number>>(COUNT);
-  const problems = [];
-  for (const { code, table, message, statement } of CHECKS) {
-    const rows = await session.query<{ id: string }>(
-      `select id from (${statement}) as found order by id limit ${MOST}`,
-    );
-    problems.push(
-      ...rows.map(({ id }) => ({ code, table, id, message: `${NOUNS[table]} ${id} ${message}.` })),
-    );
-  }
-  return { checked: checked!, problems };
-};
+export const verifyReferrals: VerifyPart = (session) => runChecks(session, COUNT, CHECKS);
