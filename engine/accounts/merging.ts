@@ -79,12 +79,13 @@ with moved as (
   update {schema}.accounts
   set earlier_payers = array_append(array_remove(earlier_payers, payer_id), payer_id),
       payer_id = $1::uuid,
-      merged_into = case when account_id = $2::uuid or merged_into = $2::uuid then $1::uuid end,
+      merged_into = case when account_id = $2::uuid or merged_into = $2::uuid
+        then $1::uuid else merged_into end,
       merged_at = case when account_id = $2::uuid then $3::timestamptz else merged_at end
   where payer_id = $2::uuid
   returning account_id, merged_into
 )
-select account_id::text as account_id, merged_into is not null as alias from moved`;
+select account_id::text as account_id, merged_into is not distinct from $1::uuid as alias from moved`;
 
 /** What the one that stays lacks comes from the other; where both say something, the one that stays. */
 const MOVE_DETAILS = `

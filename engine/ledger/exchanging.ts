@@ -215,7 +215,12 @@ export class Exchanges {
       allowed: true,
       reason: null,
       spent: formatUnits(price),
-      remaining: formatUnits(available(pocket.grants, time)),
+      remaining: formatUnits(
+        // The goods may be of the currency themselves.
+        grants
+          .filter((grant) => grant.product === product)
+          .reduce((sum, grant) => sum.plus(grant.remaining), available(pocket.grants, time)),
+      ),
       currency: product,
       entryId: price.isZero() ? null : ledgerId(payerId, taken.sequence),
       grants,

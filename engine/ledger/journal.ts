@@ -1214,8 +1214,13 @@ function validity(pocket: Pocket, terms: GrantTerms, now: Instant): Validity {
   };
 }
 
-/** Of the grants not over yet, the one that ends last; null when there is none, or it never ends. */
+/**
+ * Of the grants not over yet, the one that ends last; null when none is in force, or none ends. One
+ * that begins later, since what it followed was taken back, keeps nobody waiting.
+ */
 function lastToEnd(grants: readonly Grant[], now: Instant): Grant | null {
+  const isInForce = grants.some((grant) => grant.validFrom <= now && !hasExpired(grant, now));
+  if (!isInForce) return null;
   return grants
     .filter((grant) => grant.expiresAt !== null && grant.expiresAt > now)
     .reduce<Grant | null>(

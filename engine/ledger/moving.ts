@@ -26,7 +26,9 @@ where payer_id = $1::uuid and least(expires_at, ended_at) > $2::timestamptz
 /** Under the payers' locks. What the other account was told already stays. */
 const COPY_TERMS = `
 insert into {schema}.overage_terms (payer_id, product, unit_limit)
-select $2::uuid, t.product, t.unit_limit
+select $2::uuid, t.product,
+       -- What was used of it is in the other ledger.
+       case when t.unit_limit is not null then greatest(0, t.unit_limit - t.used) end
 from {schema}.overage_terms t where t.payer_id = $1::uuid
 on conflict (payer_id, product) do nothing
 returning 1 as copied`;

@@ -476,7 +476,10 @@ select h.product, ${atTime('g.expires_at')}, ${atTime('h.expires_at')}
 from {schema}.holds h
 join {schema}.entries e on e.payer_id = h.payer_id and e.sequence = h.sequence
 join {schema}.grants g on g.payer_id = h.payer_id and g.sequence = any(e.grant_sequences)
-where h.payer_id = $1::uuid and h.outcome is null`;
+where h.payer_id = $1::uuid and h.outcome is null
+union all
+select d.product, null, null
+from {schema}.unit_debts d where d.payer_id = $1::uuid and d.paid + d.moved < d.amount`;
 
 interface OwnUnitsRow {
   product: string;
@@ -497,5 +500,5 @@ export async function ownUnitsObstacle(
   );
   if (left.length === 0) return null;
   const products = [...new Set(left.map((row) => row.product))].sort().join(', ');
-  return `The child has units of its own (${products}).`;
+  return `The child has units, or a debt of units, of its own (${products}).`;
 }

@@ -223,7 +223,9 @@ export class Transfers {
 
     journal.writeDue(source);
     journal.writeDue(target);
-    const draws = draw(movable(source.grants, way, wanted), amount, time).draws;
+    const { draws, missing } = draw(movable(source.grants, way, wanted), amount, time);
+    // The other ledger may be ahead of this one, where a hold is not over yet. Nothing is written.
+    if (missing.greaterThan(0)) return denied('insufficient_balance');
     const parcels =
       product.key === toProduct.key
         ? draws.map((one) => ({ draws: [one], quantity: one.amount }))

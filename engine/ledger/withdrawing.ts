@@ -157,7 +157,12 @@ export interface Withdrawal {
   /** Who gives the units back. */
   accountId: string;
   /** `amount`: at most so many units of it, and it lives on; else all of it, and it is over. */
-  grants: ReadonlyArray<{ sequence: bigint; amount?: Decimal }>;
+  grants: ReadonlyArray<{
+    sequence: bigint;
+    amount?: Decimal;
+    /** Of its used units, those that were made a debt before. */
+    owed?: Decimal;
+  }>;
   kind: 'refund';
   note: Note;
   now: Instant;
@@ -187,6 +192,7 @@ export async function withdrawUnits(
 ): Promise<WithdrawnUnits[]> {
   const { payerId, accountId, note, now, debt = false } = withdrawal;
   const wanted = new Map(withdrawal.grants.map(({ sequence, amount }) => [sequence, amount]));
+  const before = new Map(withdrawal.grants.map((one) => [one.sequence, one.owed ?? ZERO]));
   if (wanted.size === 0) return [];
   const { journal, grants } = await openOn(session, payerId, [...wanted.keys()], now);
   if (grants.length === 0) return [];
@@ -208,7 +214,8 @@ export async function withdrawUnits(
       const { sequence } = grant;
       const amount = wanted.get(sequence);
       const usedUp = (used.get(sequence) ?? ZERO).plus(grant.held);
-      owed = owed.plus(amount === undefined ? usedUp : Decimal.min(amount.minus(taken), usedUp));
+      const unpaid = Decimal.max(ZERO, usedUp.minus(before.get(sequence)!));
+      owed = owed.plus(amount === undefined ? unpaid : Decimal.min(amount.minus(taken), unpaid));
       if (amount === undefined) journal.end(grant, journal.now(payerId));
       const value = (values.get(sequence) ?? ZERO).negated();
       done.set(sequence, { sequence, product, taken, value, used: usedUp });

@@ -1,4 +1,4 @@
-import { resolveAccount } from '../accounts';
+import { payersOf, resolveAccount } from '../accounts';
 import { postAll } from '../books';
 import { decimalsOfCurrency, findProducts } from '../catalog';
 import { atTime, lockAccounts, once, readTime, type Context, type Session } from '../database';
@@ -457,8 +457,9 @@ export class Commissions {
         session,
         {
           kind: 'decidePayout',
-          payers: [payerId],
-          account: accountId,
+          // The key of an account that was merged since has moved with it.
+          payers: [...new Set([...payersOf(present), payerId])],
+          account: present.accountId,
           key: wanted.idempotencyKey,
           request: {
             payoutId,

@@ -1,5 +1,5 @@
 import { post, type Leg } from '../books';
-import { findOfferVersion, keepCoupon, type Offer } from '../catalog';
+import { findOfferVersion, keepCoupon, releaseCoupon, type Offer } from '../catalog';
 import type { Context, Session } from '../database';
 import {
   BillingError,
@@ -317,6 +317,7 @@ async function owe(
   const gateway = payment.id === null ? null : payment.gateway;
   await session.query(CANCEL_ORDER, [payerId, orderId, at, gateway, payment.id]);
   await freePlaces(session, payers, orderId, now);
+  await releaseCoupon(session, payerId, orderId, now);
   if (payment.id !== null) {
     await session.query(RECORD_REFUND_DUE, [
       payerId,

@@ -46,20 +46,29 @@ function canonicalEmail(address: string): string {
   return `${bare}@${domain}`;
 }
 
+/** What people write between the digits of a number. */
+const DIVIDERS = /[\s().\-/\u2010-\u2015]/gu;
+
 /** The digits of a number in international form (E.164); null when it is none. */
 function canonicalPhone(written: string): string | null {
   const digits = written
-    .replace(/@(c\.us|s\.whatsapp\.net)$/, '')
+    .replace(/(:\d+)?@(c\.us|s\.whatsapp\.net)$/, '')
     .replace('(0)', '')
-    .replace(/[\s().\-/\u2010-\u2015]/gu, '')
+    .replace(DIVIDERS, '')
     .replace(/^00/, '+')
     .replace(/^\+/, '');
   return /^[1-9]\d{6,14}$/.test(digits) ? digits : null;
 }
 
+/** The one spelling of an id that is no number, in which case, width and what divides digits are nothing. */
+const normalized = ({ externalId }: GivenIdentity): string =>
+  folded(externalId).replace(DIVIDERS, '');
+
+const folded = (id: string): string => id.normalize('NFKC').trim().toLowerCase().normalize('NFKC');
+
 /** What is hashed of an identity; null for a phone number that is none. */
 export function canonicalIdentity({ provider, externalId }: GivenIdentity): string | null {
-  const id = externalId.normalize('NFKC').trim().toLowerCase().normalize('NFKC');
+  const id = folded(externalId);
   if (PHONE_PROVIDERS.has(provider)) {
     const digits = canonicalPhone(id);
     return digits === null ? null : `phone\u0000${digits}`;
@@ -91,8 +100,7 @@ export class IdentityHashing {
   /** The hashes of an identity under each secret, that of the newest first. */
   hashesOf(identity: GivenIdentity): HashedIdentity[] {
     // One that was stored before anybody asked whether it is a number is still somebody's.
-    const canonical =
-      canonicalIdentity(identity) ?? `${identity.provider}\u0000${identity.externalId}`;
+    const canonical = canonicalIdentity(identity) ?? `phone\u0000${normalized(identity)}`;
     return this.keys.map(({ id, secret }) => ({
       keyId: id,
       hash: createHmac('sha256', secret).update(canonical, 'utf8').digest('hex'),

@@ -24,6 +24,8 @@ export interface LineGrant {
   /** Units given up for that, used ones among them, and what they had been bought for. */
   givenUp: Decimal;
   givenUpValue: Decimal;
+  /** Units given up that were not there any more, so that they were not taken. */
+  unmet: Decimal;
 }
 
 export interface RefundLine {
@@ -145,8 +147,8 @@ function bonusUnits(grant: LineGrant, back: Decimal, total: Decimal): Decimal {
 /** What a caller asked for. */
 export interface RefundWish {
   amount: Decimal | null;
-  /** A line's position, or its sku. */
-  item: string | null;
+  /** A line's position, or its sku; as a text, the sku comes first. */
+  item: string | number | null;
 }
 
 /** The lines that a refund is for: some of them whole, or a part of one. */
@@ -188,7 +190,7 @@ const isUntouched = (line: RefundLine): boolean => leftOf(line).amount.equals(li
 
 const describe = ({ position, sku }: RefundLine): string => `${position} (${sku})`;
 
-function namedLine(lines: readonly RefundLine[], item: string): RefundLine {
+function namedLine(lines: readonly RefundLine[], item: string | number): RefundLine {
   const bySku = lines.filter((line) => line.sku === item);
   if (bySku.length > 1) {
     throw new BillingError(
@@ -197,7 +199,7 @@ function namedLine(lines: readonly RefundLine[], item: string): RefundLine {
       { parameter: 'item', advice: 'Name its position.' },
     );
   }
-  const found = bySku[0] ?? lines.find((line) => String(line.position) === item);
+  const found = bySku[0] ?? lines.find((line) => String(line.position) === String(item));
   if (found !== undefined) return found;
   throw new BillingError('invalid_input', `The order has no item "${item}".`, {
     parameter: 'item',

@@ -82,9 +82,8 @@ export type RefundOrderAnswer = Order & { refund: Refund; replayed: boolean };
 const refundOrderInput = input({
   orderId: orderIdInput(),
   amount: amount({ decimals: MAX_UNIT_DECIMALS }).optional(),
-  item: z
-    .preprocess((value) => (Number.isSafeInteger(value) ? String(value) : value), key())
-    .optional(),
+  // A text of digits may be a sku.
+  item: z.union([z.number().int().positive(), key()]).optional(),
   used: oneOf(USED_RULES).optional(),
   refundId: text(255).optional(),
   reason: text(1_000).optional(),
@@ -124,7 +123,8 @@ where payer_id = $1::uuid and order_id = $2::uuid`;
 /** What earlier refunds of an order gave up, by grant. */
 const FIND_GIVEN_UP = `
 select ledger_id::text as ledger_id, grant_sequence::text as sequence, sum(net)::text as net,
-       sum(units)::text as units, sum(value)::text as value
+       sum(units)::text as units, sum(value)::text as value,
+       sum(greatest(units - taken, 0))::text as unmet
 from {schema}.refund_units
 where payer_id = $1::uuid and order_id = $2::uuid
 group by ledger_id, grant_sequence`;
@@ -202,6 +202,7 @@ async function lineGrants(
     net: string;
     units: string;
     value: string;
+    unmet: string;
   }>(FIND_GIVEN_UP, [payerId, orderId]);
   const gone = new Map(rows.map((row) => [`${row.ledger_id}.${row.sequence}`, row]));
   const ledger = made[0]?.ledgerId ?? payerId;
@@ -224,6 +225,7 @@ async function lineGrants(
         refundedNet: new Decimal(before?.net ?? 0),
         givenUp: new Decimal(before?.units ?? 0),
         givenUpValue: new Decimal(before?.value ?? 0),
+        unmet: new Decimal(before?.unmet ?? 0),
       };
       return [grantKey(grantName), grant];
     }),
@@ -302,7 +304,7 @@ export class Refunds {
     wanted: {
       refundId: string;
       amount?: Decimal;
-      item?: string;
+      item?: string | number;
       used?: UsedRule;
       reason?: string;
       metadata?: Record<string, unknown>;
@@ -379,6 +381,7 @@ export class Refunds {
           grants: ofLedger.map((one) => ({
             sequence: present.get(one)!.sequence,
             ...(how === 'end' ? {} : { amount: one.units }),
+            ...(how === 'owe' ? { owed: one.grant.unmet } : {}),
           })),
           kind: 'refund',
           note: { source: `refund ${refundId} of order ${order.orderId}` },
@@ -431,6 +434,10 @@ async function presentGrants(
   return present;
 }
 
+/** Money went back for units that no part can be taken of: nobody can say that they were not used. */
+const isTooCoarse = ({ units, net, grant }: WantedUnits): boolean =>
+  units.isZero() && !net.isZero() && !grant.bonus;
+
 function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
   const groups = new Map<string, T[]>();
   for (const item of items) groups.set(keyOf(item), [...(groups.get(keyOf(item)) ?? []), item]);
@@ -462,11 +469,15 @@ function takenLine(
  * @throws refund_exceeds_paid when an amount was asked for that is not there unused
  */
 function charged(taken: TakenLine, asked: Decimal | null, order: StoredOrder): TakenLine {
-  if (taken.units.every((one) => one.taken.equals(one.units))) return taken;
+  const isThere = taken.units.every((one) => one.taken.equals(one.units));
+  if (isThere && asked === null) return taken;
   if (asked !== null) {
+    // Bonuses cost nothing: that they were used is not charged.
+    const paidFor = taken.units.filter(({ grant }) => !grant.bonus);
+    if (paidFor.every((one) => one.taken.equals(one.units) && !isTooCoarse(one))) return taken;
     throw new BillingError(
       'refund_exceeds_paid',
-      'Part of what this amount paid for has been used.',
+      'Part of what this amount paid for has been used, or cannot be taken back in part.',
       {
         parameter: 'amount',
         advice: 'Leave "amount" out to give back all that was not used.',

@@ -53,11 +53,14 @@ function readIdentities(context: IExecuteFunctions, itemIndex: number) {
     provider?: unknown;
     externalId?: unknown;
   }>;
-  return written
-    .filter(
-      ({ externalId }) => externalId !== undefined && externalId !== null && externalId !== '',
-    )
-    .map(({ provider, externalId }) => ({ provider, externalId: String(externalId) }));
+  return (
+    written
+      .filter(
+        ({ externalId }) => externalId !== undefined && externalId !== null && externalId !== '',
+      )
+      // What is neither text nor a number is refused by the engine, not made a text that all share.
+      .map(({ provider, externalId }) => ({ provider, externalId }))
+  );
 }
 
 export async function claimTrial(context: IExecuteFunctions, billing: Billing, itemIndex: number) {

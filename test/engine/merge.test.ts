@@ -41,6 +41,26 @@ onEachDatabase('merge', (database) => {
   const conflict = (parameter: string | null) =>
     expect.objectContaining({ code: 'merge_conflict', parameter }) as Error;
 
+  test('an account whose child has an alias is merged, and the alias still leads to the child', async () => {
+    const [a, b, child, alias] = [
+      await identify(),
+      await identify(),
+      await identify(),
+      await identify(),
+    ];
+    await accounts.merge({ into: child.id, from: alias.id });
+    await accounts.attachChild({ parent: b.id, child: child.id });
+    await accounts.merge({ into: a.id, from: b.id });
+    await give(a.id, 3);
+    for (const name of [alias.id, alias.identity, child.id]) {
+      expect(await use(name)).toMatchObject({ allowed: true });
+    }
+    expect(await accounts.get({ account: alias.id })).toMatchObject({
+      accountId: child.id,
+      parentId: a.id,
+    });
+  });
+
   describe('S6', () => {
     test('S6: units, histories and identities of both are found under the one that stays', async () => {
       const a = await identify('telegram');

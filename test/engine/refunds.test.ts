@@ -218,6 +218,83 @@ onEachDatabase('refunds', (database) => {
     expect(await available(account, 'CREDIT')).toBe('0');
   });
 
+  test('"charge" pays nothing back for what cannot be taken in part, and counts no bonus', async () => {
+    await offer('three', '30.00', [{ product: 'MSG', quantity: 3 }]);
+    const account = await newAccount();
+    const three = await bought(account, [{ sku: 'three' }]);
+    await use(account, 'MSG', 3);
+    await expect(
+      billing.sales.refundOrder({ orderId: three.orderId, used: 'charge', amount: '4.99' }),
+    ).rejects.toMatchObject({ code: 'refund_exceeds_paid' });
+    const month = await bought(account, [{ sku: 'month' }]);
+    await expect(
+      billing.sales.refundOrder({ orderId: month.orderId, used: 'charge', amount: '29.99' }),
+    ).rejects.toMatchObject({ code: 'refund_exceeds_paid' });
+    await offer('gift-50', '10.00', [{ product: 'TOKENS', quantity: 100 }], {
+      bonuses: [{ product: 'CREDIT', quantity: 50 }],
+    });
+    const gift = await bought(account, [{ sku: 'gift-50' }]);
+    await use(account, 'CREDIT', 50);
+    expect(
+      await billing.sales.refundOrder({ orderId: gift.orderId, used: 'charge', amount: '5.00' }),
+    ).toMatchObject({ refunded: '5.00' });
+    await sound();
+  });
+
+  test('"negative" in parts owes no more than was used', async () => {
+    await offer('short', '10.00', [
+      { product: 'GB', quantity: 100, expiresAfter: { unit: 'day', count: 1 } },
+    ]);
+    const account = await newAccount();
+    const { orderId } = await bought(account, [{ sku: 'short' }]);
+    await use(account, 'GB', 40);
+    clock.advance(2 * 86_400_000);
+    await billing.sales.refundOrder({ orderId, used: 'negative', amount: '5.00' });
+    await billing.sales.refundOrder({ orderId, used: 'negative' });
+    await billing.ledger.grant({ account, product: 'GB', quantity: 200 });
+    expect(await available(account, 'GB')).toBe('160');
+    await sound();
+  });
+
+  test('an item by number is a position, by text a sku first', async () => {
+    await offer('2', '5.00', [{ product: 'MSG', quantity: 5 }]);
+    await offer('1', '7.00', [{ product: 'MSG', quantity: 7 }]);
+    const account = await newAccount();
+    const { orderId } = await bought(account, [{ sku: '2' }, { sku: '1' }]);
+    expect(await billing.sales.refundOrder({ orderId, item: 1 })).toMatchObject({
+      refunded: '5.00',
+    });
+    expect(await billing.sales.refundOrder({ orderId, item: '1' })).toMatchObject({
+      refunded: '12.00',
+    });
+  });
+
+  test('access bought when the first of two was taken back begins at once', async () => {
+    const account = await newAccount();
+    const first = await bought(account, [{ sku: 'month' }]);
+    await bought(account, [{ sku: 'month' }]);
+    await billing.sales.refundOrder({ orderId: first.orderId });
+    expect(await available(account, 'PLAN')).toBe('0');
+    await bought(account, [{ sku: 'month' }]);
+    expect(await available(account, 'PLAN')).toBe('1');
+    await sound();
+  });
+
+  test('a child does not shed its debt by getting a parent', async () => {
+    const child = await newAccount();
+    const parent = await newAccount();
+    const { orderId } = await bought(child, [{ sku: 'hundred' }]);
+    await use(child, 'TOKENS', 14);
+    await billing.sales.refundOrder({ orderId, used: 'negative' });
+    await expect(billing.accounts.attachChild({ parent, child })).rejects.toMatchObject({
+      code: 'merge_conflict',
+    });
+    await billing.accounts.attachChild({ parent, child, moveUnits: true });
+    await billing.ledger.grant({ account: child, product: 'TOKENS', quantity: 20 });
+    expect(await available(parent, 'TOKENS')).toBe('6');
+    await sound();
+  });
+
   test('R2: units are rounded half up, to the product\u2019s decimals, at most what is left', async () => {
     const account = await newAccount();
     const { orderId } = await bought(account, [{ sku: 'hundred' }]);

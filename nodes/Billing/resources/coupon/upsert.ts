@@ -183,6 +183,10 @@ const skusOf = (written: unknown): string[] | undefined => {
   return listed.map((sku) => String(sku).trim()).filter((sku) => sku !== '');
 };
 
+const isEmptied = (context: IExecuteFunctions, name: string, itemIndex: number): boolean =>
+  (context.getNodeParameter('additionalFields', itemIndex, {}) as Record<string, unknown>)[name] ===
+  '';
+
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
   refuseAgents(context, 'Coupon: Create or Update');
   const options = readOptions(context, 'additionalFields', itemIndex);
@@ -194,7 +198,8 @@ export async function execute(context: IExecuteFunctions, billing: Billing, item
     duration: (duration === 'times'
       ? { times: plainAmount(times) ?? 3 }
       : duration) as SaveCouponRequest['duration'],
-    skus: skusOf(skus),
+    // An emptied field: it counts for all offers again.
+    skus: isEmptied(context, 'skus', itemIndex) ? [] : skusOf(skus),
     startsAt: timeOf(context, startsAt),
     expiresAt: timeOf(context, expiresAt),
     metadata: metadataOf(metadata),
