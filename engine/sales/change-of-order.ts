@@ -1,6 +1,8 @@
 import { payersOf, resolveAccount, type ResolvedAccount } from '../accounts';
 import { lockAccounts, once, serializationFailure, type Context, type Session } from '../database';
 import { readClock, type Instant } from '../kernel';
+import { followGrants } from '../ledger';
+import { findOrderGrants } from './order-grants';
 import type { OrderHooks } from './order-hooks';
 import { findOrder, findOwner, type StoredOrder } from './order-records';
 
@@ -9,8 +11,8 @@ export interface OrderAtHand {
   order: StoredOrder;
   /**
    * Who ordered, with the ledger and the book that the order's units and money are in: its payer's, or
-   * the account's into which that one was merged. A child that has another payer by now changes
-   * nothing of it.
+   * the account's to which all that the order brought has moved since. That a child got another payer
+   * without its units changes nothing of it.
    */
   account: ResolvedAccount;
   /** Under whose names places of the order may stand. */
@@ -38,11 +40,15 @@ async function partiesOf(session: Session, hooks: OrderHooks, orderId: string): 
   const { payerId, accountId } = await findOwner(session, orderId);
   const owner = await resolveAccount(session, { accountId });
   const payer = await resolveAccount(session, { accountId: payerId });
-  const { payerId: ledgerId, payerStatus, timeZone } = payer;
+  const ledgers = await ledgersOf(session, payerId, orderId);
+  const ledgerId = ledgers.length === 1 ? ledgers[0]! : payer.payerId;
+  const { payerStatus, timeZone } = payer;
   const account = { ...owner, payerId: ledgerId, payerStatus, timeZone };
-  const others: string[] = [];
+  const others = ledgers;
   for (const payersToLock of hooks.payersToLock) {
-    others.push(...(await payersToLock(session, ledgerId)));
+    for (const concerned of new Set([payerId, ledgerId])) {
+      others.push(...(await payersToLock(session, concerned)));
+    }
   }
   return {
     owner,
@@ -50,6 +56,17 @@ async function partiesOf(session: Session, hooks: OrderHooks, orderId: string): 
     payers: [...new Set([payerId, ledgerId])],
     locks: [payerId, ledgerId, owner.payerId, ...others],
   };
+}
+
+/** In whose ledgers the units are that an order brought; none before it was paid. */
+async function ledgersOf(session: Session, payerId: string, orderId: string): Promise<string[]> {
+  const made = await findOrderGrants(session, { payerId, orderId });
+  const [first] = made;
+  if (first === undefined) return [];
+  const sequences = made.map(({ sequence }) => sequence);
+  const steps = await followGrants(session, first.ledgerId, sequences);
+  const last = new Map(steps.map((step) => [step.origin, step.payerId]));
+  return [...new Set(last.values())];
 }
 
 /**

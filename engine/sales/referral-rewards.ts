@@ -43,7 +43,9 @@ select payer_id::text as payer_id, account_id::text as account_id,
        sum(amount) filter (where kind = 'earned')::text as earned,
        coalesce(-sum(amount) filter (where kind = 'reversed'), 0)::text as reversed
 from {schema}.commissions
-where order_payer_id in (${FAMILY}) and order_id = $2::uuid
+where order_id = $2::uuid and (order_payer_id in (${FAMILY})
+  -- Who paid may have got a parent since, with all that the order brought.
+  or order_payer_id = (select o.payer_id from {schema}.orders o where o.order_id = $2::uuid))
 group by payer_id, account_id, referral_id, level
 order by level`;
 

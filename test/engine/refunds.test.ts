@@ -280,6 +280,40 @@ onEachDatabase('refunds', (database) => {
     await sound();
   });
 
+  test('what a child bought is taken back where its units are, though it left its parent again', async () => {
+    const child = await newAccount();
+    const parent = await newAccount();
+    const { orderId } = await bought(child, [{ sku: 'hundred' }]);
+    await billing.accounts.attachChild({ parent, child, moveUnits: true });
+    await billing.accounts.detachChild({ child });
+    await billing.sales.refundOrder({ orderId });
+    expect(await available(parent, 'TOKENS')).toBe('0');
+    await sound();
+
+    const late = await billing.sales.createOrder({ account: child, items: [{ sku: 'hundred' }] });
+    clock.advance(2 * 86_400_000);
+    await billing.accounts.attachChild({ parent, child });
+    const paid = { orderId: late.orderId!, paymentId: 'late child', gateway: 'stripe' };
+    await billing.sales.confirmOrder(paid);
+    await billing.accounts.detachChild({ child });
+    await billing.sales.refundOrder({ orderId: late.orderId! });
+    expect(await available(parent, 'TOKENS')).toBe('0');
+    await sound();
+  });
+
+  test('commission is taken back though the buyer got a parent meanwhile', async () => {
+    await billing.sales.setReferralProgram({ commission: { levels: ['10'] } });
+    const [referrer, buyer, parent] = [await newAccount(), await newAccount(), await newAccount()];
+    await billing.sales.attachReferral({ referrer, account: buyer });
+    const { orderId } = await bought(buyer, [{ sku: 'hundred' }]);
+    const earned = async () => (await billing.sales.commissions({ account: referrer })).balances;
+    expect(await earned()).toMatchObject([{ earned: '1.00', available: '1.00' }]);
+    await billing.accounts.attachChild({ parent, child: buyer, moveUnits: true });
+    await billing.sales.refundOrder({ orderId });
+    expect(await earned()).toMatchObject([{ reversed: '1.00', available: '0.00' }]);
+    await sound();
+  });
+
   test('a child does not shed its debt by getting a parent', async () => {
     const child = await newAccount();
     const parent = await newAccount();
