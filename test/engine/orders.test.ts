@@ -546,6 +546,50 @@ onEachDatabase('orders', (database) => {
     expect(await until()).toBe(START + 91 * DAY);
   });
 
+  test('F2: more than is left is denied, untouched, and the pack that would help is named', async () => {
+    const account = await newAccount();
+    await billing.catalog.saveOffer({
+      sku: 'rescue',
+      name: '1000 tokens',
+      price: '9.00',
+      currency: 'USD',
+      items: [{ product: 'TOKENS', quantity: 1000 }],
+    });
+    await billing.ledger.grant({ account, product: 'TOKENS', quantity: 500 });
+    const asked = await billing.ledger.consume({ account, product: 'TOKENS', amount: 1000 });
+    expect(asked).toMatchObject({
+      allowed: false,
+      reason: 'insufficient_balance',
+      consumed: '0',
+      remaining: '500',
+    });
+    expect(asked.suggestedOffers.map(({ sku }) => sku)).toContain('rescue');
+    expect(await available(account, 'TOKENS')).toBe('500');
+  });
+
+  test('F3: tokens of a dearer plan, bought at its full price, add up to those of the cheaper', async () => {
+    const plan = (sku: string, price: string, quantity: number) =>
+      billing.catalog.saveOffer({
+        sku,
+        name: sku,
+        price,
+        currency: 'USD',
+        items: [{ product: 'TOKENS', quantity, expiresAfter: { unit: 'day', count: 30 } }],
+      });
+    await plan('plan-small', '10.00', 500);
+    await plan('plan-large', '30.00', 2000);
+    const account = await newAccount();
+    await pay((await order(account, [{ sku: 'plan-small' }])).orderId);
+    const dearer = await order(account, [{ sku: 'plan-large' }]);
+    expect(dearer).toMatchObject({ total: '30.00' });
+    await pay(dearer.orderId);
+    expect(await available(account, 'TOKENS')).toBe('2500');
+    // What each plan brought ends with it; a pack without an end stays.
+    await billing.ledger.grant({ account, product: 'TOKENS', quantity: 7 });
+    clock.advance(30 * DAY);
+    expect(await available(account, 'TOKENS')).toBe('7');
+  });
+
   test('S7: the first order of a tripwire costs its first phase, once per account', async () => {
     await billing.catalog.saveOffer({
       sku: 'tripwire',
