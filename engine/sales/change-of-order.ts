@@ -44,7 +44,7 @@ async function partiesOf(session: Session, hooks: OrderHooks, orderId: string): 
   const ledgerId = ledgers.length === 1 ? ledgers[0]! : payer.payerId;
   const { payerStatus, timeZone } = payer;
   const account = { ...owner, payerId: ledgerId, payerStatus, timeZone };
-  const others = ledgers;
+  const others = [...ledgers];
   for (const payersToLock of hooks.payersToLock) {
     for (const concerned of new Set([payerId, ledgerId])) {
       others.push(...(await payersToLock(session, concerned)));

@@ -49,6 +49,21 @@ export function readAmount(
   return plainAmount(readRequired<unknown>(context, parameter, displayName, itemIndex)) as string;
 }
 
+/** SKUs with commas between them, or a list of them. */
+export const skusOf = (written: unknown): string[] =>
+  (Array.isArray(written) ? written : String(written ?? '').split(','))
+    .map((sku) => String(sku).trim())
+    .filter((sku) => sku !== '');
+
+/** Those of the fields that were added and emptied: the engine takes null for "remove it". */
+export const emptied = (
+  written: Record<string, unknown>,
+  removable: readonly string[],
+): Record<string, null> =>
+  Object.fromEntries(
+    removable.filter((field) => written[field] === '').map((field) => [field, null]),
+  );
+
 /**
  * Options of a collection. A field that was added and left empty is as good as not added; one whose
  * expression gives nothing is a slip, except where `mayBeNothing` says that items may lack it.

@@ -4,7 +4,7 @@ import type { Billing } from '../../../../engine';
 import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { optionalKeyOption } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
-import { readOptions } from '../../../shared/reading';
+import { emptied, readOptions } from '../../../shared/reading';
 import { shownFor } from '../../operation';
 import { contactField, contactOf, taxField, taxOf } from './details';
 
@@ -69,7 +69,7 @@ const properties: INodeProperties[] = [
 
 export const description = shownFor('account', 'update', properties);
 
-/** Fields that can be empty: the engine takes null for "remove it". */
+/** Fields that can be empty. */
 const REMOVABLE = ['name', 'email'];
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
@@ -78,11 +78,10 @@ export async function execute(context: IExecuteFunctions, billing: Billing, item
     unknown
   >;
   const { metadata, contact, tax, ...filled } = readOptions(context, 'updateFields', itemIndex);
-  const removed = REMOVABLE.filter((field) => written[field] === '');
   return billing.accounts.update({
     account: readAccount(context, itemIndex),
     ...filled,
-    ...Object.fromEntries(removed.map((field) => [field, null])),
+    ...emptied(written, REMOVABLE),
     contact: contactOf(contact),
     tax: taxOf(tax),
     metadata: metadataOf(metadata),

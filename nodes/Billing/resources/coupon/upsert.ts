@@ -4,7 +4,7 @@ import { BillingError, type Billing } from '../../../../engine';
 import { plainAmount } from '../../../shared/amounts';
 import { optionalKeyOption } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
-import { readAmount, readOptions, readRequired } from '../../../shared/reading';
+import { readAmount, readOptions, readRequired, skusOf } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
 import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
@@ -177,20 +177,13 @@ function readDiscount(
   }
 }
 
-const skusOf = (written: unknown): string[] | undefined => {
-  if (written === undefined) return undefined;
-  const listed = Array.isArray(written) ? written : String(written).split(',');
-  return listed.map((sku) => String(sku).trim()).filter((sku) => sku !== '');
-};
-
-const isEmptied = (context: IExecuteFunctions, name: string, itemIndex: number): boolean =>
-  (context.getNodeParameter('additionalFields', itemIndex, {}) as Record<string, unknown>)[name] ===
-  '';
-
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
   refuseAgents(context, 'Coupon: Create or Update');
   const options = readOptions(context, 'additionalFields', itemIndex);
-  const { metadata, duration, times, skus, startsAt, expiresAt, ...fields } = options;
+  const { metadata, duration, times, skus: _skus, startsAt, expiresAt, ...fields } = options;
+  const written = context.getNodeParameter('additionalFields', itemIndex, {}) as {
+    skus?: unknown;
+  };
   return billing.catalog.saveCoupon({
     code: readRequired(context, 'code', 'Code', itemIndex),
     ...readDiscount(context, itemIndex),
@@ -198,8 +191,8 @@ export async function execute(context: IExecuteFunctions, billing: Billing, item
     duration: (duration === 'times'
       ? { times: plainAmount(times) ?? 3 }
       : duration) as SaveCouponRequest['duration'],
-    // An emptied field: it counts for all offers again.
-    skus: isEmptied(context, 'skus', itemIndex) ? [] : skusOf(skus),
+    // Emptied, it counts for all offers again.
+    skus: written.skus === undefined ? undefined : skusOf(written.skus),
     startsAt: timeOf(context, startsAt),
     expiresAt: timeOf(context, expiresAt),
     metadata: metadataOf(metadata),

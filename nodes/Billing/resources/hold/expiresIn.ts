@@ -1,6 +1,7 @@
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import type { HoldRequest } from '../../../../engine';
+import { durationUnits } from '../../../shared/durations';
 import { readRequired } from '../../../shared/reading';
 
 /** How long a hold lasts. */
@@ -19,15 +20,7 @@ export const expiresInParameters: INodeProperties[] = [
     displayName: 'Unit',
     name: 'expiresUnit',
     type: 'options',
-    options: [
-      { name: 'Days', value: 'day' },
-      { name: 'Hours', value: 'hour' },
-      { name: 'Minutes', value: 'minute' },
-      { name: 'Months', value: 'month' },
-      { name: 'Seconds', value: 'second' },
-      { name: 'Weeks', value: 'week' },
-      { name: 'Years', value: 'year' },
-    ],
+    options: durationUnits,
     default: 'minute',
     description: 'What "Expires In" counts. Days and longer are of the account\'s time zone.',
   },

@@ -1,26 +1,17 @@
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
-import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { readOptions } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
-import { shownWhen } from '../../operation';
+import { readWhose, whoseParameters } from '../../whose';
 
 /** Whose book is read: that of all together, or of one paying account. */
-export const bookScope: INodeProperties[] = [
-  {
-    displayName: 'Book Of',
-    name: 'bookOf',
-    type: 'options',
-    noDataExpression: true,
-    options: [
-      { name: 'All Accounts', value: 'all' },
-      { name: 'One Account', value: 'account', description: "A child's is its parent's" },
-    ],
-    default: 'all',
-    description: 'Whose money',
-  },
-  ...shownWhen({ bookOf: ['account'] }, accountParameters),
-];
+export const bookScope = whoseParameters(
+  'bookOf',
+  'Book Of',
+  'Whose money',
+  'all',
+  "A child's is its parent's",
+);
 
 export const bookFilters: INodeProperties[] = [
   {
@@ -51,10 +42,9 @@ export const toFilter: INodeProperties = {
 
 export function readBookScope(context: IExecuteFunctions, itemIndex: number) {
   const { from, to, ...filters } = readOptions(context, 'filters', itemIndex);
-  const one = context.getNodeParameter('bookOf', itemIndex) === 'account';
   return {
     ...filters,
-    account: one ? readAccount(context, itemIndex) : undefined,
+    account: readWhose(context, 'bookOf', itemIndex),
     from: timeOf(context, from),
     to: timeOf(context, to),
   };

@@ -2,7 +2,7 @@ import type { INodeProperties } from 'n8n-workflow';
 
 import type { SaveOfferRequest } from '../../../../engine';
 import { durationFields, durationOf, longDurationUnits } from '../../../shared/durations';
-import { missing } from '../../../shared/reading';
+import { emptied, missing, skusOf } from '../../../shared/reading';
 import { pricingFields, pricingOf } from './pricing';
 import { expiryFields, expiryOf, priorityField, productField, quantityField } from './units';
 import { amountOf, entriesOf, filled, orUndefined } from './written';
@@ -236,13 +236,8 @@ export const termsFields: INodeProperties[] = [
   },
 ];
 
-/** Fields that can be taken away again: the engine takes null for that. */
+/** Fields that can be taken away again. */
 const REMOVABLE = ['accountId', 'description', 'imageUrl', 'returnUrl', 'summary'];
-
-const skusOf = (written: unknown): string[] =>
-  (Array.isArray(written) ? written : String(written ?? '').split(','))
-    .map((sku) => String(sku).trim())
-    .filter((sku) => sku !== '');
 
 /**
  * What the added fields say. Those that are not there stay as they are.
@@ -254,12 +249,11 @@ export function termsOf(
   written: Record<string, unknown>,
   given: Record<string, unknown>,
 ): Partial<SaveOfferRequest> {
-  const removed = REMOVABLE.filter((field) => written[field] === '');
   const { every } = (given.recurs ?? {}) as { every?: { unit?: unknown } };
   if ('recurs' in given && every === undefined) throw missing('Recurs', 'interval');
   const { pricing } = (given.pricing ?? {}) as { pricing?: Record<string, unknown> };
   return filled({
-    ...Object.fromEntries(removed.map((field) => [field, null])),
+    ...emptied(written, REMOVABLE),
     ...filled(Object.fromEntries(REMOVABLE.map((field) => [field, given[field]]))),
     freeTier: given.freeTier,
     oncePerAccount: given.oncePerAccount,

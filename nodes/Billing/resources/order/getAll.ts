@@ -1,27 +1,15 @@
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import type { Billing } from '../../../../engine';
-import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { readOptions } from '../../../shared/reading';
-import { shownFor, shownWhen } from '../../operation';
+import { shownFor } from '../../operation';
 import { pagingParameters, readLimit, readPages } from '../../paging';
+import { readWhose, whoseParameters } from '../../whose';
 
 const PAGE_SIZE = 100;
 
 const properties: INodeProperties[] = [
-  {
-    displayName: 'Orders Of',
-    name: 'ordersOf',
-    type: 'options',
-    noDataExpression: true,
-    options: [
-      { name: 'All Accounts', value: 'all' },
-      { name: 'One Account', value: 'account' },
-    ],
-    default: 'account',
-    description: 'Whose orders',
-  },
-  ...shownWhen({ ordersOf: ['account'] }, accountParameters),
+  ...whoseParameters('ordersOf', 'Orders Of', 'Whose orders', 'account'),
   ...pagingParameters,
   {
     displayName: 'Filters',
@@ -57,8 +45,7 @@ export async function execute(context: IExecuteFunctions, billing: Billing, item
     NonNullable<ListOrdersRequest>,
     'status'
   >;
-  const one = context.getNodeParameter('ordersOf', itemIndex) === 'account';
-  const account = one ? readAccount(context, itemIndex) : undefined;
+  const account = readWhose(context, 'ordersOf', itemIndex);
   return readPages(readLimit(context, itemIndex), PAGE_SIZE, (page) =>
     billing.sales.listOrders({ account, status, ...page }),
   );

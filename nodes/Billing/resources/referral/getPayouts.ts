@@ -1,27 +1,15 @@
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import type { Billing } from '../../../../engine';
-import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { readOptions } from '../../../shared/reading';
-import { shownFor, shownWhen } from '../../operation';
+import { shownFor } from '../../operation';
 import { pagingParameters, readLimit, readPages } from '../../paging';
+import { readWhose, whoseParameters } from '../../whose';
 
 const PAGE_SIZE = 100;
 
 const properties: INodeProperties[] = [
-  {
-    displayName: 'Payouts Of',
-    name: 'payoutsOf',
-    type: 'options',
-    noDataExpression: true,
-    options: [
-      { name: 'All Accounts', value: 'all' },
-      { name: 'One Account', value: 'account' },
-    ],
-    default: 'all',
-    description: 'Whose payouts',
-  },
-  ...shownWhen({ payoutsOf: ['account'] }, accountParameters),
+  ...whoseParameters('payoutsOf', 'Payouts Of', 'Whose payouts', 'all'),
   ...pagingParameters,
   {
     displayName: 'Filters',
@@ -55,8 +43,7 @@ export async function execute(context: IExecuteFunctions, billing: Billing, item
     ListPayoutsRequest,
     'status'
   >;
-  const one = context.getNodeParameter('payoutsOf', itemIndex) === 'account';
-  const account = one ? readAccount(context, itemIndex) : undefined;
+  const account = readWhose(context, 'payoutsOf', itemIndex);
   return readPages(readLimit(context, itemIndex), PAGE_SIZE, (page) =>
     billing.sales.listPayouts({ account, status, ...page }),
   );
