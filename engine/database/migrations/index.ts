@@ -11,6 +11,16 @@ import { books } from './0010-books';
 import { orders } from './0011-orders';
 import { trials } from './0012-trials';
 import { accountDetails } from './0013-account-details';
+import { events } from './0014-events';
+import { gates } from './0015-gates';
+import { payments } from './0016-payments';
+import { subscriptions } from './0017-subscriptions';
+import { invoices } from './0018-invoices';
+import { invoicePapers } from './0019-invoice-papers';
+import { collecting } from './0020-collecting';
+import { sandbox } from './0021-sandbox';
+import { subscriptionChanges } from './0022-subscription-changes';
+import { fees } from './0023-fees';
 
 /** One step of the schema. Released steps never change; a correction is another step. */
 export interface Migration {
@@ -22,7 +32,7 @@ export interface Migration {
   statements: string;
 }
 
-export const SCHEMA_MAJOR = 2;
+export const SCHEMA_MAJOR = 3;
 
 export const MIGRATIONS: readonly Migration[] = [
   catalog,
@@ -38,4 +48,14 @@ export const MIGRATIONS: readonly Migration[] = [
   orders,
   trials,
   accountDetails,
+  events,
+  gates,
+  payments,
+  subscriptions,
+  invoices,
+  invoicePapers,
+  collecting,
+  sandbox,
+  subscriptionChanges,
+  fees,
 ];
