@@ -9,11 +9,15 @@ export interface Context {
   clock: Clock;
   /** How long first answers are kept. */
   keep: Keep;
+  /** Whether this is a schema to try things out in. To be read where it is needed, not kept. */
+  readonly isSandbox: boolean;
   /**
    * Told when an account has got another payer or status here. Who keeps accounts in mind forgets it
    * then; that it was forgotten is no promise, since other processes change accounts, too.
    */
   onAccountChange: Array<(accountId: string) => void>;
+  /** Told when a product was saved here: its thresholds may be others now. Just as little a promise. */
+  onProductChange: Array<(product: string) => void>;
 }
 
 /** What one room checks of its own tables; the parts of all rooms make `billing.verify()`. */

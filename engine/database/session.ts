@@ -3,6 +3,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { Knex } from 'knex';
 
+import { writtenArray } from './array-literal';
 import { isLostConnection } from './failures';
 
 /**
@@ -74,6 +75,12 @@ export class Statements {
 const isUnprepared = (error: unknown): boolean =>
   ['26000', '42P05'].includes((error as { code?: string } | null)?.code ?? '');
 
+/** PGlite knows the types of parameters, and writes arrays by them. */
+const sentValues = ({ exec }: RawConnection, values: readonly unknown[]): unknown[] =>
+  exec === undefined
+    ? values.map((value) => (Array.isArray(value) ? (writtenArray(value) ?? value) : value))
+    : (values as unknown[]);
+
 export class ConnectionSession implements Session {
   constructor(
     private readonly connection: RawConnection,
@@ -82,8 +89,9 @@ export class ConnectionSession implements Session {
 
   async query<Row>(statement: string, values: readonly unknown[] = []): Promise<Row[]> {
     const text = this.statements.prepare(statement);
+    const { connection } = this;
     try {
-      const result = (await this.connection.query(text, values as unknown[])) as Rows;
+      const result = (await connection.query(text, sentValues(connection, values))) as Rows;
       return result.rows as Row[];
     } catch (error) {
       if (isLostConnection(error)) this.connection.__knex__disposed ??= error;

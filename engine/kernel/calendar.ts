@@ -79,9 +79,54 @@ function addUnchecked(start: Instant, { unit, count }: Duration, zone: string): 
   return moved <= LAST_INSTANT ? instantOfWallClock(moved, zone) : Number.POSITIVE_INFINITY;
 }
 
+/**
+ * A boundary that repeats: so long after an anchor, by the wall clock that its zone showed then, in a
+ * zone that may have become another since. In one zone it is `addDuration` for days and longer.
+ *
+ * @param duration days, weeks, months or years; its count may be below 0
+ */
+export function addByWallClock(
+  anchor: Instant,
+  anchorZone: string,
+  duration: Duration,
+  zone: string,
+): Instant {
+  const { unit, count } = duration;
+  const wall = DateTime.fromMillis(anchor + offsetAt(anchorZone, anchor), { zone: 'utc' });
+  const moved = wall.plus({ [unit]: count }).toMillis();
+  if (moved <= LAST_INSTANT) return instantOfWallClock(moved, zone);
+  return addDuration(anchor, duration, zone);
+}
+
+/** The beginning of the day that a zone's calendar shows. */
+export function startOfDay(instant: Instant, zone: string): Instant {
+  return instantOfWallClock(localDay(instant, zone) * DAY, zone);
+}
+
+/**
+ * A day of the month so many months away, at the time of day of an instant; the month's last day when
+ * it has fewer. `day` is the one it really is.
+ */
+export function dayOfMonth(
+  instant: Instant,
+  wanted: number,
+  months: number,
+  zone: string,
+): { at: Instant; day: number } {
+  const wall = DateTime.fromMillis(instant + offsetAt(zone, instant), { zone: 'utc' });
+  const first = wall.set({ day: 1 }).plus({ months });
+  const day = Math.min(wanted, first.daysInMonth!);
+  return { at: instantOfWallClock(first.set({ day }).toMillis(), zone), day };
+}
+
 /** A duration in whole months, or null when it is not made of months. */
 export function monthsOf(duration: Duration): number | null {
   if (duration.unit === 'month') return duration.count;
   if (duration.unit === 'year') return duration.count * 12;
   return null;
+}
+
+/** The day that a zone's calendar shows, counted from 1 January 1970; days apart are their difference. */
+export function localDay(instant: Instant, zone: string): number {
+  return Math.floor((instant + offsetAt(zone, instant)) / DAY);
 }

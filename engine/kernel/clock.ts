@@ -26,9 +26,15 @@ export function readClock(clock: Clock): Instant {
   return Math.floor(instant);
 }
 
+/** Rows of a set mostly share their times. */
+let lastWritten = { instant: 0, text: '1970-01-01T00:00:00.000Z' };
+
 /** An instant as it goes out: ISO 8601, UTC, milliseconds. '2027-01-31T00:00:00.000Z'. */
 export function isoTime(instant: Instant): string {
-  return new Date(instant).toISOString();
+  if (instant !== lastWritten.instant) {
+    lastWritten = { instant, text: new Date(instant).toISOString() };
+  }
+  return lastWritten.text;
 }
 
 /** A clock that stands still until it is moved. For tests and for trying out a month in a minute. */

@@ -61,16 +61,20 @@ export function formatMoney(amount: Decimal, decimals: number): string {
 /** Currencies of ISO 4217 amendments that are younger than the library's list. */
 const ADDED_CURRENCIES: Readonly<Record<string, number>> = { XCG: 2, ZWG: 2 };
 
+/** Looked up once: the library reads its whole list. */
+const KNOWN_DECIMALS = new Map<string, number>();
+
 /**
  * Decimals of an ISO 4217 currency: 0 for JPY, 2 for USD, 3 for KWD.
  * `null` when there is no such currency (it may then be the key of a currency product).
  */
 export function currencyDecimals(currency: string): number | null {
+  const known = KNOWN_DECIMALS.get(currency);
+  if (known !== undefined) return known;
   if (!/^[A-Z]{3}$/.test(currency)) return null;
-  const added = ADDED_CURRENCIES[currency];
-  if (added !== undefined) return added;
-  const found = currencyCodes.code(currency);
-  return found === undefined || found === null ? null : found.digits;
+  const decimals = ADDED_CURRENCIES[currency] ?? currencyCodes.code(currency)?.digits ?? null;
+  if (decimals !== null) KNOWN_DECIMALS.set(currency, decimals);
+  return decimals;
 }
 
 /**
@@ -88,6 +92,7 @@ export function split(total: Decimal, weights: readonly Decimal[], decimals: num
   if (weights.some((weight) => weight.isNegative() && !weight.isZero())) {
     throw new BillingError('invalid_input', 'A weight of a split must not be negative.');
   }
+  if (weights.length === 1) return [total];
   const sum = weights.reduce((all, weight) => all.plus(weight), ZERO);
   const shares = sum.isZero() ? weights.map(() => new Decimal(1)) : weights;
   const whole = sum.isZero() ? new Decimal(weights.length) : sum;
