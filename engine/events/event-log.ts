@@ -1,0 +1,182 @@
+import type { Context, Session } from '../database';
+import {
+  BillingError,
+  accountReference,
+  input,
+  instant,
+  integer,
+  isId,
+  isoTime,
+  list,
+  oneOf,
+  parse,
+  readClock,
+  text,
+  type AccountReference,
+} from '../kernel';
+import { EVENT_COLUMNS, eventOf, type EventRecord, type EventRow } from './event-records';
+import type { EventPorts } from './ports';
+import { EVENTS, EVENT_TYPES, type EventType } from './types';
+
+const listInput = input({
+  account: accountReference().optional(),
+  types: list(oneOf(EVENT_TYPES), EVENT_TYPES.length).optional(),
+  since: instant().optional(),
+  until: instant().optional(),
+  limit: integer(1, 1_000).optional(),
+  cursor: text(4_000).optional(),
+});
+const sampleInput = input({ type: oneOf(EVENT_TYPES), account: accountReference().optional() });
+
+export interface ListEventsRequest {
+  /** Only events of this account, and of those that it pays for. */
+  account?: AccountReference;
+  types?: EventType[];
+  /** Only what was recorded at this time or later. */
+  since?: string;
+  /** Only what was recorded before this time. */
+  until?: string;
+  /** At most so many, 100 when left out and 1,000 at the most. */
+  limit?: number;
+  /** The `nextCursor` of the page before. */
+  cursor?: string;
+}
+
+/** `sample`: made up, since there is no real one. */
+export type SampleEvent = EventRecord & { sample: boolean };
+
+/** The newest first. $1 ids of accounts, $2 types, $3 and $4 the time, $5 and $6 where to go on. */
+const LIST = `
+select ${EVENT_COLUMNS} from {schema}.events e
+where ($1::uuid[] is null or e.account_id = any($1::uuid[]) or e.payer_id = any($1::uuid[]))
+  and ($2::text[] is null or e.type = any($2::text[]))
+  and ($3::timestamptz is null or e.recorded_at >= $3::timestamptz)
+  and ($4::timestamptz is null or e.recorded_at < $4::timestamptz)
+  and ($5::timestamptz is null or (e.recorded_at, e.event_id) < ($5::timestamptz, $6::uuid))
+order by e.recorded_at desc, e.event_id desc
+limit $7::integer`;
+
+interface Cursor {
+  at: string;
+  id: string;
+}
+
+const encodeCursor = ({ recordedAt, eventId }: EventRecord): string =>
+  Buffer.from(JSON.stringify([recordedAt, eventId])).toString('base64url');
+
+const isTime = (written: string): boolean => {
+  const time = Date.parse(written);
+  return Number.isFinite(time) && isoTime(time) === written;
+};
+
+function decodeCursor(cursor: string): Cursor {
+  try {
+    const decoded = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')) as unknown;
+    if (Array.isArray(decoded) && decoded.length === 2) {
+      const [at, id] = decoded.map(String) as [string, string];
+      // As it was written, and not what only JavaScript reads as a time.
+      if (isId(id) && isTime(at)) return { at, id };
+    }
+  } catch {
+    // Answered below.
+  }
+  throw new BillingError('invalid_input', '"cursor" is none that this list gave.', {
+    parameter: 'cursor',
+    advice: 'Pass the nextCursor of the page before, and the same filters.',
+  });
+}
+
+interface ListFilter {
+  ids: readonly string[] | null;
+  types: readonly string[] | null;
+  since: number | null;
+  until: number | null;
+  cursor: Cursor | null;
+  limit: number;
+}
+
+const maybeTime = (time: number | null): string | null => (time === null ? null : isoTime(time));
+
+async function readEvents(session: Session, filter: ListFilter): Promise<EventRecord[]> {
+  const rows = await session.query<EventRow>(LIST, [
+    filter.ids,
+    filter.types,
+    maybeTime(filter.since),
+    maybeTime(filter.until),
+    filter.cursor?.at ?? null,
+    filter.cursor?.id ?? null,
+    filter.limit,
+  ]);
+  return rows.map(eventOf);
+}
+
+const EVERYTHING = { ids: null, types: null, since: null, until: null, cursor: null };
+
+/** What happened, to be looked at. Looking moves no reader. */
+export class EventLog {
+  constructor(
+    private readonly context: Context,
+    private readonly ports: EventPorts,
+  ) {}
+
+  /**
+   * Events that are kept, newest first by when they were recorded.
+   *
+   * @throws invalid_input, unknown_account
+   */
+  async list(
+    request: ListEventsRequest = {},
+  ): Promise<{ items: EventRecord[]; nextCursor: string | null }> {
+    const { database } = this.context;
+    const { account, types, since, until, limit = 100, cursor } = parse(listInput, request);
+    const events = await readEvents(database, {
+      ids: account === undefined ? null : await this.ports.idsOf(database, [account]),
+      types: types ?? null,
+      since: since ?? null,
+      until: until ?? null,
+      cursor: cursor === undefined ? null : decodeCursor(cursor),
+      limit: limit + 1,
+    });
+    const items = events.slice(0, limit);
+    return { items, nextCursor: events.length > limit ? encodeCursor(items.at(-1)!) : null };
+  }
+
+  /**
+   * The newest event of a type, to build a workflow with; where there is none, a made-up one of the same
+   * form, marked `sample: true`.
+   *
+   * @throws invalid_input, unknown_account
+   */
+  async sample(request: { type: EventType; account?: AccountReference }): Promise<SampleEvent> {
+    const { database, clock } = this.context;
+    const { type, account } = parse(sampleInput, request);
+    const ids = account === undefined ? null : await this.ports.idsOf(database, [account]);
+    const [newest] = await readEvents(database, { ...EVERYTHING, ids, types: [type], limit: 1 });
+    if (newest !== undefined) return { ...newest, sample: false };
+    const now = isoTime(readClock(clock));
+    const nobody = ids?.[0] ?? SAMPLE_ACCOUNT;
+    return {
+      eventId: SAMPLE_EVENT,
+      type,
+      version: EVENTS[type].version,
+      account: nobody,
+      payer: nobody,
+      occurredAt: now,
+      recordedAt: now,
+      data: EVENTS[type].sample,
+      sample: true,
+    } as SampleEvent;
+  }
+}
+
+const SAMPLE_EVENT = '01948b5c-4c00-7000-8000-0000000000e0';
+const SAMPLE_ACCOUNT = '01948b5c-4c00-7000-8000-0000000000a0';
+
+/** For the export of an account: the newest events of it and of those that were merged into it. */
+export async function readEventsOf(
+  session: Session,
+  ids: readonly string[],
+  limit: number,
+): Promise<EventRecord[]> {
+  return readEvents(session, { ...EVERYTHING, ids, limit });
+}
