@@ -8,8 +8,10 @@ export const CHART = {
   receivable: 'Owed by customers: debited by a sale, credited when it is paid.',
   cash: 'Received, by gateway: what customers paid, less what went back to them.',
   fees: 'Spent on selling, by whom it went to: fees of gateways, commissions for referrals.',
-  deferred: 'Paid for and not used yet: the value left in grants, owed as work.',
-  revenue: 'Earned: the value of units that were used or have expired.',
+  deferred:
+    'Paid for and not used yet: the value left in grants and what is to come of fees, owed as work.',
+  revenue:
+    'Earned: the value of units that were used or have expired, and fees as their time goes by.',
   tax_payable: 'Tax taken from customers, owed to the state.',
   customer_credit: 'Credit that customers hold against orders to come.',
   commission_payable: 'Commissions promised and not paid out yet.',
@@ -35,6 +37,7 @@ export const POSTING_KINDS = [
   'payout',
   'fee',
   'credit',
+  'credit_note',
   'write_off',
 ] as const;
 export type PostingKind = (typeof POSTING_KINDS)[number];

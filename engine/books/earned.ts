@@ -9,6 +9,7 @@ import {
 } from '../database';
 import { Decimal, input, integer, isoTime, parse, readClock, type Instant } from '../kernel';
 import { EARNING_KINDS } from '../ledger';
+import { postFees } from './fees';
 import { postAll, type Posting } from './posting';
 
 /**
@@ -199,12 +200,12 @@ const DAY = 86_400_000;
 const nextDay = (now: Instant): Instant => (Math.floor(now / DAY) + 1) * DAY;
 
 /**
- * Posts what was earned since the book last followed a ledger: longest due first, each ledger once a
- * day. Any number of processes may do so at once, and it may be killed at any moment: each chunk is
+ * Posts what was earned since the book last followed a ledger, and what fees have earned on the days
+ * that are over: longest due first, each once a day. Any number of processes may do so at once, and it may be killed at any moment: each chunk is
  * a transaction that moves its marks with its postings. It never waits for an account that somebody is
  * writing; that one is left to the next run.
  *
- * @param request `limit`: at most so many accounts. Default 10,000
+ * @param request `limit`: at most so many accounts, and so many fees. Default 10,000
  * @throws invalid_input, database_unavailable
  */
 export async function postEarned(
@@ -239,7 +240,7 @@ export async function postEarned(
     const last = due.at(-1)!;
     after = { at: isoTime(toInstant(last.due_at)), payerId: last.payer_id };
   }
-  return { postings };
+  return { postings: postings + (await postFees(context, limit)) };
 }
 
 async function postpone(

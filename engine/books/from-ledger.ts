@@ -1,6 +1,6 @@
 import type { Session } from '../database';
 import type { LedgerPorts, MovedValue, PaidOutside } from '../ledger';
-import { post, postAll } from './posting';
+import { movePostings, post, postAll } from './posting';
 
 /** What happens in the ledger and is money at once; what units earn follows later (earned.ts). */
 
@@ -22,35 +22,13 @@ async function paidOutside(
   });
 }
 
-/** Each posting is of one payer: over all of them, what is on its way sums to 0. */
 async function movedValue(
   session: Session,
   { fromPayerId, intoPayerId, currency, value, entryId, at }: MovedValue,
 ): Promise<void> {
-  const moved = {
-    currency,
-    at,
-    kind: 'transfer',
-    reference: { type: 'entry', id: entryId },
-  } as const;
-  await postAll(session, [
-    {
-      ...moved,
-      payerId: fromPayerId,
-      legs: [
-        { account: 'deferred', amount: value },
-        { account: 'transfer', amount: value.negated() },
-      ],
-    },
-    {
-      ...moved,
-      payerId: intoPayerId,
-      legs: [
-        { account: 'transfer', amount: value },
-        { account: 'deferred', amount: value.negated() },
-      ],
-    },
-  ]);
+  const payers = { from: fromPayerId, into: intoPayerId };
+  const reference = { type: 'entry', id: entryId };
+  await postAll(session, movePostings(payers, { currency, amount: value, at, reference }));
 }
 
 export const bookPorts: Pick<LedgerPorts, 'paidOutside' | 'movedValue'> = {

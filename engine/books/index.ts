@@ -3,8 +3,9 @@ import { Books } from './reading';
 
 export { BOOK_ACCOUNTS, POSTING_KINDS, type BookAccount, type PostingKind } from './chart';
 export { postEarned, type EarnedDone } from './earned';
+export { deferFees, endFees, moveFees, type DeferredFee } from './fees';
 export { bookPorts } from './from-ledger';
-export { post, postAll, type Leg, type Posting } from './posting';
+export { movePostings, post, postAll, type Leg, type Posting } from './posting';
 export type {
   BookBalance,
   BookBalancesRequest,

@@ -120,3 +120,39 @@ export async function post(session: Session, posting: Posting): Promise<string> 
   const [id] = await postAll(session, [posting]);
   return id!;
 }
+
+/**
+ * The two postings by which what is deferred goes to another payer. Each posting is of one payer: over
+ * all of them, what is on its way sums to 0.
+ */
+export function movePostings(
+  payers: { from: string; into: string },
+  {
+    currency,
+    amount,
+    at,
+    reference,
+  }: Pick<Posting, 'currency' | 'at' | 'reference'> & {
+    amount: Decimal;
+  },
+): Posting[] {
+  const moved = { currency, at, kind: 'transfer', reference } as const;
+  return [
+    {
+      ...moved,
+      payerId: payers.from,
+      legs: [
+        { account: 'deferred', amount },
+        { account: 'transfer', amount: amount.negated() },
+      ],
+    },
+    {
+      ...moved,
+      payerId: payers.into,
+      legs: [
+        { account: 'transfer', amount },
+        { account: 'deferred', amount: amount.negated() },
+      ],
+    },
+  ];
+}

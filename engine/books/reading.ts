@@ -14,6 +14,7 @@ import {
   isoTime,
   oneOf,
   parse,
+  readClock,
   text,
   type AccountReference,
   type Instant,
@@ -28,6 +29,7 @@ import {
   type Followed,
   type FollowedRow,
 } from './earned';
+import { earnedBy } from './fees';
 import { BOOKS, MARKS_JSON, readBooks, type BooksRow } from './snapshot';
 
 /** An account of the money book. */
@@ -133,8 +135,21 @@ left join lateral (
   select b.posted_sequence from {schema}.book_marks b where b.payer_id = payers.payer_id offset 0
 ) as m on true`;
 
-/** $3 currency, $4 from, $5 to. */
-const READ_BALANCES = `${BOOKS}, sums as (
+/** From when on, and up to when, what a fee has earned is to be added: all that is not posted. */
+const FEE_FROM = `greatest(f.posted_to, $4::timestamptz)`;
+const FEE_TO = `least($6::timestamptz, $5::timestamptz)`;
+
+/** $3 currency, $4 from, $5 to, $6 now. */
+const READ_BALANCES = `${BOOKS}, fees as (
+  select f.currency,
+         sum(${earnedBy('f', FEE_TO)} - ${earnedBy('f', FEE_FROM)}) as amount
+  from payers p
+  cross join lateral (
+    select f.* from {schema}.fees f where f.payer_id = p.payer_id and f.due_at is not null
+    offset 0) as f
+  where ($3::text is null or f.currency = $3) and ${FEE_TO} > ${FEE_FROM}
+  group by f.currency
+), sums as (
   select l.account, l.gateway, s.currency,
          coalesce(sum(l.amount) filter (where l.amount > 0), 0) as debit,
          coalesce(-sum(l.amount) filter (where l.amount < 0), 0) as credit
@@ -150,10 +165,13 @@ const READ_BALANCES = `${BOOKS}, sums as (
   group by l.account, l.gateway, s.currency
 )
 select json_build_object(${EARNED_JSON}, ${MARKS_JSON},
+  'fees', (select json_agg(json_build_array(currency, amount::text)) from fees),
   'sums', (select json_agg(json_build_array(account, gateway, currency, debit::text, credit::text))
            from sums))::text as found`;
 
 interface BalancesRow extends BooksRow {
+  /** Earned by fees and not posted yet. */
+  fees: Array<[currency: string, amount: string]> | null;
   sums: Array<
     [account: BookAccount, gateway: string | null, currency: string, debit: string, credit: string]
   > | null;
@@ -323,14 +341,19 @@ export class Books {
    * counted, and named as `unposted`. All balances of a currency sum to 0.
    *
    * @param request `from` and `to`: only what counts in that time (what was earned counts when the
-   *   last use of its day does)
+   *   last use of its day does, a fee as its time goes by, and once posted at the end of each day)
    * @throws unknown_account, invalid_input
    */
   async balances(request: BookBalancesRequest = {}): Promise<BookBalance[]> {
     const wanted = parse(balancesInput, request);
     const { from = null, to = null } = wanted;
     const sums = new Sums();
-    const values = [wanted.currency ?? null, maybeTime(from), maybeTime(to)];
+    const now = isoTime(readClock(this.context.clock));
+    const values = [wanted.currency ?? null, maybeTime(from), maybeTime(to), now];
+    const addEarned = (inCurrency: string, amount: Decimal): void => {
+      sums.add('deferred', null, inCurrency, unposted(amount));
+      sums.add('revenue', null, inCurrency, unposted(amount.negated()));
+    };
     for await (const page of this.followed(await this.payersOf(wanted.account))) {
       for (const ledgers of packed(page, PAYERS)) {
         const { row, earned } = await readBooks<BalancesRow>(
@@ -349,8 +372,10 @@ export class Books {
         for (const { currency: inCurrency, at, amount } of earned) {
           if (wanted.currency !== undefined && inCurrency !== wanted.currency) continue;
           if ((from !== null && at < from) || (to !== null && at >= to)) continue;
-          sums.add('deferred', null, inCurrency, unposted(amount));
-          sums.add('revenue', null, inCurrency, unposted(amount.negated()));
+          addEarned(inCurrency, amount);
+        }
+        for (const [inCurrency, amount] of row.fees ?? []) {
+          addEarned(inCurrency, new Decimal(amount));
         }
       }
     }

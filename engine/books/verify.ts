@@ -2,6 +2,7 @@ import type { Database, VerifyPart } from '../database';
 import { ZERO, Decimal, formatValue } from '../kernel';
 import { POSTING_KINDS } from './chart';
 import { EARNED_JSON, FOLLOWED, followedOf, packed, type Earned, type FollowedRow } from './earned';
+import { earnedBy } from './fees';
 import { BOOKS, MARKS_JSON, readBooks, readFound, type BooksRow } from './snapshot';
 
 /**
@@ -25,7 +26,7 @@ const payersOf = (table: string): string => `
 
 /** A page of accounts, and of whoever else has grants or a book. */
 const NEXT_PAYERS = `
-with recursive ${['postings', 'grants'].map(payersOf).join(', ')}, payers as (
+with recursive ${['postings', 'grants', 'fees'].map(payersOf).join(', ')}, payers as (
   select payer_id from (
     (select account_id as payer_id from {schema}.accounts where account_id > $1::uuid
      order by account_id limit $2::integer)
@@ -36,6 +37,8 @@ with recursive ${['postings', 'grants'].map(payersOf).join(', ')}, payers as (
     (select payer_id from of_postings where payer_id is not null limit $2::integer)
     union
     (select payer_id from of_grants where payer_id is not null limit $2::integer)
+    union
+    (select payer_id from of_fees where payer_id is not null limit $2::integer)
   ) as one
   order by payer_id limit $2::integer
 )
@@ -68,6 +71,17 @@ const CHECK_BOOKS = `${BOOKS}, booked as materialized (
   cross join lateral (
     select * from {schema}.grants g where g.payer_id = p.payer_id and g.value > 0 offset 0) as g
   group by g.payer_id, g.currency
+), charged as materialized (
+  select f.*, ${earnedBy('f', "'infinity'")} as whole, ${earnedBy('f', 'f.posted_to')} as earned,
+         coalesce(f.ended_at, f.ends_at) as over_at
+  from payers p
+  cross join lateral (select * from {schema}.fees f where f.payer_id = p.payer_id offset 0) as f
+), unearned as (
+  select payer_id, currency, sum(amount) as amount
+  from (select payer_id, currency, amount from held
+        union all
+        select payer_id, currency, whole - posted from charged) as one
+  group by payer_id, currency
 ), problems as (
   select 'posting' as code, 'postings' as "table", payer_id || '.' || posting_id as id,
          'does not balance' as message
@@ -85,6 +99,17 @@ const CHECK_BOOKS = `${BOOKS}, booked as materialized (
   from (select distinct payer_id from booked) as found
   where not exists (select 1 from {schema}.accounts a where a.account_id = found.payer_id)
   union all
+  select 'fee', 'fees', payer_id || '.' || fee_id,
+         'has earned ' || earned || ' by ' || posted_to || ', and ' || posted || ' is posted'
+  from charged where posted <> earned
+  union all
+  select 'fee', 'fees', payer_id || '.' || fee_id, 'is due though all is posted, or the other way round'
+  from charged where (due_at is null) <> (posted_to >= over_at)
+  union all
+  select 'unknown_payer', 'fees', found.payer_id::text, 'are in the book of no account'
+  from (select distinct payer_id from charged) as found
+  where not exists (select 1 from {schema}.accounts a where a.account_id = found.payer_id)
+  union all
   select 'book_mark', 'book_marks', d.payer_id::text, 'is missing, though something is deferred'
   from (select distinct payer_id from deferred) as d
   where not exists (select 1 from marks m where m.payer_id = d.payer_id)
@@ -100,10 +125,11 @@ const CHECK_BOOKS = `${BOOKS}, booked as materialized (
 )
 select json_build_object(${EARNED_JSON}, ${MARKS_JSON},
   'postings', (select count(*) from booked),
+  'fees', (select count(*) from charged),
   'sums', (select json_agg(json_build_array(
              coalesce(d.payer_id, h.payer_id), coalesce(d.currency, h.currency),
              coalesce(d.amount, 0)::text, coalesce(h.amount, 0)::text))
-           from deferred d full join held h on h.payer_id = d.payer_id and h.currency = d.currency),
+           from deferred d full join unearned h on h.payer_id = d.payer_id and h.currency = d.currency),
   'problems', (select json_agg(p) from (select * from problems limit 1000) as p))::text as found`;
 
 /** One statement for all payers: a transfer's two postings are seen both or not at all. */
@@ -128,7 +154,8 @@ interface ProblemRow {
 
 interface CheckRow extends BooksRow {
   postings: number;
-  /** What is deferred by the postings, and what is left in the grants. */
+  fees: number;
+  /** What is deferred by the postings, and what is left in the grants and of the fees. */
   sums: Array<[payerId: string, currency: string, deferred: string, left: string]> | null;
   problems: ProblemRow[] | null;
 }
@@ -140,7 +167,7 @@ const problemOf = ({ code, table, id, message }: ProblemRow): ProblemRow => ({
   message: `${table} ${id} ${message}.`,
 });
 
-/** What is deferred, less what is earned and not posted yet, must be what the grants hold. */
+/** What is deferred, less what lines have earned and is not posted yet, must be what is left. */
 function compareSums(sums: NonNullable<CheckRow['sums']>, earned: readonly Earned[]): ProblemRow[] {
   const books = new Map<string, { deferred: Decimal; earned: Decimal; left: Decimal }>();
   const bookOf = (payerId: string, currency: string) => {
@@ -166,7 +193,7 @@ function compareSums(sums: NonNullable<CheckRow['sums']>, earned: readonly Earne
       id,
       message:
         `defer ${formatValue(book.deferred)}, of which ${formatValue(book.earned)} is earned and not ` +
-        `posted yet, but the grants hold ${formatValue(book.left)}`,
+        `posted yet, but in grants and fees ${formatValue(book.left)} is left`,
     }));
 }
 
@@ -174,7 +201,7 @@ function compareSums(sums: NonNullable<CheckRow['sums']>, earned: readonly Earne
 export const verifyBooks =
   (database: Database): VerifyPart =>
   async () => {
-    const checked = { postings: 0, book_marks: 0 };
+    const checked = { postings: 0, book_marks: 0, fees: 0 };
     const problems = await readFound<ProblemRow[]>(database, CHECK_TRANSFERS, []);
     let after = START;
     for (;;) {
@@ -184,6 +211,7 @@ export const verifyBooks =
           POSTING_KINDS,
         ]);
         checked.postings += row.postings;
+        checked.fees += row.fees;
         checked.book_marks += row.marks?.length ?? 0;
         problems.push(...(row.problems ?? []), ...compareSums(row.sums ?? [], earned));
       }

@@ -194,6 +194,7 @@ export const COLUMNS: Readonly<Record<Table, readonly Column[]>> = {
     column('kind'),
     column('isCurrency', asFlag),
     column('lowBalanceThreshold', asText, null),
+    column('usageThresholds', asList, []),
     metadata,
   ],
   offers: [...OFFER_COLUMNS, ...ITEM_COLUMNS],

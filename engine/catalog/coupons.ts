@@ -141,7 +141,7 @@ from {schema}.coupon_redemptions where payer_id = $1::uuid and order_id = $2::uu
 
 const KEEP = `
 update {schema}.coupon_redemptions set lapses_at = null
-where payer_id = $1::uuid and order_id = $2::uuid`;
+where payer_id = $1::uuid and order_id = $2::uuid and lapses_at is not null`;
 
 const RELEASE = `
 update {schema}.coupon_redemptions set released_at = $3::timestamptz
@@ -305,13 +305,12 @@ export async function reserveCoupon(session: Session, use: CouponUse): Promise<C
 }
 
 /**
- * The order is paid: its place lapses no longer. Under the payer's lock. A place that lapsed before
- * is taken again if one is free, also of a coupon that is no longer in force: the order has its price.
+ * Whether `keepCoupon` would keep the place of an order's coupon. Under the payer's lock, which with the
+ * coupon's own, held from here on, makes it so.
  *
  * @param payers as in `reserveCoupon`
- * @returns false when the place was given back, or lapsed and was taken by another order
  */
-export async function keepCoupon(
+export async function couponStays(
   session: Session,
   payerId: string,
   orderId: string,
@@ -325,10 +324,26 @@ export async function keepCoupon(
   }>(FIND_USE, [payerId, orderId]);
   if (use === undefined || use.lapses_at === null) return true;
   if (use.released) return false;
-  if (now >= toInstant(use.lapses_at)) {
-    const coupon = await findForUse(session, use.folded_code);
-    if (!(await hasPlace(session, coupon!, payers, now))) return false;
-  }
+  if (now < toInstant(use.lapses_at)) return true;
+  const coupon = await findForUse(session, use.folded_code);
+  return hasPlace(session, coupon!, payers, now);
+}
+
+/**
+ * The order is paid: its place lapses no longer. Under the payer's lock. A place that lapsed before
+ * is taken again if one is free, also of a coupon that is no longer in force: the order has its price.
+ *
+ * @param payers as in `reserveCoupon`
+ * @returns false when the place was given back, or lapsed and was taken by another order
+ */
+export async function keepCoupon(
+  session: Session,
+  payerId: string,
+  orderId: string,
+  now: Instant,
+  payers: readonly string[] = [payerId],
+): Promise<boolean> {
+  if (!(await couponStays(session, payerId, orderId, now, payers))) return false;
   await session.query(KEEP, [payerId, orderId]);
   return true;
 }

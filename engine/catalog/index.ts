@@ -43,6 +43,7 @@ export {
 } from './products';
 export {
   couponCovers,
+  couponStays,
   discountOf,
   findCoupon,
   keepCoupon,

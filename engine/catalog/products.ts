@@ -20,6 +20,7 @@ import {
   type ChangeOptions,
 } from '../kernel';
 import { claimName } from './names';
+import { percent } from './percent';
 import { saveOnce } from './saving';
 
 export const PRODUCT_KINDS = ['quantity', 'period', 'unlimited'] as const;
@@ -38,6 +39,8 @@ export interface Product {
   isCurrency: boolean;
   /** Units; the balance below which `quota.low` is told. */
   lowBalanceThreshold: string | null;
+  /** Percents of what was granted and is in force; `usage.threshold` tells when so much is used. */
+  usageThresholds: string[];
   metadata: Record<string, unknown>;
   createdAt: string;
   updatedAt: string;
@@ -51,6 +54,7 @@ const saveProductInput = input({
   kind: oneOf(PRODUCT_KINDS).optional(),
   isCurrency: flag().optional(),
   lowBalanceThreshold: amount({ decimals: MAX_UNIT_DECIMALS, zero: true }).nullish(),
+  usageThresholds: list(percent({ zero: false }), 20).nullish(),
   ...changeFields,
 });
 
@@ -59,7 +63,7 @@ const listProductsInput = input({ keys: list(key(), 1000).optional() });
 
 const COLUMNS = `
   key, name, unit, decimals, kind, is_currency, low_balance_threshold::text as low_balance_threshold,
-  used, metadata::text as metadata, ${atTime('created_at')} as created_at,
+  usage_thresholds::text[] as usage_thresholds, used, metadata::text as metadata, ${atTime('created_at')} as created_at,
   ${atTime('updated_at')} as updated_at`;
 
 const FIND_PRODUCTS = `select ${COLUMNS} from {schema}.products where key = any($1::text[])`;
@@ -72,12 +76,13 @@ const MARK_USED = `update {schema}.products set used = true where key = any($1::
 const SAVE_PRODUCT = `
 insert into {schema}.products
   (key, folded_key, name, unit, decimals, kind, is_currency, low_balance_threshold, metadata,
-   created_at, updated_at)
-values ($1, $10, $2, $3, $4, $5, $6, $7::numeric, $8::jsonb, $9::timestamptz, $9::timestamptz)
+   created_at, updated_at, usage_thresholds)
+values ($1, $10, $2, $3, $4, $5, $6, $7::numeric, $8::jsonb, $9::timestamptz, $9::timestamptz,
+        $11::numeric[])
 on conflict (key) do update set
   name = excluded.name, unit = excluded.unit, decimals = excluded.decimals, kind = excluded.kind,
   is_currency = excluded.is_currency, low_balance_threshold = excluded.low_balance_threshold,
-  metadata = excluded.metadata, updated_at = excluded.updated_at
+  usage_thresholds = excluded.usage_thresholds, metadata = excluded.metadata, updated_at = excluded.updated_at
 returning ${COLUMNS}`;
 
 interface ProductRow {
@@ -88,6 +93,7 @@ interface ProductRow {
   kind: ProductKind;
   is_currency: boolean;
   low_balance_threshold: string | null;
+  usage_thresholds: string[] | null;
   used: boolean;
   metadata: string;
   created_at: string;
@@ -106,6 +112,7 @@ function productOf(row: ProductRow): Product {
       row.low_balance_threshold === null
         ? null
         : formatUnits(new Decimal(row.low_balance_threshold)),
+    usageThresholds: (row.usage_thresholds ?? []).map((one) => formatUnits(new Decimal(one))),
     metadata: JSON.parse(row.metadata) as Record<string, unknown>,
     createdAt: readTime(row.created_at),
     updatedAt: readTime(row.updated_at),
@@ -182,6 +189,11 @@ async function findForSave(session: Session, productKey: string): Promise<Produc
   return justSaved;
 }
 
+/** Each once, the smallest first. */
+const ascending = (percents: readonly Decimal[]): string[] => [
+  ...new Set([...percents].sort((a, b) => a.comparedTo(b)).map(formatUnits)),
+];
+
 /** Within a transaction. @throws as `Products.saveProduct` does */
 export async function saveProduct(
   session: Session,
@@ -203,12 +215,23 @@ export async function saveProduct(
         : change.lowBalanceThreshold === null
           ? null
           : formatUnits(change.lowBalanceThreshold),
+    usageThresholds:
+      change.usageThresholds === undefined
+        ? (old?.usageThresholds ?? [])
+        : ascending(change.usageThresholds ?? []),
     metadata: change.metadata ?? old?.metadata ?? {},
     createdAt: now,
     updatedAt: now,
   };
   if (change.lowBalanceThreshold !== undefined && change.lowBalanceThreshold !== null) {
     requireUnits(change.lowBalanceThreshold, product, 'lowBalanceThreshold');
+  }
+  if (product.usageThresholds.length > 0 && product.kind !== 'quantity') {
+    throw new BillingError(
+      'invalid_input',
+      'Only a product of kind "quantity" is used up by percents.',
+      { parameter: 'usageThresholds' },
+    );
   }
   if (product.isCurrency && product.kind !== 'quantity') {
     throw new BillingError(
@@ -231,6 +254,7 @@ export async function saveProduct(
     JSON.stringify(product.metadata),
     now,
     foldCase(product.key),
+    product.usageThresholds.length === 0 ? null : product.usageThresholds,
   ]);
   return productOf(saved!);
 }
@@ -243,6 +267,8 @@ export interface SaveProductRequest extends ChangeOptions {
   kind?: ProductKind;
   isCurrency?: boolean;
   lowBalanceThreshold?: string | number | null;
+  /** Percents above 0 and up to 100; none or null: nothing is told. */
+  usageThresholds?: Array<string | number> | null;
 }
 
 export class Products {
@@ -259,7 +285,9 @@ export class Products {
   async saveProduct(request: SaveProductRequest): Promise<Product & { replayed: boolean }> {
     const change = parseProduct(request);
     const named = { parameter: 'key', value: change.key };
-    return saveOnce(this.context, 'saveProduct', change, named, saveProduct);
+    const saved = await saveOnce(this.context, 'saveProduct', change, named, saveProduct);
+    for (const tell of this.context.onProductChange) tell(saved.key);
+    return saved;
   }
 
   /** @throws unknown_product */

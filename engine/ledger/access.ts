@@ -1,4 +1,5 @@
 import { requireUnits, unknownProduct, type Product, type ProductKind } from '../catalog';
+import type { Session } from '../database';
 import { unknownAccount, type ResolvedAccount } from '../accounts';
 import {
   BillingError,
@@ -10,8 +11,10 @@ import {
   type Instant,
   type ResolvedReference,
 } from '../kernel';
+import { isHard, shortReason } from './gates';
 import { available, type UsableGrant } from './order-of-use';
-import { overageRoom, type OverageTerms } from './pockets';
+import { overageRoom, type PocketState } from './pockets';
+import type { LedgerPorts } from './ports';
 
 /** What check and consume have in common: who, what, how much, and whether it is there. */
 
@@ -119,37 +122,81 @@ export interface Standing {
   remaining: Decimal | null;
   /** Units that would have to be bought; zero when allowed, or when buying more is no cure. */
   missing: Decimal;
+  /** Whether it is only allowed since some of it may be used beyond what there is. */
+  beyond: boolean;
 }
 
-/**
- * Whether the grants of a product cover a wish at a moment. The rule of check, consume and hold.
- *
- * @param grants as they count at that moment
- * @param terms how much may be used beyond them; null: nothing
- */
+/** What of a pocket decides about a wish. */
+export type Usable = Pick<PocketState, 'terms' | 'gate'> & {
+  /** As they count at the moment. */
+  grants: readonly UsableGrant[];
+};
+
+/** Whether what there is of a product covers a wish at a moment. The rule of check, consume and hold. */
 export function standing(
   wish: ResolvedWish,
-  grants: readonly UsableGrant[],
-  terms: OverageTerms | null,
+  { grants, terms, gate }: Usable,
   at: Instant,
 ): Standing {
   const { kind } = wish.product;
   const there = available(grants, at);
   const has = there.greaterThan(0);
   const remaining = kind === 'unlimited' && has ? null : there;
-  const denied = accountDenial(wish.account);
+  const denied = accountDenial(wish.account) ?? (isHard(gate) ? gate : null);
   if (denied !== null) {
-    return { allowed: false, reason: denied, remaining, missing: ZERO };
+    return { allowed: false, reason: denied, remaining, missing: ZERO, beyond: false };
   }
   const most = there.plus(overageRoom(terms));
   const covers = kind === 'unlimited' ? has : most.greaterThanOrEqualTo(wish.amount);
   // Access that is in force is extended by another purchase, not raised.
   const curable = !covers && !(kind === 'period' && has);
-  const short = terms?.limit?.greaterThan(0) === true ? 'usage_limit' : 'insufficient_balance';
+  const short = terms?.limit?.greaterThan(0) === true ? 'usage_limit' : shortReason(gate);
   return {
     allowed: covers,
     reason: covers ? null : short,
     remaining,
     missing: curable ? wish.amount.minus(most) : ZERO,
+    beyond: covers && kind !== 'unlimited' && there.lessThan(wish.amount),
   };
+}
+
+/** Denials that a period of a subscription may cure, if one is due that nobody has opened yet. */
+const CURABLE: ReadonlySet<DenialReason | null> = new Set([
+  'insufficient_balance',
+  'usage_limit',
+  'no_subscription',
+  'subscription_ended',
+  'subscription_cancelled',
+  'subscription_paused',
+  // What is owed may be of a subscription that is over by now.
+  'payment_overdue',
+] as const);
+
+/**
+ * Whether it is worth asking for periods that are due: after a denial, and before anything is used
+ * beyond what there is, since a period may bring it, or its end forbid it.
+ */
+export const isCurable = ({
+  reason,
+  beyond = false,
+}: {
+  reason: DenialReason | null;
+  beyond?: boolean;
+}): boolean => beyond || CURABLE.has(reason);
+
+/**
+ * Decides, and once more when the denial may be cured and a period was due.
+ *
+ * @param decide writes nothing when it denies; null, unless `anew`: a period is due, which comes first
+ */
+export async function decideRefreshed<T extends { reason: DenialReason | null }>(
+  { refresh }: Pick<LedgerPorts, 'refresh'>,
+  session: Session,
+  { payerId, now }: { payerId: string; now: Instant },
+  decide: (anew: boolean) => Promise<T | null>,
+): Promise<T> {
+  const answer = await decide(false);
+  if (answer !== null && !isCurable(answer)) return answer;
+  const isFresh = await refresh(session, [payerId], now);
+  return answer === null || isFresh ? (await decide(true))! : answer;
 }

@@ -14,6 +14,7 @@ import {
 } from '../kernel';
 import {
   inOrder,
+  isCurable,
   isFailed,
   isFine,
   orThrow,
@@ -26,8 +27,9 @@ import {
 import type { KnownAccount, KnownPayer, KnownPayers } from './known-payers';
 import { Lane } from './lane';
 import { firstEnd, withFreed } from './order-of-use';
-import { pocketKey } from './pockets';
+import { isDue, pocketKey } from './pockets';
 import { ONE, recogniseCheck, type Recognised } from './recognise';
+import type { LedgerPorts } from './ports';
 import { lookAt, type Seen } from './sights';
 import { addSuggestions, type Shortage, type SuggestedOffer, type Suggester } from './suggestions';
 
@@ -55,14 +57,18 @@ const checkInput = input({
   amount: units().optional(),
 });
 
-/** What was seen decides: without writing, in one statement, and another when something is denied. */
-async function answerFrom(
-  { view, pockets }: Seen,
-  wishes: readonly Wish[],
-  now: Instant,
-  { session, suggester }: { session: Session; suggester: Suggester },
-): Promise<Array<CheckAnswer | FailedItem>> {
-  const denied: Array<Shortage & { answer: CheckAnswer }> = [];
+interface Checked {
+  answers: Array<CheckAnswer | FailedItem>;
+  /** What is missing where a purchase would be a cure. */
+  shortages: Array<Shortage & { answer: CheckAnswer }>;
+  /** Of whom a period may be due that would change the answer. */
+  curable: Set<string>;
+}
+
+/** What was seen decides: without writing, in one statement. */
+function answerFrom({ view, pockets }: Seen, wishes: readonly Wish[], now: Instant): Checked {
+  const shortages: Checked['shortages'] = [];
+  const curable = new Set<string>();
   const answers = wishes.map((asked, index): CheckAnswer | FailedItem => {
     const account = view.accounts[index] ?? null;
     const wish = resolvedWish(asked, account, view.products.get(asked.product));
@@ -71,7 +77,7 @@ async function answerFrom(
     const product = wish.product.key;
     const pocket = pockets.get(pocketKey({ payerId, product }))!;
     const grants = withFreed(pocket.grants, pocket.holds, now);
-    const there = standing(wish, grants, pocket.terms, now);
+    const there = standing(wish, { ...pocket, grants }, now);
     const end = firstEnd(grants, now, wish.product.kind);
     const given: CheckAnswer = {
       allowed: there.allowed,
@@ -81,13 +87,13 @@ async function answerFrom(
       expiresAt: end === null ? null : isoTime(end),
       suggestedOffers: [],
     };
+    if (isCurable(there) || isDue(pocket, now)) curable.add(payerId);
     if (there.missing.greaterThan(0)) {
-      denied.push({ answer: given, accountId, product, missing: there.missing });
+      shortages.push({ answer: given, accountId, product, missing: there.missing });
     }
     return given;
   });
-  await addSuggestions(session, suggester, denied);
-  return answers;
+  return { answers, shortages, curable };
 }
 
 /** The answer that what is known gives; null when it gives none, or no plain yes. */
@@ -127,6 +133,7 @@ export class Checks {
     private readonly context: Context,
     private readonly suggester: Suggester,
     private readonly known: KnownPayers,
+    private readonly ports: Pick<LedgerPorts, 'refresh'>,
   ) {
     const lanes = context.database.connections >= 2 * LANES ? LANES : 1;
     this.lanes = Array.from(
@@ -141,7 +148,8 @@ export class Checks {
   }
 
   /**
-   * Whether an account may use an amount of a product now. Never writes, never creates an account.
+   * Whether an account may use an amount of a product now. Never creates an account, and writes nothing
+   * but the grants of a subscription's period that is due and that nobody made yet.
    * Concurrent calls share a statement, which was begun after each of them.
    *
    * @throws invalid_input, unknown_account, unknown_product
@@ -179,12 +187,25 @@ export class Checks {
     );
     if (open.length > 0) {
       const wishes = open.map((index) => wishOf(asked[index]!));
-      const seen = await lookAt(this.context, this.known, wishes);
-      const { suggester } = this;
-      const given = await answerFrom(seen, wishes, now, { session, suggester });
+      const given = await this.answerByLooking(wishes, now);
       open.forEach((index, position) => (answers[index] = given[position]!));
     }
     return answers as Array<CheckAnswer | FailedItem>;
+  }
+
+  /** One statement, and another when something is denied; once more if a period was due. */
+  private async answerByLooking(
+    wishes: readonly Wish[],
+    now: Instant,
+  ): Promise<Array<CheckAnswer | FailedItem>> {
+    const { context, known, ports, suggester } = this;
+    const look = async (): Promise<Checked> =>
+      answerFrom(await lookAt(context, known, wishes), wishes, now);
+    let checked = await look();
+    const { curable } = checked;
+    if (curable.size > 0 && (await ports.refresh(null, [...curable], now))) checked = await look();
+    await addSuggestions(context.database, suggester, checked.shortages);
+    return checked.answers;
   }
 }
 

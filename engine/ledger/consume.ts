@@ -17,6 +17,7 @@ import type { PlainUse } from './decide-plain';
 import type { KnownAccount, KnownPayers } from './known-payers';
 import { Lane, PatientLanes } from './lane';
 import { PlainUses, type Reason } from './plain-uses';
+import type { LedgerPorts } from './ports';
 import { ONE, recogniseUse, type Recognised } from './recognise';
 import { lookAt } from './sights';
 import type { Suggester } from './suggestions';
@@ -73,6 +74,7 @@ export class Uses {
     private readonly context: Context,
     private readonly suggester: Suggester,
     private readonly known: KnownPayers,
+    private readonly ports: Pick<LedgerPorts, 'refresh'>,
   ) {
     this.plain = new PlainUses(context, known, (uses, why) => this.detour(uses, why));
     this.contended = new ContendedUses(context, known, mayConcernOne);
@@ -257,7 +259,7 @@ export class Uses {
   }
 
   private async runBatch(items: readonly WantedUse[]): Promise<Array<Taken | BusyItem>> {
-    const { context, suggester } = this;
+    const { context, suggester, ports } = this;
     // Behind those that already wait for their account, so that none overtakes them.
     const behind = items.map(({ account }) => {
       const payerId = this.known.account(account)?.payerId;
@@ -266,16 +268,16 @@ export class Uses {
     const free = items.filter((_, index) => behind[index] === null);
     if (free.length === 0) return behind as BusyItem[];
     const taken = await context.database.transaction(undefined, async (session) => {
-      const options = { context, suggester, wait: false };
+      const options = { context, suggester, ports, wait: false };
       return consumeBatch(session, free, options);
     });
     return behind.map((busy) => busy ?? taken.shift()!);
   }
 
   private async runPatiently(items: readonly WantedUse[], tx?: unknown): Promise<Taken[]> {
-    const { context, suggester } = this;
+    const { context, suggester, ports } = this;
     return context.database.transaction(tx, async (session) => {
-      const options = { context, suggester, wait: true };
+      const options = { context, suggester, ports, wait: true };
       const answers = await consumeBatch(session, items, options);
       // Who waits meets no busy account.
       return answers as Taken[];

@@ -7,6 +7,7 @@ import type { KnownAccount, KnownPayer, KnownPayers, KnownPocket } from './known
 import { drawInOrder } from './order-of-use';
 import type { Grant } from './pockets';
 import type { DrawnGrant, RecordedPayer, RecordedUse, UsesToRecord } from './record-uses';
+import { isCrossed } from './thresholds';
 import type { ConsumeAnswer } from './use-batch';
 import { valueLeft } from './value';
 
@@ -103,6 +104,8 @@ function decideOne(
   const time = Math.max(batch.now, payer.recordedAt);
   if (time < pocket.since || time >= pocket.until) return 'not plain';
   if (amount.greaterThan(pocket.available)) return 'not plain';
+  const { floor } = pocket;
+  if (floor !== null && isCrossed(floor, pocket.available.minus(amount))) return 'not plain';
   if (account.batch !== batch.number) account.keys.clear();
   let key: RecordedUse['key'] = null;
   if (use.key !== undefined) {

@@ -16,9 +16,13 @@ import {
   type ChangeOptions,
   type DenialReason,
 } from '../kernel';
+import { decideRefreshed } from './access';
+import { shortReason } from './gates';
 import { changeOfAccount } from './grant';
 import { Journal } from './journal';
 import { available, withFreed } from './order-of-use';
+import { isDue } from './pockets';
+import type { LedgerPorts } from './ports';
 
 /** Units that a person takes away by hand. */
 
@@ -55,7 +59,10 @@ const deductInput = input({
 });
 
 export class Deductions {
-  constructor(private readonly context: Context) {}
+  constructor(
+    private readonly context: Context,
+    private readonly ports: Pick<LedgerPorts, 'refresh'>,
+  ) {}
 
   /**
    * Takes units of a counted product away, in the order of use, and never below 0: all of them or
@@ -88,20 +95,26 @@ export class Deductions {
             { parameter: 'product' },
           );
         }
-        const journal = await Journal.open(session, now, [{ payerId, product: productKey, kind }]);
-        const pocket = journal.pocket(payerId, productKey);
-        const time = journal.now(payerId);
-        const note = { source: 'manual', reason, author, metadata };
-        const taken = journal.spend(pocket, 'deduction', accountId, amount, note);
-        const grants = withFreed(pocket.grants, pocket.holds, time);
-        const remaining = formatUnits(available(grants, time));
-        if (taken === null) {
-          const denial = { allowed: false, reason: 'insufficient_balance' } as const;
-          return { ...denial, deducted: '0', remaining, entryId: null };
-        }
-        await journal.write([], now);
-        const entryId = ledgerId(payerId, taken.sequence);
-        return { allowed: true, reason: null, deducted: formatUnits(amount), remaining, entryId };
+        const decide = async (anew: boolean): Promise<Omit<DeductAnswer, 'replayed'> | null> => {
+          const journal = await Journal.open(session, now, [
+            { payerId, product: productKey, kind },
+          ]);
+          const pocket = journal.pocket(payerId, productKey);
+          if (!anew && isDue(pocket, now)) return null;
+          const time = journal.now(payerId);
+          const note = { source: 'manual', reason, author, metadata };
+          const taken = journal.spend(pocket, 'deduction', accountId, amount, note);
+          const grants = withFreed(pocket.grants, pocket.holds, time);
+          const remaining = formatUnits(available(grants, time));
+          if (taken === null) {
+            const denial = { allowed: false, reason: shortReason(pocket.gate) };
+            return { ...denial, deducted: '0', remaining, entryId: null };
+          }
+          await journal.write([], now);
+          const entryId = ledgerId(payerId, taken.sequence);
+          return { allowed: true, reason: null, deducted: formatUnits(amount), remaining, entryId };
+        };
+        return decideRefreshed(this.ports, session, { payerId, now }, decide);
       },
     );
     return { ...answer, replayed };

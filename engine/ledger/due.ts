@@ -133,6 +133,15 @@ async function writeChunk(
   const pockets = rows
     .filter((row) => locked.has(row.payer_id))
     .map(({ payer_id, product, kind }) => ({ payerId: payer_id, product, kind }));
+  return writeDueOf(session, pockets, now);
+}
+
+/** Writes what is due of some products of payers that are locked. */
+export async function writeDueOf(
+  session: Session,
+  pockets: ReadonlyArray<{ payerId: string; product: string; kind: ProductKind }>,
+  now: Instant,
+): Promise<Omit<DueDone, 'answers'>> {
   const journal = await Journal.open(session, now, pockets);
   // A pocket named twice has nothing due any more the second time.
   for (const { payerId, product } of pockets) journal.writeDue(journal.pocket(payerId, product));

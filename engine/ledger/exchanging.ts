@@ -29,11 +29,11 @@ import {
   type DenialReason,
   type Instant,
 } from '../kernel';
-import { accountDenial, standing } from './access';
+import { accountDenial, decideRefreshed, standing } from './access';
 import { changeOfAccount, giveUnits, type GrantOrder, type GrantRecord } from './grant';
 import { Journal, type GrantEnd, type Taken } from './journal';
 import { available, withFreed } from './order-of-use';
-import type { Pocket } from './pockets';
+import { isDue, type Pocket } from './pockets';
 import type { LedgerPorts } from './ports';
 import { splitAmong } from './spreading';
 import { addSuggestions, type SuggestedOffer, type Suggester } from './suggestions';
@@ -127,7 +127,7 @@ export class Exchanges {
   constructor(
     private readonly context: Context,
     private readonly suggester: Suggester,
-    private readonly ports: Pick<LedgerPorts, 'eligible' | 'exchanged'>,
+    private readonly ports: Pick<LedgerPorts, 'eligible' | 'exchanged' | 'refresh'>,
   ) {}
 
   /**
@@ -160,7 +160,10 @@ export class Exchanges {
         const price = offerPrice(offer, new Decimal(quantity));
         requireUnits(price, currency, 'quantity');
         const sale = { account, offer, quantity, currency, price, products };
-        return this.sell(session, sale, wanted.metadata, now);
+        const { payerId } = account;
+        return decideRefreshed(this.ports, session, { payerId, now }, (anew) =>
+          this.sell(session, sale, wanted.metadata, now, anew),
+        );
       },
     );
     return { ...answer, replayed };
@@ -171,12 +174,14 @@ export class Exchanges {
     sale: Sale,
     metadata: Record<string, unknown> | undefined,
     now: Instant,
-  ): Promise<FirstAnswer> {
+    anew: boolean,
+  ): Promise<FirstAnswer | null> {
     const { account, offer, currency, price } = sale;
     const { accountId, payerId } = account;
     const { key: product, kind } = currency;
     const journal = await Journal.open(session, now, [{ payerId, product, kind }]);
     const pocket = journal.pocket(payerId, product);
+    if (!anew && isDue(pocket, now)) return null;
     const time = journal.now(payerId);
     const there = withFreed(pocket.grants, pocket.holds, time);
     const denied = (reason: DenialReason): FirstAnswer => ({
@@ -195,7 +200,11 @@ export class Exchanges {
         ? await this.ports.eligible(session, account, offer, now)
         : 'offer_unavailable');
     if (refused !== null) return denied(refused);
-    const stand = standing({ account, product: currency, amount: price }, there, null, time);
+    const stand = standing(
+      { account, product: currency, amount: price },
+      { grants: there, terms: null, gate: pocket.gate },
+      time,
+    );
     const note = { source: `exchange ${offer.sku}`.slice(0, LIMITS.source), metadata };
     const taken = stand.allowed ? spend(journal, pocket, accountId, price, note) : null;
     if (taken === null) {

@@ -167,15 +167,31 @@ export async function giveUnits(
   orders: readonly GrantOrder[],
   now: Instant,
 ): Promise<GrantRecord[]> {
+  const [records] = await giveUnitsToMany(session, [{ account, orders }], now);
+  return records!;
+}
+
+/** Units for one account among many. */
+export interface Gift {
+  account: Pick<ResolvedAccount, 'accountId' | 'payerId' | 'timeZone'>;
+  orders: readonly GrantOrder[];
+}
+
+/**
+ * The same for many accounts at once, in as many round trips as for one. All payers must be locked.
+ *
+ * @returns the grants of each gift, in the order given
+ * @throws unknown_product, invalid_input (decimals)
+ */
+export async function giveUnitsToMany(
+  session: Session,
+  gifts: readonly Gift[],
+  now: Instant,
+): Promise<GrantRecord[][]> {
+  const keys = [...new Set(gifts.flatMap(({ orders }) => orders.map(({ product }) => product)))];
   // First: a product's kind must not change between our reading it and our using it.
-  await markProductsUsed(
-    session,
-    orders.map((order) => order.product),
-  );
-  const products = await findProducts(
-    session,
-    orders.map((order) => order.product),
-  );
+  await markProductsUsed(session, keys);
+  const products = await findProducts(session, keys);
   const productOf = (order: GrantOrder): Product => {
     const product = products.get(order.product);
     if (product === undefined) throw unknownProduct(order.product);
@@ -185,30 +201,30 @@ export async function giveUnits(
   const journal = await Journal.open(
     session,
     now,
-    orders.map((order) => {
-      const product = productOf(order);
-      return {
-        payerId: account.payerId,
-        product: product.key,
-        kind: product.kind,
-      };
-    }),
+    gifts.flatMap(({ account: { payerId }, orders }) =>
+      orders.map((order) => {
+        const { key: product, kind } = productOf(order);
+        return { payerId, product, kind };
+      }),
+    ),
   );
   await journal.readDebts();
-  const time = orders.length === 0 ? now : journal.now(account.payerId);
-  const records = orders.map((order) => {
-    if (order.ends !== null && 'at' in order.ends && order.ends.at <= time) {
-      throw new BillingError('invalid_input', '"expiresAt" must lie in the future.', {
-        parameter: 'expiresAt',
+  const records = gifts.map(({ account, orders }) => {
+    const time = orders.length === 0 ? now : journal.now(account.payerId);
+    return orders.map((order) => {
+      if (order.ends !== null && 'at' in order.ends && order.ends.at <= time) {
+        throw new BillingError('invalid_input', '"expiresAt" must lie in the future.', {
+          parameter: 'expiresAt',
+        });
+      }
+      const pocket = journal.pocket(account.payerId, order.product);
+      const grant = journal.grant(pocket, {
+        ...order,
+        accountId: account.accountId,
+        timeZone: account.timeZone,
       });
-    }
-    const pocket = journal.pocket(account.payerId, order.product);
-    const grant = journal.grant(pocket, {
-      ...order,
-      accountId: account.accountId,
-      timeZone: account.timeZone,
+      return grantRecord(grant, order.source, time);
     });
-    return grantRecord(grant, order.source, time);
   });
   await journal.write([], now);
   return records;

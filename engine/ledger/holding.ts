@@ -26,12 +26,14 @@ import {
   type Instant,
   type ResolvedReference,
 } from '../kernel';
-import { accountDenial, standing } from './access';
+import { accountDenial, decideRefreshed, standing } from './access';
 import { changeOfLine, type OwnLine } from './change-of-line';
+import { isHard, shortReason } from './gates';
 import { changeOfAccount } from './grant';
 import { Journal, type Settled } from './journal';
 import { available, isOver, withFreed } from './order-of-use';
-import type { Hold, Pocket } from './pockets';
+import { isDue, type Hold, type Pocket } from './pockets';
+import type { LedgerPorts } from './ports';
 import { addSuggestions, type SuggestedOffer, type Suggester } from './suggestions';
 
 /** Units set aside before the work, and what becomes of them. Rule: billing-rules.md, Hold. */
@@ -259,6 +261,7 @@ export class Holds {
   constructor(
     private readonly context: Context,
     private readonly suggester: Suggester,
+    private readonly ports: Pick<LedgerPorts, 'refresh'>,
   ) {}
 
   /**
@@ -292,7 +295,10 @@ export class Holds {
           );
         }
         const wish = { account, product, amount };
-        return this.setAside(session, wish, wanted.expiresIn, wanted.metadata, now);
+        const { payerId } = account;
+        return decideRefreshed(this.ports, session, { payerId, now }, (anew) =>
+          this.setAside(session, wish, wanted, now, anew),
+        );
       },
     );
     return { ...answer, replayed };
@@ -301,18 +307,19 @@ export class Holds {
   private async setAside(
     session: Session,
     wish: { account: ResolvedAccount; product: Product; amount: Decimal },
-    expiresIn: Duration,
-    metadata: Record<string, unknown> | undefined,
+    { expiresIn, metadata }: { expiresIn: Duration; metadata?: Record<string, unknown> },
     now: Instant,
-  ): Promise<Omit<HoldAnswer, 'replayed'>> {
+    anew: boolean,
+  ): Promise<Omit<HoldAnswer, 'replayed'> | null> {
     const { accountId, payerId, timeZone } = wish.account;
     const { key: product, kind } = wish.product;
     const journal = await Journal.open(session, now, [{ payerId, product, kind }]);
     const pocket = journal.pocket(payerId, product);
+    if (!anew && isDue(pocket, now)) return null;
     const time = journal.now(payerId);
     const expiresAt = endOf(time, expiresIn, timeZone);
     const grants = withFreed(pocket.grants, pocket.holds, time);
-    const there = standing(wish, grants, null, time);
+    const there = standing(wish, { grants, terms: null, gate: pocket.gate }, time);
     const hold = there.allowed
       ? journal.hold(pocket, accountId, wish.amount, expiresAt, { metadata })
       : null;
@@ -346,8 +353,9 @@ export class Holds {
   /**
    * Ends a hold with what was really used. Less than is on hold: the rest goes back. More: the rest
    * is taken by the order of use, then as overage if that is allowed, and what is not there becomes an
-   * `uncovered` entry; with `strict: true` it is denied instead, and the hold stays open. A suspended
-   * account settles what it holds, and more becomes uncovered.
+   * `uncovered` entry; with `strict: true` it is denied instead, and the hold stays open. An account
+   * that is suspended, or to whom the product is denied, settles what it holds, and more becomes
+   * uncovered.
    *
    * Settling again with the same amount gives the first answer, `replayed`, with or without a key.
    *
@@ -369,8 +377,13 @@ export class Holds {
         if (row.outcome === 'settled' && used.equals(row.settled!)) {
           return replayOf<Omit<SettleAnswer, 'replayed'>>(row);
         }
+        // The rest is taken of what there is: of a period, too, that is due and not open yet.
+        if (used.greaterThan(row.amount) && account.payerId === line.payerId) {
+          await this.ports.refresh(session, [line.payerId], now);
+        }
         const { journal, pocket, hold } = await this.openHold(session, row, product, now);
-        const reason = accountDenial(account);
+        const { gate } = pocket;
+        const reason = accountDenial(account) ?? (isHard(gate) ? gate : null);
         const settled = journal.settle(
           pocket,
           hold,
@@ -384,7 +397,7 @@ export class Holds {
           return {
             answer: {
               allowed: false,
-              reason: reason ?? 'insufficient_balance',
+              reason: reason ?? shortReason(gate),
               consumed: '0',
               uncovered: '0',
               remaining: formatUnits(available(grants, time)),

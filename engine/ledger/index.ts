@@ -14,7 +14,7 @@ import { readStatement, type StatementPage, type StatementRequest } from './stat
 import type { Suggester } from './suggestions';
 import { Transfers } from './transfer';
 
-export { runDue, type DueDone, type RunDueRequest } from './due';
+export { runDue, writeDueOf, type DueDone, type RunDueRequest } from './due';
 export { isFailed, type FailedItem } from './access';
 export type { CheckAnswer, CheckRequest } from './check';
 export type { ConsumeRequest } from './consume';
@@ -23,7 +23,9 @@ export type { ExchangeAnswer, ExchangeRequest } from './exchanging';
 export {
   changeOfAccount,
   giveUnits,
+  giveUnitsToMany,
   type BonusRequest,
+  type Gift,
   type GrantOrder,
   type GrantRecord,
   type GrantRequest,
@@ -41,9 +43,16 @@ export type {
   SettleAnswer,
   SettleRequest,
 } from './holding';
+export { setGates, type GateReason } from './gates';
 export { EARNING_KINDS, type EntryKind, type GrantEnd } from './journal';
 export { moveAllUnits, type MovedAll } from './moving';
-export type { Overage, SetOverageRequest } from './overage';
+export {
+  setOverageTerms,
+  setOverageTermsOfAll,
+  type Overage,
+  type PeriodOverage,
+  type SetOverageRequest,
+} from './overage';
 export type { LedgerPorts, MovedValue, PaidOutside } from './ports';
 export { ownUnitsObstacle, type Balance, type EntriesRequest, type Entry } from './reading';
 export type { RestoreAnswer, RestoreRequest } from './restore';
@@ -63,6 +72,7 @@ export { eraseLedger, exportLedger } from './whole-account';
 export {
   endGrants,
   followGrants,
+  prolongGrants,
   readGrantStates,
   withdrawUnits,
   type FollowedGrant,
@@ -109,16 +119,17 @@ export function openLedger(
   const ports: LedgerPorts = { ...NO_PORTS, ...filled };
   const known = new KnownPayers();
   context.onAccountChange.push((accountId) => known.forget(accountId));
-  const checks = new Checks(context, suggester, known);
-  const uses = new Uses(context, suggester, known);
+  context.onProductChange.push((product) => known.forgetProduct(product));
+  const checks = new Checks(context, suggester, known, ports);
+  const uses = new Uses(context, suggester, known, ports);
   const grants = new Grants(context, ports);
-  const deductions = new Deductions(context);
+  const deductions = new Deductions(context, ports);
   const exchanges = new Exchanges(context, suggester, ports);
   const transfers = new Transfers(context, ports);
-  const holds = new Holds(context, suggester);
+  const holds = new Holds(context, suggester, ports);
   const restores = new Restores(context);
   const overages = new Overages(context);
-  const statements = new Statements(context);
+  const statements = new Statements(context, ports);
   return {
     check: checks.check.bind(checks),
     checkMany: checks.checkMany.bind(checks),

@@ -1,9 +1,11 @@
 import type { ProductKind } from '../catalog';
 import { arrayLiteral, atTime, serializationFailure, toInstant, type Session } from '../database';
+import { recordEvents, type NewEvent } from '../events';
 import {
   Decimal,
   ZERO,
   addDuration,
+  formatUnits,
   isoTime,
   ledgerId,
   monthsOf,
@@ -26,6 +28,7 @@ import {
   type PocketName,
   type UnitDebt,
 } from './pockets';
+import { crossings, levelOf, type Level } from './thresholds';
 import { valueMoved } from './value';
 
 /**
@@ -336,6 +339,10 @@ export class Journal {
   private readonly newDebts: UnitDebt[] = [];
   /** Debts that were paid or taken over, with what was paid of them when they were read. */
   private readonly changedDebts = new Map<UnitDebt, Decimal>();
+  /** Pockets of whose balance something is told, with how full they were when they were read. */
+  private readonly levels = new Map<Pocket, Level>();
+  /** What these lines bring about, beside the balances. */
+  private readonly events: NewEvent[] = [];
 
   private constructor(private readonly session: Session) {}
 
@@ -388,6 +395,12 @@ export class Journal {
       }
     }
     fill(journal.pockets, holdings);
+    for (const pocket of journal.pockets.values()) {
+      const { thresholds, kind } = pocket;
+      if (thresholds === null || kind !== 'quantity') continue;
+      const level = levelOf(pocket.grants, thresholds, journal.now(pocket.payerId));
+      journal.levels.set(pocket, level);
+    }
     return journal;
   }
 
@@ -563,8 +576,9 @@ export class Journal {
     accountId: string,
     draws: ReadonlyArray<Draw<Grant>>,
     note: Note,
+    kind: 'refund' | 'deduction' = 'refund',
   ): Taken {
-    return this.takeOut(pocket, 'refund', accountId, draws, note);
+    return this.takeOut(pocket, kind, accountId, draws, note);
   }
 
   /** From a moment on a grant counts no longer, and what comes back to it is lost. */
@@ -603,6 +617,8 @@ export class Journal {
       offerVersion: null,
     };
     const grant = this.addGrant(into, batch, 'transfer', note);
+    // Nobody uses the other ledger any more: it does not matter how little is left there.
+    if (terms.why === 'merge') this.levels.delete(from);
     const followed = terms.why === 'transfer' ? null : last.sequence;
     this.pair(from, out, into, grant.sequence, terms.why, followed);
     if (terms.why === 'transfer') this.payDebts(into, grant);
@@ -727,6 +743,14 @@ export class Journal {
         },
         {},
       );
+      const { payerId, product } = pocket;
+      this.events.push({
+        type: 'usage.uncovered',
+        payerId,
+        accountId,
+        at: this.now(payerId),
+        data: { product, holdId: ledgerId(payerId, cause), amount: formatUnits(uncovered) },
+      });
     }
     this.loseGivenBack(pocket, hold.parts, this.now(pocket.payerId), cause);
     return { ...used, uncovered };
@@ -872,6 +896,20 @@ export class Journal {
     if (this.pairs.length > 0) await this.writePairs();
     if (this.newDebts.length > 0) await this.writeDebts();
     if (this.changedDebts.size > 0) await this.writeChangedDebts();
+    await this.writeEvents();
+  }
+
+  /** What was crossed is compared at the end: what fell and rose again in between is not told. */
+  private async writeEvents(): Promise<void> {
+    const crossed = [...this.levels].flatMap(([pocket, before]): NewEvent[] => {
+      const { payerId, product } = pocket;
+      const at = this.now(payerId);
+      const thresholds = pocket.thresholds!;
+      const after = levelOf(pocket.grants, thresholds, at);
+      const told = crossings(product, thresholds, before, after);
+      return told.map((one) => ({ ...one, payerId, accountId: payerId, at }));
+    });
+    await recordEvents(this.session, [...this.events, ...crossed]);
   }
 
   /** Ends of grants need no line, where nothing is left to lose. */

@@ -3,6 +3,7 @@ import type { Decimal, Instant, ResolvedReference } from '../kernel';
 import { available, inOrderOfUse, isOver } from './order-of-use';
 import type { UsedProduct } from './access';
 import type { Grant, PocketState } from './pockets';
+import { floorOf, levelOf, type Floor } from './thresholds';
 
 /**
  * What a process knows of payers from its own last look at them. Never the truth: a use that was
@@ -15,9 +16,17 @@ export interface KnownPocket {
   /** In the order of use; the same order for the whole time. */
   readonly grants: Grant[];
   available: Decimal;
+  /**
+   * Uses that leave less than this have something to tell, which is not plain. A threshold that another
+   * process changed since is noticed with the next look.
+   */
+  readonly floor: Floor | null;
   /** Value of what is left of grants that were drawn on. */
   readonly worth: Map<Grant, Decimal>;
-  /** From this moment up to, and without, the next at which a grant begins or ends or a hold is over. */
+  /**
+   * From this moment up to, and without, the next at which a grant begins or ends, a hold is over or a
+   * period is due.
+   */
   readonly since: Instant;
   readonly until: Instant;
 }
@@ -104,6 +113,8 @@ const MOST = 20_000;
 export interface Sight {
   reference: ResolvedReference;
   account: ResolvedAccount;
+  /** Whether some product is denied to its payer. */
+  isGated: boolean;
   product: UsedProduct;
   /** Null: its payer has no line yet. */
   seen: Seen | null;
@@ -223,12 +234,18 @@ export class KnownPayers {
     }
   }
 
+  /** Forgets what anybody has of a product. */
+  forgetProduct(product: string): void {
+    for (const payer of this.payers.values()) payer.pockets.delete(product);
+  }
+
   /**
    * Remembers what was seen. What is known of a payer is never replaced by an older sight, nor by a
    * newer one while uses that were decided on it are under way.
    */
-  learn({ reference, account, product, seen }: Sight): void {
+  learn({ reference, account, isGated, product, seen }: Sight): void {
     const mayBePlain =
+      !isGated &&
       account.status === 'active' &&
       account.payerStatus === 'active' &&
       // Keys are looked up under earlier payers, too.
@@ -267,18 +284,25 @@ export class KnownPayers {
 
 const oldest = <K>(map: ReadonlyMap<K, unknown>): K[] => [...map.keys()].slice(0, MOST / 10);
 
-/** Null when something of it is over and must be written first. */
+/** Null when something of it is over, or due, and must be written first. */
 function pocketOf(product: UsedProduct, { pocket, at }: Seen): KnownPocket | null {
   if (pocket.holds.some((hold) => isOver(hold, at))) return null;
-  const moments = pocket.holds.map((hold) => hold.expiresAt);
+  const { due } = pocket;
+  if (due !== null && due <= at) return null;
+  const moments = [due ?? Infinity, ...pocket.holds.map((hold) => hold.expiresAt)];
   for (const { expiresAt, validFrom, remaining } of pocket.grants) {
     if (expiresAt !== null && expiresAt <= at && remaining.greaterThan(0)) return null;
     moments.push(validFrom, expiresAt ?? Infinity);
   }
+  const there = available(pocket.grants, at);
+  const { thresholds } = pocket;
+  // Units that were used up count as granted up to their grant's end.
+  moments.push(...(thresholds?.spent ?? []).map(({ endsAt }) => endsAt ?? Infinity));
   return {
     product,
     grants: inOrderOfUse(pocket.grants, at),
-    available: available(pocket.grants, at),
+    available: there,
+    floor: thresholds && floorOf(thresholds, levelOf(pocket.grants, thresholds, at), there),
     worth: new Map(),
     since: at,
     until: Math.min(Infinity, ...moments.filter((moment) => moment > at)),

@@ -2,6 +2,7 @@ import type { Merge } from '../accounts';
 import { findProducts } from '../catalog';
 import type { Session } from '../database';
 import { BillingError, ZERO, isoTime, ledgerId, type Instant } from '../kernel';
+import { moveGates } from './gates';
 import { Journal, type Moved } from './journal';
 import { isOver } from './order-of-use';
 import type { Pocket } from './pockets';
@@ -49,12 +50,15 @@ export interface MovedAll extends Record<string, number> {
  * Moves everything in one ledger to another payer by pairs of lines: units with their value, expiry and
  * priority, times of access with their anchors, debts. Both payers must be locked.
  *
+ * @param what `all`: terms of overage and gates, too; `units`: what was agreed with the one stays with it,
+ *   since the other keeps its own for all whose uses it pays
  * @throws merge_conflict when units are on hold
  */
 export async function moveAllUnits(
   session: Session,
   { from, into, now, dryRun }: Merge,
   ports: Pick<LedgerPorts, 'movedValue'>,
+  what: 'all' | 'units' = 'all',
 ): Promise<MovedAll> {
   const rows = await session.query<{ product: string }>(FIND_POCKETS, [from.payerId]);
   const keys = rows.map(({ product }) => product).sort();
@@ -91,14 +95,16 @@ export async function moveAllUnits(
   }
   const payers = [from.payerId, into.payerId];
   if (dryRun) {
-    const terms = await session.query(COUNT_TERMS, payers);
+    const terms = what === 'all' ? await session.query(COUNT_TERMS, payers) : [];
     return { grants: moves.length, debts, overageTerms: terms.length };
   }
   await journal.write([], now);
   const time = keys.length === 0 ? now : journal.now(from.payerId);
   await session.query(END_ALL_GRANTS, [from.payerId, isoTime(time)]);
   await tellBook(session, ports, moves, { from: from.payerId, into: into.payerId, now });
+  if (what === 'units') return { grants: moves.length, debts, overageTerms: 0 };
   const terms = await session.query(COPY_TERMS, payers);
+  await moveGates(session, { from, into });
   return { grants: moves.length, debts, overageTerms: terms.length };
 }
 

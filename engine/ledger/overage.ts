@@ -55,6 +55,18 @@ from {schema}.overage_terms
 where payer_id = $1::uuid and ($2::text is null or product = $2)
 order by product`;
 
+/** Of what a period allows; `none` where it allows none. What was never allowed needs no row for that. */
+const SAVE_PERIOD_TERMS = `
+insert into {schema}.overage_terms as t (payer_id, product, unit_limit)
+select n.payer_id, n.product, n.more
+from unnest($1::uuid[], $2::text[], $3::numeric[], $4::boolean[])
+     as n (payer_id, product, more, is_none)
+where not n.is_none or exists (
+  select 1 from {schema}.overage_terms o where o.payer_id = n.payer_id and o.product = n.product)
+on conflict (payer_id, product) do update
+  set unit_limit = case when excluded.unit_limit > 0 then t.used + excluded.unit_limit
+                        else excluded.unit_limit end`;
+
 interface TermsRow {
   product: string;
   unit_limit: string | null;
@@ -66,6 +78,44 @@ const overageOf = (row: TermsRow): Overage => ({
   limit: row.unit_limit === null ? null : formatUnits(new Decimal(row.unit_limit)),
   used: formatUnits(new Decimal(row.used)),
 });
+
+/** How much of a counted product may be used beyond the grants of a period. */
+export type PeriodOverage =
+  /** Null: without limit. */
+  { product: string; limit: Decimal | null } | { product: string; none: true };
+
+/**
+ * Sets how much of products may be used beyond the grants from now on: a limit counts from what was
+ * used beyond them so far, so that each period has its own. The payer must be locked.
+ *
+ * @param terms each product once
+ */
+export async function setOverageTerms(
+  session: Session,
+  payerId: string,
+  terms: readonly PeriodOverage[],
+): Promise<void> {
+  await setOverageTermsOfAll(
+    session,
+    terms.map((one) => ({ ...one, payerId })),
+  );
+}
+
+/** The same for many payers, who must be locked; of what is given twice the last counts. */
+export async function setOverageTermsOfAll(
+  session: Session,
+  given: ReadonlyArray<PeriodOverage & { payerId: string }>,
+): Promise<void> {
+  const last = new Map(given.map((one) => [`${one.payerId} ${one.product}`, one]));
+  const terms = [...last.values()];
+  if (terms.length === 0) return;
+  await session.query(SAVE_PERIOD_TERMS, [
+    terms.map(({ payerId }) => payerId),
+    terms.map(({ product }) => product),
+    terms.map((one) => ('none' in one ? '0' : (one.limit?.toFixed() ?? null))),
+    terms.map((one) => 'none' in one),
+  ]);
+}
 
 export class Overages {
   constructor(private readonly context: Context) {}

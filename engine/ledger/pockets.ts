@@ -1,11 +1,13 @@
 import type { ProductKind } from '../catalog';
 import type { Session } from '../database';
 import { Decimal, ZERO, type Instant } from '../kernel';
+import type { GateReason } from './gates';
 import type { HeldUnits, UsableGrant } from './order-of-use';
+import type { Thresholds } from './thresholds';
 
 /**
- * A pocket is what one payer has of one product: its grants, what of them is on hold, and how much
- * may be used beyond them. Read whole, since all of it decides about each use.
+ * A pocket is what one payer has of one product: its grants, what of them is on hold, how much may be
+ * used beyond them, and what else decides about its use. Read whole, since all of it decides about each use.
  */
 
 /** A batch of units. Of `initial`, `remaining` can be used or set aside and `held` is set aside. */
@@ -64,6 +66,12 @@ export interface PocketState {
   holds: Hold[];
   /** Null: no use beyond the grants. */
   terms: OverageTerms | null;
+  /** Why it may not be used, or why there is none left; null: nothing is said. */
+  gate: GateReason | null;
+  /** At which balances something is told; null: at none. */
+  thresholds: Thresholds | null;
+  /** From when on a period of the payer's subscriptions may bring more; null: none is to come. */
+  due: Instant | null;
 }
 
 export interface Pocket extends PocketName, PocketState {
@@ -77,6 +85,9 @@ export interface Holdings {
   grants: Grant[];
   holds: Hold[];
   terms: OverageTerms[];
+  gates: Array<PocketName & { reason: GateReason }>;
+  thresholds: Array<PocketName & Thresholds>;
+  due: Array<PocketName & { at: Instant }>;
 }
 
 const NO_LIMIT = new Decimal(Infinity);
@@ -130,12 +141,27 @@ type HoldRow = [
 
 type TermsRow = [payerId: string, product: string, limit: string | null, used: string];
 
+type GateRow = [payerId: string, product: string, reason: GateReason];
+
+type DueRow = [payerId: string, product: string, at: Instant];
+
+type ThresholdsRow = [
+  payerId: string,
+  product: string,
+  low: string | null,
+  percents: string[] | null,
+  spent: Array<[endsAt: Instant | null, units: string]> | null,
+];
+
 /** Members of the JSON that the functions read_pockets and lock_and_read give. */
 export interface HoldingsRow {
   grants: GrantRow[] | null;
   holds: HoldRow[] | null;
   held: GrantRow[] | null;
   terms: TermsRow[] | null;
+  gates: GateRow[] | null;
+  thresholds: ThresholdsRow[] | null;
+  due: DueRow[] | null;
 }
 
 export function grantOf(row: GrantRow): Grant {
@@ -183,6 +209,15 @@ export function holdingsOf(row: HoldingsRow): Holdings {
       limit: limit === null ? null : new Decimal(limit),
       used: new Decimal(used),
     })),
+    gates: (row.gates ?? []).map(([payerId, product, reason]) => ({ payerId, product, reason })),
+    thresholds: (row.thresholds ?? []).map(([payerId, product, low, percents, spent]) => ({
+      payerId,
+      product,
+      low: low === null ? null : new Decimal(low),
+      percents: (percents ?? []).map((percent) => new Decimal(percent)),
+      spent: (spent ?? []).map(([endsAt, units]) => ({ endsAt, units: new Decimal(units) })),
+    })),
+    due: (row.due ?? []).map(([payerId, product, at]) => ({ payerId, product, at })),
   };
 }
 
@@ -195,11 +230,34 @@ export function fill(pockets: ReadonlyMap<string, PocketState>, holdings: Holdin
     const pocket = pockets.get(pocketKey(terms));
     if (pocket !== undefined) pocket.terms = terms;
   }
+  for (const gate of holdings.gates) {
+    const pocket = pockets.get(pocketKey(gate));
+    if (pocket !== undefined) pocket.gate = gate.reason;
+  }
+  for (const thresholds of holdings.thresholds) {
+    const pocket = pockets.get(pocketKey(thresholds));
+    if (pocket !== undefined) pocket.thresholds = thresholds;
+  }
+  for (const due of holdings.due) {
+    const pocket = pockets.get(pocketKey(due));
+    if (pocket !== undefined) pocket.due = due.at;
+  }
 }
 
-export const emptyPocket = (): PocketState => ({ grants: [], holds: [], terms: null });
+/** Whether a period is due that nobody has opened yet: what it brings counts already. */
+export const isDue = ({ due }: Pick<PocketState, 'due'>, now: Instant): boolean =>
+  due !== null && due <= now;
 
-/** One round trip and one snapshot; the statements are in database/migrations/0005-holds.ts. */
+export const emptyPocket = (): PocketState => ({
+  grants: [],
+  holds: [],
+  terms: null,
+  gate: null,
+  thresholds: null,
+  due: null,
+});
+
+/** One round trip and one snapshot; the statements are in database/migrations/0005-holds.ts and 0015-gates.ts. */
 const READ_POCKETS = `select {schema}.read_pockets($1::uuid[], $2::text[])::text as view`;
 
 /** What is in pockets, each named once. Locks nothing. */
@@ -207,7 +265,9 @@ export async function readHoldings(
   session: Session,
   pockets: readonly PocketName[],
 ): Promise<Holdings> {
-  if (pockets.length === 0) return { grants: [], holds: [], terms: [] };
+  if (pockets.length === 0) {
+    return { grants: [], holds: [], terms: [], gates: [], thresholds: [], due: [] };
+  }
   const [row] = await session.query<{ view: string }>(READ_POCKETS, [
     pockets.map(({ payerId }) => payerId),
     pockets.map(({ product }) => product),

@@ -46,6 +46,17 @@ export interface LedgerPorts {
     offer: Offer,
     now: Instant,
   ): Promise<DenialReason | null>;
+  /**
+   * Opens the periods of subscriptions that are due for some payers, as anybody would who came first:
+   * asked when one is due by what was read, after a denial, and before balances and grants are read.
+   * False, and fast, when there are none.
+   *
+   * @param session of the change, in which the payers are locked and nothing has been written so far;
+   *   null for a reader, who is in no transaction
+   * @param payerIds who pays, each once
+   * @returns whether anything changed, so that it is worth deciding once more
+   */
+  refresh(session: Session | null, payerIds: readonly string[], now: Instant): Promise<boolean>;
   /** An account got an offer by exchange: if it may have it once, that was it. */
   exchanged(session: Session, account: ResolvedAccount, offer: Offer, now: Instant): Promise<void>;
 }
@@ -55,5 +66,6 @@ export const NO_PORTS: LedgerPorts = {
   paidOutside: () => Promise.resolve(),
   movedValue: () => Promise.resolve(),
   eligible: () => Promise.resolve(null),
+  refresh: () => Promise.resolve(false),
   exchanged: () => Promise.resolve(),
 };

@@ -33,6 +33,7 @@ import {
   type GrantRow,
   type HoldingsRow,
 } from './pockets';
+import type { LedgerPorts } from './ports';
 
 /** What was and is there, read without writing. */
 
@@ -359,7 +360,11 @@ export interface EntriesRequest {
 }
 
 export class Statements {
-  constructor(private readonly context: Context) {}
+  constructor(
+    private readonly context: Context,
+    /** Periods that are due are opened before anything is read. */
+    private readonly ports: Pick<LedgerPorts, 'refresh'>,
+  ) {}
 
   /**
    * What an account has. A child answers with what its parent has.
@@ -388,6 +393,7 @@ export class Statements {
     }
     const session: Session = this.context.database;
     const { payerId, payerAliases } = await resolveWithAliases(session, wanted.account);
+    await this.ports.refresh(null, [payerId], now);
     const product = wanted.product ?? null;
     const balances =
       wanted.at === undefined
@@ -412,6 +418,7 @@ export class Statements {
       wanted.account,
     );
     await this.requireProduct(wanted.product);
+    await this.ports.refresh(null, [payerId], now);
     const rows = await this.context.database.query<{ grant: string; source: string | null }>(
       READ_GRANTS,
       [[payerId, ...payerAliases], wanted.product ?? null, isoTime(now)],
@@ -436,6 +443,9 @@ export class Statements {
     const names = ledgers.map((ledger) => cursorKey(ledger, account.accountId));
     const from = decodeCursor(wanted.cursor, names);
     await this.requireProduct(wanted.product);
+    if (wanted.cursor === undefined) {
+      await this.ports.refresh(null, [account.payerId], readClock(this.context.clock));
+    }
     const rows = await this.context.database.query<EntryRow>(READ_ENTRIES, [
       ledgers.map(({ payerId }) => payerId),
       names.map((name) => from[name] ?? null),

@@ -46,7 +46,8 @@ export function remember(
     const pocket = pockets.get(pocketKey({ payerId: account.payerId, product: key }))!;
     const seen =
       line === undefined ? null : { last: line.sequence, recordedAt: line.recordedAt, pocket, at };
-    known.learn({ reference, account, product, seen });
+    const isGated = view.gated.has(account.payerId);
+    known.learn({ reference, account, isGated, product, seen });
   });
   return { view, at, pockets };
 }

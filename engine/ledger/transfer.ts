@@ -31,12 +31,13 @@ import {
   type DenialReason,
   type Instant,
 } from '../kernel';
-import { accountDenial } from './access';
+import { accountDenial, decideRefreshed } from './access';
+import { isHard, shortReason } from './gates';
 import { grantRecord, type GrantRecord } from './grant';
 import { Journal, type Moved } from './journal';
 import { tellBook } from './moving';
 import { available, draw, isInForce, withFreed, type Draw } from './order-of-use';
-import type { Grant, Pocket } from './pockets';
+import { isDue, type Grant, type Pocket } from './pockets';
 import type { LedgerPorts } from './ports';
 import { splitAmong } from './spreading';
 import { valueLeft, valueMoved } from './value';
@@ -125,7 +126,7 @@ interface Way {
 export class Transfers {
   constructor(
     private readonly context: Context,
-    private readonly ports: Pick<LedgerPorts, 'movedValue'>,
+    private readonly ports: Pick<LedgerPorts, 'movedValue' | 'refresh'>,
   ) {}
 
   /**
@@ -174,7 +175,10 @@ export class Transfers {
           },
           async () => {
             const way = { from, into, ...(await readProducts(session, product, toProduct)) };
-            return this.move(session, way, wanted, now);
+            const { payerId } = from;
+            return decideRefreshed(this.ports, session, { payerId, now }, (anew) =>
+              this.move(session, way, wanted, now, anew),
+            );
           },
         );
       },
@@ -187,7 +191,8 @@ export class Transfers {
     way: Way,
     wanted: Wanted,
     now: Instant,
-  ): Promise<FirstAnswer> {
+    anew: boolean,
+  ): Promise<FirstAnswer | null> {
     const { from, into, product, toProduct } = way;
     const { amount, quantity, reason, metadata } = wanted;
     requireUnits(amount, product, 'amount');
@@ -205,6 +210,7 @@ export class Transfers {
     ]);
     await journal.readDebts();
     const source = journal.pocket(from.payerId, product.key);
+    if (!anew && isDue(source, now)) return null;
     const target = journal.pocket(into.payerId, toProduct.key);
     const time = Math.max(journal.now(from.payerId), journal.now(into.payerId));
     const counting = withFreed(source.grants, source.holds, time);
@@ -217,15 +223,16 @@ export class Transfers {
       grants: [],
       remaining: formatUnits(available(counting, time)),
     });
-    const refused = accountDenial(from) ?? closed(into);
+    const { gate } = source;
+    const refused = accountDenial(from) ?? closed(into) ?? (isHard(gate) ? gate : null);
     if (refused !== null) return denied(refused);
-    if (!covers(counting, way, wanted, time)) return denied('insufficient_balance');
+    if (!covers(counting, way, wanted, time)) return denied(shortReason(gate));
 
     journal.writeDue(source);
     journal.writeDue(target);
     const { draws, missing } = draw(movable(source.grants, way, wanted), amount, time);
     // The other ledger may be ahead of this one, where a hold is not over yet. Nothing is written.
-    if (missing.greaterThan(0)) return denied('insufficient_balance');
+    if (missing.greaterThan(0)) return denied(shortReason(gate));
     const parcels =
       product.key === toProduct.key
         ? draws.map((one) => ({ draws: [one], quantity: one.amount }))

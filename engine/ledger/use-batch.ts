@@ -6,9 +6,17 @@ import {
   type OfMerged,
   type Session,
 } from '../database';
-import { formatUnits, ledgerId, parseLedgerId, readClock, type DenialReason } from '../kernel';
+import {
+  formatUnits,
+  ledgerId,
+  parseLedgerId,
+  readClock,
+  type DenialReason,
+  type Instant,
+} from '../kernel';
 import {
   failed,
+  isCurable,
   isFailed,
   isFine,
   remainingOf,
@@ -20,6 +28,8 @@ import {
 } from './access';
 import { Journal } from './journal';
 import { withFreed } from './order-of-use';
+import { isDue } from './pockets';
+import type { LedgerPorts } from './ports';
 import { addSuggestions, type Shortage, type SuggestedOffer, type Suggester } from './suggestions';
 import { readUses } from './use-statements';
 
@@ -110,9 +120,12 @@ const fingerprintOf = ({ product, amount }: ResolvedWish, account: string): Buff
   fingerprint({ account, product: product.key, amount });
 
 interface Decided {
+  payerId: string;
   answer: FirstAnswer;
   key: KeyOfItem | null;
   shortage: Shortage | null;
+  /** Whether a period is due, of which it was decided without. */
+  due: boolean;
 }
 
 /** A use that was left alone: somebody else has the lock of who pays for it. */
@@ -120,17 +133,52 @@ export class BusyItem {
   constructor(readonly payerId: string) {}
 }
 
+export interface BatchOptions {
+  context: Context;
+  suggester: Suggester;
+  ports: Pick<LedgerPorts, 'refresh'>;
+  /** Whether to wait for accounts that others have locked; if not, their items are `BusyItem`s. */
+  wait: boolean;
+}
+
 /**
  * One transaction's batch, in two round trips: one locks and reads, one writes. Items are decided
- * one after the other, as if each had come alone, in the order given.
- *
- * @param wait whether to wait for accounts that others have locked; if not, their items are `BusyItem`s
+ * one after the other, as if each had come alone, in the order given. Where a period is due that is not
+ * open yet, everything is decided once more, on what is there then.
  */
 export async function consumeBatch(
   session: Session,
   requests: readonly WantedUse[],
-  { context, suggester, wait }: { context: Context; suggester: Suggester; wait: boolean },
+  options: BatchOptions,
 ): Promise<Array<ConsumeAnswer | FailedItem | BusyItem>> {
+  const first = await decideBatch(session, requests, options);
+  const denied = new Set(
+    first.decided.flatMap(({ answer: { reason, overage }, payerId, due }) =>
+      due || isCurable({ reason, beyond: overage !== undefined }) ? payerId : [],
+    ),
+  );
+  const refreshed =
+    denied.size > 0 && (await options.ports.refresh(session, [...denied], first.now));
+  return finishBatch(
+    session,
+    refreshed ? await decideBatch(session, requests, options) : first,
+    options,
+  );
+}
+
+/** What was decided and is not written yet. */
+interface DecidedBatch {
+  journal: Journal;
+  now: Instant;
+  decided: readonly Decided[];
+  outcomes: ReadonlyArray<FailedItem | BusyItem | (() => ConsumeAnswer)>;
+}
+
+async function decideBatch(
+  session: Session,
+  requests: readonly WantedUse[],
+  { context, wait }: BatchOptions,
+): Promise<DecidedBatch> {
   const keyHashes = requests.map(({ idempotencyKey }) =>
     idempotencyKey === undefined ? null : hashKey('consume', idempotencyKey),
   );
@@ -181,7 +229,8 @@ export async function consumeBatch(
         return () => ({ ...earlier.answer, replayed: true });
       }
     }
-    const item: Decided = { ...take(journal, wish, requests[index]!), key };
+    const { payerId } = wish.account;
+    const item: Decided = { ...take(journal, wish, requests[index]!), payerId, key };
     decided.push(item);
     if (key !== null) firstOfKey.set(slotOf(key), item);
     return () => ({ ...item.answer, replayed: false });
@@ -197,6 +246,15 @@ export async function consumeBatch(
     }
   });
 
+  return { journal, now, decided, outcomes };
+}
+
+/** Writes what was decided, and gives the answers. */
+async function finishBatch(
+  session: Session,
+  { journal, now, decided, outcomes }: DecidedBatch,
+  { context, suggester }: BatchOptions,
+): Promise<Array<ConsumeAnswer | FailedItem | BusyItem>> {
   await addSuggestions(
     session,
     suggester,
@@ -220,12 +278,17 @@ export async function consumeBatch(
 }
 
 /** Decides one wish on the journal. */
-function take(journal: Journal, wish: ResolvedWish, request: WantedUse): Omit<Decided, 'key'> {
+function take(
+  journal: Journal,
+  wish: ResolvedWish,
+  request: WantedUse,
+): Omit<Decided, 'key' | 'payerId'> {
   const { payerId, accountId } = wish.account;
   const pocket = journal.pocket(payerId, wish.product.key);
   const now = journal.now(payerId);
+  const due = isDue(pocket, now);
   const grants = withFreed(pocket.grants, pocket.holds, now);
-  const there = standing(wish, grants, pocket.terms, now);
+  const there = standing(wish, { ...pocket, grants }, now);
   const used = there.allowed
     ? journal.use(pocket, accountId, wish.amount, { metadata: request.metadata })
     : null;
@@ -242,6 +305,7 @@ function take(journal: Journal, wish: ResolvedWish, request: WantedUse): Omit<De
       shortage: there.missing.greaterThan(0)
         ? { accountId, product: wish.product.key, missing: there.missing }
         : null,
+      due,
     };
   }
   const left = remainingOf(pocket.kind, pocket.grants, now);
@@ -253,5 +317,6 @@ function take(journal: Journal, wish: ResolvedWish, request: WantedUse): Omit<De
       used.overage.isZero() ? undefined : formatUnits(used.overage),
     ),
     shortage: null,
+    due,
   };
 }

@@ -9,7 +9,7 @@ import { holdingsOf, type Holdings, type HoldingsRow } from './pockets';
 /**
  * The hot path's reading: one round trip finds the accounts of a batch of uses, locks who pays for
  * them and, under the locks, reads all that decides. The statements are in
- * database/migrations/0005-holds.ts. Of an id that was merged into another account, this one is found;
+ * database/migrations/0005-holds.ts and 0015-gates.ts. Of an id that was merged into another account, this one is found;
  * should that happen just then, who pays is not as it was before the lock, and all is run again.
  */
 const READ_USES = `
@@ -36,6 +36,8 @@ export interface StandingView {
   /** One for each use, in order; null when the reference leads nowhere. */
   accounts: Array<ResolvedAccount | null>;
   products: Map<string, UsedProduct>;
+  /** Payers to whom some product is denied. */
+  gated: Set<string>;
   /** Each payer's last line. */
   lastLines: LastLine[];
   /** What is in the pockets of the payers and products concerned. */
@@ -58,6 +60,7 @@ type AccountRow = [
   ResolvedAccount['status'],
   ResolvedAccount['status'],
   string,
+  boolean,
 ];
 interface StandingRow {
   accounts: AccountRow[] | null;
@@ -162,6 +165,9 @@ function standingOf(
         key,
         { key, kind, unit, decimals },
       ]),
+    ),
+    gated: new Set(
+      (view.accounts ?? []).flatMap(([, , payerId, , , , , isGated]) => (isGated ? payerId : [])),
     ),
     lastLines: (view.lines ?? []).map(([payerId, sequence, recordedAt]) => ({
       payerId,

@@ -71,6 +71,15 @@ from (
   left join lateral (select * from {schema}.accounts p where p.account_id = a.payer_id offset 0) as p on true
   where p.account_id is null or p.payer_id <> p.account_id
   union all
+  select 'gate', 'accounts', a.account_id::text,
+         case when a.gated then 'is marked as one to whom a product is denied, and none is'
+              else 'is not marked, though a product is denied to it' end
+  from payers
+  cross join lateral (select * from {schema}.accounts a where a.account_id = payers.id offset 0) as a
+  where a.gated <> exists (
+    select 1 from {schema}.access_gates g
+    where g.payer_id = a.account_id and g.reason = 'payment_overdue')
+  union all
   select 'unknown_payer', first."table", first.id, 'is in the ledger of no account'
   from payers
   cross join lateral (

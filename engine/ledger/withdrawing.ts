@@ -1,7 +1,8 @@
+import { resolveAccount } from '../accounts';
 import { findProducts, type ProductKind } from '../catalog';
 import type { Session } from '../database';
-import { Decimal, ZERO, type Instant } from '../kernel';
-import { Journal, type Note } from './journal';
+import { Decimal, ZERO, addDuration, type Instant } from '../kernel';
+import { Journal, type Note, type Validity } from './journal';
 import { hasExpired, withFreed } from './order-of-use';
 import { pocketKey, readGrants, readHoldings, type Grant } from './pockets';
 import { valueLeft } from './value';
@@ -163,7 +164,8 @@ export interface Withdrawal {
     /** Of its used units, those that were made a debt before. */
     owed?: Decimal;
   }>;
-  kind: 'refund';
+  /** Given back with the money; or taken away, so that their value is earned. */
+  kind: 'refund' | 'deduction';
   note: Note;
   now: Instant;
   /** What was used already, held units included, becomes a debt that the next grants pay. */
@@ -207,7 +209,8 @@ export async function withdrawUnits(
         return { grant, amount: Decimal.min(most, grant.remaining) };
       });
     const some = draws.filter(({ amount }) => !amount.isZero());
-    const line = some.length === 0 ? null : journal.withdraw(pocket, accountId, some, note);
+    const line =
+      some.length === 0 ? null : journal.withdraw(pocket, accountId, some, note, withdrawal.kind);
     const values = new Map(line?.traces.map((trace) => [trace.sequence, trace.value]));
     let owed = ZERO;
     for (const { grant, amount: taken } of draws) {
@@ -262,4 +265,50 @@ export async function endGrants(
     if (!isLater && grant.remaining.greaterThan(0)) journal.expire(pocket, grant, time);
   }
   await journal.write([], now);
+}
+
+/**
+ * Gives grants a later end: what is left of them moves to new ones with that end, with its value and
+ * priority (`followGrants` finds them). Grants that are over, that never end, or that end later anyway
+ * stay as they are; units on hold stay with the old end. Access for months keeps its first day where the
+ * new end is so many months after it. The payer must be locked.
+ */
+export async function prolongGrants(
+  session: Session,
+  payerId: string,
+  sequences: readonly bigint[],
+  until: Instant,
+  now: Instant,
+): Promise<void> {
+  const { journal, grants } = await openOn(session, payerId, [...new Set(sequences)], now);
+  const ending = grants.filter(
+    ({ remaining, expiresAt }) =>
+      remaining.greaterThan(0) && expiresAt !== null && expiresAt < until,
+  );
+  if (ending.length === 0) return;
+  const { timeZone } = await resolveAccount(session, { accountId: payerId });
+  for (const grant of ending) {
+    const pocket = journal.pocket(payerId, grant.product);
+    const { remaining: quantity, validFrom } = grant;
+    const validity = { validFrom, expiresAt: until, ...anchorFor(grant, until, timeZone) };
+    const terms = { accountId: payerId, quantity, validity, why: 'end' } as const;
+    journal.moveUnits(pocket, payerId, [{ grant, amount: quantity }], pocket, terms, {});
+  }
+  await journal.write([], now);
+}
+
+/** The first day that a grant keeps, when its new end is whole months after it. */
+function anchorFor(
+  { anchorAt, anchorMonths }: Grant,
+  until: Instant,
+  timeZone: string,
+): Pick<Validity, 'anchorAt' | 'anchorMonths'> {
+  if (anchorAt !== null && anchorMonths !== null) {
+    for (let months = anchorMonths + 1; ; months += 1) {
+      const end = addDuration(anchorAt, { unit: 'month', count: months }, timeZone);
+      if (end === until) return { anchorAt, anchorMonths: months };
+      if (end > until) break;
+    }
+  }
+  return { anchorAt: null, anchorMonths: null };
 }

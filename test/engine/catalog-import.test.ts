@@ -24,6 +24,7 @@ onEachDatabase('catalog import and export', (database) => {
       decimals: 2,
       isCurrency: true,
       lowBalanceThreshold: '2.5',
+      usageThresholds: ['12.5', '80', '100'],
       metadata: { colour: 'grün', sizes: [1, 2] },
     });
     await catalog.saveProduct({ key: 'PRO', name: 'Access', kind: 'period' });

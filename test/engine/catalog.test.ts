@@ -63,6 +63,7 @@ onEachDatabase('catalog', (database) => {
         kind: 'quantity',
         isCurrency: false,
         lowBalanceThreshold: null,
+        usageThresholds: [],
         metadata: {},
         createdAt: now,
         updatedAt: now,

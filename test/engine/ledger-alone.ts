@@ -1,5 +1,5 @@
 import type { Clock, Ledger } from '../../engine';
-import { openAccounts, type Accounts } from '../../engine/accounts';
+import { NO_STANDING, openAccounts, type Accounts } from '../../engine/accounts';
 import { openCatalog, type Catalog } from '../../engine/catalog';
 import {
   DEFAULT_KEEP,
@@ -12,12 +12,16 @@ import { readClock } from '../../engine/kernel';
 import { moveAllUnits, openLedger, type LedgerPorts } from '../../engine/ledger';
 import { newSchema, serverUrl, type TestDatabase } from './each-database';
 
+/** What the later rooms would do. */
+type Ports = Pick<LedgerPorts, 'movedValue'> & Partial<LedgerPorts>;
+
 /** The rooms up to the ledger, without the later ones: for what those ask of it. */
 export interface LedgerAlone {
   context: Context;
   catalog: Catalog;
   accounts: Accounts;
   ledger: Ledger;
+  ports: Ports;
   /** Runs work in a transaction under the locks of payers. */
   locked<T>(payers: string[], work: (session: Session, now: number) => Promise<T>): Promise<T>;
 }
@@ -25,23 +29,32 @@ export interface LedgerAlone {
 export async function openLedgerAlone(
   name: TestDatabase['name'],
   clock: Clock,
-  ports: Pick<LedgerPorts, 'movedValue'>,
+  ports: Ports,
 ): Promise<LedgerAlone> {
   const connection =
     name === 'server'
       ? { connectionString: serverUrl(), poolSize: 5 }
       : ({ embedded: 'memory' } as const);
   const database = await Database.open({ connection, schema: newSchema() });
-  const context: Context = { database, clock, keep: DEFAULT_KEEP, onAccountChange: [] };
+  const context: Context = {
+    database,
+    clock,
+    keep: DEFAULT_KEEP,
+    isSandbox: false,
+    onAccountChange: [],
+    onProductChange: [],
+  };
   return {
     context,
+    ports,
     catalog: openCatalog(context),
     accounts: openAccounts(
       context,
       {
         trialEligible: () => Promise.resolve(true),
         obstaclesToAttach: [],
-        moveUnits: (session, merge) => moveAllUnits(session, merge, ports),
+        standing: () => Promise.resolve(NO_STANDING),
+        moveUnits: (session, merge) => moveAllUnits(session, merge, ports, 'units'),
       },
       { merge: [], export: [], erase: [] },
     ),

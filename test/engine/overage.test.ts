@@ -217,6 +217,15 @@ onEachDatabase('overage', (database) => {
     ).rejects.toMatchObject({ code: 'invalid_input', parameter: 'kind' });
   });
 
+  test("a child's units go to its parent, and its terms stay with itself", async () => {
+    const [parent, child] = [await newAccount(0), await newAccount(3, null)];
+    await billing.accounts.attachChild({ parent, child, moveUnits: true });
+    expect(await billing.ledger.overage({ account: parent })).toEqual([]);
+    expect(await use(child, 4)).toMatchObject({ allowed: false, remaining: '3' });
+    await billing.accounts.detachChild({ child });
+    expect(await use(child, 4)).toMatchObject({ allowed: true, overage: '4' });
+  });
+
   test('what is no request is refused; a key replays; in an undone transaction nothing is set', async () => {
     const account = await newAccount(0);
     const request = { account, product: 'MSG', limit: 5 as string | number | null };

@@ -360,10 +360,11 @@ describe('recognising a request', () => {
     { provider: 'default', externalId: 'ann' },
     { provider: 'email', externalId: 'ann@example.com' },
   ]) {
-    const pocket = { grants: [], holds: [], terms: null };
+    const pocket = { grants: [], holds: [], terms: null, gate: null, thresholds: null, due: null };
     known.learn({
       reference,
       account,
+      isGated: false,
       product,
       seen: { last: 1n, recordedAt: 0, pocket, at: 0 },
     });

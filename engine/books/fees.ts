@@ -1,0 +1,366 @@
+import type { MergePart } from '../accounts';
+import {
+  MAX_LOCKED_ACCOUNTS,
+  atTime,
+  toInstant,
+  tryLockAccounts,
+  type Context,
+  type Session,
+} from '../database';
+import { Decimal, isoTime, readClock, type Instant } from '../kernel';
+import { movePostings, post, postAll, type Posting } from './posting';
+
+/**
+ * Fees for a time: deferred when they are invoiced, and earned evenly from the first moment of it to the
+ * last. The book follows with one posting for each paying account, currency and day (UTC); what is not
+ * posted yet is added by readers. How much a fee has earned says one function of the database,
+ * `fee_earned` (migrations/0023-fees.ts).
+ */
+
+/** A fee that whoever calls has posted on `deferred`, in the same transaction. */
+export interface DeferredFee {
+  payerId: string;
+  /** A uuid, by which the fee can be ended. */
+  feeId: string;
+  currency: string;
+  /** Net, with at most 8 decimals; below 0 for time that is credited. One of 0 is left out. */
+  amount: Decimal;
+  /** The time it is for, without its last instant. */
+  from: Instant;
+  to: Instant;
+  reference: { type: string; id: string };
+}
+
+/** SQL for what a fee has earned by a moment. */
+export const earnedBy = (fee: string, at: string): string => `{schema}.fee_earned(
+  ${fee}.amount, ${fee}.starts_at, ${fee}.ends_at, ${fee}.ended_at, ${fee}.kept, ${at})`;
+
+/** The midnight (UTC) behind a column, or the end of the fee if that comes first. */
+const dueAfter = (start: string, end: string): string => `
+  least(${end}, (date_trunc('day', ${start} at time zone 'UTC') + interval '1 day') at time zone 'UTC')`;
+
+const DEFER = `
+insert into {schema}.fees
+  (payer_id, fee_id, currency, amount, starts_at, ends_at, reference_type, reference_id, posted_to, due_at)
+select n.payer_id, n.fee_id, n.currency, n.amount, n.starts_at, n.ends_at, n.reference_type,
+       n.reference_id, n.starts_at, ${dueAfter('n.starts_at', 'n.ends_at')}
+from unnest($1::uuid[], $2::uuid[], $3::text[], $4::numeric[], $5::timestamptz[], $6::timestamptz[],
+            $7::text[], $8::text[])
+       as n (payer_id, fee_id, currency, amount, starts_at, ends_at, reference_type, reference_id)`;
+
+/**
+ * Remembers what fees are for, so that they are earned by the day. The payers must be locked, and the
+ * amounts be credited to `deferred` by a posting of the caller's.
+ */
+export async function deferFees(session: Session, fees: readonly DeferredFee[]): Promise<void> {
+  const some = fees.filter(({ amount }) => !amount.isZero());
+  if (some.length === 0) return;
+  await session.query(DEFER, [
+    some.map(({ payerId }) => payerId),
+    some.map(({ feeId }) => feeId),
+    some.map(({ currency }) => currency),
+    some.map(({ amount }) => amount.toFixed()),
+    some.map(({ from }) => isoTime(from)),
+    some.map(({ to }) => isoTime(to)),
+    some.map(({ reference }) => reference.type),
+    some.map(({ reference }) => reference.id),
+  ]);
+}
+
+/**
+ * What is posted beyond the end is taken back by a posting; `due_at` is from when on the rest of what
+ * was earned can be posted.
+ */
+const END = `
+with wanted as (
+  select f.*, ${earnedBy('f', '$3::timestamptz')} as earned,
+         ${earnedBy('f', "'infinity'")} as whole
+  from unnest($2::uuid[]) as n (fee_id)
+  cross join lateral (
+    select * from {schema}.fees f where f.payer_id = $1::uuid and f.fee_id = n.fee_id
+    offset 0) as f
+), ended as (
+  update {schema}.fees f
+  set ended_at = least(f.ended_at, $3::timestamptz), kept = w.earned,
+      posted = case when w.posted_to > $3::timestamptz then w.earned else w.posted end,
+      posted_to = greatest(w.starts_at, least(w.posted_to, $3::timestamptz)),
+      due_at = case
+        when w.posted_to >= $3::timestamptz then null
+        else least(w.due_at, $3::timestamptz) end
+  from wanted w
+  where f.payer_id = w.payer_id and f.fee_id = w.fee_id
+    and $3::timestamptz < coalesce(w.ended_at, w.ends_at)
+)
+select fee_id::text as fee_id, currency, (whole - earned)::text as left_over,
+       case when posted_to > $3::timestamptz then posted - earned else 0 end::text as too_much
+from wanted`;
+
+/**
+ * Ends fees before their time: what is not earned by then is taken off. Whoever calls posts where that
+ * goes, from `deferred`. What was posted as earned beyond the moment is given back to `deferred` here.
+ * The payer must be locked.
+ *
+ * @param at the end; a fee that ended before, or is over by then, stays as it is
+ * @returns what was taken off each fee, signed as its amount; fees that do not exist are left out
+ */
+export async function endFees(
+  session: Session,
+  payerId: string,
+  feeIds: readonly string[],
+  at: Instant,
+): Promise<Map<string, Decimal>> {
+  if (feeIds.length === 0) return new Map();
+  const ids = [...new Set(feeIds)];
+  const rows = await session.query<{
+    fee_id: string;
+    currency: string;
+    left_over: string;
+    too_much: string;
+  }>(END, [payerId, ids, isoTime(at)]);
+  for (const { fee_id, currency, too_much } of rows) {
+    const amount = new Decimal(too_much);
+    if (amount.isZero()) continue;
+    await post(session, {
+      ...earnedPosting({ payerId, currency, at, amount: amount.negated() }),
+      reference: { type: 'fee', id: fee_id },
+    });
+  }
+  return new Map(rows.map((row) => [row.fee_id, new Decimal(row.left_over)]));
+}
+
+const earnedPosting = ({
+  payerId,
+  currency,
+  at,
+  amount,
+}: {
+  payerId: string;
+  currency: string;
+  at: Instant;
+  amount: Decimal;
+}): Omit<Posting, 'reference'> => ({
+  payerId,
+  currency,
+  at,
+  kind: 'earned',
+  legs: [
+    { account: 'deferred', amount },
+    { account: 'revenue', amount: amount.negated() },
+  ],
+});
+
+const READ_LEFT = `
+select f.fee_id::text as fee_id, f.currency, f.reference_type, f.reference_id,
+       (${earnedBy('f', "'infinity'")} - ${earnedBy('f', '$2::timestamptz')})::text as left_over,
+       ${atTime('greatest(f.starts_at, $2::timestamptz)')} as starts_at,
+       ${atTime('coalesce(f.ended_at, f.ends_at)')} as ends_at
+from {schema}.fees f
+where f.payer_id = $1::uuid and f.due_at is not null
+  and coalesce(f.ended_at, f.ends_at) > $2::timestamptz
+order by f.fee_id`;
+
+interface LeftRow {
+  fee_id: string;
+  currency: string;
+  reference_type: string;
+  reference_id: string;
+  left_over: string;
+  starts_at: string;
+  ends_at: string;
+}
+
+/**
+ * Of fees that are not over, what is not earned yet goes to another payer, under the same ids: when
+ * accounts are merged, or a child is attached with what it has. Both payers must be locked.
+ */
+export const moveFees: MergePart = async (session, { from, into, now, dryRun }) => {
+  const rows = await session.query<LeftRow>(READ_LEFT, [from.payerId, isoTime(now)]);
+  if (dryRun || rows.length === 0) return { fees: rows.length };
+  const fees = rows.map((row) => ({
+    payerId: into.payerId,
+    feeId: row.fee_id,
+    currency: row.currency,
+    amount: new Decimal(row.left_over),
+    from: toInstant(row.starts_at),
+    to: toInstant(row.ends_at),
+    reference: { type: row.reference_type, id: row.reference_id },
+  }));
+  await endFees(
+    session,
+    from.payerId,
+    fees.map(({ feeId }) => feeId),
+    now,
+  );
+  await deferFees(session, fees);
+  await postAll(
+    session,
+    fees
+      .filter(({ amount }) => !amount.isZero())
+      .flatMap(({ feeId, currency, amount }) =>
+        movePostings(
+          { from: from.payerId, into: into.payerId },
+          { currency, amount, at: now, reference: { type: 'fee', id: feeId } },
+        ),
+      ),
+  );
+  return { fees: fees.length };
+};
+
+/** Fees that one statement looks at, and days of each that it follows: memory stays flat. */
+const FEES = 2_000;
+const DAYS = 31;
+
+/** Due for longest, by the index fees_due; goes on behind ($2, $3, $4). Locks nothing. */
+const FIND_DUE = `
+select f.payer_id::text as payer_id, f.fee_id::text as fee_id, ${atTime('f.due_at')} as due_at
+from {schema}.fees f
+where f.due_at <= $1::timestamptz and f.due_at >= $2::timestamptz
+  and (f.due_at, f.payer_id, f.fee_id) > ($2::timestamptz, $3::uuid, $4::uuid)
+order by f.due_at, f.payer_id, f.fee_id limit $5::integer`;
+
+/**
+ * Follows fees up to the last midnight, or to their ends, and gives what they earned by payer, currency
+ * and day. A day's part counts at the last millisecond of it, or of the fee's time.
+ *
+ * $1 payers, $2 fees, $3 now, $4 days at most
+ */
+const FOLLOW = `
+with due as materialized (
+  select f.* from unnest($1::uuid[], $2::uuid[]) as n (payer_id, fee_id)
+  cross join lateral (
+    select * from {schema}.fees f
+    where f.payer_id = n.payer_id and f.fee_id = n.fee_id and f.due_at <= $3::timestamptz
+    offset 0) as f
+), reached as materialized (
+  select d.payer_id, d.fee_id, least(
+           case when coalesce(d.ended_at, d.ends_at) <= $3::timestamptz
+             then coalesce(d.ended_at, d.ends_at)
+             else date_trunc('day', $3::timestamptz at time zone 'UTC') at time zone 'UTC' end,
+           (date_trunc('day', d.posted_to at time zone 'UTC') + $4::integer * interval '1 day')
+             at time zone 'UTC') as upto
+  from due d
+), days as (
+  select d.payer_id, d.fee_id, d.currency, days.starts as starts,
+         least(r.upto, days.starts + interval '24 hours') as ends,
+         ${earnedBy('d', "least(r.upto, days.starts + interval '24 hours')")}
+         - ${earnedBy('d', 'greatest(d.posted_to, days.starts)')} as amount
+  from due d
+  join reached r on r.payer_id = d.payer_id and r.fee_id = d.fee_id
+  cross join lateral generate_series(
+    date_trunc('day', d.posted_to at time zone 'UTC') at time zone 'UTC',
+    r.upto - interval '1 millisecond', interval '24 hours') as days (starts)
+), earned as (
+  select payer_id, currency, starts, max(ends) as ends, sum(amount) as amount
+  from days group by payer_id, currency, starts having sum(amount) <> 0
+), moved as (
+  update {schema}.fees f
+  set posted = ${earnedBy('f', 'r.upto')}, posted_to = r.upto,
+      due_at = case when r.upto < coalesce(f.ended_at, f.ends_at)
+        then ${dueAfter('r.upto', 'coalesce(f.ended_at, f.ends_at)')} end
+  from reached r
+  where f.payer_id = r.payer_id and f.fee_id = r.fee_id
+)
+select payer_id::text as payer_id, currency, to_char(starts at time zone 'UTC', 'YYYY-MM-DD') as day,
+       ${atTime('ends')} as ends, amount::text as amount
+from earned order by payer_id, currency, starts`;
+
+interface DueRow {
+  payer_id: string;
+  fee_id: string;
+  due_at: string;
+}
+
+interface EarnedRow {
+  payer_id: string;
+  currency: string;
+  day: string;
+  ends: string;
+  amount: string;
+}
+
+const NONE = '00000000-0000-0000-0000-000000000000';
+
+/**
+ * Posts what fees have earned on the days that are over, longest due first. Any number of processes may
+ * do so at once, and it may be killed at any moment: each chunk is a transaction. Payers that somebody
+ * is writing are left to the next run.
+ *
+ * @param limit fees at most
+ * @returns how many postings were written
+ */
+export async function postFees(context: Context, limit: number): Promise<number> {
+  const now = readClock(context.clock);
+  let after = { at: '-infinity', payerId: NONE, feeId: NONE };
+  let left = limit;
+  let postings = 0;
+  while (left > 0) {
+    const size = Math.min(left, FEES);
+    const due = await context.database.query<DueRow>(FIND_DUE, [
+      isoTime(now),
+      after.at,
+      after.payerId,
+      after.feeId,
+      size,
+    ]);
+    for (const chunk of byPayers(due)) {
+      postings += await context.database.transaction(undefined, (session) =>
+        followChunk(session, now, chunk),
+      );
+    }
+    if (due.length === 0) break;
+    left -= due.length;
+    // Those that are not done yet are due again behind it.
+    const last = due.at(-1)!;
+    after = { at: isoTime(toInstant(last.due_at)), payerId: last.payer_id, feeId: last.fee_id };
+  }
+  return postings;
+}
+
+/** As many payers at once as may be locked. */
+function byPayers(due: readonly DueRow[]): DueRow[][] {
+  const chunks: DueRow[][] = [];
+  let payers = new Set<string>();
+  for (const row of due) {
+    const last = chunks.at(-1);
+    if (last === undefined || (payers.size === MAX_LOCKED_ACCOUNTS && !payers.has(row.payer_id))) {
+      chunks.push([row]);
+      payers = new Set([row.payer_id]);
+    } else {
+      last.push(row);
+      payers.add(row.payer_id);
+    }
+  }
+  return chunks;
+}
+
+async function followChunk(
+  session: Session,
+  now: Instant,
+  due: readonly DueRow[],
+): Promise<number> {
+  const locked = await tryLockAccounts(
+    session,
+    due.map((row) => row.payer_id),
+  );
+  const free = due.filter((row) => locked.has(row.payer_id));
+  if (free.length === 0) return 0;
+  const earned = await session.query<EarnedRow>(FOLLOW, [
+    free.map((row) => row.payer_id),
+    free.map((row) => row.fee_id),
+    isoTime(now),
+    DAYS,
+  ]);
+  await postAll(
+    session,
+    earned.map((row) => ({
+      ...earnedPosting({
+        payerId: row.payer_id,
+        currency: row.currency,
+        at: toInstant(row.ends) - 1,
+        amount: new Decimal(row.amount),
+      }),
+      reference: { type: 'fees', id: `${row.payer_id}.${row.day}` },
+    })),
+  );
+  return earned.length;
+}
