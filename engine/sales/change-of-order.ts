@@ -25,6 +25,8 @@ interface OrderChange {
   request: Record<string, unknown>;
   idempotencyKey: string | undefined;
   tx: unknown;
+  /** A transaction of the engine's own to join, which holds the locks of `locksOfOrder`. */
+  within?: Session;
 }
 
 interface Parties {
@@ -86,7 +88,7 @@ export async function changeOfOrder<T extends object>(
     now: Instant,
   ) => Promise<{ answer: T; replayed: boolean }>,
 ): Promise<{ answer: T; replayed: boolean }> {
-  return context.database.transaction(change.tx, async (session) => {
+  const run = async (session: Session): Promise<{ answer: T; replayed: boolean }> => {
     const before = await partiesOf(session, hooks, change.orderId);
     await lockAccounts(session, before.locks);
     const now = readClock(context.clock);
@@ -114,5 +116,17 @@ export async function changeOfOrder<T extends object>(
       },
     );
     return { answer, replayed: replayed || again };
-  });
+  };
+  return change.within === undefined
+    ? context.database.transaction(change.tx, run)
+    : run(change.within);
+}
+
+/** Whose rows a change of an order may write. @throws unknown_order */
+export async function locksOfOrder(
+  session: Session,
+  hooks: OrderHooks,
+  orderId: string,
+): Promise<string[]> {
+  return (await partiesOf(session, hooks, orderId)).locks;
 }

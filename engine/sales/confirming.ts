@@ -1,5 +1,5 @@
 import { post, type Leg } from '../books';
-import { findOfferVersion, keepCoupon, releaseCoupon, type Offer } from '../catalog';
+import { couponStays, findOfferVersion, keepCoupon, releaseCoupon, type Offer } from '../catalog';
 import type { Context, Session } from '../database';
 import {
   BillingError,
@@ -16,6 +16,7 @@ import {
   key,
   parse,
   text,
+  type z,
   type ChangeOptions,
   type DenialReason,
   type Instant,
@@ -23,7 +24,7 @@ import {
 import { readGrantRecords, type GrantRecord } from '../ledger';
 import { changeOfOrder, type OrderAtHand } from './change-of-order';
 import { findOrderGrants, giveOrder } from './order-grants';
-import type { OrderHooks, PaidOrder } from './order-hooks';
+import type { OrderHooks, PaidOrder, RecurringLine } from './order-hooks';
 import { findOrder, namesOf, orderRecord, type Order, type StoredOrder } from './order-records';
 import { requireAction } from './order-state';
 import { CANCEL_ORDER, WRITE_ORDER_DETAILS, orderIdInput } from './orders';
@@ -179,13 +180,33 @@ export class Confirmations {
    * @throws unknown_order, order_state, payment_mismatch, invalid_input, idempotency_conflict
    */
   async confirmOrder(request: ConfirmOrderRequest): Promise<ConfirmOrderAnswer> {
-    const wanted = parse(confirmOrderInput, request);
+    return this.confirm(parse(confirmOrderInput, request));
+  }
+
+  /** The same in a transaction of the engine's own, which holds the locks of `locksOfOrder`. */
+  async confirmWithin(
+    session: Session,
+    wanted: {
+      orderId: string;
+      gateway: string;
+      paymentId: string;
+      amount: Decimal;
+      currency: string;
+    },
+  ): Promise<ConfirmOrderAnswer> {
+    return this.confirm(wanted, session);
+  }
+
+  private async confirm(
+    wanted: z.output<typeof confirmOrderInput>,
+    within?: Session,
+  ): Promise<ConfirmOrderAnswer> {
     const { orderId, idempotencyKey, metadata, tx, ...inputs } = wanted;
     const payment = { gateway: wanted.gateway ?? DEFAULT_GATEWAY, id: wanted.paymentId ?? null };
     const { answer, replayed } = await changeOfOrder(
       this.context,
       this.hooks,
-      { kind: 'confirmOrder', orderId, request: inputs, idempotencyKey, tx },
+      { kind: 'confirmOrder', orderId, request: inputs, idempotencyKey, tx, within },
       async (session, atHand, now): Promise<{ answer: FirstAnswer; replayed: boolean }> => {
         const { order } = atHand;
         const said = { amount: wanted.amount, currency: wanted.currency };
@@ -199,6 +220,19 @@ export class Confirmations {
           await takeReference(session, 'payment', { ...payment, id: payment.id }, order);
         }
         const first = await this.pay(session, atHand, payment, metadata, now);
+        // Through the engine's own gateways, whoever asked gives the money back.
+        if (first.reason !== null && payment.id !== null && within === undefined) {
+          const { payerId, accountId, total, currency: money } = order;
+          const due = {
+            orderId,
+            accountId,
+            payerId,
+            gateway: payment.gateway,
+            paymentId: payment.id,
+          };
+          const owed = { ...due, amount: total, currency: money, reason: first.reason };
+          await this.hooks.refundDue(session, owed, now);
+        }
         return { answer: first, replayed: false };
       },
     );
@@ -226,7 +260,19 @@ export class Confirmations {
 
     const isFirst = !order.total.isZero() && !(await hasPaid(session, atHand));
     await session.query(PAY_ORDER, [payerId, orderId, isoTime(now), payment.gateway, payment.id]);
-    const grants = await giveOrder(session, order, account, offers, now);
+    const recurring = recurringLines(order, offers);
+    const { subscriptions } = this.hooks;
+    const ends = await subscriptions.opened(
+      session,
+      { orderId, account, renews: order.renews },
+      recurring,
+      now,
+    );
+    const grants = await giveOrder(session, order, account, { offers, ends }, now);
+    if (recurring.length > 0) {
+      const made = await findOrderGrants(session, order);
+      await subscriptions.granted(session, { orderId, account }, made, now);
+    }
     await postSale(session, atHand, payment.gateway, now);
     const paid: PaidOrder = { ...paidOrder(atHand), isFirst };
     for (const hook of this.hooks.paid) await hook(session, paid, now);
@@ -249,7 +295,7 @@ export class Confirmations {
     // A place that another order had meanwhile, and gave up again, is free.
     const taken = await takenPlaces(
       session,
-      account.payerId,
+      account,
       lost.map(({ sku }) => sku),
       now,
     );
@@ -265,10 +311,11 @@ export class Confirmations {
     const taker = { payerId: account.payerId, accountId: account.accountId, orderId };
     await takePlaces(session, lost, { ...taker, lapsesAt: null }, now);
     const names = await namesOf(session, account.payerId);
-    if (!(await keepCoupon(session, order.payerId, orderId, now, names))) {
+    if (!(await couponStays(session, order.payerId, orderId, now, names))) {
       return 'coupon_unavailable';
     }
-    // Last, for it cannot be undone. Somebody of the same identity may have been faster, even now.
+    // After all that may still say no, and before the coupon is kept: neither can be undone. Somebody of
+    // the same identity may have been faster, even now.
     for (const line of trialLines) {
       const offer = offers.get(line.position)!;
       const { length } = offer.trialPhases[line.phase! - 1]!;
@@ -277,6 +324,7 @@ export class Confirmations {
       const isSpent = await trials.spendTrial(session, account, trial, now);
       if (!isSpent) return 'trial_already_used';
     }
+    await keepCoupon(session, order.payerId, orderId, now, names);
     return null;
   }
 }
@@ -287,6 +335,18 @@ function placesOf(order: StoredOrder, offers: ReadonlyMap<number, Offer>): Place
     ...(offers.get(position)!.oncePerAccount ? [{ kind: 'offer' as const, sku }] : []),
     ...(phase === null ? [] : [{ kind: 'trial' as const, sku }]),
   ]);
+}
+
+/** The lines of an order that pay for a period of a subscription. */
+function recurringLines(
+  { lines }: StoredOrder,
+  offers: ReadonlyMap<number, Offer>,
+): RecurringLine[] {
+  return lines.flatMap(({ position, quantity, phase, subtotal, discount }) => {
+    const offer = offers.get(position)!;
+    if (offer.billing !== 'recurring') return [];
+    return [{ position, offer, quantity, phase, subtotal, paid: subtotal.minus(discount) }];
+  });
 }
 
 async function hasPaid(session: Session, { order, account }: OrderAtHand): Promise<boolean> {

@@ -26,7 +26,7 @@ export async function reasonAgainst(
 ): Promise<DenialReason | null> {
   if (!isOnSaleFor(offer, account)) return 'offer_unavailable';
   if (!offer.oncePerAccount) return null;
-  const taken = await blockingPurchases(session, account.payerId, [offer.sku], now);
+  const taken = await blockingPurchases(session, account, [offer.sku], now);
   return taken.size > 0 ? 'already_purchased' : null;
 }
 

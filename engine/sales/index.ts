@@ -1,15 +1,17 @@
 import { resolveAccount, type AccountPorts } from '../accounts';
-import type { Context } from '../database';
 import { readClock } from '../kernel';
 import type { LedgerPorts, Suggester } from '../ledger';
+import type { PaymentContext, PurposeHandlers } from '../payments';
 import { Commissions } from './commissions';
 import { Confirmations } from './confirming';
 import { reasonAgainst, takePlaceOf } from './eligibility';
 import { grantFreeTier } from './free-tier';
 import { GrantedOffers } from './granted-offers';
 import { IdentityHashing, type IdentitySecret } from './identity-hash';
+import { NO_SUBSCRIPTIONS, type OrderSubscriptions } from './order-hooks';
 import { Orders } from './orders';
-import { orderHooksOf } from './referral-hooks';
+import { orderHooksOf } from './hooks-of-orders';
+import { orderPayments } from './paying-orders';
 import { ReferralPrograms } from './referral-program';
 import { Referrals } from './referrals';
 import { Refunds } from './refunding';
@@ -30,8 +32,11 @@ export type { ConfirmOrderAnswer, ConfirmOrderRequest } from './confirming';
 export type { GrantOfferRequest } from './granted-offers';
 export type { IdentitySecret } from './identity-hash';
 export { eraseOrders, exportOrders, mergeOrders, openOrdersObstacle } from './order-parts';
+export type { LineGrants, OrderSubscriptions, RecurringLine } from './order-hooks';
 export type { Order, OrderLine } from './order-records';
 export { ORDER_STATUSES, type OrderStatus } from './order-state';
+export { refusalOf } from './order-lines';
+export { freePlaceWithoutOrder, takePlaces, takenPlaces, type Place } from './purchase-marks';
 export type { CreateOrderAnswer, CreateOrderRequest, DeniedOrder } from './orders';
 export { eraseReferrals, exportReferrals, mergeReferrals } from './referral-parts';
 export type { ReferralBonus, ReferralProgram, SetReferralProgramRequest } from './referral-program';
@@ -67,6 +72,8 @@ export interface SalesOptions {
   identitySecret: IdentitySecret | null;
   /** For how long a trial is remembered of an identity, in milliseconds; null: for ever. */
   keepTrials: number | null;
+  /** What orders of recurring offers begin. */
+  subscriptions?: OrderSubscriptions;
 }
 
 /** The room, and what it fills of the ports of earlier ones. */
@@ -77,15 +84,22 @@ export interface OpenedSales {
   eligible: LedgerPorts['eligible'];
   exchanged: LedgerPorts['exchanged'];
   suggest: Suggester;
+  /** What payments through gateways mean to orders. */
+  orderPayments: PurposeHandlers;
+  /** Who has had a trial. */
+  trials: Trying;
 }
 
-export function openSales(context: Context, options: SalesOptions): OpenedSales {
+/** Marks of trials, for what begins with a trial phase without an order. */
+export type Trying = Pick<TrialMarks, 'trialSpent' | 'spendTrial'>;
+
+export function openSales(context: PaymentContext, options: SalesOptions): OpenedSales {
   const { clock } = context;
   const hashing =
     options.identitySecret === null ? null : new IdentityHashing(options.identitySecret);
   const marks = new TrialMarks(hashing, options.keepTrials);
   const suggest = suggester(marks, clock);
-  const hooks = orderHooksOf(marks);
+  const hooks = orderHooksOf(context, marks, options.subscriptions ?? NO_SUBSCRIPTIONS);
   const grantedOffers = new GrantedOffers(context);
   const orders = new Orders(context, hooks);
   const confirmations = new Confirmations(context, hooks);
@@ -123,5 +137,7 @@ export function openSales(context: Context, options: SalesOptions): OpenedSales 
     eligible: reasonAgainst,
     exchanged: takePlaceOf,
     suggest,
+    orderPayments: orderPayments(hooks, confirmations, refunds),
+    trials: marks,
   };
 }

@@ -1,5 +1,5 @@
 import type { ResolvedAccount } from '../accounts';
-import { DEFAULT_PRIORITY, findSinglePrices, type Offer } from '../catalog';
+import { DEFAULT_PRIORITY, findProducts, findSinglePrices, type Offer } from '../catalog';
 import type { Session } from '../database';
 import {
   Decimal,
@@ -144,6 +144,41 @@ function bonusesOf(offer: Offer, line: StoredLine): Brought[] {
   }));
 }
 
+/** The offers of an order's lines, by position, and when the periods end that they pay for. */
+export interface Ordered {
+  offers: ReadonlyMap<number, Offer>;
+  /** Only of recurring offers. */
+  ends: ReadonlyMap<number, Instant>;
+}
+
+/**
+ * Units that would end with a period from now end with the one that is paid for, which may be later
+ * where one in force is extended. Access by time extends itself.
+ */
+async function endWithPeriods(
+  session: Session,
+  brought: readonly Brought[],
+  { offers, ends }: Ordered,
+  zone: string,
+): Promise<Brought[]> {
+  const products = await findProducts(session, [...new Set(brought.map(({ product }) => product))]);
+  return brought.map((one) => {
+    const end = ends.get(one.position);
+    const offer = offers.get(one.position)!;
+    const item = offer.items.find(({ product }) => product === one.product);
+    const isOfPeriod =
+      end !== undefined &&
+      !one.bonus &&
+      one.ends !== null &&
+      item?.expiresAfter == null &&
+      item?.expiresAtNextPayment !== true &&
+      products.get(one.product)!.kind !== 'period';
+    if (!isOfPeriod) return one;
+    const lead = 'lead' in one.ends! ? (one.ends.lead ?? null) : null;
+    return { ...one, ends: { at: lead === null ? end : addDuration(end, lead, zone) } };
+  });
+}
+
 /** All that an order brings; the net amount of each line is the value of what it brings. */
 async function broughtBy(
   session: Session,
@@ -197,16 +232,17 @@ async function endUntilNextPayment(
 /**
  * Gives what an order brings, once it is paid. The payer must be locked.
  *
- * @param offers the versions that were ordered, by position
+ * @param ordered the versions that were ordered, by position
  */
 export async function giveOrder(
   session: Session,
   order: StoredOrder,
   account: ResolvedAccount,
-  offers: ReadonlyMap<number, Offer>,
+  ordered: Ordered,
   now: Instant,
 ): Promise<GrantRecord[]> {
-  const brought = await broughtBy(session, order, offers);
+  const all = await broughtBy(session, order, ordered.offers);
+  const brought = await endWithPeriods(session, all, ordered, account.timeZone);
   const products = [...new Set(brought.map(({ product }) => product))];
   await endUntilNextPayment(session, account, products, now);
   const grants = await giveUnits(

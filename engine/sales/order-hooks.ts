@@ -1,6 +1,7 @@
 import type { ResolvedAccount } from '../accounts';
+import type { Offer } from '../catalog';
 import type { Session } from '../database';
-import type { Decimal, Instant } from '../kernel';
+import type { Decimal, DenialReason, Instant } from '../kernel';
 
 /**
  * What else happens in the transaction in which an order is paid or refunded: referral bonuses,
@@ -18,8 +19,66 @@ export interface OrderHooks {
   refunded: Array<
     (session: Session, order: PaidOrder, refund: OrderRefund, now: Instant) => Promise<void>
   >;
+  /** A payment that was reported, and that the order could not take any more: it is given back. */
+  refundDue(session: Session, refund: RefundDue, now: Instant): Promise<void>;
   /** The marks of trials (trial-marks.ts): one for each account, whatever the offer. */
   trials: OrderTrials;
+  /** Lines of recurring offers; filled by a later room (engine/billing.ts). */
+  subscriptions: OrderSubscriptions;
+}
+
+/** A line of a recurring offer that is being paid. */
+export interface RecurringLine {
+  position: number;
+  /** As it was ordered. */
+  offer: Offer;
+  quantity: number;
+  /** 1: the first trial phase; null: a period of the offer itself. */
+  phase: number | null;
+  /** What it costs before discount, and what was paid of that; tax as the order's rate has it. */
+  subtotal: Decimal;
+  paid: Decimal;
+}
+
+/** A grant that a line brought, in the ledger of the order's payer. */
+export interface LineGrants {
+  position: number;
+  sequence: bigint;
+  product: string;
+  bonus: boolean;
+}
+
+/**
+ * An order of a recurring offer pays for one period of a subscription: it begins one, or extends the
+ * one that is in force. The units stay the order's, with the value that was paid for them.
+ */
+export interface OrderSubscriptions {
+  /**
+   * Before the units are given. The payer is locked.
+   *
+   * @param renews whether more periods follow; null: as the lines say, a trial phase is followed
+   * @returns when the period ends that each line pays for, by position
+   */
+  opened(
+    session: Session,
+    order: { orderId: string; account: ResolvedAccount; renews: boolean | null },
+    lines: readonly RecurringLine[],
+    now: Instant,
+  ): Promise<ReadonlyMap<number, Instant>>;
+  /** After they were given. */
+  granted(
+    session: Session,
+    order: { orderId: string; account: ResolvedAccount },
+    grants: readonly LineGrants[],
+    now: Instant,
+  ): Promise<void>;
+  /** Lines of which nothing is left after a refund: what they paid for is over. */
+  refunded(
+    session: Session,
+    order: { orderId: string; account: ResolvedAccount },
+    positions: readonly number[],
+    now: Instant,
+  ): Promise<void>;
 }
 
 export interface OrderTrials {
@@ -32,6 +91,18 @@ export interface OrderTrials {
     trial: { sku: string; offerVersion: number; orderId: string; endsAt: Instant },
     now: Instant,
   ): Promise<boolean>;
+}
+
+export interface RefundDue {
+  orderId: string;
+  accountId: string;
+  /** As the order has it. */
+  payerId: string;
+  gateway: string;
+  paymentId: string;
+  amount: Decimal;
+  currency: string;
+  reason: DenialReason;
 }
 
 export interface PaidOrder {
@@ -55,9 +126,18 @@ export interface OrderRefund {
   part: Decimal;
 }
 
+/** For an engine without the room of subscriptions: such an order brings one period, and that is all. */
+export const NO_SUBSCRIPTIONS: OrderSubscriptions = {
+  opened: () => Promise.resolve(new Map()),
+  granted: () => Promise.resolve(),
+  refunded: () => Promise.resolve(),
+};
+
 export const noOrderHooks = (): OrderHooks => ({
   payersToLock: [],
   paid: [],
   refunded: [],
+  refundDue: () => Promise.resolve(),
   trials: { trialSpent: () => Promise.resolve(false), spendTrial: () => Promise.resolve(true) },
+  subscriptions: NO_SUBSCRIPTIONS,
 });

@@ -71,6 +71,15 @@ export function requireOnce(lines: readonly WantedLine[]): void {
   });
 }
 
+/** @throws invalid_input when nothing of an order recurs, and it is said whether it renews */
+export function requireRenewable(lines: readonly WantedLine[], renew: boolean | undefined): void {
+  if (renew === undefined || lines.some(({ offer }) => offer.billing === 'recurring')) return;
+  throw new BillingError('invalid_input', '"renew" is only for orders of recurring offers.', {
+    parameter: 'renew',
+    advice: 'Leave it out, or order an offer whose billing is "recurring".',
+  });
+}
+
 /**
  * Why an offer cannot be ordered by an account, or null.
  *

@@ -62,6 +62,8 @@ export interface Order {
   expiresAt: string;
   paidAt: string | null;
   cancelledAt: string | null;
+  /** Whether subscriptions that it begins renew, as it was asked for; null: nothing was asked. */
+  renew: boolean | null;
   metadata: Record<string, unknown>;
 }
 
@@ -110,6 +112,7 @@ export interface StoredOrder {
   expiresAt: Instant;
   paidAt: Instant | null;
   cancelledAt: Instant | null;
+  renews: boolean | null;
   metadata: Record<string, unknown>;
 }
 
@@ -120,7 +123,7 @@ const COLUMNS = `
   o.refunded::text as refunded, o.coupon, o.tax_key, o.tax_name, o.tax_percent::text as tax_percent,
   o.tax_inclusive, o.gateway, o.payment_id, ${atTime('o.created_at')} as created_at,
   ${atTime('o.expires_at')} as expires_at, ${atTime('o.paid_at')} as paid_at,
-  ${atTime('o.cancelled_at')} as cancelled_at,
+  ${atTime('o.cancelled_at')} as cancelled_at, o.renews,
   (select d.metadata::text from {schema}.order_details d
    where d.payer_id = o.payer_id and d.order_id = o.order_id) as metadata,
   (select json_build_array(f.amount::text, f.reason)::text from {schema}.refunds_due f
@@ -183,6 +186,7 @@ interface OrderRow {
   expires_at: string;
   paid_at: string | null;
   cancelled_at: string | null;
+  renews: boolean | null;
   metadata: string | null;
   refund_due: string | null;
   items: string;
@@ -266,6 +270,7 @@ const orderOf = (row: OrderRow): StoredOrder => ({
   expiresAt: toInstant(row.expires_at),
   paidAt: maybeInstant(row.paid_at),
   cancelledAt: maybeInstant(row.cancelled_at),
+  renews: row.renews,
   metadata: JSON.parse(row.metadata ?? '{}') as Record<string, unknown>,
 });
 
@@ -310,6 +315,7 @@ export function orderRecord(order: StoredOrder, now: Instant): Order {
     expiresAt: time(order.expiresAt)!,
     paidAt: time(order.paidAt),
     cancelledAt: time(order.cancelledAt),
+    renew: order.renews,
     metadata: order.metadata,
   };
 }

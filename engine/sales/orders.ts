@@ -15,6 +15,7 @@ import {
   addDuration,
   changeFields,
   duration,
+  flag,
   input,
   integer,
   isId,
@@ -41,6 +42,7 @@ import {
   pricedLines,
   refusalOf,
   requireOnce,
+  requireRenewable,
   totalsOf,
   trialLine,
   type PricedLine,
@@ -60,6 +62,11 @@ export interface CreateOrderRequest extends ChangeOptions {
   taxRate?: string | null;
   /** How long it keeps its places unpaid. Default 24 hours. */
   expiresIn?: { unit: DurationUnit | `${DurationUnit}s`; count: number };
+  /**
+   * Whether the subscriptions that it begins renew by themselves, on invoices, after the period that it
+   * pays for. Default: only one that begins with a trial phase.
+   */
+  renew?: boolean;
 }
 
 export interface DeniedOrder {
@@ -90,6 +97,7 @@ const createOrderInput = input({
   coupon: key().nullish(),
   taxRate: key().nullish(),
   expiresIn: duration().optional(),
+  renew: flag().optional(),
   ...changeFields,
 });
 
@@ -108,10 +116,10 @@ const listOrdersInput = input({
 const WRITE_ORDER = `
 insert into {schema}.orders
   (payer_id, order_id, account_id, status, currency, subtotal, discount, net, tax, total, coupon,
-   tax_key, tax_name, tax_percent, tax_inclusive, created_at, expires_at)
+   tax_key, tax_name, tax_percent, tax_inclusive, created_at, expires_at, renews)
 values ($1::uuid, $2::uuid, $3::uuid, 'pending', $4, $5::numeric, $6::numeric, $7::numeric,
         $8::numeric, $9::numeric, $10, $11, $12, $13::numeric, $14::boolean, $15::timestamptz,
-        $16::timestamptz)`;
+        $16::timestamptz, $17::boolean)`;
 
 const WRITE_LINES = `
 insert into {schema}.order_items
@@ -219,6 +227,7 @@ export class Orders {
     const lines = await wantedLines(session, wanted.items);
     const { currency, decimals } = currencyOf(lines);
     requireOnce(lines);
+    requireRenewable(lines, wanted.renew);
     const details = await readTaxDetails(session, payerId);
     const rate = await taxRateFor(session, {
       country: details.country,
@@ -235,7 +244,7 @@ export class Orders {
       if (reason !== null) return denied(reason, line.offer.sku);
     }
     const once = lines.filter(({ offer }) => offer.oncePerAccount).map(({ offer }) => offer.sku);
-    const taken = await takenPlaces(session, payerId, once, now);
+    const taken = await takenPlaces(session, account, once, now);
     const blocked = once.find((sku) => taken.skus.has(sku));
     if (blocked !== undefined) return denied('already_purchased', blocked);
 
@@ -263,7 +272,8 @@ export class Orders {
 
     const priced = pricedLines(lines, trial);
     const sums = totalsOf(priced, coupon, rate, decimals);
-    const order = { orderId, account, currency, coupon, rate, now, expiresAt };
+    const renews = wanted.renew ?? null;
+    const order = { orderId, account, currency, coupon, rate, now, expiresAt, renews };
     await writeOrder(session, order, priced, sums);
     await session.query(WRITE_ORDER_DETAILS, [
       payerId,
@@ -370,6 +380,7 @@ async function writeOrder(
     rate: TaxRate | null;
     now: Instant;
     expiresAt: Instant;
+    renews: boolean | null;
   },
   lines: readonly PricedLine[],
   sums: Totals,
@@ -392,6 +403,7 @@ async function writeOrder(
     rate?.inclusive ?? null,
     isoTime(order.now),
     isoTime(order.expiresAt),
+    order.renews,
   ]);
   await session.query(WRITE_LINES, [
     account.payerId,

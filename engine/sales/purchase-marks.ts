@@ -1,3 +1,4 @@
+import type { ResolvedAccount } from '../accounts';
 import type { Session } from '../database';
 import { isoTime, newId, type Instant } from '../kernel';
 
@@ -14,11 +15,12 @@ export interface Place {
   sku: string;
 }
 
+/** Places of the payer, and those the account had under whoever paid for it before. */
 const FIND_TAKEN = `
 select distinct kind, sku from {schema}.purchase_marks
-where payer_id = $1::uuid and freed_at is null
-  and (lapses_at is null or lapses_at > $2::timestamptz)
-  and (kind = 'trial' or sku = any($3::text[]))`;
+where payer_id = any($1::uuid[]) and (payer_id in ($2::uuid, $3::uuid) or account_id = $3::uuid)
+  and freed_at is null and (lapses_at is null or lapses_at > $4::timestamptz)
+  and (kind = 'trial' or sku = any($5::text[]))`;
 
 /** A place whose time is over is free from then on, once somebody else wants it. */
 const FREE_LAPSED = `
@@ -41,32 +43,47 @@ update {schema}.purchase_marks set lapses_at = null
 where payer_id = $1::uuid and order_id = $2::uuid and freed_at is null
 returning kind, sku`;
 
+const FREE_WITHOUT_ORDER = `
+update {schema}.purchase_marks set freed_at = $3::timestamptz
+where payer_id = any($1::uuid[]) and kind = 'offer' and sku = $2 and order_id is null
+  and freed_at is null`;
+
 const FREE = `
 update {schema}.purchase_marks set freed_at = $3::timestamptz
 where payer_id = any($1::uuid[]) and order_id = $2::uuid and freed_at is null`;
 
+/** Who wants a place, and who paid for it before: getting a parent, or leaving one, frees nothing. */
+type Buyer = Pick<ResolvedAccount, 'accountId' | 'payerId' | 'earlierPayers'>;
+
 /** Which of the places are taken: by a pending order that has not lapsed, or for good. */
 export async function takenPlaces(
   session: Session,
-  payerId: string,
+  buyer: Buyer,
   skus: readonly string[],
   now: Instant,
 ): Promise<{ skus: Set<string>; trial: boolean }> {
-  const rows = await session.query<Place>(FIND_TAKEN, [payerId, isoTime(now), skus]);
+  const payers = [buyer.payerId, ...buyer.earlierPayers];
+  const rows = await session.query<Place>(FIND_TAKEN, [
+    payers,
+    buyer.payerId,
+    buyer.accountId,
+    isoTime(now),
+    skus,
+  ]);
   return {
     skus: new Set(rows.filter(({ kind }) => kind === 'offer').map(({ sku }) => sku)),
     trial: rows.some(({ kind }) => kind === 'trial'),
   };
 }
 
-/** Skus, of those given, of once-per-account offers whose place the payer has taken. */
+/** Skus, of those given, of once-per-account offers whose place is taken. */
 export async function blockingPurchases(
   session: Session,
-  payerId: string,
+  buyer: Buyer,
   skus: readonly string[],
   now: Instant,
 ): Promise<Set<string>> {
-  return (await takenPlaces(session, payerId, skus, now)).skus;
+  return (await takenPlaces(session, buyer, skus, now)).skus;
 }
 
 /**
@@ -131,4 +148,18 @@ export async function freePlaces(
   now: Instant,
 ): Promise<void> {
   await session.query(FREE, [payerIds, orderId, isoTime(now)]);
+}
+
+/**
+ * What took the place of an offer without an order is over, and was never had: the place is free.
+ *
+ * @param payerIds who paid for it, and whoever that one was merged into; locked
+ */
+export async function freePlaceWithoutOrder(
+  session: Session,
+  payerIds: readonly string[],
+  sku: string,
+  now: Instant,
+): Promise<void> {
+  await session.query(FREE_WITHOUT_ORDER, [payerIds, sku, isoTime(now)]);
 }

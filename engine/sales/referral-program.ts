@@ -61,6 +61,18 @@ export interface SetReferralProgramRequest extends ChangeOptions {
   commission?: { levels: Array<string | number> } | null;
 }
 
+/** Roughly, in days: what lasts longer than a thousand years was meant to have no end. */
+const DAYS: Readonly<Record<DurationUnit, number>> = {
+  second: 1 / 86_400,
+  minute: 1 / 1_440,
+  hour: 1 / 24,
+  day: 1,
+  week: 7,
+  month: 30,
+  year: 365,
+};
+const LONGEST_LIFE = 1000 * DAYS.year;
+
 /** As coupons and tax rates have them. */
 const PERCENT_DECIMALS = 4;
 
@@ -148,11 +160,15 @@ async function checkedBonus(
   if (product === undefined) throw unknownProduct(productKey!, `${parameter}.product`);
   if (quantity === undefined) throw refused(`${parameter}.quantity`, 'is missing');
   requireUnits(quantity, product, `${parameter}.quantity`);
-  return {
-    product: product.key,
-    quantity: formatUnits(quantity),
-    expiresAfter: written.expiresAfter ?? null,
-  };
+  const expiresAfter = written.expiresAfter ?? null;
+  if (expiresAfter !== null) requireReachable(expiresAfter, `${parameter}.expiresAfter`);
+  return { product: product.key, quantity: formatUnits(quantity), expiresAfter };
+}
+
+/** The bonus comes with somebody's payment, which an end beyond all time would make fail. */
+function requireReachable(life: Duration, parameter: string): void {
+  if (life.count * DAYS[life.unit] <= LONGEST_LIFE) return;
+  throw refused(parameter, 'is longer than 1000 years', 'Leave it out for what never ends.');
 }
 
 function checkedLevels(levels: readonly Decimal[] | undefined): { levels: string[] } | null {

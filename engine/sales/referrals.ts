@@ -55,21 +55,25 @@ where payer_id in (${FAMILY}) or (payer_id = any($2::uuid[]) and account_id = $3
 limit 1`;
 
 /**
- * Whether payer $1 is among those who brought payer $2, however far back. A union forgets what it has
- * seen: were there a circle already, this would end all the same.
+ * Whether one of $1 (an account and its payer) is among those who brought $2, however far back; a
+ * referral of the time when somebody else paid for a person goes with the person. A union forgets what
+ * it has seen: were there a circle already, this would end all the same.
  */
 const FIND_CIRCLE = `
-with recursive brought_by (payer_id) as (
-  select $2::uuid
+with recursive brought_by (account_id) as (
+  select unnest($2::uuid[])
   union
-  select coalesce(p.merged_into, p.account_id)
+  select found.account_id
   from brought_by b
-  join {schema}.accounts f on f.account_id = b.payer_id or f.merged_into = b.payer_id
-  join {schema}.referrals r on r.payer_id = f.account_id
+  join {schema}.accounts n on n.account_id = b.account_id or n.merged_into = b.account_id
+  join {schema}.referrals r on r.payer_id = any(array_append(n.earlier_payers, n.account_id))
+    and (r.payer_id = n.account_id or r.account_id = n.account_id)
   join {schema}.accounts a on a.account_id = r.referrer_id
   join {schema}.accounts p on p.account_id = a.payer_id
+  cross join lateral (values (coalesce(a.merged_into, a.account_id)),
+                             (coalesce(p.merged_into, p.account_id))) as found (account_id)
 )
-select 1 as found from brought_by where payer_id = $1::uuid limit 1`;
+select 1 as found from brought_by where account_id = any($1::uuid[]) limit 1`;
 
 const WRITE_REFERRAL = `
 insert into {schema}.referrals (payer_id, referral_id, account_id, referrer_id, created_at)
@@ -155,7 +159,10 @@ export class Referrals {
       account.accountId,
     ]);
     if (found.length > 0) return 'already_referred';
-    const circle = await session.query(FIND_CIRCLE, [account.payerId, referrer.payerId]);
+    const circle = await session.query(FIND_CIRCLE, [
+      [account.accountId, account.payerId],
+      [referrer.accountId, referrer.payerId],
+    ]);
     if (circle.length > 0) return 'self_referral';
     return closedOrSuspended(account) ?? closedOrSuspended(referrer);
   }

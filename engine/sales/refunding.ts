@@ -36,6 +36,7 @@ import { requireAction, statusAfterRefund } from './order-state';
 import { orderIdInput } from './orders';
 import {
   USED_RULES,
+  isDone,
   netAndTax,
   partOf,
   restOf,
@@ -267,12 +268,26 @@ export class Refunds {
    *   `refundId` of another order or amount), invalid_input, idempotency_conflict
    */
   async refundOrder(request: RefundOrderRequest): Promise<RefundOrderAnswer> {
-    const wanted = parse(refundOrderInput, request);
+    return this.refundWanted(parse(refundOrderInput, request));
+  }
+
+  /** The same in a transaction of the engine's own, which holds the locks of `locksOfOrder`. */
+  async refundWithin(
+    session: Session,
+    wanted: { orderId: string; refundId: string; amount: Decimal },
+  ): Promise<RefundOrderAnswer> {
+    return this.refundWanted(wanted, session);
+  }
+
+  private async refundWanted(
+    wanted: z.output<typeof refundOrderInput>,
+    within?: Session,
+  ): Promise<RefundOrderAnswer> {
     const { orderId, idempotencyKey, metadata, tx, ...inputs } = wanted;
     const { answer, replayed } = await changeOfOrder(
       this.context,
       this.hooks,
-      { kind: 'refundOrder', orderId, request: inputs, idempotencyKey, tx },
+      { kind: 'refundOrder', orderId, request: inputs, idempotencyKey, tx, within },
       async (session, atHand, now) => {
         const { order } = atHand;
         if (wanted.refundId !== undefined) {
@@ -347,8 +362,13 @@ export class Refunds {
     await postRefund(session, atHand, { refundId: wanted.refundId, ...money, rounding }, all, now);
 
     const refunded = order.refunded.plus(money.amount);
-    if (!money.amount.isZero() || order.total.isZero()) {
-      const status = statusAfterRefund(refunded.equals(order.paid));
+    const covered = 'part' in scope ? [] : scope.whole;
+    const isAll = order.total.isZero()
+      ? lines.every((line) => covered.includes(line) || isDone(line))
+      : refunded.equals(order.paid);
+    // A free line goes back without money; the order stays as it is until nothing is left of it.
+    if (!money.amount.isZero() || (order.total.isZero() && isAll)) {
+      const status = statusAfterRefund(isAll);
       await session.query(SET_REFUNDED, [order.payerId, order.orderId, status, refunded.toFixed()]);
     }
     const netBack = order.lines.reduce((back, line) => back.plus(line.refundedNet), money.net);
@@ -356,6 +376,10 @@ export class Refunds {
     const paid = { ...paidOrder(atHand), isFirst: false };
     const refund = { refundId: wanted.refundId, amount: money.amount, part };
     for (const hook of this.hooks.refunded) await hook(session, paid, refund, now);
+    const positions = covered.map(({ position }) => position);
+    const { orderId } = order;
+    const at = { orderId, account: atHand.account };
+    await this.hooks.subscriptions.refunded(session, at, positions, now);
   }
 
   /**

@@ -17,13 +17,15 @@ where v.active and i.product = any($1::text[])
     from {schema}.accounts a where a.account_id = any($2::uuid[])))`;
 
 /**
- * Who asks: what their payers may not buy again ($2: the time), and what they bought last.
+ * Who asks: what they and their payers may not buy again ($2: the time), and what they bought last.
  * Look-ups by payer, however many orders there are.
  */
 const READ_BUYERS = `
 select a.account_id::text as account_id, a.payer_id::text as payer_id,
        coalesce((select json_agg(m.sku) from {schema}.purchase_marks m
-                 where m.payer_id = a.payer_id and m.kind = 'offer' and m.freed_at is null
+                 where m.payer_id = any(array_append(a.earlier_payers, a.payer_id))
+                   and (m.payer_id in (a.payer_id, a.account_id) or m.account_id = a.account_id)
+                   and m.kind = 'offer' and m.freed_at is null
                    and (m.lapses_at is null or m.lapses_at > $2::timestamptz)), '[]')::text as taken,
        (select i.sku
         from {schema}.orders o

@@ -200,7 +200,7 @@ export class Trials {
     now: Instant,
   ): Promise<DenialReason | null> {
     // An order that waits for its payment at the price of a trial holds the place, too.
-    const taken = await takenPlaces(session, account.payerId, [], now);
+    const taken = await takenPlaces(session, account, [], now);
     if (taken.trial) return 'trial_already_used';
     const spent = await this.marks.spendTrial(session, account, { sku: offer.sku, ...trial }, now);
     if (!spent) return 'trial_already_used';

@@ -1,5 +1,4 @@
-import type { VerifyPart } from '../database';
-import { runChecks, type Check } from './checks';
+import { runChecks, type Check, type VerifyPart } from '../database';
 
 /**
  * What must be true of orders and refunds beside what their tables refuse (migration 0011-orders):

@@ -1,5 +1,4 @@
-import type { VerifyPart } from '../database';
-import { runChecks, type Check } from './checks';
+import { runChecks, type Check, type VerifyPart } from '../database';
 
 /** What must be true of trials, referrals, commissions and payouts: see migration 0012-trials. */
 

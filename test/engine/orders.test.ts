@@ -1,5 +1,11 @@
-import { TestClock, type Billing, type CreateOrderAnswer, type Order } from '../../engine';
-import { newSchema, onEachDatabase, openOnServer, databaseKinds } from './each-database';
+import {
+  TestClock,
+  openBilling,
+  type Billing,
+  type CreateOrderAnswer,
+  type Order,
+} from '../../engine';
+import { newSchema, onEachDatabase, openOnServer, databaseKinds, serverUrl } from './each-database';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -421,6 +427,33 @@ onEachDatabase('orders', (database) => {
     expect((await billing.sales.listOrders({ account: child })).items).toHaveLength(1);
   });
 
+  test('S4: getting a parent, or leaving one, frees no place', async () => {
+    const [parent, child] = [await newAccount(), await newAccount()];
+    const denied = { allowed: false, reason: 'already_purchased' };
+    const starter = (account: string) =>
+      billing.sales.createOrder({ account, items: [{ sku: 'starter' }] });
+    const { orderId } = await order(child, [{ sku: 'starter' }]);
+    await pay(orderId);
+    await billing.accounts.attachChild({ parent, child, moveUnits: true });
+    expect(await starter(child)).toMatchObject(denied);
+    const { suggestedOffers } = await billing.ledger.check({
+      account: child,
+      product: 'TOKENS',
+      amount: 20,
+    });
+    expect(suggestedOffers.map(({ sku }) => sku)).not.toContain('starter');
+    // It was the child's, not the parent's.
+    await pay((await order(parent, [{ sku: 'starter' }])).orderId);
+    await billing.accounts.detachChild({ child });
+    expect(await starter(child)).toMatchObject(denied);
+
+    const other = await newAccount();
+    await billing.accounts.attachChild({ parent: await newAccount(), child: other });
+    await pay((await order(other, [{ sku: 'starter' }])).orderId);
+    await billing.accounts.detachChild({ child: other });
+    expect(await starter(other)).toMatchObject(denied);
+  });
+
   test('S4: a lapsed order is revived by its payment while its place is free', async () => {
     const account = await newAccount();
     const { orderId } = await order(account, [{ sku: 'starter' }], {
@@ -509,6 +542,25 @@ onEachDatabase('orders', (database) => {
     const next = await order(account, [{ sku: 'pack' }], { coupon: 'once' });
     await pay(next.orderId);
     expect(await failure(billing.sales.cancelOrder({ orderId: next.orderId }))).toEqual(state);
+  });
+
+  test('others hear of a payment and of a refund once, in ids and amounts', async () => {
+    const account = await newAccount();
+    const { orderId } = await order(account, [{ sku: 'pack' }, { sku: 'bundle' }]);
+    const payment = { orderId, paymentId: `payment of ${orderId}` };
+    await billing.sales.confirmOrder(payment);
+    await billing.sales.confirmOrder(payment);
+    await billing.sales.refundOrder({ orderId, item: 'pack', refundId: `refund of ${orderId}` });
+    await billing.sales.refundOrder({ orderId, item: 'pack', refundId: `refund of ${orderId}` });
+    const { items } = await billing.events.list({
+      account,
+      types: ['order.paid', 'order.refunded'],
+    });
+    const refund = { refundId: `refund of ${orderId}`, amount: '10.00' };
+    expect(items.map(({ type, data }) => ({ type, data }))).toEqual([
+      { type: 'order.refunded', data: { orderId, ...refund, currency: 'USD' } },
+      { type: 'order.paid', data: { orderId, total: '30.00', currency: 'USD' } },
+    ]);
   });
 
   test('F1: a token pack bought again adds up; a 30-day plan extends from its end', async () => {
@@ -965,6 +1017,58 @@ if (databaseKinds.includes('server')) {
       expect(new Set(answers.map(({ reason }) => reason))).toEqual(
         new Set([null, 'already_purchased']),
       );
+    });
+
+    test('S7: of ten trial orders of one person at once one is paid, and one coupon used', async () => {
+      const strict = await openBilling({
+        connection: { connectionString: serverUrl(), poolSize: 20 },
+        schema: newSchema(),
+        secrets: { identity: 'only the tests know this' },
+      });
+      try {
+        await fill(strict);
+        await strict.catalog.saveOffer({
+          sku: 'tripwire',
+          name: 'Tripwire',
+          price: '99.00',
+          currency: 'USD',
+          billing: 'recurring',
+          interval: { unit: 'month', count: 1 },
+          items: [{ product: 'CREDIT', quantity: 25 }],
+          trialPhases: [
+            {
+              price: '1.00',
+              length: { unit: 'day', count: 15 },
+              items: [{ product: 'CREDIT', quantity: 10 }],
+            },
+          ],
+        });
+        await strict.catalog.saveCoupon({ code: 'TEN', percent: 10, maxRedemptions: 10 });
+        // Ten accounts to a shop that minds the case, one person to the trial.
+        const orders = await times(10, async (turn) => {
+          const externalId = 'abcdefghij'.replace('abcdefghij'[turn]!, (letter) =>
+            letter.toUpperCase(),
+          );
+          const { accountId } = await strict.accounts.identify({ externalId });
+          const items = [{ sku: 'tripwire' }];
+          return ordered(
+            await strict.sales.createOrder({ account: accountId, items, coupon: 'ten' }),
+          );
+        });
+        const answers = await Promise.all(
+          orders.map(({ orderId }) =>
+            strict.sales.confirmOrder({ orderId, paymentId: `pay ${orderId}` }),
+          ),
+        );
+        expect(answers.filter(({ allowed }) => allowed)).toHaveLength(1);
+        expect(new Set(answers.map(({ reason }) => reason))).toEqual(
+          new Set([null, 'trial_already_used']),
+        );
+        expect((await strict.catalog.getCoupon({ code: 'TEN' })).redeemed).toBe(1);
+        expect(await strict.verify()).toMatchObject({ ok: true, problems: [] });
+      } finally {
+        await strict.close();
+      }
     });
 
     test('S1: 20 confirmations at once grant once', async () => {

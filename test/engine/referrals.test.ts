@@ -154,6 +154,20 @@ onEachDatabase('referrals', (database) => {
       expect(await refer(await someone(), first)).toMatchObject({ allowed: true });
     });
 
+    test('who was brought while a parent paid does not bring the bringer after leaving', async () => {
+      const [parent, child, bringer] = [await someone(), await someone(), await someone()];
+      await shop.accounts.attachChild({ parent, child });
+      expect(await refer(bringer, child)).toMatchObject({ allowed: true });
+      await shop.accounts.detachChild({ child });
+      expect(await refer(child, bringer)).toMatchObject({ reason: 'self_referral' });
+      expect(await refer(parent, bringer)).toMatchObject({ reason: 'self_referral' });
+      // Another child of that parent was brought by nobody.
+      const sibling = await someone();
+      await shop.accounts.attachChild({ parent, child: sibling });
+      await shop.accounts.detachChild({ child: sibling });
+      expect(await refer(sibling, bringer)).toMatchObject({ allowed: true });
+    });
+
     test('suspended and closed accounts neither bring nor are brought', async () => {
       const [suspended, closed, other] = [await someone(), await someone(), await someone()];
       await shop.accounts.update({ account: suspended, status: 'suspended' });
@@ -743,6 +757,17 @@ onEachDatabase('referrals', (database) => {
           { referrerBonus: { product: 'NONE', quantity: 1 } },
           'unknown_product',
           'referrerBonus.product',
+        ],
+        [
+          {
+            referrerBonus: {
+              product: 'GIFT',
+              quantity: 1,
+              expiresAfter: { unit: 'years', count: 9000 },
+            },
+          },
+          'invalid_input',
+          'referrerBonus.expiresAfter',
         ],
         [{ referrerBonus: { sku: 'none' } }, 'unknown_offer', 'sku'],
         [{ referrerBonus: {} }, 'invalid_input', 'referrerBonus'],

@@ -670,6 +670,27 @@ onEachDatabase('refunds', (database) => {
     expect(await available(account, 'TOKENS')).toBe('0');
   });
 
+  test('of an order of 0 with two lines, each goes back by itself', async () => {
+    const account = await newAccount();
+    await offer('gift-tokens', '0.00', [{ product: 'TOKENS', quantity: 5 }]);
+    await offer('gift-messages', '0.00', [{ product: 'MSG', quantity: 7 }]);
+    const created = await billing.sales.createOrder({
+      account,
+      items: [{ sku: 'gift-tokens' }, { sku: 'gift-messages' }],
+    });
+    const { orderId } = await billing.sales.confirmOrder({ orderId: created.orderId! });
+    const part = await billing.sales.refundOrder({ orderId, item: 'gift-tokens' });
+    expect(part.status).toBe('paid');
+    expect([await available(account, 'TOKENS'), await available(account, 'MSG')]).toEqual([
+      '0',
+      '7',
+    ]);
+    const rest = await billing.sales.refundOrder({ orderId });
+    expect(rest.status).toBe('refunded');
+    expect(rest.refund.units).toMatchObject([{ product: 'MSG', quantity: '7' }]);
+    expect(await available(account, 'MSG')).toBe('0');
+  });
+
   test('the same refund of the gateway is written once', async () => {
     const account = await newAccount();
     const { orderId } = await bought(account, [{ sku: 'hundred' }]);

@@ -1,0 +1,130 @@
+import type { Context } from '../database';
+import { manualGateway } from './adapters/manual';
+import { testGateway } from './adapters/test';
+import { Checkouts } from './checkouts';
+import type { Gateway } from './gateway';
+import { Gateways, type GatewayInfo } from './gateways';
+import { Methods } from './methods';
+import { Notices } from './notices';
+import { OrderCharges } from './paying-orders';
+import { PaymentRecords } from './payments';
+import type { PaymentContext } from './ports';
+
+export { signTestNotice, TEST_TOKENS, type TestToken } from './adapters/test';
+export {
+  attemptRecord,
+  findUndecided,
+  listAttempts,
+  type Attempt,
+  type AttemptStatus,
+  type PaymentAttempt,
+} from './attempts';
+export {
+  collectPayment,
+  resumeAttempts,
+  underLocks,
+  type CollectRequest,
+  type Plan,
+} from './charging';
+export type { CheckoutLink, CheckoutLinkRequest } from './checkouts';
+export type {
+  AttachedMethod,
+  ChargeOutcome,
+  ChargeStatus,
+  Gateway,
+  GatewayCharge,
+  GatewayCheckout,
+  GatewayCustomer,
+  GatewayNotice,
+  GatewayRefund,
+  RefundOutcome,
+} from './gateway';
+export type { GatewayInfo } from './gateways';
+export { findMethod, listMethods, type PaymentMethod, type StoredMethod } from './method-records';
+export type { MethodRequest, SaveMethodRequest } from './methods';
+export type { HandledWebhook, HandleWebhookRequest } from './notices';
+export { erasePayments, exportPayments, mergePayments } from './payment-parts';
+export { NO_METHOD, defaultMethod, type PayOrderRequest } from './paying-orders';
+export type { AttemptsRequest, MarkRefundedRequest, RefundsDueRequest } from './payments';
+export type { Payable, PaymentContext, Purpose, PurposeHandlers, Settlement } from './ports';
+export {
+  openRefund,
+  refundsOf,
+  type NewRefund,
+  type PaymentRefund,
+  type RefundStatus,
+  type StoredRefund,
+} from './refund-records';
+export { executeRefunds, refundableCharges, type RefundableCharge } from './refunding';
+export { verifyPayments } from './verify-payments';
+
+/** Names that gateways of the caller's own cannot have. */
+export const BUILT_IN_GATEWAYS: readonly string[] = ['manual', 'test'];
+
+/** `billing.payments`: how money comes in through gateways, and goes back. */
+export interface Payments {
+  /** The gateways that can be named here. */
+  gateways(): Promise<GatewayInfo[]>;
+  saveMethod: Methods['saveMethod'];
+  methods: Methods['methods'];
+  removeMethod: Methods['removeMethod'];
+  setDefaultMethod: Methods['setDefaultMethod'];
+  payOrder: OrderCharges['payOrder'];
+  attempts: PaymentRecords['attempts'];
+  attempt: PaymentRecords['attempt'];
+  checkoutLink: Checkouts['checkoutLink'];
+  handleWebhook: Notices['handleWebhook'];
+  refundsDue: PaymentRecords['refundsDue'];
+  markRefunded: PaymentRecords['markRefunded'];
+}
+
+export interface PaymentOptions {
+  /** Gateways of the caller's own; `manual` and `test` are there already. */
+  gateways?: readonly Gateway[];
+  /** Lets the test gateway be used outside a sandbox; its secret makes its notices believed. */
+  testGateway?: boolean | { webhookSecret: string };
+}
+
+/**
+ * Opens the room.
+ *
+ * @returns its calls, and the context that the rooms after it are opened with
+ */
+export function openPayments(
+  context: Context,
+  { gateways = [], testGateway: test = false }: PaymentOptions = {},
+): { payments: Payments; paying: PaymentContext } {
+  const secret = typeof test === 'object' ? test.webhookSecret : null;
+  const known = new Gateways(
+    [manualGateway, testGateway(context.database, secret), ...gateways],
+    () => context.isSandbox || test !== false,
+  );
+  // What the context shows may change while the engine is open: it is asked, not copied.
+  const paying: PaymentContext = Object.assign(Object.create(context) as Context, {
+    gateways: known,
+    purposes: new Map(),
+    onMethodSaved: [],
+  });
+  const methods = new Methods(paying);
+  const charges = new OrderCharges(paying);
+  const records = new PaymentRecords(paying);
+  const checkouts = new Checkouts(paying);
+  const notices = new Notices(paying);
+  return {
+    paying,
+    payments: {
+      gateways: () => Promise.resolve(known.list()),
+      saveMethod: methods.saveMethod.bind(methods),
+      methods: methods.methods.bind(methods),
+      removeMethod: methods.removeMethod.bind(methods),
+      setDefaultMethod: methods.setDefaultMethod.bind(methods),
+      payOrder: charges.payOrder.bind(charges),
+      attempts: records.attempts.bind(records),
+      attempt: records.attempt.bind(records),
+      checkoutLink: checkouts.checkoutLink.bind(checkouts),
+      handleWebhook: notices.handleWebhook.bind(notices),
+      refundsDue: records.refundsDue.bind(records),
+      markRefunded: records.markRefunded.bind(records),
+    },
+  };
+}

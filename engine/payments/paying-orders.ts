@@ -1,0 +1,119 @@
+import { resolveAccount } from '../accounts';
+import type { Session } from '../database';
+import {
+  BillingError,
+  changeFields,
+  input,
+  isId,
+  parse,
+  text,
+  type ChangeOptions,
+} from '../kernel';
+import { attemptRecord, listAttempts, type PaymentAttempt } from './attempts';
+import { collectPayment, type Plan } from './charging';
+import { findMethod, listMethods, type StoredMethod } from './method-records';
+import type { Payable, PaymentContext } from './ports';
+
+export interface PayOrderRequest extends Pick<ChangeOptions, 'idempotencyKey'> {
+  orderId: string;
+  /** Default: the account's default method. */
+  methodId?: string;
+}
+
+const idInput = () => text(100).transform((id) => id.toLowerCase());
+
+const payOrderInput = input({
+  orderId: idInput(),
+  methodId: idInput().optional(),
+  idempotencyKey: changeFields.idempotencyKey,
+});
+
+/** Recorded as an attempt, of which no gateway hears. */
+export const NO_METHOD: Plan = {
+  without: {
+    code: 'no_payment_method',
+    message: 'The account has no payment method on file.',
+  },
+};
+
+/** What a payer is charged by; null: nothing is on file. Found among the accounts as they are now. */
+export async function defaultMethod(
+  session: Session,
+  payerId: string,
+): Promise<StoredMethod | null> {
+  const payer = await resolveAccount(session, { accountId: payerId });
+  const [first] = await listMethods(session, payer.payerId);
+  return first?.isDefault === true ? first : null;
+}
+
+export class OrderCharges {
+  constructor(private readonly context: PaymentContext) {}
+
+  /**
+   * Charges what an order comes to by a payment method on file; a success confirms the order in the same
+   * transaction. However often it is called, an order is paid once: the answer is the attempt as it
+   * stands. Asks the gateway, so it cannot join a transaction.
+   *
+   * @returns the attempt; a decline is its status `failed`
+   * @throws unknown_order, order_state (nothing left to pay), invalid_input (not a method of who pays),
+   *   idempotency_conflict
+   */
+  async payOrder(request: PayOrderRequest): Promise<PaymentAttempt> {
+    const { orderId, methodId, idempotencyKey: key } = parse(payOrderInput, request);
+    if (!isId(orderId)) throw unknownOrder(orderId);
+    const attempt = await collectPayment(this.context, {
+      purpose: 'order',
+      purposeId: orderId,
+      once: { kind: 'payOrder', key, request: { methodId } },
+      plan: async (session, payable) => this.plan(session, payable, methodId),
+    });
+    if (attempt !== null) return attemptRecord(attempt);
+    const paidBy = await this.paidBy(orderId);
+    if (paidBy !== null) return paidBy;
+    throw new BillingError('order_state', `Nothing is left to pay of order ${orderId}.`, {
+      parameter: 'orderId',
+      advice: 'Only an order that is pending, has not lapsed and costs something is charged.',
+    });
+  }
+
+  private async plan(
+    session: Session,
+    { payerId }: Payable,
+    methodId: string | undefined,
+  ): Promise<Plan> {
+    if (methodId === undefined) {
+      const method = await defaultMethod(session, payerId);
+      return method === null ? NO_METHOD : { charge: method };
+    }
+    const payer = await resolveAccount(session, { accountId: payerId });
+    const method = await findMethod(session, methodId);
+    if (method?.payerId === payer.payerId && method.removedAt === null) return { charge: method };
+    throw new BillingError(
+      'invalid_input',
+      `There is no payment method "${methodId}" of who pays.`,
+      {
+        parameter: 'methodId',
+        advice: 'Pass a methodId that payments.methods lists for the account.',
+      },
+    );
+  }
+
+  private async paidBy(orderId: string): Promise<PaymentAttempt | null> {
+    const attempts = await listAttempts(this.context.database, {
+      accounts: null,
+      payers: null,
+      invoiceId: null,
+      orderId,
+      after: null,
+      limit: 100,
+    });
+    const paid = attempts.find(({ status, surplus }) => status === 'succeeded' && !surplus);
+    return paid === undefined ? null : attemptRecord(paid);
+  }
+}
+
+const unknownOrder = (orderId: string): BillingError =>
+  new BillingError('unknown_order', `There is no order "${orderId}".`, {
+    parameter: 'orderId',
+    advice: 'Pass the orderId that sales.createOrder gave.',
+  });

@@ -1,0 +1,78 @@
+import type { Session } from '../database';
+import { BillingError, isId, type ErrorCode } from '../kernel';
+import type { PurposeHandlers } from '../payments';
+import { locksOfOrder } from './change-of-order';
+import type { Confirmations } from './confirming';
+import type { OrderHooks } from './order-hooks';
+import { findOrder } from './order-records';
+import { isLapsed } from './order-state';
+import type { Refunds } from './refunding';
+
+/** What payments through gateways mean to orders. */
+
+const isOneOf = (error: unknown, codes: readonly ErrorCode[]): boolean =>
+  error instanceof BillingError && codes.includes(error.code);
+
+/**
+ * Runs what a gateway's own doing may make impossible; what it wrote until then is taken back.
+ *
+ * @returns the code by which it was refused; null: it was done
+ */
+async function unlessRefused(
+  session: Session,
+  codes: readonly ErrorCode[],
+  work: () => Promise<unknown>,
+): Promise<ErrorCode | null> {
+  await session.query('savepoint gateway_said');
+  try {
+    await work();
+    await session.query('release savepoint gateway_said');
+    return null;
+  } catch (error) {
+    if (!isOneOf(error, codes)) throw error;
+    await session.query('rollback to savepoint gateway_said');
+    return (error as BillingError).code;
+  }
+}
+
+export const orderPayments = (
+  hooks: OrderHooks,
+  confirmations: Confirmations,
+  refunds: Refunds,
+): PurposeHandlers => ({
+  payersToLock: (session, orderId) => locksOfOrder(session, hooks, orderId),
+
+  async payable(session, orderId, now) {
+    if (!isId(orderId)) return null;
+    const order = await findOrder(session, orderId);
+    if (order.status !== 'pending' || isLapsed(order, now) || order.total.isZero()) return null;
+    const { payerId, accountId, currency, decimals, total: amount } = order;
+    return { payerId, accountId, currency, decimals, amount, description: `Order ${orderId}` };
+  },
+
+  /** A payment that the order cannot take any more, or a second one, goes back. */
+  async settled(session, { purposeId: orderId, gateway, reference, amount, currency }) {
+    const payment = { orderId, gateway, paymentId: reference, amount, currency };
+    let tooLate: string | null = null;
+    const refused = await unlessRefused(session, ['order_state', 'payment_mismatch'], async () => {
+      const { allowed, reason } = await confirmations.confirmWithin(session, payment);
+      tooLate = allowed ? null : reason;
+    });
+    return refused ?? tooLate;
+  },
+
+  failed: () => Promise.resolve(),
+
+  /**
+   * What the gateway gave back by itself is a refund of the order. One that cannot be told from its
+   * amount is left to people: the event says that money went back.
+   */
+  async refunded(session, { purposeId: orderId, reason, amount, reference, refundId }) {
+    if (reason !== 'gateway') return;
+    await unlessRefused(
+      session,
+      ['order_state', 'refund_ambiguous', 'refund_exceeds_paid', 'payment_mismatch'],
+      () => refunds.refundWithin(session, { orderId, refundId: reference ?? refundId, amount }),
+    );
+  },
+});
