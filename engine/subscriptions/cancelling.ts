@@ -1,0 +1,280 @@
+import type { ResolvedAccount } from '../accounts';
+import { findOffer, findOfferVersion, type Offer } from '../catalog';
+import type { Context, Session } from '../database';
+import { recordEvents } from '../events';
+import {
+  changeFields,
+  flag,
+  input,
+  oneOf,
+  parse,
+  text,
+  BillingError,
+  type ChangeOptions,
+  type Instant,
+} from '../kernel';
+import { takePlaces, takenPlaces } from '../sales';
+import { openingOf } from './beginning';
+import { changeOfSubscription, subscriptionIdInput, wrongState } from './change-of-subscription';
+import { CHANGE_TIMES, type ChangedAnswer } from './changing';
+import {
+  cutPeriods,
+  dropFees,
+  endRest,
+  freePlace,
+  giveBackRest,
+  openPeriods,
+  type SubscriptionPorts,
+} from './closing-periods';
+import { decimalsOfPrice } from './periods';
+import { endEventOf, ended, eventOf, type Outcome, type Standing } from './planning';
+import { dropQueuedChanges, queuedChanges } from './queued-changes';
+import { readSubscription, type Subscription } from './reading';
+import {
+  accountOf,
+  findSubscription,
+  saveDetails,
+  saveSubscriptions,
+  type EndReason,
+  type StoredSubscription,
+} from './records';
+import { reasonOfStatus, standingOf } from './starting';
+import { OfferVersions, writeOutcomes } from './writing';
+
+export interface CancelRequest extends ChangeOptions {
+  subscriptionId: string;
+  /** Default `period_end`. */
+  when?: (typeof CHANGE_TIMES)[number];
+  /** Why, in the words of people. */
+  reason?: string;
+  /**
+   * Of a cancellation now: whether what was paid for the days that are left goes back, as a credit on
+   * the next invoice. Default false.
+   */
+  credit?: boolean;
+}
+
+export interface SubscriptionRequest extends ChangeOptions {
+  subscriptionId: string;
+}
+
+const cancelInput = input({
+  subscriptionId: subscriptionIdInput(),
+  when: oneOf(CHANGE_TIMES).optional(),
+  reason: text(1_000).optional(),
+  credit: flag().optional(),
+  ...changeFields,
+});
+
+const subscriptionInput = input({ subscriptionId: subscriptionIdInput(), ...changeFields });
+
+/**
+ * Ends a subscription before its period does: what would last as long as the period ends with it. Of
+ * periods that wait for their payment, what is on no invoice yet is dropped.
+ *
+ * @param credit whether the days left of what was paid go back
+ */
+export async function endNow(
+  session: Session,
+  ports: SubscriptionPorts,
+  { subscription, receiver }: Standing,
+  reason: EndReason,
+  { credit }: { credit: boolean },
+  now: Instant,
+): Promise<void> {
+  const periods = await openPeriods(session, subscription, now);
+  const offers = new OfferVersions();
+  await offers.load(session, [subscription, ...periods]);
+  await dropFees(session, subscription, periods, now);
+  await freePlace(session, subscription, receiver, now);
+  if (credit) {
+    const decimals = decimalsOfPrice(offers.of(subscription.sku, subscription.version));
+    const of = { zone: receiver.timeZone, decimals, onlyPaid: true };
+    await giveBackRest(session, ports, subscription, periods, of, now);
+  }
+  const offerOf = ({ sku, version }: { sku: string; version: number }) => offers.of(sku, version);
+  await endRest(session, subscription, periods, receiver, offerOf, now);
+  await cutPeriods(session, subscription, periods, now);
+  const { periodStart, periodEnd } = subscription;
+  const over: StoredSubscription = {
+    ...ended(subscription, reason, now),
+    periodEnd: Math.min(periodEnd, Math.max(now, periodStart)),
+  };
+  const outcome: Outcome = {
+    receiver,
+    subscription: over,
+    openings: [],
+    events: [endEventOf(over, now)],
+    changesAccess: true,
+    applied: null,
+    dropsChange: true,
+  };
+  await writeOutcomes(session, [outcome], now);
+}
+
+/** How subscriptions end by the customer's will, and begin anew. */
+export class Cancellations {
+  constructor(
+    private readonly context: Context,
+    private readonly ports: SubscriptionPorts,
+  ) {}
+
+  /**
+   * Ends a subscription: when its period ends, so that what was paid for can be used until then; or
+   * now. One that is paused, or has not begun, is over at once. Invoices that were issued stay as they
+   * are, and are not charged by themselves any more once it is over.
+   *
+   * @throws invalid_input (a credit without `when: "now"`), unknown_subscription, subscription_state (it
+   *   is over, or cancelled for the end of its period already), idempotency_conflict
+   */
+  async cancel(request: CancelRequest): Promise<Subscription & { replayed: boolean }> {
+    const wanted = parse(cancelInput, request);
+    const { subscriptionId, idempotencyKey, metadata, tx, ...inputs } = wanted;
+    const { when = 'period_end', credit = false, reason } = inputs;
+    if (credit && when !== 'now') {
+      throw new BillingError(
+        'invalid_input',
+        '"credit" is only for a cancellation now: until its period ends it can be used.',
+        { parameter: 'credit', advice: 'Say when: "now", or leave the credit out.' },
+      );
+    }
+    const { answer, replayed } = await changeOfSubscription(
+      this.context,
+      { kind: 'cancelSubscription', subscriptionId, request: inputs, idempotencyKey, tx },
+      async (session, standing, now) => {
+        const { subscription: one } = standing;
+        requireLive(one);
+        if (when === 'now' || one.status === 'paused' || one.periodNumber === 0) {
+          await endNow(session, this.ports, standing, 'cancelled', { credit }, now);
+        } else {
+          if (one.cancelAt !== null) {
+            throw wrongState(
+              subscriptionId,
+              one.status,
+              'it is cancelled for the end of its period already',
+              'Cancel it with when: "now", or take that back with subscriptions.undo.',
+            );
+          }
+          const cancelAt = one.periodEnd;
+          const cancelled = { ...one, cancelAt, pauseAt: null, resumeAt: null };
+          await saveSubscriptions(session, [cancelled]);
+          await recordEvents(session, [
+            eventOf('subscription.cancel_scheduled', cancelled, now, now),
+          ]);
+        }
+        await saveDetails(session, one, { cancelReason: reason, metadata });
+        return readSubscription(session, await findSubscription(session, subscriptionId));
+      },
+    );
+    return { ...answer, replayed };
+  }
+
+  /**
+   * Takes back whatever waits for the end of the period: a cancellation, a pause, a change.
+   *
+   * @throws unknown_subscription, subscription_state (nothing waits), idempotency_conflict
+   */
+  async undo(request: SubscriptionRequest): Promise<Subscription & { replayed: boolean }> {
+    const { subscriptionId, idempotencyKey, metadata, tx } = parse(subscriptionInput, request);
+    const { answer, replayed } = await changeOfSubscription(
+      this.context,
+      { kind: 'undoSubscription', subscriptionId, request: {}, idempotencyKey, tx },
+      async (session, { subscription: one }, now) => {
+        requireLive(one);
+        const queued = await queuedChanges(session, [one.payerId], [subscriptionId]);
+        if (one.cancelAt === null && one.pauseAt === null && queued.size === 0) {
+          throw wrongState(subscriptionId, one.status, 'nothing waits for the end of its period');
+        }
+        await dropQueuedChanges(session, [one], now);
+        if (one.pauseAt !== null || one.cancelAt !== null) {
+          const kept = { ...one, cancelAt: null, pauseAt: null, resumeAt: null };
+          await saveSubscriptions(session, [kept]);
+        }
+        await saveDetails(session, one, { metadata });
+        const after = await findSubscription(session, subscriptionId);
+        await recordEvents(session, [eventOf('subscription.changed', after, now, now)]);
+        return readSubscription(session, after);
+      },
+    );
+    return { ...answer, replayed };
+  }
+
+  /**
+   * Begins one that is over anew: the offer as it was subscribed to, at that price and in that
+   * quantity, with a period from now on and without trial phases. What is paid in advance brings its
+   * units with the payment.
+   *
+   * @returns the subscription; or `allowed: false` with `offer_unavailable` (off sale by now),
+   *   `account_suspended`, `account_closed`
+   * @throws unknown_subscription, subscription_state (it is not over, or another one of the same offer
+   *   is in its place), idempotency_conflict
+   */
+  async reactivate(request: SubscriptionRequest): Promise<ChangedAnswer<Subscription>> {
+    const { subscriptionId, idempotencyKey, metadata, tx } = parse(subscriptionInput, request);
+    const { answer, replayed } = await changeOfSubscription(
+      this.context,
+      { kind: 'reactivateSubscription', subscriptionId, request: {}, idempotencyKey, tx },
+      async (session, standing, now) => {
+        const { subscription: one } = standing;
+        if (one.endedAt === null) {
+          throw wrongState(subscriptionId, one.status, 'it is not over', 'Nothing is to be done.');
+        }
+        const account = await accountOf(session, one);
+        if ((await standingOf(session, account, one.sku)) !== null) {
+          throw wrongState(subscriptionId, one.status, 'another one of the same offer goes on');
+        }
+        const offer = await findOfferVersion(session, one.sku, one.version);
+        const isOnSale = (await findOffer(session, one.sku)).active;
+        const reason = reasonOfStatus(account) ?? (isOnSale ? null : 'offer_unavailable');
+        if (reason === null) {
+          const anew: StoredSubscription = {
+            ...one,
+            status: 'active',
+            endedAt: null,
+            endReason: null,
+            renews: true,
+            trialPhases: Math.min(one.trialPhases, one.periodNumber),
+          };
+          const outcome = openingOf(
+            { ...standing, subscription: anew },
+            offer,
+            // Not before it ended, should the clock have gone back since.
+            { at: Math.max(now, one.endedAt), isFirst: true },
+            'subscription.started',
+            now,
+          );
+          await writeOutcomes(session, [outcome], now);
+          await takePlaceAgain(session, account, offer, now);
+          await saveDetails(session, one, { metadata });
+        }
+        const after = await findSubscription(session, subscriptionId);
+        return { allowed: reason === null, reason, ...(await readSubscription(session, after)) };
+      },
+    );
+    return { ...answer, replayed };
+  }
+}
+
+/** One that ended before it brought anything had given its place free. */
+async function takePlaceAgain(
+  session: Session,
+  account: ResolvedAccount,
+  { oncePerAccount, sku }: Offer,
+  now: Instant,
+): Promise<void> {
+  if (!oncePerAccount || (await takenPlaces(session, account, [sku], now)).skus.has(sku)) return;
+  const { payerId, accountId } = account;
+  const place = { kind: 'offer' as const, sku };
+  await takePlaces(session, [place], { payerId, accountId, orderId: null, lapsesAt: null }, now);
+}
+
+/** @throws subscription_state */
+function requireLive({ subscriptionId, status, endedAt }: StoredSubscription): void {
+  if (endedAt === null) return;
+  throw wrongState(
+    subscriptionId,
+    status,
+    'it is over',
+    'Begin it anew with subscriptions.reactivate.',
+  );
+}

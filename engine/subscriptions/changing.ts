@@ -1,0 +1,408 @@
+import { findOffer, findOfferVersion, offerPrice, type Offer } from '../catalog';
+import type { Context, Session } from '../database';
+import {
+  BillingError,
+  Decimal,
+  changeFields,
+  input,
+  integer,
+  key,
+  oneOf,
+  parse,
+  type ChangeOptions,
+  type DenialReason,
+  type Instant,
+} from '../kernel';
+import { takePlaces, takenPlaces } from '../sales';
+import { changeOfSubscription, subscriptionIdInput, wrongState } from './change-of-subscription';
+import {
+  cutPeriods,
+  giveBackRest,
+  lapseRest,
+  openPeriods,
+  prolongRest,
+  type OpenPeriod,
+  type SubscriptionPorts,
+} from './closing-periods';
+import { boundary, decimalsOfPrice, feeOf } from './periods';
+import { eventOf, openNext, type Opening, type Outcome, type Standing } from './planning';
+import { daysLeft, isDearer, isSameInterval, shareOf } from './proration';
+import { changedTo, queueChange } from './queued-changes';
+import { readSubscription, type Subscription } from './reading';
+import {
+  accountOf,
+  findSubscription,
+  isInForce,
+  saveDetails,
+  type StoredSubscription,
+} from './records';
+import { MAX_QUANTITY, reasonOfStatus, refusalToSubscribe, requireRecurring } from './starting';
+import { writeOutcomes } from './writing';
+
+export const CHANGE_TIMES = ['now', 'period_end'] as const;
+export const CHANGE_MODES = ['prorate', 'add'] as const;
+
+export interface ChangeSubscriptionRequest extends ChangeOptions {
+  subscriptionId: string;
+  /** The offer to go on with, in its present version. Left out: the same, as it was bought. */
+  sku?: string;
+  /** How many of it. Left out: as many as before. */
+  quantity?: number | string;
+  /** Default: now, if it becomes dearer by the price of a day; else when the period ends. */
+  when?: (typeof CHANGE_TIMES)[number];
+  /**
+   * Of a change now. `prorate` (default): the days left of the old are given back, those of the new
+   * are charged, and units change in proportion. `add`: the new offer at its full price from now on,
+   * and the units that are left stay beside its own.
+   */
+  mode?: (typeof CHANGE_MODES)[number];
+}
+
+const changeInput = input({
+  subscriptionId: subscriptionIdInput(),
+  sku: key().optional(),
+  quantity: integer(1, MAX_QUANTITY).optional(),
+  when: oneOf(CHANGE_TIMES).optional(),
+  mode: oneOf(CHANGE_MODES).optional(),
+  ...changeFields,
+});
+
+/** An answer with the subscription as it is then. */
+export type ChangedAnswer<S> = S & {
+  allowed: boolean;
+  reason: DenialReason | null;
+  replayed: boolean;
+};
+
+type Wanted = Pick<ReturnType<typeof parseChange>, 'sku' | 'quantity' | 'when' | 'mode'>;
+const parseChange = (request: unknown) => parse(changeInput, request);
+
+/** What a subscription is to become. */
+interface Target {
+  old: Offer;
+  fresh: Offer;
+  quantity: number;
+}
+
+/** Changes of what is subscribed to: the offer, or how many of it. */
+export class Changes {
+  constructor(
+    private readonly context: Context,
+    private readonly ports: SubscriptionPorts,
+  ) {}
+
+  /**
+   * Goes on with another offer, or another quantity. A dearer one takes force now, a cheaper one when
+   * the period ends, unless `when` says otherwise; a change that waited is replaced by this one.
+   *
+   * Now, with `prorate`: the days that are left of what was paid go back on the next invoice, those of
+   * the new offer are charged there, and units that are left over lapse in the same proportion as the
+   * new ones come. Where the old one was free, is a trial phase, or has another interval, a whole
+   * period begins instead.
+   *
+   * @returns the subscription; or `allowed: false` with `offer_unavailable`, `already_purchased`,
+   *   `account_suspended`, `account_closed`
+   * @throws invalid_input (nothing would change, the offer does not recur), unknown_subscription,
+   *   unknown_offer, currency_mismatch, subscription_state (not in force, its first payment is awaited,
+   *   it is past due, or about to end), idempotency_conflict
+   */
+  async change(request: ChangeSubscriptionRequest): Promise<ChangedAnswer<Subscription>> {
+    const { subscriptionId, idempotencyKey, metadata, tx, ...wanted } = parseChange(request);
+    if (wanted.sku === undefined && wanted.quantity === undefined) {
+      throw new BillingError('invalid_input', '"sku" is missing.', {
+        parameter: 'sku',
+        advice: 'Name the offer to go on with, or a quantity.',
+      });
+    }
+    const { answer, replayed } = await changeOfSubscription(
+      this.context,
+      { kind: 'changeSubscription', subscriptionId, request: wanted, idempotencyKey, tx },
+      async (session, standing, now) => {
+        const reason = await this.decide(session, standing, wanted, now);
+        if (reason === null) await saveDetails(session, standing.subscription, { metadata });
+        const after = await findSubscription(session, subscriptionId);
+        return { allowed: reason === null, reason, ...(await readSubscription(session, after)) };
+      },
+    );
+    return { ...answer, replayed };
+  }
+
+  private async decide(
+    session: Session,
+    standing: Standing,
+    wanted: Wanted,
+    now: Instant,
+  ): Promise<DenialReason | null> {
+    const { subscription, receiver } = standing;
+    requireChangeable(subscription);
+    const target = await targetOf(session, subscription, wanted);
+    const reason = await takeOffer(session, subscription, target, now);
+    if (reason !== null) return reason;
+    const when =
+      wanted.when ??
+      (becomesDearer(target, subscription, now, receiver.timeZone) ? 'now' : 'period_end');
+    if (when === 'period_end') {
+      if (!subscription.renews) {
+        throw wrongState(
+          subscription.subscriptionId,
+          subscription.status,
+          'nothing follows its period',
+          'Change it now, with when: "now".',
+        );
+      }
+      await queueChange(
+        session,
+        subscription,
+        { offer: target.fresh, quantity: target.quantity },
+        now,
+      );
+    } else {
+      await this.changeNow(session, standing, target, wanted.mode ?? 'prorate', now);
+    }
+    return null;
+  }
+
+  private async changeNow(
+    session: Session,
+    { subscription, receiver }: Standing,
+    target: Target,
+    mode: (typeof CHANGE_MODES)[number],
+    now: Instant,
+  ): Promise<void> {
+    const { subscriptionId, status } = subscription;
+    if (status === 'past_due') {
+      throw wrongState(
+        subscriptionId,
+        status,
+        'it is changed when it is paid',
+        'Let the open invoice be paid first, or change it with when: "period_end".',
+      );
+    }
+    const periods = await openPeriods(session, subscription, now);
+    const zone = receiver.timeZone;
+    const decimals = decimalsOfPrice(target.old);
+    const keepsCycle = mode === 'prorate' && isPartOfCycle(periods[0]!, target);
+    const isNew = !(await hadOffer(session, subscription, target.fresh.sku));
+    const next = keepsCycle
+      ? withinCycle(subscription, target, periods, isNew, zone, now)
+      : fromNowOn(subscription, target, periods, isNew, zone, now);
+    if (mode === 'add') {
+      const until = next.subscription.periodEnd;
+      await prolongRest(session, subscription, periods, receiver, until, now);
+    } else {
+      await giveBackRest(session, this.ports, subscription, periods, { zone, decimals }, now);
+      await lapseRest(session, subscription, periods, receiver, now);
+    }
+    await cutPeriods(session, subscription, periods, now);
+    const outcome: Outcome = {
+      receiver,
+      subscription: next.subscription,
+      openings: [next.opening],
+      events: [eventOf('subscription.changed', next.subscription, now, now)],
+      changesAccess: true,
+      applied: null,
+      dropsChange: true,
+    };
+    await writeOutcomes(session, [outcome], now);
+  }
+}
+
+/** @throws subscription_state */
+function requireChangeable(one: StoredSubscription): void {
+  const { subscriptionId, status } = one;
+  const refuse = (because: string, advice?: string): never => {
+    throw wrongState(subscriptionId, status, because, advice);
+  };
+  if (one.endedAt !== null) {
+    refuse('it is over', 'Start another one, or begin it anew with subscriptions.reactivate.');
+  }
+  if (!isInForce(one)) {
+    const isPaused = status === 'paused';
+    refuse(
+      isPaused ? 'it is not in force' : 'it has not begun yet',
+      isPaused ? 'Resume it first.' : 'Cancel it, and start another one.',
+    );
+  }
+  if (one.awaitingPayment) {
+    refuse(
+      'it waits for a payment',
+      'Let it be paid first; or cancel it now, and start another one.',
+    );
+  }
+  if (one.cancelAt !== null || one.pauseAt !== null) {
+    const what = one.cancelAt === null ? 'paused' : 'cancelled';
+    refuse(`it is ${what} when its period ends`, 'Take that back with subscriptions.undo first.');
+  }
+}
+
+/** @throws invalid_input, unknown_offer, currency_mismatch */
+async function targetOf(
+  session: Session,
+  { sku, version, quantity: before, currency }: StoredSubscription,
+  wanted: Wanted,
+): Promise<Target> {
+  const old = await findOfferVersion(session, sku, version);
+  const fresh = wanted.sku === undefined ? old : await findOffer(session, wanted.sku);
+  const quantity = wanted.quantity ?? before;
+  requireRecurring(fresh);
+  if (fresh.currency !== currency) {
+    throw new BillingError(
+      'currency_mismatch',
+      `Offer ${fresh.sku} costs ${fresh.currency}, but the subscription is in ${currency}.`,
+      { parameter: 'sku', advice: 'Cancel the subscription, and start another one.' },
+    );
+  }
+  if (fresh.oncePerAccount && quantity > 1) {
+    throw new BillingError(
+      'invalid_input',
+      `Offer ${fresh.sku} is sold once per account: "quantity" asks for more.`,
+      { parameter: 'quantity' },
+    );
+  }
+  if (fresh.sku === sku && fresh.version === version && quantity === before) {
+    throw new BillingError('invalid_input', 'Nothing would change: it is like that already.', {
+      parameter: wanted.sku === undefined ? 'quantity' : 'sku',
+      advice: 'A change that waits for the end of the period is taken back by subscriptions.undo.',
+    });
+  }
+  return { old, fresh, quantity };
+}
+
+/** Why the offer cannot be had; null: it can, and its place is taken where it is sold once. */
+async function takeOffer(
+  session: Session,
+  subscription: StoredSubscription,
+  { old, fresh, quantity }: Target,
+  now: Instant,
+): Promise<DenialReason | null> {
+  const account = await accountOf(session, subscription);
+  const refused =
+    reasonOfStatus(account) ??
+    // What somebody has goes on, also when it is off sale.
+    (fresh === old ? null : await refusalToSubscribe(session, account, fresh, quantity));
+  if (refused !== null || fresh.sku === old.sku || !fresh.oncePerAccount) return refused;
+  const taken = await takenPlaces(session, account, [fresh.sku], now);
+  if (taken.skus.has(fresh.sku)) return 'already_purchased';
+  const { payerId, accountId } = account;
+  const place = { kind: 'offer' as const, sku: fresh.sku };
+  await takePlaces(session, [place], { payerId, accountId, orderId: null, lapsesAt: null }, now);
+  return null;
+}
+
+const priceOf = (offer: Offer, quantity: number): Decimal =>
+  offerPrice(offer, new Decimal(quantity));
+
+const becomesDearer = (
+  { old, fresh, quantity }: Target,
+  subscription: StoredSubscription,
+  now: Instant,
+  zone: string,
+): boolean =>
+  isDearer(
+    { price: priceOf(fresh, quantity), interval: fresh.interval! },
+    { price: priceOf(old, subscription.quantity), interval: old.interval! },
+    now,
+    zone,
+  );
+
+/** Whether the new offer can take over what is left of the present interval, for what was paid. */
+const isPartOfCycle = (present: OpenPeriod, { old, fresh }: Target): boolean =>
+  present.phase === null && !present.fee.isZero() && isSameInterval(old.interval!, fresh.interval!);
+
+const HAD_OFFER = `
+select 1 as found from {schema}.subscription_periods
+where payer_id = $1::uuid and subscription_id = $2::uuid and sku = $3 and phase is null limit 1`;
+
+/** Whether a subscription was in force with an offer before: what comes only once is not given again. */
+async function hadOffer(
+  session: Session,
+  { payerId, subscriptionId }: StoredSubscription,
+  sku: string,
+): Promise<boolean> {
+  return (await session.query(HAD_OFFER, [payerId, subscriptionId, sku])).length > 0;
+}
+
+interface Next {
+  subscription: StoredSubscription;
+  opening: Opening;
+}
+
+/** The rest of the interval is the new offer's; boundaries stay as they are. */
+function withinCycle(
+  one: StoredSubscription,
+  { old, fresh, quantity }: Target,
+  periods: readonly OpenPeriod[],
+  isNew: boolean,
+  zone: string,
+  now: Instant,
+): Next {
+  const present = periods[0]!;
+  const cycle = {
+    startsAt: boundary(one, fresh.interval!, present.number, zone),
+    endsAt: present.endsAt,
+  };
+  const days = daysLeft(cycle, now, zone);
+  const fee = shareOf(feeOf(fresh, null, quantity), days, decimalsOfPrice(fresh));
+  const { subscription } = changedTo(one, fresh, quantity, old);
+  const number = one.periodNumber + 1;
+  const { bill, renewalGrants } = fresh.collect!;
+  const waits = bill === 'advance' && renewalGrants === 'payment' && fee.greaterThan(0);
+  const { payerId, subscriptionId, accountId, currency } = one;
+  return {
+    subscription: {
+      ...subscription,
+      status: 'active',
+      phase: null,
+      anchorNumber: one.anchorNumber + number - present.number,
+      periodNumber: number,
+      periodStart: now,
+      periodEnd: present.endsAt,
+      awaitingPayment: waits,
+    },
+    opening: {
+      offer: fresh,
+      gives: !waits,
+      isRest: true,
+      period: {
+        payerId,
+        subscriptionId,
+        accountId,
+        number,
+        phase: null,
+        sku: fresh.sku,
+        version: fresh.version,
+        quantity,
+        fee,
+        currency,
+        startsAt: now,
+        endsAt: present.endsAt,
+        // Those bought ahead lie between on record, though they last no time.
+        resumed: periods.length > 1,
+        share: days.left === days.of ? null : days,
+        isFirstOwn: isNew,
+        orderId: null,
+      },
+    },
+  };
+}
+
+/** A whole period of the new offer begins now; one that follows what was free waits for its payment. */
+function fromNowOn(
+  one: StoredSubscription,
+  { old, fresh, quantity }: Target,
+  periods: readonly OpenPeriod[],
+  isNew: boolean,
+  zone: string,
+  now: Instant,
+): Next {
+  const { subscription } = changedTo(one, fresh, quantity, old);
+  const next = openNext(
+    { ...subscription, periodEnd: now },
+    fresh,
+    zone,
+    { at: now, isFirstOwn: isNew, isFirst: periods[0]!.fee.isZero() },
+    now,
+  );
+  const period = { ...next.opening.period, resumed: periods.length > 1 };
+  return { ...next, opening: { ...next.opening, period } };
+}

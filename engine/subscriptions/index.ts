@@ -1,0 +1,119 @@
+import type { Context } from '../database';
+import type { LedgerPorts } from '../ledger';
+import type { Trying } from '../sales';
+import { refreshPayers } from './advancing';
+import { Cancellations } from './cancelling';
+import { Changes } from './changing';
+import type { SubscriptionPorts } from './closing-periods';
+import { Pauses } from './pausing';
+import { Starts } from './starting';
+import { Steps } from './steps';
+import { SubscriptionReads } from './subscriptions';
+
+export { advanceSubscriptions, type AdvanceDone, type AdvanceRequest } from './advancing';
+export type { CancelRequest, SubscriptionRequest } from './cancelling';
+export {
+  CHANGE_MODES,
+  CHANGE_TIMES,
+  type ChangeSubscriptionRequest,
+  type ChangedAnswer,
+} from './changing';
+export { NO_INVOICES, type SubscriptionPorts } from './closing-periods';
+export { couponsInForce, couponsUsed, type CouponInForce } from './coupons';
+export { orderSubscriptions } from './from-orders';
+export {
+  dunningEnded,
+  paymentFailed,
+  paymentOverdue,
+  paymentInGrace,
+  paymentRecovered,
+  periodsPaid,
+  type PeriodName,
+} from './payment-effects';
+export {
+  addPendingItems,
+  dropPendingItems,
+  type ItemKind,
+  type NewPendingItem,
+} from './pending-items';
+export type { PauseRequest, ResumeRequest } from './pausing';
+export type { Subscription } from './reading';
+export {
+  END_REASONS,
+  SUBSCRIPTION_STATUSES,
+  findById,
+  type EndReason,
+  type StoredSubscription,
+  type SubscriptionStatus,
+} from './records';
+export {
+  resetProducts,
+  restoreProducts,
+  type ResetDone,
+  type ResetRequest,
+  type RestoreDone,
+} from './resetting';
+export type { DeniedSubscription, StartAnswer, StartRequest } from './starting';
+export type { AddStepsAnswer, AddStepsRequest } from './steps';
+export {
+  eraseSubscriptions,
+  exportSubscriptions,
+  mergeSubscriptions,
+  openSubscriptionsObstacle,
+} from './subscription-parts';
+export type { ListSubscriptionsRequest } from './subscriptions';
+export { verifySubscriptions } from './verify-subscriptions';
+
+/** `billing.subscriptions`: recurring offers in force. */
+export interface Subscriptions {
+  start: Starts['start'];
+  get: SubscriptionReads['get'];
+  list: SubscriptionReads['list'];
+  addSteps: Steps['addSteps'];
+  change: Changes['change'];
+  pause: Pauses['pause'];
+  resume: Pauses['resume'];
+  cancel: Cancellations['cancel'];
+  undo: Cancellations['undo'];
+  reactivate: Cancellations['reactivate'];
+}
+
+/** The room, and what it fills of the ports of earlier ones. */
+export interface OpenedSubscriptions {
+  subscriptions: Subscriptions;
+  refresh: LedgerPorts['refresh'];
+}
+
+/**
+ * Opens the room.
+ *
+ * @param trials who has had a trial
+ * @param ports what the room of invoices knows of periods
+ */
+export function openSubscriptions(
+  context: Context,
+  trials: Trying,
+  ports: SubscriptionPorts,
+): OpenedSubscriptions {
+  const starts = new Starts(context, trials);
+  const reads = new SubscriptionReads(context);
+  const steps = new Steps(context);
+  const changes = new Changes(context, ports);
+  const pauses = new Pauses(context);
+  const cancellations = new Cancellations(context, ports);
+  return {
+    subscriptions: {
+      start: starts.start.bind(starts),
+      get: reads.get.bind(reads),
+      list: reads.list.bind(reads),
+      addSteps: steps.addSteps.bind(steps),
+      change: changes.change.bind(changes),
+      pause: pauses.pause.bind(pauses),
+      resume: pauses.resume.bind(pauses),
+      cancel: cancellations.cancel.bind(cancellations),
+      undo: cancellations.undo.bind(cancellations),
+      reactivate: cancellations.reactivate.bind(cancellations),
+    },
+    refresh: (session, payerIds, now) => refreshPayers(context, session, payerIds, now),
+  };
+}

@@ -1,0 +1,294 @@
+import type { Session } from '../database';
+import { recordEvents, type NewEvent } from '../events';
+import type { Instant } from '../kernel';
+import { refreshAccess } from './access';
+import { advancePayers, readStandings } from './advancing';
+import { cutPeriods, dropFees, endRest, freePlace, openPeriods } from './closing-periods';
+import { findPeriods, type StoredPeriod } from './period-records';
+import { givePeriods, productsFor, unitsOf } from './period-units';
+import { endEventOf, ended, eventOf, type Standing } from './planning';
+import { dropQueuedChanges } from './queued-changes';
+import {
+  findOfPayer,
+  isInForce,
+  saveSubscriptions,
+  type StoredSubscription,
+  type SubscriptionStatus,
+} from './records';
+import { OfferVersions, allowOverage } from './writing';
+
+/**
+ * What payments mean to subscriptions. Called by those who collect, in their transaction, with the
+ * payer locked. Subscriptions that are over are left as they are.
+ */
+
+/** A period of a subscription, by its number. */
+export interface PeriodName {
+  subscriptionId: string;
+  number: number;
+}
+
+/** Subscriptions as they stand now, all boundaries that were passed behind them. */
+async function standingsOf(
+  session: Session,
+  payerId: string,
+  subscriptionIds: readonly string[],
+  now: Instant,
+): Promise<Standing[]> {
+  const ids = [...new Set(subscriptionIds)];
+  const found = await readStandings(session, await findOfPayer(session, payerId, ids));
+  const ledgers = [...new Set(found.map(({ receiver }) => receiver.payerId))];
+  if (!(await advancePayers(session, ledgers, now))) return found;
+  return readStandings(
+    session,
+    found.map(({ subscription }) => subscription),
+  );
+}
+
+/**
+ * Periods are paid: those whose units waited for that get them, as long as they are not over. An
+ * invoice of 0.00 is paid when it is issued.
+ *
+ * @param payerId who pays; the lock of the account that this is by now is held
+ */
+export async function periodsPaid(
+  session: Session,
+  payerId: string,
+  periods: readonly PeriodName[],
+  now: Instant,
+): Promise<void> {
+  // Also of one that waits for nothing: of two periods that were bought ahead the later may be paid first.
+  const live = (
+    await standingsOf(
+      session,
+      payerId,
+      periods.map(({ subscriptionId }) => subscriptionId),
+      now,
+    )
+  ).filter(({ subscription }) => subscription.endedAt === null);
+  if (live.length === 0) return;
+  const paid = new Set(periods.map(({ subscriptionId, number }) => `${number} ${subscriptionId}`));
+  const isPaid = (subscriptionId: string, number: number): boolean =>
+    paid.has(`${number} ${subscriptionId}`);
+  const offers = new OfferVersions();
+  const giving: Array<{ standing: Standing; period: StoredPeriod }> = [];
+  const changed: StoredSubscription[] = [];
+  const names = live.flatMap(({ subscription }) => {
+    const named = periods.filter((one) => one.subscriptionId === subscription.subscriptionId);
+    const numbers = new Set(named.map(({ number }) => number));
+    if (subscription.awaitingPayment) numbers.add(subscription.periodNumber);
+    return [...numbers].map((number) => ({ subscription, number }));
+  });
+  const all = await findPeriods(session, names);
+  for (const standing of live) {
+    const { subscription } = standing;
+    const found = all.filter((period) => period.subscriptionId === subscription.subscriptionId);
+    await offers.load(session, [subscription, ...found]);
+    const given = found.filter(
+      (period) =>
+        period.grantedAt === null &&
+        period.orderId === null &&
+        period.endsAt > now &&
+        (isPaid(period.subscriptionId, period.number) ||
+          comesByItself(period, offers.of(period.sku, period.version).collect, now)),
+    );
+    giving.push(...given.map((period) => ({ standing, period })));
+    const isCurrent = (period: StoredPeriod): boolean =>
+      period.number === subscription.periodNumber;
+    const isThere = (period: StoredPeriod): boolean =>
+      isCurrent(period) && (given.includes(period) || period.grantedAt !== null);
+    if (subscription.awaitingPayment && found.some(isThere)) {
+      changed.push({ ...subscription, awaitingPayment: false });
+    }
+  }
+  await giveWaiting(session, giving, offers, now);
+  await saveSubscriptions(session, changed);
+}
+
+/** A renewal whose units only waited for the first payment of its subscription. */
+const comesByItself = (
+  period: StoredPeriod,
+  collect: { renewalGrants: 'period_start' | 'payment' } | null,
+  now: Instant,
+): boolean => period.startsAt <= now && collect?.renewalGrants !== 'payment';
+
+async function giveWaiting(
+  session: Session,
+  giving: ReadonlyArray<{ standing: Standing; period: StoredPeriod }>,
+  offers: OfferVersions,
+  now: Instant,
+): Promise<void> {
+  const openings = giving.map(({ standing: { receiver }, period }) => ({
+    receiver,
+    period,
+    offer: offers.of(period.sku, period.version),
+  }));
+  const products = await productsFor(session, openings, now);
+  await givePeriods(
+    session,
+    openings.map(({ receiver, period, offer }) => ({
+      receiver,
+      period,
+      offer,
+      units: unitsOf(offer, period, receiver.timeZone, products, now),
+    })),
+    now,
+  );
+  await allowOverage(session, openings);
+}
+
+/** Changes subscriptions, tells of it, and sets anew what may be used. */
+async function changeAll(
+  session: Session,
+  standings: readonly Standing[],
+  type: 'subscription.past_due' | 'subscription.overdue' | 'subscription.recovered',
+  to: (one: StoredSubscription) => StoredSubscription,
+  now: Instant,
+): Promise<void> {
+  const changed = standings.map(({ subscription }) => to(subscription));
+  await saveSubscriptions(session, changed);
+  const affected = standings.filter(
+    ({ subscription }, index) => subscription.overdue !== changed[index]!.overdue,
+  );
+  for (const ledgerId of new Set(affected.map(({ receiver }) => receiver.payerId))) {
+    await refreshAccess(session, ledgerId);
+  }
+  // While it rests nothing changes for anybody; it is told when it goes on.
+  const told = changed.filter(({ status }) => status !== 'paused');
+  const events: NewEvent[] = told.map((one) => eventOf(type, one, now, now));
+  await recordEvents(session, events);
+}
+
+/**
+ * A payment failed for the first time: past due at once; what was brought can be used in the grace
+ * period. When that is over whoever looks first finds it overdue (planning.ts).
+ */
+export async function paymentFailed(
+  session: Session,
+  payerId: string,
+  subscriptionIds: readonly string[],
+  graceUntil: Instant,
+  now: Instant,
+): Promise<void> {
+  const concerned = (await standingsOf(session, payerId, subscriptionIds, now)).filter(
+    ({ subscription }) => isInForce(subscription) && subscription.status !== 'past_due',
+  );
+  await changeAll(
+    session,
+    concerned,
+    'subscription.past_due',
+    (one) => ({ ...one, status: 'past_due', graceUntil }),
+    now,
+  );
+}
+
+/** The grace period is over: whatever the subscriptions bring is denied until it is paid. */
+export async function paymentOverdue(
+  session: Session,
+  payerId: string,
+  subscriptionIds: readonly string[],
+  now: Instant,
+): Promise<void> {
+  const concerned = (await standingsOf(session, payerId, subscriptionIds, now)).filter(
+    ({ subscription }) =>
+      (isInForce(subscription) || subscription.status === 'paused') && !subscription.overdue,
+  );
+  await changeAll(
+    session,
+    concerned,
+    'subscription.overdue',
+    // One that rests is overdue when it goes on: a pause pays nothing.
+    (one) => ({
+      ...one,
+      status: one.status === 'paused' ? 'paused' : 'past_due',
+      overdue: true,
+      graceUntil: null,
+    }),
+    now,
+  );
+}
+
+const statusWhenPaid = ({ status, phase }: StoredSubscription): SubscriptionStatus => {
+  if (status === 'paused') return 'paused';
+  return phase === null ? 'active' : 'trialing';
+};
+
+/** Nothing is owed any more. */
+export async function paymentRecovered(
+  session: Session,
+  payerId: string,
+  subscriptionIds: readonly string[],
+  now: Instant,
+): Promise<void> {
+  const concerned = (await standingsOf(session, payerId, subscriptionIds, now)).filter(
+    ({ subscription }) => subscription.status === 'past_due' || subscription.overdue,
+  );
+  await changeAll(
+    session,
+    concerned,
+    'subscription.recovered',
+    (one) => ({ ...one, status: statusWhenPaid(one), overdue: false, graceUntil: null }),
+    now,
+  );
+}
+
+/** What is owed still is within its own grace: past due, and access goes on until that is over. */
+export async function paymentInGrace(
+  session: Session,
+  payerId: string,
+  subscriptionIds: readonly string[],
+  graceUntil: Instant,
+  now: Instant,
+): Promise<void> {
+  const found = await standingsOf(session, payerId, subscriptionIds, now);
+  const inGrace = (one: StoredSubscription) => ({ ...one, overdue: false, graceUntil });
+  const wereOverdue = found.filter(({ subscription }) => subscription.overdue);
+  await changeAll(session, wereOverdue, 'subscription.past_due', inGrace, now);
+  // The others stay as they are, for longer.
+  const others = found
+    .map(({ subscription }) => subscription)
+    .filter((one) => one.graceUntil !== null && !one.overdue);
+  await saveSubscriptions(session, others.map(inGrace));
+}
+
+/**
+ * The last attempt to collect has failed. `cancel`: the subscriptions end now, with what is left of
+ * their periods; `keep`: they stay past due, and go on.
+ */
+export async function dunningEnded(
+  session: Session,
+  payerId: string,
+  subscriptionIds: readonly string[],
+  action: 'cancel' | 'keep',
+  now: Instant,
+): Promise<void> {
+  if (action === 'keep') return;
+  const concerned = (await standingsOf(session, payerId, subscriptionIds, now)).filter(
+    ({ subscription }) => subscription.endedAt === null,
+  );
+  const offers = new OfferVersions();
+  const over: StoredSubscription[] = [];
+  for (const { subscription, receiver } of concerned) {
+    const periods = await openPeriods(session, subscription, now);
+    await offers.load(session, periods);
+    const offerOf = ({ sku, version }: { sku: string; version: number }) => offers.of(sku, version);
+    await dropFees(session, subscription, periods, now);
+    await freePlace(session, subscription, receiver, now);
+    await endRest(session, subscription, periods, receiver, offerOf, now);
+    await cutPeriods(session, subscription, periods, now);
+    const isRunning = subscription.periodEnd > now && subscription.periodNumber > 0;
+    over.push({
+      ...ended(subscription, 'payment_failed', now),
+      ...(isRunning && { periodEnd: Math.max(now, subscription.periodStart) }),
+    });
+  }
+  await saveSubscriptions(session, over);
+  await dropQueuedChanges(session, over, now);
+  for (const ledgerId of new Set(concerned.map(({ receiver }) => receiver.payerId))) {
+    await refreshAccess(session, ledgerId);
+  }
+  await recordEvents(
+    session,
+    over.map((one) => endEventOf(one, now)),
+  );
+}

@@ -1,0 +1,283 @@
+import type { Offer } from '../catalog';
+import type { NewEvent } from '../events';
+import { formatMoney, isoTime, type Instant } from '../kernel';
+import { nextPeriod, reminderAt, decimalsOfPrice, type OpenedPeriod } from './periods';
+import type { Receiver } from './period-units';
+import { changedTo, type QueuedChange } from './queued-changes';
+import type { EndReason, StoredSubscription } from './records';
+
+/**
+ * What time does to a subscription. Pure: given how it stands and what the clock says, it tells what
+ * is to be written. Whatever was missed is made up for, one boundary after the other.
+ */
+
+/** A subscription as it stands, with all that decides about it. */
+export interface Standing {
+  subscription: StoredSubscription;
+  /** Who gets its units, in which ledger. */
+  receiver: Receiver;
+  /** The account or its payer is closed: nothing is renewed any more. */
+  isClosed: boolean;
+}
+
+/** A period that was opened, with what follows from it. */
+export interface Opening {
+  period: OpenedPeriod;
+  offer: Offer;
+  /** Its units are given now; else they wait for a payment, or are missed. */
+  gives: boolean;
+  /** It is what a change left of an interval: its fee is a charge for that, and no period's fee. */
+  isRest?: boolean;
+}
+
+/** What is to be written of a subscription. */
+export interface Outcome {
+  receiver: Receiver;
+  subscription: StoredSubscription;
+  openings: Opening[];
+  events: NewEvent[];
+  /** What its products may be used for has changed. */
+  changesAccess: boolean;
+  /** A queued change that took force, with the period that began with it. */
+  applied: { change: QueuedChange; periodNumber: number; at: Instant } | null;
+  /** A queued change that can never take force any more. */
+  dropsChange: boolean;
+}
+
+export type OfferOf = (sku: string, version: number) => Offer;
+
+type SubscriptionEvent = Extract<NewEvent['type'], `subscription.${string}`>;
+type PlainEvent = Exclude<
+  SubscriptionEvent,
+  | 'subscription.cancelled'
+  | 'subscription.ended'
+  | 'subscription.renewal_due'
+  | 'subscription.trial_ending'
+>;
+
+/** An event of a subscription as it stands. */
+export function eventOf(
+  type: PlainEvent,
+  one: StoredSubscription,
+  at: Instant,
+  now: Instant,
+): NewEvent {
+  return { type, ...eventBase(one, at, now), data: eventData(one) };
+}
+
+/** The event of its end. */
+export function endEventOf(one: StoredSubscription, now: Instant): NewEvent {
+  const type = one.status === 'cancelled' ? 'subscription.cancelled' : 'subscription.ended';
+  return {
+    type,
+    ...eventBase(one, one.endedAt!, now),
+    data: { ...eventData(one), reason: one.endReason },
+  };
+}
+
+const eventBase = (one: StoredSubscription, at: Instant, now: Instant) => ({
+  payerId: one.payerId,
+  accountId: one.accountId,
+  at,
+  recordedAt: now,
+});
+
+const eventData = (one: StoredSubscription) => ({
+  subscriptionId: one.subscriptionId,
+  sku: one.sku,
+  status: one.status,
+  periodStart: one.periodNumber === 0 ? null : isoTime(one.periodStart),
+  periodEnd: one.periodNumber === 0 ? null : isoTime(one.periodEnd),
+});
+
+/** A subscription that is over from a moment on. */
+export const ended = (
+  one: StoredSubscription,
+  reason: EndReason,
+  at: Instant,
+): StoredSubscription => ({
+  ...one,
+  status: reason === 'cancelled' ? 'cancelled' : 'ended',
+  endedAt: at,
+  endReason: reason,
+  cancelAt: null,
+  pauseAt: null,
+  resumeAt: null,
+  overdue: false,
+  graceUntil: null,
+  awaitingPayment: false,
+});
+
+/**
+ * Opens the period that follows.
+ *
+ * @param terms as `nextPeriod` takes them; `isFirst`: its units wait for the first payment
+ */
+export function openNext(
+  one: StoredSubscription,
+  offer: Offer,
+  zone: string,
+  terms: NonNullable<Parameters<typeof nextPeriod>[3]> & { isFirst?: boolean },
+  now: Instant,
+): { subscription: StoredSubscription; opening: Opening } {
+  const { subscription, period } = nextPeriod(one, offer, zone, terms);
+  const { phase, fee, orderId } = period;
+  const isPaidAhead = offer.collect?.bill !== 'arrears' && orderId === null && fee.greaterThan(0);
+  const waits =
+    isPaidAhead &&
+    (terms.isFirst === true ||
+      one.awaitingPayment ||
+      (phase === null && offer.collect?.renewalGrants === 'payment'));
+  return {
+    subscription: {
+      ...subscription,
+      status: one.status === 'past_due' ? 'past_due' : phase === null ? 'active' : 'trialing',
+      awaitingPayment: waits,
+    },
+    opening: { period, offer, gives: !waits && orderId === null && period.endsAt > now },
+  };
+}
+
+/**
+ * Brings a subscription up to date.
+ *
+ * @param offerOf the versions of offers that it and its queued change name
+ */
+export function planAdvance(
+  { subscription, receiver, isClosed }: Standing,
+  offerOf: OfferOf,
+  queued: QueuedChange | undefined,
+  now: Instant,
+): Outcome {
+  const outcome: Outcome = {
+    receiver,
+    subscription,
+    openings: [],
+    events: [],
+    changesAccess: false,
+    applied: null,
+    dropsChange: false,
+  };
+  const zone = receiver.timeZone;
+  let one = subscription;
+  let change = queued;
+
+  const end = (reason: EndReason, at: Instant): void => {
+    one = ended(one, reason, at);
+    outcome.events.push(endEventOf(one, now));
+    outcome.changesAccess = true;
+    outcome.dropsChange = change !== undefined;
+  };
+  const open = (at?: Instant): void => {
+    const isBeginning = one.periodNumber === 0;
+    const isResuming = at !== undefined;
+    const old = offerOf(one.sku, one.version);
+    let offer = old;
+    let anew = isResuming;
+    let isOther = false;
+    const applies = change;
+    if (applies !== undefined && !isBeginning) {
+      offer = offerOf(applies.sku, applies.version);
+      const changed = changedTo(one, offer, applies.quantity, old);
+      one = changed.subscription;
+      anew ||= changed.anew;
+      isOther = changed.isOther;
+      change = undefined;
+    }
+    const next = openNext(
+      one,
+      offer,
+      zone,
+      { at, anew, isFirstOwn: isOther, isFirst: isBeginning },
+      now,
+    );
+    one = next.subscription;
+    const { period } = next.opening;
+    outcome.openings.push(next.opening);
+    if (applies !== undefined && !isBeginning) {
+      outcome.applied = { change: applies, periodNumber: period.number, at: period.startsAt };
+      outcome.events.push(eventOf('subscription.changed', one, period.startsAt, now));
+    }
+    const type = isBeginning
+      ? 'subscription.started'
+      : isResuming
+        ? 'subscription.resumed'
+        : 'subscription.renewed';
+    outcome.events.push(eventOf(type, one, period.startsAt, now));
+    outcome.changesAccess ||= isBeginning || isResuming || isOther;
+  };
+
+  for (;;) {
+    if (one.endedAt !== null) break;
+    if (one.status === 'paused') {
+      const { resumeAt } = one;
+      if (resumeAt === null || resumeAt > now) break;
+      const owes = one.overdue || one.graceUntil !== null;
+      one = { ...one, status: owes ? 'past_due' : 'active', resumeAt: null };
+      // A clock that goes back does not make periods overlap.
+      const at = Math.max(resumeAt, one.periodEnd);
+      if (isClosed) end('account_closed', at);
+      else open(at);
+      continue;
+    }
+    const at = one.periodEnd;
+    if (at > now) break;
+    if (one.cancelAt !== null && one.cancelAt <= at) {
+      end('cancelled', at);
+    } else if (isClosed) {
+      end('account_closed', at);
+    } else if (one.periodNumber > 0 && !one.renews) {
+      end('expired', at);
+    } else if (one.periodNumber > 0 && one.pauseAt !== null && one.pauseAt <= at) {
+      // What is overdue stays so: it is when it goes on, too.
+      one = { ...one, status: 'paused', pauseAt: null };
+      outcome.events.push(eventOf('subscription.paused', one, at, now));
+      outcome.changesAccess = true;
+    } else {
+      open();
+    }
+  }
+
+  const { graceUntil } = one;
+  if (one.status === 'past_due' && graceUntil !== null && graceUntil <= now) {
+    one = { ...one, overdue: true, graceUntil: null };
+    outcome.events.push(eventOf('subscription.overdue', one, graceUntil, now));
+    outcome.changesAccess = true;
+  }
+
+  const remindsAt = reminderAt(one);
+  if (one.endedAt === null && remindsAt !== null && remindsAt <= now) {
+    outcome.events.push(reminderOf(one, offerOf, change, zone, remindsAt, now));
+    one = { ...one, remindedNumber: one.periodNumber };
+  }
+  return { ...outcome, subscription: one };
+}
+
+/** Tells what follows when the present period is over, and for how much. */
+function reminderOf(
+  one: StoredSubscription,
+  offerOf: OfferOf,
+  change: QueuedChange | undefined,
+  zone: string,
+  at: Instant,
+  now: Instant,
+): NewEvent {
+  const old = offerOf(one.sku, one.version);
+  const offer = change === undefined ? old : offerOf(change.sku, change.version);
+  const then =
+    change === undefined
+      ? { subscription: one, anew: false }
+      : changedTo(one, offer, change.quantity, old);
+  const { period } = nextPeriod(then.subscription, offer, zone, { anew: then.anew });
+  return {
+    type: one.phase === null ? 'subscription.renewal_due' : 'subscription.trial_ending',
+    ...eventBase(one, at, now),
+    data: {
+      subscriptionId: one.subscriptionId,
+      sku: period.sku,
+      renewsAt: isoTime(one.periodEnd),
+      price: formatMoney(period.fee, decimalsOfPrice(offer)),
+      currency: one.currency,
+    },
+  };
+}

@@ -1,0 +1,91 @@
+import {
+  Decimal,
+  ZERO,
+  addDuration,
+  localDay,
+  round,
+  type Duration,
+  type Instant,
+} from '../kernel';
+
+/**
+ * What time and units are worth when a period is changed in its middle. Pure. Days are whole days of
+ * the account's calendar, and the day of the change counts as the new offer's.
+ */
+
+export interface Span {
+  startsAt: Instant;
+  endsAt: Instant;
+}
+
+/** A part of a whole number of days. */
+export interface Days {
+  left: number;
+  of: number;
+}
+
+/** How many days of a span are left when it is changed at a moment, that day included. */
+export function daysLeft({ startsAt, endsAt }: Span, at: Instant, zone: string): Days {
+  const first = localDay(startsAt, zone);
+  const end = localDay(endsAt, zone);
+  const today = localDay(at, zone);
+  // A span within one day has nothing to share.
+  return { left: Math.min(Math.max(end - today, 0), end - first), of: Math.max(end - first, 1) };
+}
+
+/** Money or units of the days left, rounded once. */
+export function shareOf(
+  amount: Decimal,
+  days: Days,
+  decimals: number,
+  mode: 'half-up' | 'down' = 'half-up',
+): Decimal {
+  return round(amount.times(days.left).dividedBy(days.of), decimals, mode);
+}
+
+/**
+ * The money of a change: what comes back of the old period, below 0, and what the new offer costs for
+ * the days that are left of the interval.
+ *
+ * @param old `paid`: what the old period was invoiced for, after discount; of a period that began with a
+ *   change, that is its own days' part
+ * @param fresh `price`: what the new offer costs for the whole interval; `cycle`: that interval, from
+ *   boundary to boundary
+ */
+export function prorate(
+  old: { paid: Decimal; period: Span },
+  fresh: { price: Decimal; cycle: Span },
+  at: Instant,
+  zone: string,
+  decimals: number,
+): { credit: Decimal; charge: Decimal } {
+  const credit = shareOf(old.paid, daysLeft(old.period, at, zone), decimals);
+  const charge = shareOf(fresh.price, daysLeft(fresh.cycle, at, zone), decimals);
+  return { credit: credit.isZero() ? ZERO : credit.negated(), charge };
+}
+
+/** Whether two intervals are one, however they are written. */
+export const isSameInterval = (one: Duration, other: Duration): boolean =>
+  canonical(one) === canonical(other);
+
+function canonical({ unit, count }: Duration): string {
+  if (unit === 'year') return `month ${count * 12}`;
+  if (unit === 'week') return `day ${count * 7}`;
+  return `${unit} ${count}`;
+}
+
+/**
+ * Whether an offer is dearer than another by the price of a day, both in one currency. Intervals of the
+ * same length are compared by their prices, others by the days they have from a moment on.
+ */
+export function isDearer(
+  fresh: { price: Decimal; interval: Duration },
+  old: { price: Decimal; interval: Duration },
+  at: Instant,
+  zone: string,
+): boolean {
+  if (isSameInterval(fresh.interval, old.interval)) return fresh.price.greaterThan(old.price);
+  const days = (interval: Duration): number =>
+    Math.max(localDay(addDuration(at, interval, zone), zone) - localDay(at, zone), 1);
+  return fresh.price.times(days(old.interval)).greaterThan(old.price.times(days(fresh.interval)));
+}

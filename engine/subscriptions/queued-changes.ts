@@ -1,0 +1,149 @@
+import type { Offer } from '../catalog';
+import type { Session } from '../database';
+import { isoTime, newId, type Instant } from '../kernel';
+import { isSameInterval } from './proration';
+import type { StoredSubscription } from './records';
+
+/** Changes that take force at the end of the period: at most one waits for each subscription. */
+
+/** A change that waits. */
+export interface QueuedChange {
+  payerId: string;
+  subscriptionId: string;
+  changeId: string;
+  sku: string;
+  /** The offer's, when the change was asked for. */
+  version: number;
+  quantity: number;
+}
+
+const FIND = `
+select payer_id::text as payer_id, subscription_id::text as subscription_id,
+       change_id::text as change_id, sku, version, quantity
+from {schema}.queued_changes
+where payer_id = any($1::uuid[]) and subscription_id = any($2::uuid[])
+  and applied_at is null and dropped_at is null`;
+
+const DROP = `
+update {schema}.queued_changes set dropped_at = $3::timestamptz
+where payer_id = any($1::uuid[]) and subscription_id = any($2::uuid[])
+  and applied_at is null and dropped_at is null`;
+
+const QUEUE = `
+insert into {schema}.queued_changes
+  (payer_id, subscription_id, change_id, sku, version, quantity, queued_at)
+values ($1::uuid, $2::uuid, $3::uuid, $4, $5, $6, $7::timestamptz)`;
+
+const APPLY = `
+update {schema}.queued_changes q
+set applied_at = n.applied_at, period_number = n.period_number
+from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::integer[])
+     as n (payer_id, subscription_id, change_id, applied_at, period_number)
+where q.payer_id = n.payer_id and q.subscription_id = n.subscription_id
+  and q.change_id = n.change_id`;
+
+/** What waits for some subscriptions, by their ids; those for which nothing waits are left out. */
+export async function queuedChanges(
+  session: Session,
+  payerIds: readonly string[],
+  subscriptionIds: readonly string[],
+): Promise<Map<string, QueuedChange>> {
+  if (subscriptionIds.length === 0) return new Map();
+  const rows = await session.query<{
+    payer_id: string;
+    subscription_id: string;
+    change_id: string;
+    sku: string;
+    version: number;
+    quantity: number;
+  }>(FIND, [payerIds, subscriptionIds]);
+  return new Map(
+    rows.map((row) => [
+      row.subscription_id,
+      {
+        payerId: row.payer_id,
+        subscriptionId: row.subscription_id,
+        changeId: row.change_id,
+        sku: row.sku,
+        version: row.version,
+        quantity: row.quantity,
+      },
+    ]),
+  );
+}
+
+type Named = Pick<StoredSubscription, 'payerId' | 'subscriptionId'>;
+
+/** Takes back what waits for some subscriptions. The payers are locked. */
+export async function dropQueuedChanges(
+  session: Session,
+  subscriptions: readonly Named[],
+  now: Instant,
+): Promise<void> {
+  if (subscriptions.length === 0) return;
+  await session.query(DROP, [
+    subscriptions.map(({ payerId }) => payerId),
+    subscriptions.map(({ subscriptionId }) => subscriptionId),
+    isoTime(now),
+  ]);
+}
+
+/** Lets a change wait, in the place of one that waited. The payer is locked. */
+export async function queueChange(
+  session: Session,
+  subscription: Named,
+  change: { offer: Offer; quantity: number },
+  now: Instant,
+): Promise<void> {
+  await dropQueuedChanges(session, [subscription], now);
+  await session.query(QUEUE, [
+    subscription.payerId,
+    subscription.subscriptionId,
+    newId(),
+    change.offer.sku,
+    change.offer.version,
+    change.quantity,
+    isoTime(now),
+  ]);
+}
+
+/** Changes took force with the periods of these numbers. The payers are locked. */
+export async function queuedChangesApplied(
+  session: Session,
+  applied: ReadonlyArray<{ change: QueuedChange; periodNumber: number; at: Instant }>,
+): Promise<void> {
+  if (applied.length === 0) return;
+  await session.query(APPLY, [
+    applied.map(({ change }) => change.payerId),
+    applied.map(({ change }) => change.subscriptionId),
+    applied.map(({ change }) => change.changeId),
+    applied.map(({ at }) => isoTime(at)),
+    applied.map(({ periodNumber }) => periodNumber),
+  ]);
+}
+
+/**
+ * A subscription as its next period finds it once a change has taken force: trial phases that were
+ * still to come are over.
+ *
+ * @returns `anew`: own periods are anchored where the next one begins, since they are of another
+ *   length; `isOther`: it is another offer, which brings what comes with its first period
+ */
+export function changedTo(
+  subscription: StoredSubscription,
+  fresh: Offer,
+  quantity: number,
+  old: Offer,
+): { subscription: StoredSubscription; anew: boolean; isOther: boolean } {
+  return {
+    subscription: {
+      ...subscription,
+      sku: fresh.sku,
+      version: fresh.version,
+      quantity,
+      trialPhases: Math.min(subscription.trialPhases, subscription.periodNumber),
+    },
+    anew: subscription.phase !== null || !isSameInterval(fresh.interval!, old.interval!),
+    isOther: fresh.sku !== old.sku,
+  };
+}

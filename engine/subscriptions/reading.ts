@@ -1,0 +1,190 @@
+import { findOfferVersion, type Offer } from '../catalog';
+import type { Session } from '../database';
+import { Decimal, formatMoney, formatUnits, isoTime, type Duration, type Instant } from '../kernel';
+import { decimalsOfPrice, feeOf, nextPeriod } from './periods';
+import { changedTo, queuedChanges, type QueuedChange } from './queued-changes';
+import type { EndReason, StoredSubscription, SubscriptionStatus } from './records';
+
+/** A subscription as it goes out; amounts are money of its currency. */
+export interface Subscription {
+  subscriptionId: string;
+  /** Who subscribed. */
+  account: string;
+  /** Who pays: the account itself, or its parent at that time. */
+  payer: string;
+  sku: string;
+  /** Of the offer, as it is in force. */
+  version: number;
+  name: string;
+  quantity: number;
+  status: SubscriptionStatus;
+  currency: string;
+  /** What a whole period of the offer itself costs, before discount and tax. */
+  price: string;
+  interval: Duration;
+  /** Whether a period is billed when it begins or when it ends. */
+  bill: 'advance' | 'arrears';
+  collection: 'charge' | 'send';
+  collectedBy: 'engine' | 'provider';
+  renews: boolean;
+  /** 1 or 2 in a trial phase, else null. */
+  trialPhase: number | null;
+  startedAt: string;
+  /** Where its own periods are counted from. */
+  anchorAt: string;
+  /** The period that was opened last; null before the first one begins. */
+  period: { number: number; startsAt: string; endsAt: string } | null;
+  /** Its units come when it is paid. */
+  awaitingPayment: boolean;
+  /** The grace period after a failed payment is over: nothing of it can be used. */
+  overdue: boolean;
+  cancelAt: string | null;
+  pauseAt: string | null;
+  resumeAt: string | null;
+  endedAt: string | null;
+  endReason: EndReason | null;
+  /** The period that follows, if one does. */
+  next: { sku: string; quantity: number; price: string; at: string } | null;
+  /** Extra steps of the present period. */
+  steps: Array<{ product: string; steps: number; units: string }>;
+  coupon: string | null;
+  metadata: Record<string, unknown>;
+}
+
+const FIND_BESIDE = `
+select n.subscription_id::text as subscription_id,
+       (select d.metadata::text from {schema}.subscription_details d
+        where d.payer_id = n.payer_id and d.subscription_id = n.subscription_id) as metadata,
+       (select json_agg(json_build_array(t.product, t.steps, t.units) order by t.product)::text
+        from (
+          select t.product, sum(t.steps)::integer as steps, sum(t.steps * t.size)::text as units
+          from {schema}.subscription_steps t
+          where t.payer_id = n.payer_id and t.subscription_id = n.subscription_id
+            and t.period_number = n.number
+          group by t.product) as t) as steps
+from unnest($1::uuid[], $2::uuid[], $3::integer[]) as n (payer_id, subscription_id, number)`;
+
+interface BesideRow {
+  subscription_id: string;
+  metadata: string | null;
+  steps: string | null;
+}
+
+const time = (instant: Instant | null): string | null =>
+  instant === null ? null : isoTime(instant);
+
+/** What follows the present period. */
+function nextOf(
+  one: StoredSubscription,
+  offer: Offer,
+  change: QueuedChange | undefined,
+  fresh: Offer | undefined,
+): Subscription['next'] {
+  const isLast =
+    one.endedAt !== null ||
+    one.status === 'paused' ||
+    one.cancelAt !== null ||
+    one.pauseAt !== null ||
+    (!one.renews && one.periodNumber > 0);
+  if (isLast) return null;
+  const then =
+    change === undefined || fresh === undefined
+      ? { subscription: one, anew: false }
+      : changedTo(one, fresh, change.quantity, offer);
+  const { period } = nextPeriod(then.subscription, fresh ?? offer, one.anchorZone, {
+    anew: then.anew,
+  });
+  return {
+    sku: period.sku,
+    quantity: period.quantity,
+    price: formatMoney(period.fee, decimalsOfPrice(offer)),
+    at: isoTime(one.periodEnd),
+  };
+}
+
+/** Subscriptions as they go out, in the order given. */
+export async function readSubscriptions(
+  session: Session,
+  all: readonly StoredSubscription[],
+): Promise<Subscription[]> {
+  if (all.length === 0) return [];
+  const rows = await session.query<BesideRow>(FIND_BESIDE, [
+    all.map(({ payerId }) => payerId),
+    all.map(({ subscriptionId }) => subscriptionId),
+    all.map(({ periodNumber }) => periodNumber),
+  ]);
+  const beside = new Map(rows.map((row) => [row.subscription_id, row]));
+  const changes = await queuedChanges(
+    session,
+    [...new Set(all.map(({ payerId }) => payerId))],
+    all.map(({ subscriptionId }) => subscriptionId),
+  );
+  const offers = new Map<string, Offer>();
+  const offerOf = async (sku: string, version: number): Promise<Offer> => {
+    const name = `${version} ${sku}`;
+    const offer = offers.get(name) ?? (await findOfferVersion(session, sku, version));
+    offers.set(name, offer);
+    return offer;
+  };
+  const records: Subscription[] = [];
+  for (const one of all) {
+    const offer = await offerOf(one.sku, one.version);
+    const change = changes.get(one.subscriptionId);
+    const fresh = change === undefined ? undefined : await offerOf(change.sku, change.version);
+    const row = beside.get(one.subscriptionId)!;
+    const steps = JSON.parse(row.steps ?? '[]') as Array<[string, number, string]>;
+    records.push({
+      subscriptionId: one.subscriptionId,
+      account: one.accountId,
+      payer: one.payerId,
+      sku: one.sku,
+      version: one.version,
+      name: offer.name,
+      quantity: one.quantity,
+      status: one.status,
+      currency: one.currency,
+      price: formatMoney(feeOf(offer, null, one.quantity), decimalsOfPrice(offer)),
+      interval: offer.interval!,
+      bill: offer.collect?.bill ?? 'advance',
+      collection: one.collection,
+      collectedBy: one.collectedBy,
+      renews: one.renews,
+      trialPhase: one.phase,
+      startedAt: isoTime(one.startedAt),
+      anchorAt: isoTime(one.anchorAt),
+      period:
+        one.periodNumber === 0
+          ? null
+          : {
+              number: one.periodNumber,
+              startsAt: isoTime(one.periodStart),
+              endsAt: isoTime(one.periodEnd),
+            },
+      awaitingPayment: one.awaitingPayment,
+      overdue: one.overdue,
+      cancelAt: time(one.cancelAt),
+      pauseAt: time(one.pauseAt),
+      resumeAt: time(one.resumeAt),
+      endedAt: time(one.endedAt),
+      endReason: one.endReason,
+      next: nextOf(one, offer, change, fresh),
+      steps: steps.map(([product, count, units]) => ({
+        product,
+        steps: count,
+        units: formatUnits(new Decimal(units)),
+      })),
+      coupon: one.coupon,
+      metadata: JSON.parse(row.metadata ?? '{}') as Record<string, unknown>,
+    });
+  }
+  return records;
+}
+
+/** One subscription as it goes out. */
+export async function readSubscription(
+  session: Session,
+  one: StoredSubscription,
+): Promise<Subscription> {
+  const [record] = await readSubscriptions(session, [one]);
+  return record!;
+}

@@ -1,0 +1,257 @@
+import { resolveAccount } from '../accounts';
+import type { ProductKind } from '../catalog';
+import { MAX_LOCKED_ACCOUNTS, tryLockAccounts, type Context, type Session } from '../database';
+import {
+  accountReference,
+  input,
+  integer,
+  isoTime,
+  parse,
+  readClock,
+  type AccountReference,
+  type Instant,
+} from '../kernel';
+import { writeDueOf } from '../ledger';
+import { advanceSubscriptions, readStandings } from './advancing';
+import { findPeriods } from './period-records';
+import { givePeriods, productsFor, unitsOf } from './period-units';
+import { findById } from './records';
+import { OfferVersions, allowOverage } from './writing';
+
+/**
+ * Two steps of a billing cycle that change nothing of what anybody can use: balances go by the clock,
+ * and whoever comes first opens a period. They put on record what was lost and make up for what is
+ * missing, once for each period, whenever they are run.
+ */
+
+export interface ResetRequest {
+  /** Only periods that this account, or its parent, pays for. */
+  account?: AccountReference;
+  /** At most so many periods. Default 10,000. */
+  limit?: number;
+}
+
+export interface ResetDone {
+  /** Closed periods whose left-over units are written off now. */
+  periods: number;
+  /** Units of how many grants were lost. */
+  expiries: number;
+  /** Whether there may be more: the limit was reached, or an account was busy. */
+  more: boolean;
+}
+
+export interface RestoreDone {
+  /** Periods that were given their units. */
+  periods: number;
+  more: boolean;
+}
+
+const resetInput = input({
+  account: accountReference().optional(),
+  limit: integer(1, 1_000_000).optional(),
+});
+const DEFAULT_LIMIT = 10_000;
+
+const LEDGER = `
+join {schema}.accounts b on b.account_id = p.payer_id
+join {schema}.accounts m on m.account_id = coalesce(b.merged_into, b.account_id)`;
+
+/** Of one payer, when $2 is given: those of accounts merged into it, too. */
+const OF_PAYER = `($2::uuid is null or p.payer_id in (
+    select account_id from {schema}.accounts where account_id = $2::uuid or merged_into = $2::uuid))`;
+
+/** By the index subscription_periods_unreset; $3 to $6 go on behind what was looked at. */
+const FIND_CLOSED = `
+select p.payer_id::text as payer_id, p.subscription_id::text as subscription_id, p.number,
+       m.payer_id::text as ledger_id, p.ends_at::text as ends_at
+from {schema}.subscription_periods p ${LEDGER}
+where p.reset_at is null and p.ends_at <= $1::timestamptz and ${OF_PAYER}
+  and p.ends_at >= $3::timestamptz
+  and (p.ends_at, p.payer_id, p.subscription_id, p.number)
+      > ($3::timestamptz, $4::uuid, $5::uuid, $6::integer)
+order by p.ends_at, p.payer_id, p.subscription_id, p.number
+limit $7::integer`;
+
+const FIND_PRODUCTS = `
+select distinct g.ledger_id::text as payer_id, g.product, k.kind
+from unnest($1::uuid[], $2::uuid[], $3::integer[]) as n (payer_id, subscription_id, number)
+cross join lateral (
+  select g.ledger_id, g.product from {schema}.period_grants g
+  where g.payer_id = n.payer_id and g.subscription_id = n.subscription_id
+    and g.period_number = n.number
+  offset 0) as g
+join {schema}.products k on k.key = g.product`;
+
+const MARK_RESET = `
+update {schema}.subscription_periods p set reset_at = $4::timestamptz
+from unnest($1::uuid[], $2::uuid[], $3::integer[]) as n (payer_id, subscription_id, number)
+where p.payer_id = n.payer_id and p.subscription_id = n.subscription_id and p.number = n.number
+  and p.reset_at is null
+returning 1 as done`;
+
+/**
+ * Running periods without their units that wait for no payment. There are none unless something went
+ * wrong. By the index subscription_periods_ungranted; $3 to $6 go on behind what was looked at.
+ */
+const FIND_MISSING = `
+select p.payer_id::text as payer_id, p.subscription_id::text as subscription_id, p.number,
+       m.payer_id::text as ledger_id, p.ends_at::text as ends_at
+from {schema}.subscription_periods p
+join {schema}.subscriptions s on s.payer_id = p.payer_id and s.subscription_id = p.subscription_id
+  and s.period_number = p.number and not s.awaiting_payment and s.ended_at is null
+  and s.status <> 'paused' ${LEDGER}
+where p.granted_at is null and p.order_id is null and p.ends_at > $1::timestamptz and ${OF_PAYER}
+  and (p.ends_at, p.payer_id, p.subscription_id, p.number)
+      > ($3::timestamptz, $4::uuid, $5::uuid, $6::integer)
+order by p.ends_at, p.payer_id, p.subscription_id, p.number
+limit $7::integer`;
+
+interface PeriodName {
+  payer_id: string;
+  subscription_id: string;
+  number: number;
+  ledger_id: string;
+  ends_at: string;
+}
+
+const NIL = '00000000-0000-0000-0000-000000000000';
+const START: PeriodName = {
+  payer_id: NIL,
+  subscription_id: NIL,
+  number: 0,
+  ledger_id: NIL,
+  ends_at: '-infinity',
+};
+
+/** Runs work on periods, chunk by chunk, each in a transaction that holds its payers' locks. */
+async function inChunks(
+  context: Context,
+  statement: string,
+  { account, limit = DEFAULT_LIMIT }: ReturnType<typeof parseReset>,
+  now: Instant,
+  work: (session: Session, periods: readonly PeriodName[]) => Promise<number>,
+): Promise<{ periods: number; more: boolean }> {
+  const { database } = context;
+  const payerId = account === undefined ? null : (await resolveAccount(database, account)).payerId;
+  await advanceSubscriptions(context, payerId === null ? {} : { payerIds: [payerId] });
+  let after = START;
+  let periods = 0;
+  let busy = false;
+  for (let left = limit; left > 0;) {
+    const size = Math.min(left, MAX_LOCKED_ACCOUNTS);
+    const found = await database.transaction(undefined, async (session) => {
+      const rows = await session.query<PeriodName>(statement, [
+        isoTime(now),
+        payerId,
+        after.ends_at,
+        after.payer_id,
+        after.subscription_id,
+        after.number,
+        size,
+      ]);
+      if (rows.length === 0) return { rows, done: 0, isBusy: false };
+      const locked = await tryLockAccounts(
+        session,
+        rows.map((row) => row.ledger_id),
+      );
+      const mine = rows.filter((row) => locked.has(row.ledger_id));
+      return { rows, done: await work(session, mine), isBusy: mine.length < rows.length };
+    });
+    periods += found.done;
+    busy ||= found.isBusy;
+    if (found.rows.length < size) return { periods, more: busy };
+    left -= size;
+    after = found.rows.at(-1)!;
+  }
+  return { periods, more: true };
+}
+
+const parseReset = (request: unknown) => parse(resetInput, request);
+
+const columnsOf = (periods: readonly PeriodName[]): [string[], string[], number[]] => [
+  periods.map((period) => period.payer_id),
+  periods.map((period) => period.subscription_id),
+  periods.map((period) => period.number),
+];
+
+/**
+ * Puts on record what was left over of periods that are over and is lost, as expiries of their
+ * instants. Nothing of a running period is touched: its units came with it, its overage counts anew
+ * since it began.
+ *
+ * @throws invalid_input, unknown_account
+ */
+export async function resetProducts(
+  context: Context,
+  request: ResetRequest = {},
+): Promise<ResetDone> {
+  const wanted = parseReset(request);
+  const now = readClock(context.clock);
+  let expiries = 0;
+  const done = await inChunks(context, FIND_CLOSED, wanted, now, async (session, periods) => {
+    if (periods.length === 0) return 0;
+    const names = columnsOf(periods);
+    const pockets = await session.query<{ payer_id: string; product: string; kind: ProductKind }>(
+      FIND_PRODUCTS,
+      names,
+    );
+    const locked = new Set(periods.map((period) => period.ledger_id));
+    const own = pockets
+      .filter((row) => locked.has(row.payer_id))
+      .map((row) => ({ payerId: row.payer_id, product: row.product, kind: row.kind }));
+    expiries += (await writeDueOf(session, own, now)).expiries;
+    return (await session.query(MARK_RESET, [...names, isoTime(now)])).length;
+  });
+  return { ...done, expiries };
+}
+
+/**
+ * Gives running periods the units that they have not been given, as far as they wait for no payment.
+ *
+ * @throws invalid_input, unknown_account
+ */
+export async function restoreProducts(
+  context: Context,
+  request: ResetRequest = {},
+): Promise<RestoreDone> {
+  const wanted = parseReset(request);
+  const now = readClock(context.clock);
+  const offers = new OfferVersions();
+  return inChunks(context, FIND_MISSING, wanted, now, async (session, names) => {
+    const found = await findById(
+      session,
+      names.map((name) => name.subscription_id),
+    );
+    const standings = await readStandings(session, found);
+    const waitsForNothing = found.filter(
+      ({ awaitingPayment, endedAt }) => !awaitingPayment && endedAt === null,
+    );
+    const periods = await findPeriods(
+      session,
+      waitsForNothing.map((subscription) => ({ subscription, number: subscription.periodNumber })),
+    );
+    await offers.load(session, periods);
+    const missing = periods
+      .filter(
+        ({ grantedAt, orderId, endsAt }) => grantedAt === null && orderId === null && endsAt > now,
+      )
+      .map((period) => ({
+        period,
+        offer: offers.of(period.sku, period.version),
+        receiver: standings.find(
+          ({ subscription }) => subscription.subscriptionId === period.subscriptionId,
+        )!.receiver,
+      }));
+    const products = await productsFor(session, missing, now);
+    await givePeriods(
+      session,
+      missing.map((one) => ({
+        ...one,
+        units: unitsOf(one.offer, one.period, one.receiver.timeZone, products, now),
+      })),
+      now,
+    );
+    await allowOverage(session, missing);
+    return missing.length;
+  });
+}

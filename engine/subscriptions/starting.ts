@@ -1,0 +1,344 @@
+import { resolveAccounts, type ResolvedAccount } from '../accounts';
+import {
+  findOffer,
+  findOfferVersion,
+  keepCoupon,
+  reserveCoupon,
+  type Coupon,
+  type Offer,
+} from '../catalog';
+import type { Context, Session } from '../database';
+import {
+  BillingError,
+  accountReference,
+  addDuration,
+  changeFields,
+  currencyDecimals,
+  flag,
+  input,
+  instant,
+  integer,
+  key,
+  newId,
+  oneOf,
+  parse,
+  type AccountReference,
+  type ChangeOptions,
+  type DenialReason,
+  type Instant,
+} from '../kernel';
+import { changeOfAccount } from '../ledger';
+import { refusalOf, takePlaces, takenPlaces, type Place, type Trying } from '../sales';
+import { advancePayers, readStandings } from './advancing';
+import { beginSubscription, extendSubscription } from './beginning';
+import { wrongState } from './change-of-subscription';
+import type { Standing } from './planning';
+import { findSubscription, liveSubscriptions, type StoredSubscription } from './records';
+import { readSubscription, type Subscription } from './reading';
+
+export interface StartRequest extends ChangeOptions {
+  account: AccountReference;
+  /** A recurring offer. */
+  sku: string;
+  /** Default 1. */
+  quantity?: number | string;
+  /** Default: with the offer's trial phases, if the account can still have them. True: only with them. */
+  trial?: boolean;
+  /** When its first period begins: now, or later. */
+  startAt?: string | Date;
+  /** Code of a coupon, in upper or lower case. */
+  coupon?: string | null;
+  /** Default true. False: it ends with its first period. */
+  renew?: boolean;
+  /** `send`: its invoices are sent and never charged. Default `charge`. */
+  collection?: 'charge' | 'send';
+  /** `provider`: somebody else collects, and tells when a period is paid. Default `engine`. */
+  collectedBy?: 'engine' | 'provider';
+}
+
+export interface DeniedSubscription {
+  allowed: false;
+  reason: DenialReason;
+  subscriptionId: null;
+  replayed: boolean;
+}
+
+export type StartAnswer =
+  (Subscription & { allowed: true; reason: null; replayed: boolean }) | DeniedSubscription;
+
+type FirstAnswer =
+  (Subscription & { allowed: true; reason: null }) | Omit<DeniedSubscription, 'replayed'>;
+
+export const MAX_QUANTITY = 1_000_000;
+
+const startInput = input({
+  account: accountReference(),
+  sku: key(),
+  quantity: integer(1, MAX_QUANTITY).optional(),
+  trial: flag().optional(),
+  startAt: instant().optional(),
+  coupon: key().nullish(),
+  renew: flag().optional(),
+  collection: oneOf(['charge', 'send']).optional(),
+  collectedBy: oneOf(['engine', 'provider']).optional(),
+  ...changeFields,
+});
+
+const denied = (reason: DenialReason): FirstAnswer => ({
+  allowed: false,
+  reason,
+  subscriptionId: null,
+});
+
+/** Whether an offer is for sale to an account at all; null: it is. */
+export async function refusalToSubscribe(
+  session: Session,
+  { accountId, payerId }: ResolvedAccount,
+  offer: Offer,
+  quantity: number,
+): Promise<DenialReason | null> {
+  let owner: string | null = null;
+  if (offer.accountId !== null) {
+    const [found] = await resolveAccounts(session, [{ accountId: offer.accountId }]);
+    owner = found?.accountId ?? offer.accountId;
+  }
+  return refusalOf({ offer, quantity }, [accountId, payerId], owner);
+}
+
+/** Why an account cannot subscribe to anything. */
+export function reasonOfStatus({ status, payerStatus }: ResolvedAccount): DenialReason | null {
+  if ([status, payerStatus].includes('closed')) return 'account_closed';
+  return [status, payerStatus].includes('suspended') ? 'account_suspended' : null;
+}
+
+const refuse = (parameter: string, message: string, advice?: string): BillingError =>
+  new BillingError('invalid_input', message, { parameter, advice });
+
+/** @throws invalid_input, currency_mismatch when there is no subscribing to an offer */
+export function requireRecurring(offer: Offer): void {
+  if (offer.billing !== 'recurring') {
+    throw refuse(
+      'sku',
+      `Offer ${offer.sku} is sold once: there is no subscribing to it.`,
+      'Sell it with sales.createOrder, or save it with billing: "recurring".',
+    );
+  }
+  if (currencyDecimals(offer.currency) === null) {
+    throw new BillingError(
+      'currency_mismatch',
+      `Offer ${offer.sku} costs ${offer.currency}, which is a product and no money.`,
+      { parameter: 'sku', advice: 'Subscriptions are invoiced: give it a price in money.' },
+    );
+  }
+}
+
+type Wanted = Omit<ReturnType<typeof parseStart>, 'account'>;
+const parseStart = (request: unknown) => parse(startInput, request);
+
+/** A day is time enough for the statements between reserving a coupon and keeping it. */
+const RESERVED: { unit: 'day'; count: number } = { unit: 'day', count: 1 };
+
+export class Starts {
+  constructor(
+    private readonly context: Context,
+    private readonly trials: Trying,
+  ) {}
+
+  /**
+   * Subscribes an account to a recurring offer, at its price now. With trial phases first, if the offer
+   * has some, one of it is wanted, and the account can still have them; they are spent with that.
+   *
+   * What is paid in advance brings its units with its first payment, until then it is
+   * `awaitingPayment`; free phases and what is billed in arrears bring them at once. To subscribe again
+   * to an offer that is in force makes that subscription an interval longer.
+   *
+   * @returns the subscription; or `allowed: false` with `offer_unavailable` (not on sale, private,
+   *   another account's), `already_purchased` (sold once per account), `trial_already_used` (only with
+   *   `trial: true`), `coupon_unavailable`, `account_suspended`, `account_closed`
+   * @throws invalid_input (a one-time offer, a start in the past), unknown_account, unknown_offer,
+   *   currency_mismatch, subscription_state (the one in force cannot be made longer now),
+   *   idempotency_conflict
+   */
+  async start(request: StartRequest): Promise<StartAnswer> {
+    const { account, ...wanted } = parseStart(request);
+    const { idempotencyKey, metadata: _metadata, tx, ...inputs } = wanted;
+    const { answer, replayed } = await changeOfAccount(
+      this.context,
+      { kind: 'startSubscription', account, request: inputs, idempotencyKey, tx },
+      (session, resolved, now) => this.begin(session, resolved, wanted, now),
+    );
+    return { ...answer, replayed };
+  }
+
+  private async begin(
+    session: Session,
+    account: ResolvedAccount,
+    wanted: Wanted,
+    now: Instant,
+  ): Promise<FirstAnswer> {
+    const offer = await findOffer(session, wanted.sku);
+    const { quantity = 1, startAt = now } = wanted;
+    requireRecurring(offer);
+    if (startAt < now) {
+      throw refuse('startAt', '"startAt" lies in the past.', 'Leave it out to begin now.');
+    }
+    if (offer.oncePerAccount && quantity > 1) {
+      throw refuse('quantity', `Offer ${offer.sku} is sold once per account.`);
+    }
+    requireTrial(offer, quantity, wanted.trial);
+    const refused =
+      reasonOfStatus(account) ?? (await refusalToSubscribe(session, account, offer, quantity));
+    if (refused !== null) return denied(refused);
+
+    await advancePayers(session, [account.payerId], now);
+    const taken = await takenPlaces(session, account, [offer.sku], now);
+    if (offer.oncePerAccount && taken.skus.has(offer.sku)) return denied('already_purchased');
+    const inForce = await standingOf(session, account, offer.sku);
+    if (inForce !== null) return this.extend(session, inForce, wanted, now);
+
+    const trialPhases = await this.phasesFor(session, account, offer, wanted, taken.trial, now);
+    if (trialPhases === null) return denied('trial_already_used');
+    let coupon: Coupon | null = null;
+    if (wanted.coupon) {
+      coupon = await this.redeem(session, account, offer, wanted.coupon, now);
+      if (coupon === null) return denied('coupon_unavailable');
+    }
+    const places: Place[] = offer.oncePerAccount ? [{ kind: 'offer', sku: offer.sku }] : [];
+    if (trialPhases > 0) {
+      places.push({ kind: 'trial', sku: offer.sku });
+      const endsAt = addDuration(startAt, offer.trialPhases[0]!.length, account.timeZone);
+      await this.trials.spendTrial(session, account, { sku: offer.sku, endsAt }, now);
+    }
+    const { payerId, accountId } = account;
+    await takePlaces(session, places, { payerId, accountId, orderId: null, lapsesAt: null }, now);
+    const begun = await beginSubscription(
+      session,
+      account,
+      {
+        offer,
+        quantity,
+        startsAt: startAt,
+        trialPhases,
+        renews: wanted.renew ?? true,
+        collection: wanted.collection,
+        collectedBy: wanted.collectedBy,
+        coupon,
+        metadata: wanted.metadata,
+      },
+      now,
+    );
+    return answerFor(session, begun);
+  }
+
+  /** How many trial phases come first; null: they are wanted, and were had. */
+  private async phasesFor(
+    session: Session,
+    account: ResolvedAccount,
+    offer: Offer,
+    { trial, quantity = 1 }: Wanted,
+    isTaken: boolean,
+    now: Instant,
+  ): Promise<number | null> {
+    if (offer.trialPhases.length === 0 || quantity > 1 || trial === false) return 0;
+    const isSpent = isTaken || (await this.trials.trialSpent(session, account, now));
+    if (isSpent) return trial === true ? null : 0;
+    return offer.trialPhases.length;
+  }
+
+  /** Takes a place of a coupon for good. */
+  private async redeem(
+    session: Session,
+    { accountId, payerId }: ResolvedAccount,
+    offer: Offer,
+    code: string,
+    now: Instant,
+  ): Promise<Coupon | null> {
+    const orderId = newId();
+    const coupon = await reserveCoupon(session, {
+      code,
+      payerId,
+      accountId,
+      orderId,
+      skus: [offer.sku],
+      currency: offer.currency,
+      now,
+      lapsesAt: addDuration(now, RESERVED, 'UTC'),
+    });
+    if (coupon !== null) await keepCoupon(session, payerId, orderId, now);
+    return coupon;
+  }
+
+  private async extend(
+    session: Session,
+    standing: Standing,
+    wanted: Wanted,
+    now: Instant,
+  ): Promise<FirstAnswer> {
+    const { subscription } = standing;
+    requireExtendable(subscription, now);
+    if (wanted.startAt !== undefined && wanted.startAt > now) {
+      throw refuse('startAt', `Offer ${wanted.sku} is in force: it is made longer at once.`);
+    }
+    if (wanted.coupon) {
+      throw refuse('coupon', 'A coupon is for subscriptions that begin; this one is in force.');
+    }
+    const { sku, version, quantity } = subscription;
+    const offer = await findOfferVersion(session, sku, version);
+    const extended = await extendSubscription(
+      session,
+      standing,
+      offer,
+      { quantity: wanted.quantity ?? quantity },
+      now,
+    );
+    return answerFor(session, extended);
+  }
+}
+
+/** @throws invalid_input when trial phases are wanted that there are not */
+function requireTrial(offer: Offer, quantity: number, trial: boolean | undefined): void {
+  if (trial !== true) return;
+  if (offer.trialPhases.length === 0) {
+    throw refuse('trial', `Offer ${offer.sku} has no trial phase.`);
+  }
+  if (quantity > 1) throw refuse('quantity', 'Only a single one of an offer can be tried.');
+}
+
+/** The account's own subscription to an offer that is not over; the latest, if there are more. */
+export async function standingOf(
+  session: Session,
+  account: ResolvedAccount,
+  sku: string,
+): Promise<Standing | null> {
+  const live = await liveSubscriptions(session, account.payerId);
+  const standings = await readStandings(
+    session,
+    live.filter((one) => one.sku === sku),
+  );
+  const own = standings.filter(({ receiver }) => receiver.accountId === account.accountId);
+  return own.at(-1) ?? null;
+}
+
+/** @throws subscription_state when what is in force cannot be made longer now */
+export function requireExtendable(one: StoredSubscription, now: Instant): void {
+  const { subscriptionId, status } = one;
+  const no = (because: string, advice: string): BillingError =>
+    wrongState(subscriptionId, status, because, advice);
+  if (one.periodNumber === 0) {
+    throw no('it has not begun yet', 'Wait until it begins, or cancel it.');
+  }
+  if (status === 'paused') {
+    throw no('it cannot be made longer', 'Let it go on with subscriptions.resume.');
+  }
+  if (status === 'past_due') {
+    throw no('it cannot be made longer before it is paid', 'Collect its invoice first.');
+  }
+  if (one.awaitingPayment && one.periodStart <= now) {
+    throw no('its first period is not paid yet', 'Collect its invoice first.');
+  }
+}
+
+async function answerFor(session: Session, one: StoredSubscription): Promise<FirstAnswer> {
+  const stored = await findSubscription(session, one.subscriptionId);
+  return { allowed: true, reason: null, ...(await readSubscription(session, stored)) };
+}

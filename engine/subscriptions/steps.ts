@@ -1,0 +1,173 @@
+import { findOfferVersion, type Offer, type OfferItem } from '../catalog';
+import type { Context, Session } from '../database';
+import {
+  BillingError,
+  Decimal,
+  ZERO,
+  changeFields,
+  input,
+  integer,
+  isoTime,
+  key,
+  newId,
+  parse,
+  type ChangeOptions,
+  type DenialReason,
+  type Instant,
+} from '../kernel';
+import { changeOfSubscription, subscriptionIdInput, wrongState } from './change-of-subscription';
+import { addPendingItems } from './pending-items';
+import { SUBSCRIPTION_SOURCE, findPeriodGrants, giveUnitsOfPeriods } from './period-units';
+import type { Standing } from './planning';
+import { readSubscription, type Subscription } from './reading';
+import { isInForce, saveDetails } from './records';
+import { resolveAccount } from '../accounts';
+
+export interface AddStepsRequest extends ChangeOptions {
+  subscriptionId: string;
+  /** A product of the offer that is sold in steps. */
+  product: string;
+  /** How many steps more, for the present period. */
+  steps: number | string;
+}
+
+export type AddStepsAnswer = Subscription & {
+  allowed: boolean;
+  reason: DenialReason | null;
+  replayed: boolean;
+};
+
+const MAX_STEPS = 1_000_000;
+
+const addStepsInput = input({
+  subscriptionId: subscriptionIdInput(),
+  product: key(),
+  steps: integer(1, MAX_STEPS),
+  ...changeFields,
+});
+
+const WRITE = `
+insert into {schema}.subscription_steps
+  (payer_id, subscription_id, step_id, period_number, product, steps, size, price, item_id, added_at)
+values ($1::uuid, $2::uuid, $3::uuid, $4, $5, $6, $7::numeric, $8::numeric, $9::uuid,
+        $10::timestamptz)`;
+
+export class Steps {
+  constructor(private readonly context: Context) {}
+
+  /**
+   * Buys extra units on top of the present period, by steps of the offer's item: there at once, gone
+   * with the period (unless the item is one that does not come anew with each), and on the invoice at
+   * the period's end.
+   *
+   * @returns the subscription; or `allowed: false` with `payment_overdue`, `account_suspended`,
+   *   `account_closed`
+   * @throws invalid_input (the product is none of the offer, or not sold in steps),
+   *   unknown_subscription, subscription_state (it is not in force), idempotency_conflict
+   */
+  async addSteps(request: AddStepsRequest): Promise<AddStepsAnswer> {
+    const { subscriptionId, idempotencyKey, metadata, tx, ...wanted } = parse(
+      addStepsInput,
+      request,
+    );
+    const { answer, replayed } = await changeOfSubscription(
+      this.context,
+      { kind: 'addSteps', subscriptionId, request: wanted, idempotencyKey, tx },
+      async (session, standing, now) => {
+        const reason = await this.add(session, standing, wanted, now);
+        const { subscription } = standing;
+        if (reason === null) await saveDetails(session, subscription, { metadata });
+        const record = await readSubscription(session, subscription);
+        return { allowed: reason === null, reason, ...record };
+      },
+    );
+    return { ...answer, replayed };
+  }
+
+  private async add(
+    session: Session,
+    { subscription, receiver }: Standing,
+    wanted: { product: string; steps: number },
+    now: Instant,
+  ): Promise<DenialReason | null> {
+    const { payerId, subscriptionId, accountId, status, currency, periodNumber } = subscription;
+    if (!isInForce(subscription)) {
+      throw wrongState(subscriptionId, status, 'steps are added to one that is in force');
+    }
+    const { status: own, payerStatus } = await resolveAccount(session, { accountId });
+    if ([own, payerStatus].includes('closed')) return 'account_closed';
+    if ([own, payerStatus].includes('suspended')) return 'account_suspended';
+    if (subscription.overdue) return 'payment_overdue';
+
+    const offer = await findOfferVersion(session, subscription.sku, subscription.version);
+    const item = itemInSteps(offer, wanted.product);
+    const { size, price } = item.step!;
+    const count = new Decimal(wanted.steps);
+    const [itemId] = await addPendingItems(
+      session,
+      [
+        {
+          payerId,
+          accountId,
+          kind: 'step',
+          subscriptionId,
+          periodNumber,
+          sku: offer.sku,
+          version: offer.version,
+          product: item.product,
+          quantity: count,
+          unitPrice: new Decimal(price),
+          amount: count.times(price),
+          currency,
+          serviceFrom: now,
+          serviceTo: subscription.periodEnd,
+          dueAt: subscription.periodEnd,
+        },
+      ],
+      now,
+    );
+    await session.query(WRITE, [
+      payerId,
+      subscriptionId,
+      newId(),
+      periodNumber,
+      item.product,
+      wanted.steps,
+      size,
+      price,
+      itemId,
+      isoTime(now),
+    ]);
+    const brought = await findPeriodGrants(session, subscription, [periodNumber]);
+    const position = brought.filter(({ kind }) => kind === 'step').length + 1;
+    const order = {
+      product: item.product,
+      quantity: count.times(size),
+      priority: item.priority,
+      ends: item.refill ? { at: subscription.periodEnd } : null,
+      value: ZERO,
+      currency: null,
+      source: SUBSCRIPTION_SOURCE,
+      sku: offer.sku,
+      offerVersion: offer.version,
+    };
+    const period = { payerId, subscriptionId, number: periodNumber };
+    const units = [{ kind: 'step' as const, position, order }];
+    await giveUnitsOfPeriods(session, [{ receiver, period, units }], now);
+    return null;
+  }
+}
+
+/** @throws invalid_input */
+function itemInSteps(offer: Offer, product: string): OfferItem {
+  const items = offer.items.filter((item) => item.product === product);
+  const item = items.find(({ step }) => step !== null);
+  if (item !== undefined) return item;
+  throw new BillingError(
+    'invalid_input',
+    items.length === 0
+      ? `Offer ${offer.sku} has no product "${product}".`
+      : `Offer ${offer.sku} does not sell ${product} in steps.`,
+    { parameter: 'product', advice: 'Give the item of the offer a step: { size, price }.' },
+  );
+}

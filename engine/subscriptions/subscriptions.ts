@@ -1,0 +1,117 @@
+import { idsWithAliases, resolveAccount } from '../accounts';
+import type { Context } from '../database';
+import {
+  BillingError,
+  accountReference,
+  input,
+  integer,
+  isId,
+  key,
+  oneOf,
+  parse,
+  readClock,
+  text,
+  type AccountReference,
+} from '../kernel';
+import { readStandings, refreshPayers } from './advancing';
+import { subscriptionIdInput } from './change-of-subscription';
+import { readSubscription, readSubscriptions, type Subscription } from './reading';
+import {
+  SUBSCRIPTION_COLUMNS,
+  SUBSCRIPTION_STATUSES,
+  findSubscription,
+  subscriptionOf,
+  type StoredSubscription,
+  type SubscriptionRow,
+  type SubscriptionStatus,
+} from './records';
+
+export interface ListSubscriptionsRequest {
+  account?: AccountReference;
+  status?: SubscriptionStatus;
+  sku?: string;
+  limit?: number;
+  cursor?: string;
+}
+
+const getInput = input({ subscriptionId: subscriptionIdInput() });
+const listInput = input({
+  account: accountReference().optional(),
+  status: oneOf(SUBSCRIPTION_STATUSES).optional(),
+  sku: key().optional(),
+  limit: integer(1, 500).optional(),
+  cursor: text(100).optional(),
+});
+
+/**
+ * Newest first; ids are made in the order of time. $1 who subscribed or $2 who pays, aliases included
+ * (both null: anybody), $3 status, $4 sku, $5 the one to go on after.
+ */
+const LIST = `
+select ${SUBSCRIPTION_COLUMNS} from {schema}.subscriptions s
+where (coalesce($1::uuid[], $2::uuid[]) is null
+       or s.account_id = any($1::uuid[]) or s.payer_id = any($2::uuid[]))
+  and ($3::text is null or s.status = $3) and ($4::text is null or s.sku = $4)
+  and ($5::uuid is null or s.subscription_id < $5::uuid)
+order by s.subscription_id desc
+limit $6::integer`;
+
+export class SubscriptionReads {
+  constructor(private readonly context: Context) {}
+
+  /** @throws unknown_subscription */
+  async get(request: { subscriptionId: string }): Promise<Subscription> {
+    const { subscriptionId } = parse(getInput, request);
+    const { database } = this.context;
+    const found = await findSubscription(database, subscriptionId);
+    if (!(await this.refresh([found]))) return readSubscription(database, found);
+    return readSubscription(database, await findSubscription(database, subscriptionId));
+  }
+
+  /**
+   * Subscriptions, newest first, by pages: all; those that an account pays for, its children's among
+   * them; or those that a child has. Those of accounts that were merged into it are its own.
+   *
+   * @param request `limit` up to 500 (default 50); `cursor` the `nextCursor` of the page before
+   * @throws invalid_input, unknown_account
+   */
+  async list(
+    request: ListSubscriptionsRequest = {},
+  ): Promise<{ items: Subscription[]; nextCursor: string | null }> {
+    const { account, status, sku, limit = 50, cursor } = parse(listInput, request);
+    if (cursor !== undefined && !isId(cursor)) {
+      throw new BillingError('invalid_input', '"cursor" is none that this list gave.', {
+        parameter: 'cursor',
+      });
+    }
+    const { database } = this.context;
+    const named = account === undefined ? null : await resolveAccount(database, account);
+    const now = readClock(this.context.clock);
+    if (named !== null) await refreshPayers(this.context, null, [named.payerId], now);
+    const names = named === null ? null : await idsWithAliases(database, [named]);
+    const rows = await database.query<SubscriptionRow>(LIST, [
+      names,
+      named?.payerId === named?.accountId ? names : null,
+      status ?? null,
+      sku ?? null,
+      cursor ?? null,
+      limit + 1,
+    ]);
+    const found = rows.map(subscriptionOf);
+    const items = await readSubscriptions(database, found.slice(0, limit));
+    return {
+      items,
+      nextCursor: found.length > limit ? items.at(-1)!.subscriptionId : null,
+    };
+  }
+
+  /** Opens what is due: the first reader does what a job would do. */
+  private async refresh(found: readonly StoredSubscription[]): Promise<boolean> {
+    const now = readClock(this.context.clock);
+    const due = found.filter(({ nextDueAt }) => nextDueAt !== null && nextDueAt <= now);
+    if (due.length === 0) return false;
+    const standings = await readStandings(this.context.database, due);
+    const ledgers = new Set(standings.map(({ receiver }) => receiver.payerId));
+    return refreshPayers(this.context, null, [...ledgers], now);
+  }
+}

@@ -1,0 +1,182 @@
+import { findOfferVersion, type Offer } from '../catalog';
+import type { Session } from '../database';
+import { recordEvents } from '../events';
+import { Decimal, isoTime, round, type Instant } from '../kernel';
+import { setOverageTermsOfAll } from '../ledger';
+import { refreshAccess } from './access';
+import { addPendingItems, type NewPendingItem } from './pending-items';
+import { bringUnits, productsFor, unitsOf } from './period-units';
+import type { OpenedPeriod } from './periods';
+import type { OfferOf, Opening, Outcome } from './planning';
+import { dropQueuedChanges, queuedChangesApplied } from './queued-changes';
+import { saveSubscriptions } from './records';
+
+/** Versions of offers, each read once. For one run: a version that somebody undoes may come back as another. */
+export class OfferVersions {
+  private readonly known = new Map<string, Offer>();
+
+  constructor(offers: readonly Offer[] = []) {
+    for (const offer of offers) this.known.set(nameOf(offer), offer);
+  }
+
+  /** @throws unknown_offer */
+  async load(session: Session, names: Iterable<{ sku: string; version: number }>): Promise<void> {
+    for (const { sku, version } of names) {
+      const name = nameOf({ sku, version });
+      if (!this.known.has(name)) {
+        this.known.set(name, await findOfferVersion(session, sku, version));
+      }
+    }
+  }
+
+  /** One that was loaded. */
+  readonly of: OfferOf = (sku, version) => this.known.get(nameOf({ sku, version }))!;
+}
+
+const nameOf = ({ sku, version }: { sku: string; version: number }): string => `${version} ${sku}`;
+
+const WRITE_PERIODS = `
+insert into {schema}.subscription_periods
+  (payer_id, subscription_id, number, phase, sku, version, quantity, fee, currency, starts_at,
+   ends_at, order_id, resumed, first_own, part_days, whole_days, granted_at)
+select * from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::smallint[], $5::text[],
+                     $6::integer[], $7::integer[], $8::numeric[], $9::text[], $10::timestamptz[],
+                     $11::timestamptz[], $12::uuid[], $13::boolean[], $14::boolean[],
+                     $15::integer[], $16::integer[], $17::timestamptz[])`;
+
+/** Puts periods on record, before anything that belongs to them. */
+async function writePeriods(
+  session: Session,
+  openings: readonly Opening[],
+  now: Instant,
+): Promise<void> {
+  if (openings.length === 0) return;
+  const column = <T>(of: (period: OpenedPeriod) => T): T[] =>
+    openings.map(({ period }) => of(period));
+  await session.query(WRITE_PERIODS, [
+    column((period) => period.payerId),
+    column((period) => period.subscriptionId),
+    column((period) => period.number),
+    column((period) => period.phase),
+    column((period) => period.sku),
+    column((period) => period.version),
+    column((period) => period.quantity),
+    column((period) => period.fee.toFixed()),
+    column((period) => period.currency),
+    column((period) => isoTime(period.startsAt)),
+    column((period) => isoTime(period.endsAt)),
+    column((period) => period.orderId),
+    column((period) => period.resumed),
+    column((period) => period.isFirstOwn),
+    column((period) => period.share?.left ?? null),
+    column((period) => period.share?.of ?? null),
+    openings.map(({ gives }) => (gives ? isoTime(now) : null)),
+  ]);
+}
+
+const UNIT_PRICE_DECIMALS = 8;
+
+/**
+ * The fee of a period as an item for an invoice: due when it begins, or ends if the offer is billed in
+ * arrears. Null: a free trial phase, or one that an order has paid.
+ */
+export function feeItem(
+  { period, offer, isRest }: Pick<Opening, 'period' | 'offer' | 'isRest'>,
+  now: Instant,
+): NewPendingItem | null {
+  const { phase, fee, orderId, startsAt, endsAt } = period;
+  const isFree = fee.isZero() && (phase !== null || isRest === true);
+  if (orderId !== null || isFree) return null;
+  const quantity = new Decimal(period.quantity);
+  return {
+    payerId: period.payerId,
+    accountId: period.accountId,
+    kind: isRest === true ? 'proration_charge' : 'fee',
+    subscriptionId: period.subscriptionId,
+    periodNumber: period.number,
+    sku: period.sku,
+    version: period.version,
+    quantity,
+    unitPrice: round(fee.dividedBy(quantity), UNIT_PRICE_DECIMALS),
+    amount: fee,
+    currency: period.currency,
+    serviceFrom: startsAt,
+    serviceTo: endsAt,
+    // One that is bought before it begins is paid at once.
+    dueAt: offer.collect?.bill === 'arrears' ? endsAt : Math.min(startsAt, now),
+  };
+}
+
+/**
+ * Writes what was decided about subscriptions, and all that follows: periods, fees, units, events,
+ * what may be used. All payers are locked.
+ */
+export async function writeOutcomes(
+  session: Session,
+  outcomes: readonly Outcome[],
+  now: Instant,
+): Promise<void> {
+  const openings = outcomes.flatMap((outcome) =>
+    outcome.openings.map((opening) => ({ ...opening, receiver: outcome.receiver })),
+  );
+  await saveSubscriptions(
+    session,
+    outcomes.map(({ subscription }) => subscription),
+  );
+  await writePeriods(session, openings, now);
+  const fees = openings.flatMap((opening) => feeItem(opening, now) ?? []);
+  await addPendingItems(session, fees, now);
+  const giving = openings.filter(({ gives }) => gives);
+  const products = await productsFor(session, giving, now);
+  await bringUnits(
+    session,
+    giving.map(({ receiver, period, offer }) => ({
+      receiver,
+      period,
+      offer,
+      units: unitsOf(offer, period, receiver.timeZone, products, now),
+    })),
+    now,
+  );
+  await allowOverage(session, giving);
+  await queuedChangesApplied(
+    session,
+    outcomes.flatMap(({ applied }) => applied ?? []),
+  );
+  await dropQueuedChanges(
+    session,
+    outcomes.filter(({ dropsChange }) => dropsChange).map(({ subscription }) => subscription),
+    now,
+  );
+  const changed = outcomes.filter(({ changesAccess }) => changesAccess);
+  for (const ledgerId of new Set(changed.map(({ receiver }) => receiver.payerId))) {
+    await refreshAccess(session, ledgerId);
+  }
+  await recordEvents(
+    session,
+    outcomes.flatMap(({ events }) => events),
+  );
+}
+
+/** Each of the offer's own periods allows use beyond its units anew. Few offers do. */
+export async function allowOverage(
+  session: Session,
+  openings: ReadonlyArray<{
+    receiver: { payerId: string };
+    period: Pick<OpenedPeriod, 'phase'>;
+    offer: Offer;
+  }>,
+): Promise<void> {
+  await setOverageTermsOfAll(
+    session,
+    openings
+      .filter(({ period }) => period.phase === null)
+      .flatMap(({ receiver, offer }) =>
+        offer.items.flatMap(({ product, overage }) => {
+          if (overage === null) return [];
+          const limit = overage.limit === null ? null : new Decimal(overage.limit);
+          return [{ payerId: receiver.payerId, product, limit }];
+        }),
+      ),
+  );
+}
