@@ -1,0 +1,84 @@
+import type { Session } from '../database';
+import { Decimal, ZERO, isoTime, newId, type Instant } from '../kernel';
+
+/** Why account credit came or went. */
+export type CreditReason =
+  'carried' | 'used' | 'credit_note' | 'overpaid' | 'given' | 'taken' | 'moved';
+
+export interface NewAccountCredit {
+  payerId: string;
+  currency: string;
+  /** Signed: what the credit gains. */
+  amount: Decimal;
+  reason: CreditReason;
+  invoiceId?: string | null;
+  creditNoteId?: string | null;
+}
+
+const WRITE = `
+insert into {schema}.account_credits
+  (payer_id, credit_id, currency, amount, reason, invoice_id, credit_note_id, created_at)
+select n.payer_id, n.credit_id, n.currency, n.amount, n.reason, n.invoice_id, n.credit_note_id,
+       $8::timestamptz
+from unnest($1::uuid[], $2::uuid[], $3::text[], $4::numeric[], $5::text[], $6::uuid[], $7::uuid[])
+     as n (payer_id, credit_id, currency, amount, reason, invoice_id, credit_note_id)`;
+
+/**
+ * Writes entries of account credit; entries of 0 are left out. The payers must be locked. The book is
+ * the caller's to post: customer_credit against what the credit came from, or went to.
+ *
+ * @returns the ids, in order; null where nothing was written
+ */
+export async function writeCredits(
+  session: Session,
+  given: readonly NewAccountCredit[],
+  now: Instant,
+): Promise<Array<string | null>> {
+  const ids = given.map(({ amount }) => (amount.isZero() ? null : newId()));
+  const credits = given.filter(({ amount }) => !amount.isZero());
+  if (credits.length === 0) return ids;
+  await session.query(WRITE, [
+    credits.map(({ payerId }) => payerId),
+    ids.filter((id) => id !== null),
+    credits.map(({ currency }) => currency),
+    credits.map(({ amount }) => amount.toFixed()),
+    credits.map(({ reason }) => reason),
+    credits.map(({ invoiceId }) => invoiceId ?? null),
+    credits.map(({ creditNoteId }) => creditNoteId ?? null),
+    isoTime(now),
+  ]);
+  return ids;
+}
+
+const READ = `
+select w.payer_id::text as payer_id, c.currency, c.amount::text as amount
+from unnest($1::uuid[]) as w (payer_id)
+cross join lateral (
+  select c.currency, sum(c.amount) as amount from {schema}.account_credits c
+  where c.payer_id = w.payer_id group by c.currency offset 0) as c`;
+
+/** What each payer has, by currency. The payers must be locked by those who mean to use it. */
+export async function readCredits(
+  session: Session,
+  payerIds: readonly string[],
+): Promise<Map<string, Map<string, Decimal>>> {
+  const rows = await session.query<{ payer_id: string; currency: string; amount: string }>(READ, [
+    [...new Set(payerIds)],
+  ]);
+  const credits = new Map<string, Map<string, Decimal>>();
+  for (const row of rows) {
+    const ofPayer = credits.get(row.payer_id) ?? new Map<string, Decimal>();
+    ofPayer.set(row.currency, new Decimal(row.amount));
+    credits.set(row.payer_id, ofPayer);
+  }
+  return credits;
+}
+
+/** The credit of one payer in one currency. */
+export async function creditOf(
+  session: Session,
+  payerId: string,
+  currency: string,
+): Promise<Decimal> {
+  return (await readCredits(session, [payerId])).get(payerId)?.get(currency) ?? ZERO;
+}

@@ -1,0 +1,490 @@
+import { aliasesOf, resolveAccount } from '../accounts';
+import { post, type Leg } from '../books';
+import type { Context, Session } from '../database';
+import { recordEvents } from '../events';
+import {
+  BillingError,
+  Decimal,
+  LIMITS,
+  MAX_UNIT_DECIMALS,
+  ZERO,
+  accountReference,
+  amount,
+  changeFields,
+  currency,
+  currencyDecimals,
+  flag,
+  formatMoney,
+  input,
+  instant,
+  isoTime,
+  oneOf,
+  parse,
+  requireDecimals,
+  text,
+  type AccountReference,
+  type ChangeOptions,
+  type Instant,
+} from '../kernel';
+import { changeOfAccount } from '../ledger';
+import { findUndecided } from '../payments';
+import { readCredits, writeCredits } from './account-credit';
+import { changeOfInvoice, invoiceIdInput, type InvoiceAtHand } from './change-of-invoice';
+import {
+  creditableLines,
+  issueCreditNote,
+  moveCredit,
+  requireMoney,
+  settledOf,
+  takenBackLegs,
+} from './credit-notes';
+import { planCredit } from './credit-plan';
+import { closeCollections } from './collecting/closing-collections';
+import { invoiceEvent } from './invoice-events';
+import { invoiceRecord, requireInvoice, type Invoice, type StoredInvoice } from './invoice-records';
+import { settleInvoice } from './settling';
+
+/** How an invoice ends without being charged: paid by hand, void, written off; and account credit. */
+
+export interface InvoiceRequest extends ChangeOptions {
+  invoiceId: string;
+}
+
+export interface VoidInvoiceRequest extends InvoiceRequest {
+  /** Lets its items and its usage come onto the next invoice. Default: they are billed no more. */
+  rebill?: boolean;
+  /** Why, in your words: stands on the credit note, if there is one. */
+  reason?: string;
+}
+
+export const HAND_METHODS = ['bank_transfer', 'cash', 'cheque', 'card_terminal', 'other'] as const;
+/** How money came in outside any gateway. */
+export type HandMethod = (typeof HAND_METHODS)[number];
+
+export interface MarkPaidRequest extends InvoiceRequest {
+  /** What came in. Default: all that is due. More than that becomes account credit. */
+  amount?: string | number;
+  method: HandMethod;
+  /** What tells this payment from others: the same again is counted once. Default: made up. */
+  reference?: string;
+  /** When it came in. Default: now. */
+  paidAt?: string | Date;
+}
+
+export interface AddCreditRequest extends ChangeOptions {
+  account: AccountReference;
+  currency: string;
+  amount: string | number;
+  /** How it was paid; left out: it is given for nothing, and lowers revenue. */
+  received?: HandMethod;
+  /** Why, in your words. */
+  reason?: string;
+}
+
+export interface AccountCredit {
+  account: string;
+  payer: string;
+  credits: Array<{ currency: string; amount: string }>;
+}
+
+const invoiceInput = input({ invoiceId: invoiceIdInput(), ...changeFields });
+
+const voidInput = input({
+  invoiceId: invoiceIdInput(),
+  rebill: flag().optional(),
+  reason: text(1_000).optional(),
+  ...changeFields,
+});
+
+const markPaidInput = input({
+  invoiceId: invoiceIdInput(),
+  amount: amount({ decimals: MAX_UNIT_DECIMALS }).optional(),
+  method: oneOf(HAND_METHODS),
+  reference: text(LIMITS.idempotencyKey).optional(),
+  paidAt: instant().optional(),
+  ...changeFields,
+});
+
+const addCreditInput = input({
+  account: accountReference(),
+  currency: currency(),
+  amount: amount({ decimals: MAX_UNIT_DECIMALS }),
+  received: oneOf(HAND_METHODS).optional(),
+  reason: text(1_000).optional(),
+  ...changeFields,
+});
+
+const accountCreditInput = input({ account: accountReference() });
+
+const VOID = `
+update {schema}.invoices
+set status = 'void', voided_at = $3::timestamptz, credit_noted = credit_noted + $4::numeric,
+    reduced = reduced + $5::numeric
+where payer_id = $1::uuid and invoice_id = $2::uuid`;
+
+const WRITE_OFF = `
+update {schema}.invoices set status = 'uncollectible', uncollectible_at = $3::timestamptz
+where payer_id = $1::uuid and invoice_id = $2::uuid`;
+
+/** What was billed by a void invoice may be billed again. */
+const FREE_ITEMS = `
+update {schema}.pending_items set invoice_id = null
+where payer_id = any($1::uuid[]) and invoice_id = $2::uuid`;
+
+/** Usage is followed line by line of a ledger: the next invoice looks again from the first freed one. */
+const FREE_USAGE = `
+with freed as (
+  delete from {schema}.invoice_usage
+  where invoice_payer_id = $1::uuid and invoice_id = $2::uuid
+  returning payer_id, entry_sequence
+), first as (
+  select f.payer_id, e.product, min(f.entry_sequence) as sequence
+  from freed f
+  cross join lateral (
+    select e.product from {schema}.entries e
+    where e.payer_id = f.payer_id and e.sequence = f.entry_sequence offset 0) as e
+  group by f.payer_id, e.product
+)
+update {schema}.usage_marks m set billed_sequence = least(m.billed_sequence, first.sequence - 1)
+from first where m.payer_id = first.payer_id and m.product = first.product`;
+
+/** Nothing of a subscription that is over may be due any more: its periods are looked at once again. */
+const REOPEN_PERIODS = `
+update {schema}.subscription_periods p set drafted_at = null
+from {schema}.invoice_lines l
+where l.payer_id = $2::uuid and l.invoice_id = $3::uuid and l.kind = 'usage'
+  and p.payer_id = any($1::uuid[]) and p.subscription_id = l.subscription_id
+  and p.number = l.period_number and p.drafted_at is not null`;
+
+const WRITE_CREDIT_DETAILS = `
+insert into {schema}.account_credit_details (payer_id, credit_id, account_id, reason, metadata)
+values ($1::uuid, $2::uuid, $3::uuid, $4, $5::jsonb)`;
+
+const refuse = (invoice: StoredInvoice, why: string, advice: string): never => {
+  throw new BillingError(
+    'invoice_state',
+    `Invoice ${invoice.number ?? invoice.invoiceId} ${why}.`,
+    {
+      parameter: 'invoiceId',
+      advice,
+    },
+  );
+};
+
+/** What a charge is under way for cannot be closed: the money may be here in a moment. */
+async function requireNoCharge(session: Session, invoice: StoredInvoice): Promise<void> {
+  const { payerId, invoiceId: purposeId } = invoice;
+  if ((await findUndecided(session, { payerId, purpose: 'invoice', purposeId })) === null) return;
+  refuse(invoice, 'is being charged', 'Try again when its last attempt is decided.');
+}
+
+export class Closings {
+  constructor(private readonly context: Context) {}
+
+  /**
+   * Declares an unpaid invoice void. Its number stays. If it was sent, a credit note takes all of it
+   * back; account credit that was used for it comes back in any case. What it billed is not billed again,
+   * unless `rebill` says so.
+   *
+   * @throws unknown_invoice, invoice_state (a draft, paid in part, being charged), idempotency_conflict
+   */
+  async voidInvoice(request: VoidInvoiceRequest): Promise<Invoice & { replayed: boolean }> {
+    const wanted = parse(voidInput, request);
+    const { invoiceId, idempotencyKey: _key, metadata, tx: _tx, ...inputs } = wanted;
+    return this.change('voidInvoice', wanted, inputs, async (session, atHand, now) => {
+      const { invoice } = atHand;
+      if (invoice.status === 'void') return true;
+      if (invoice.status === 'draft') {
+        refuse(invoice, 'is a draft', 'Delete it with invoicing.deleteDraft.');
+      }
+      if (!invoice.paid.isZero() || invoice.status !== 'open') {
+        refuse(
+          invoice,
+          invoice.paid.isZero() ? `is ${invoice.status}` : 'is paid, at least in part',
+          'Take it back by a credit note.',
+        );
+      }
+      await requireNoCharge(session, invoice);
+      const { creditNoted, reduced } = await this.takeBack(
+        session,
+        atHand,
+        { note: wanted.reason ?? null, metadata: metadata ?? {} },
+        now,
+      );
+      const { payerId } = invoice;
+      await session.query(VOID, [
+        payerId,
+        invoiceId,
+        isoTime(now),
+        creditNoted.toFixed(),
+        reduced.toFixed(),
+      ]);
+      if (wanted.rebill === true) {
+        const { payerId: present } = atHand.payer;
+        const names = [...new Set([payerId, present, ...(await aliasesOf(session, present))])];
+        await session.query(FREE_ITEMS, [names, invoiceId]);
+        await session.query(FREE_USAGE, [payerId, invoiceId]);
+        await session.query(REOPEN_PERIODS, [names, payerId, invoiceId]);
+      }
+      const after = { ...invoice, status: 'void' as const, amountDue: ZERO };
+      await recordEvents(session, [invoiceEvent('invoice.voided', after, now)]);
+      await closeCollections(session, [after], now);
+      return false;
+    });
+  }
+
+  /** By a credit note where the customer has the invoice; else by a posting alone. */
+  private async takeBack(
+    session: Session,
+    atHand: InvoiceAtHand,
+    why: { note: string | null; metadata: Record<string, unknown> },
+    now: Instant,
+  ): Promise<{ creditNoted: Decimal; reduced: Decimal }> {
+    const { invoice, payer } = atHand;
+    const { payerId, invoiceId, currency: money, decimals } = invoice;
+    const settled = await settledOf(session, invoice);
+    const planned = planCredit(
+      await creditableLines(session, invoice),
+      { lines: null, amount: null },
+      decimals,
+    );
+    // Credit that was used and has not come back yet.
+    const credit = settled.credited.minus(settled.toCredit);
+    if (invoice.sentAt !== null) {
+      const to = { due: invoice.amountDue, credit, refund: ZERO };
+      const { note } = await issueCreditNote(
+        this.context,
+        session,
+        atHand,
+        { planned, to, reason: 'void', ...why },
+        now,
+      );
+      return { creditNoted: note.total, reduced: to.due };
+    }
+    await post(session, {
+      payerId,
+      currency: money,
+      at: now,
+      kind: 'credit_note',
+      reference: { type: 'invoice', id: invoiceId },
+      legs: [
+        ...(await takenBackLegs(session, atHand, planned, now)),
+        { account: 'receivable' as const, amount: invoice.amountDue.negated() },
+        { account: 'customer_credit' as const, amount: credit.negated() },
+      ].filter((one: Leg) => !one.amount.isZero()),
+    });
+    await writeCredits(
+      session,
+      [{ payerId, currency: money, amount: credit, reason: 'used', invoiceId }],
+      now,
+    );
+    await moveCredit(
+      session,
+      { from: payerId, into: payer.payerId, currency: money, amount: credit },
+      now,
+    );
+    return { creditNoted: ZERO, reduced: ZERO };
+  }
+
+  /**
+   * Writes an open invoice off. It may still be paid later.
+   *
+   * @throws unknown_invoice, invoice_state (anything but open, being charged), idempotency_conflict
+   */
+  async markUncollectible(request: InvoiceRequest): Promise<Invoice & { replayed: boolean }> {
+    const wanted = parse(invoiceInput, request);
+    return this.change('markUncollectible', wanted, {}, async (session, { invoice }, now) => {
+      if (invoice.status === 'uncollectible') return true;
+      if (invoice.status !== 'open') {
+        refuse(invoice, `is ${invoice.status}`, 'Only what is open can be written off.');
+      }
+      await requireNoCharge(session, invoice);
+      const after = await writeOff(session, invoice, now);
+      // What is written off is not in order: access comes back with a payment.
+      await closeCollections(session, [after], now, false);
+      return false;
+    });
+  }
+
+  /**
+   * Counts a payment that came in outside any gateway; a part is fine. What is beyond the invoice
+   * becomes account credit.
+   *
+   * @throws unknown_invoice, invoice_state (a draft, void, paid already), payment_mismatch (the reference
+   *   was one of another amount), invalid_input, idempotency_conflict
+   */
+  async markPaid(request: MarkPaidRequest): Promise<Invoice & { replayed: boolean }> {
+    const wanted = parse(markPaidInput, request);
+    const {
+      invoiceId: _id,
+      idempotencyKey: _key,
+      metadata: _metadata,
+      tx: _tx,
+      ...inputs
+    } = wanted;
+    return this.change('markPaid', wanted, inputs, async (session, { invoice, payer }, now) => {
+      requireMoney(wanted.amount, invoice, 'amount');
+      const at = wanted.paidAt ?? now;
+      if (at > now) {
+        throw new BillingError('invalid_input', '"paidAt" is yet to come.', {
+          parameter: 'paidAt',
+        });
+      }
+      const { payerId, invoiceId } = invoice;
+      const settled = await settleInvoice(
+        session,
+        {
+          payerId,
+          invoiceId,
+          amount: wanted.amount ?? invoice.amountDue,
+          gateway: 'manual',
+          method: wanted.method,
+          reference:
+            wanted.reference ?? `${wanted.method} ${isoTime(now)} ${invoice.paid.toFixed()}`,
+          at,
+        },
+        now,
+      );
+      const counted = settled.applied.plus(settled.excess);
+      if (settled.replayed && wanted.amount !== undefined && !wanted.amount.equals(counted)) {
+        throw new BillingError(
+          'payment_mismatch',
+          `The payment ${wanted.reference} was one of ${formatMoney(counted, invoice.decimals)}.`,
+          { parameter: 'reference', advice: 'Each payment has a reference of its own.' },
+        );
+      }
+      if (!settled.replayed) {
+        await moveCredit(
+          session,
+          {
+            from: payerId,
+            into: payer.payerId,
+            currency: invoice.currency,
+            amount: settled.excess,
+          },
+          now,
+        );
+      }
+      return settled.replayed;
+    });
+  }
+
+  private async change(
+    kind: string,
+    { invoiceId, idempotencyKey, tx }: InvoiceRequest,
+    request: Record<string, unknown>,
+    work: (session: Session, atHand: InvoiceAtHand, now: Instant) => Promise<boolean>,
+  ): Promise<Invoice & { replayed: boolean }> {
+    const { answer, replayed } = await changeOfInvoice(
+      this.context,
+      { kind, invoiceId, request, idempotencyKey, tx },
+      async (session, atHand, now) => {
+        const again = await work(session, atHand, now);
+        const answer = invoiceRecord(await requireInvoice(session, invoiceId));
+        return { answer, replayed: again };
+      },
+    );
+    return { ...answer, replayed };
+  }
+
+  /**
+   * Gives credit against invoices to come: paid ahead, or for nothing.
+   *
+   * @returns all credit of the payer
+   * @throws unknown_account, currency_mismatch, invalid_input, idempotency_conflict
+   */
+  async addCredit(request: AddCreditRequest): Promise<AccountCredit & { replayed: boolean }> {
+    const wanted = parse(addCreditInput, request);
+    const { account: reference, idempotencyKey, metadata, tx, ...inputs } = wanted;
+    const decimals = currencyDecimals(wanted.currency);
+    if (decimals === null) {
+      throw new BillingError('currency_mismatch', `${wanted.currency} is no money of ISO 4217.`, {
+        parameter: 'currency',
+        advice: 'Invoices are in real money: EUR, USD ...',
+      });
+    }
+    requireDecimals(wanted.amount, decimals, 'amount', wanted.currency);
+    const { answer, replayed } = await changeOfAccount(
+      this.context,
+      { kind: 'addCredit', account: reference, request: inputs, idempotencyKey, tx },
+      async (session, { accountId, payerId }, now) => {
+        const given = { payerId, currency: wanted.currency, amount: wanted.amount };
+        const [creditId] = await writeCredits(session, [{ ...given, reason: 'given' }], now);
+        await session.query(WRITE_CREDIT_DETAILS, [
+          payerId,
+          creditId,
+          accountId,
+          wanted.reason ?? null,
+          JSON.stringify(metadata ?? {}),
+        ]);
+        await post(session, {
+          payerId,
+          currency: wanted.currency,
+          at: now,
+          kind: 'credit',
+          reference: { type: 'credit', id: creditId! },
+          legs: [
+            wanted.received === undefined
+              ? { account: 'revenue', amount: wanted.amount }
+              : { account: 'cash', gateway: 'manual', amount: wanted.amount },
+            { account: 'customer_credit', amount: wanted.amount.negated() },
+          ],
+        });
+        return creditRecord(session, accountId, payerId);
+      },
+    );
+    return { ...answer, replayed };
+  }
+
+  /**
+   * The credit that pays an account's next invoices, by currency.
+   *
+   * @throws unknown_account, invalid_input
+   */
+  async accountCredit(request: { account: AccountReference }): Promise<AccountCredit> {
+    const { account } = parse(accountCreditInput, request);
+    const { database } = this.context;
+    const { accountId, payerId } = await resolveAccount(database, account);
+    return creditRecord(database, accountId, payerId);
+  }
+}
+
+async function creditRecord(
+  session: Session,
+  account: string,
+  payer: string,
+): Promise<AccountCredit> {
+  const credits = (await readCredits(session, [payer])).get(payer) ?? new Map<string, Decimal>();
+  return {
+    account,
+    payer,
+    credits: [...credits]
+      .filter(([, left]) => !left.isZero())
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([of, left]) => ({ currency: of, amount: formatMoney(left, currencyDecimals(of)!) })),
+  };
+}
+
+/** Gives up what is due of an open invoice. The payer is locked. */
+export async function writeOff(
+  session: Session,
+  invoice: StoredInvoice,
+  now: Instant,
+): Promise<StoredInvoice> {
+  const { payerId, invoiceId, amountDue } = invoice;
+  await session.query(WRITE_OFF, [payerId, invoiceId, isoTime(now)]);
+  await post(session, {
+    payerId,
+    currency: invoice.currency,
+    at: now,
+    kind: 'write_off',
+    reference: { type: 'invoice', id: invoiceId },
+    legs: [
+      { account: 'written_off', amount: amountDue },
+      { account: 'receivable', amount: amountDue.negated() },
+    ],
+  });
+  const after: StoredInvoice = { ...invoice, status: 'uncollectible', uncollectibleAt: now };
+  await recordEvents(session, [invoiceEvent('invoice.uncollectible', after, now)]);
+  return after;
+}

@@ -1,0 +1,144 @@
+import { resolveAccount } from '../../accounts';
+import type { Session } from '../../database';
+import { recordEvents } from '../../events';
+import { formatMoney, isoTime, type Instant } from '../../kernel';
+import type { Attempt } from '../../payments';
+import { dunningEnded, paymentFailed, paymentOverdue } from '../../subscriptions';
+import { writeOff } from '../closing';
+import { invoiceEvent } from '../invoice-events';
+import type { StoredInvoice } from '../invoice-records';
+import { closeCollections, subscriptionsOf } from './closing-collections';
+import { writeCollection, type Collection } from './collections';
+import { readDunning, type Dunning } from './dunning-settings';
+import {
+  failed,
+  finished,
+  isFinal,
+  isLapsing,
+  lapsed,
+  unpaid,
+  type CollectionState,
+} from './schedule';
+
+/** What an invoice that is not paid brings about, step by step. The payer is locked. */
+
+const zoneOf = async (session: Session, payerId: string): Promise<string> =>
+  (await resolveAccount(session, { accountId: payerId })).timeZone;
+
+/** An attempt failed: counted, told, and the next step taken. */
+export async function attemptFailed(
+  session: Session,
+  invoice: StoredInvoice,
+  collection: Collection,
+  attempt: Attempt,
+  now: Instant,
+): Promise<void> {
+  const dunning = await readDunning(session);
+  const { hard, methodId } = attempt;
+  const zone = await zoneOf(session, invoice.payerId);
+  const state = failed(collection, { at: now, hard, methodId }, dunning, zone);
+  await tellCardError(session, invoice, attempt, state, now);
+  if (collection.firstFailedAt === null) await tellFirstFailure(session, invoice, state, now);
+  await goOn(session, invoice, { ...collection, ...state }, dunning, now);
+}
+
+async function tellCardError(
+  session: Session,
+  invoice: StoredInvoice,
+  attempt: Attempt,
+  { attempts, nextAttemptAt }: CollectionState,
+  now: Instant,
+): Promise<void> {
+  const { attemptId, gateway, reference, methodId } = attempt;
+  await recordEvents(session, [
+    {
+      type: 'card.error',
+      payerId: invoice.payerId,
+      accountId: invoice.accountId,
+      at: now,
+      data: {
+        invoiceId: invoice.invoiceId,
+        invoiceNumber: invoice.number,
+        attemptId,
+        charge:
+          gateway === null || methodId === null
+            ? null
+            : { attemptId, gateway, reference, methodId },
+        attempt: attempts,
+        nextAttemptAt: nextAttemptAt === null ? null : isoTime(nextAttemptAt),
+        amount: formatMoney(attempt.amount, invoice.decimals),
+        currency: attempt.currency,
+        code: attempt.code,
+        responseText: attempt.responseText,
+        rejectReason: attempt.rejectReason,
+        hard: attempt.hard,
+      },
+    },
+  ]);
+}
+
+async function tellFirstFailure(
+  session: Session,
+  invoice: StoredInvoice,
+  { graceUntil }: CollectionState,
+  now: Instant,
+): Promise<void> {
+  const subscriptions = subscriptionsOf(invoice);
+  if (subscriptions.length === 0) return;
+  // What failed has its grace from then on.
+  await paymentFailed(session, invoice.payerId, subscriptions, graceUntil!, now);
+}
+
+/** What is due of an invoice by the clock alone: the due date, the end of the grace, the final action. */
+export async function takeSteps(
+  session: Session,
+  invoice: StoredInvoice,
+  collection: Collection,
+  dunning: Dunning,
+  now: Instant,
+): Promise<void> {
+  if (collection.closedAt !== null) return;
+  if (invoice.status !== 'open') return closeCollections(session, [invoice], now);
+  const { dueAt, payerId } = invoice;
+  let state = collection;
+  if (collection.mode === 'send' && collection.firstFailedAt === null) {
+    if (dueAt === null || dueAt > now) return;
+    const zone = await zoneOf(session, payerId);
+    state = { ...collection, ...unpaid(collection, dueAt, dunning, zone) };
+    const event = invoiceEvent('invoice.overdue', invoice, dueAt);
+    await recordEvents(session, [{ ...event, recordedAt: now }]);
+    await tellFirstFailure(session, invoice, state, now);
+  }
+  await goOn(session, invoice, state, dunning, now);
+}
+
+async function goOn(
+  session: Session,
+  invoice: StoredInvoice,
+  collection: Collection,
+  { finalAction }: Dunning,
+  now: Instant,
+): Promise<void> {
+  const { payerId } = invoice;
+  const subscriptions = subscriptionsOf(invoice);
+  let state: CollectionState = collection;
+  const isLapsed = isLapsing(state, now);
+  if (isLapsed) state = lapsed(state, now);
+  const isOver = isFinal(state, now);
+  if (isOver) state = finished(state, now);
+  await writeCollection(session, invoice, state, isOver ? finalAction : collection.finalAction);
+
+  if (isLapsed && subscriptions.length > 0) {
+    await paymentOverdue(session, payerId, subscriptions, now);
+  }
+  if (!isOver) return;
+  if (finalAction === 'uncollectible') {
+    await writeOff(session, invoice, now);
+    // Not paid is not in order: access comes back with a payment.
+    await closeCollections(session, [invoice], now, false);
+  }
+  if (subscriptions.length > 0) {
+    const action = finalAction === 'cancel' ? 'cancel' : 'keep';
+    await dunningEnded(session, payerId, subscriptions, action, now);
+  }
+}

@@ -1,0 +1,68 @@
+import { aliasesOf, resolveAccount } from '../../accounts';
+import type { Session } from '../../database';
+import { isId, type Instant } from '../../kernel';
+import type { PurposeHandlers, StoredRefund } from '../../payments';
+import { moveCredit } from '../credit-notes';
+import { findInvoiceOwner, requireInvoice } from '../invoice-records';
+import { settleInvoice } from '../settling';
+import { countAttempt, findCollections } from './collections';
+import { attemptFailed } from './dunning';
+
+/** What payments through gateways mean to invoices. */
+
+export interface InvoicePaymentPorts {
+  /** Money of an invoice went back: asked for by a credit note, or done by the gateway itself. */
+  refunded(session: Session, refund: StoredRefund, now: Instant): Promise<void>;
+}
+
+/** Whoever pays by now, the one named on the invoice first, and all that were merged into them. */
+async function payersOf(session: Session, invoiceId: string): Promise<string[]> {
+  const { payerId } = await findInvoiceOwner(session, invoiceId);
+  const payer = await resolveAccount(session, { accountId: payerId });
+  const aliases = await aliasesOf(session, payer.payerId);
+  return [...new Set([payerId, payer.payerId, ...aliases])];
+}
+
+/** An attempt that the gateway never got, and that was not repeated: nothing was tried. */
+const NOT_SENT = 'not_sent';
+
+export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => ({
+  payersToLock: payersOf,
+
+  async payable(session, invoiceId) {
+    if (!isId(invoiceId)) return null;
+    const invoice = await requireInvoice(session, invoiceId);
+    if (invoice.status !== 'open' || !invoice.amountDue.greaterThan(0)) return null;
+    const { payerId, accountId, currency, decimals, amountDue: amount, number } = invoice;
+    return { payerId, accountId, currency, decimals, amount, description: number ?? invoiceId };
+  },
+
+  /** What was written off can still be paid; money for what is paid or void goes back. */
+  async settled(session, settlement, now) {
+    const { payerId, purposeId: invoiceId, attemptId, gateway, reference, amount } = settlement;
+    const { status, currency } = await requireInvoice(session, invoiceId);
+    if (currency !== settlement.currency) return 'wrong_currency';
+    if (status === 'paid') return 'paid_twice';
+    if (status !== 'open' && status !== 'uncollectible') return `invoice_${status}`;
+    const payment = { payerId, invoiceId, attemptId, gateway, reference, amount, at: now };
+    if (settlement.isFirstOutcome) await countAttempt(session, payment);
+    const { excess, replayed } = await settleInvoice(session, payment, now);
+    if (!replayed) {
+      // Credit of an account that was merged since is that of the one it was merged into.
+      const { payerId: into } = await resolveAccount(session, { accountId: payerId });
+      await moveCredit(session, { from: payerId, into, currency, amount: excess }, now);
+    }
+    return null;
+  },
+
+  async failed(session, attempt, now) {
+    if (attempt.code === NOT_SENT) return;
+    const { payerId, purposeId: invoiceId } = attempt;
+    const invoice = await requireInvoice(session, invoiceId);
+    const collection = (await findCollections(session, [{ payerId, invoiceId }])).get(invoiceId);
+    if (invoice.status !== 'open' || collection === undefined) return;
+    await attemptFailed(session, invoice, collection, attempt, now);
+  },
+
+  refunded: (session, refund, now) => ports.refunded(session, refund, now),
+});

@@ -1,0 +1,182 @@
+import type { Session } from '../../database';
+import {
+  BillingError,
+  changeFields,
+  input,
+  isoTime,
+  parse,
+  type ChangeOptions,
+  type Instant,
+} from '../../kernel';
+import {
+  attemptRecord,
+  collectPayment,
+  listAttempts,
+  type PaymentAttempt,
+  type PaymentContext,
+  type Plan,
+} from '../../payments';
+import { invoiceIdInput } from '../change-of-invoice';
+import { requireInvoice, type InvoiceStatus, type StoredInvoice } from '../invoice-records';
+import { findCollections, type Collection } from './collections';
+import { readDunning, type FinalAction } from './dunning-settings';
+import { isCancelledByCustomer, methodPlan } from './planning';
+import { mostAttempts } from './schedule';
+
+export interface RetryInvoiceRequest extends Pick<ChangeOptions, 'idempotencyKey'> {
+  invoiceId: string;
+}
+
+export interface RetryInvoiceAnswer extends PaymentAttempt {
+  invoiceStatus: InvoiceStatus;
+  /** When it is tried again by itself; null: it is not. */
+  nextAttemptAt: string | null;
+}
+
+/** How far the collecting of an invoice has come, as it goes out. */
+export interface CollectionRecord {
+  invoiceId: string;
+  /** `charge`: by the engine. `send`: the customer pays by itself. `provider`: somebody else charges. */
+  mode: 'charge' | 'send' | 'provider';
+  /**
+   * `waiting`: for the next attempt. `stopped`: not tried again by itself. `exhausted`: nothing is left
+   * to try. `closed`: paid, void, written off.
+   */
+  status: 'waiting' | 'stopped' | 'exhausted' | 'closed';
+  stopReason: 'hard_decline' | 'customer_cancelled' | null;
+  /** Attempts made, those included for which there was nothing to charge. */
+  attempts: number;
+  nextAttemptAt: string | null;
+  firstFailedAt: string | null;
+  /** Until when access goes on. */
+  graceUntil: string | null;
+  /** When access ended. */
+  overdueAt: string | null;
+  /** When the final action is due, which it was, and when it was taken. */
+  finalAt: string | null;
+  finalAction: FinalAction | null;
+  finishedAt: string | null;
+  closedAt: string | null;
+}
+
+const retryInput = input({
+  invoiceId: invoiceIdInput(),
+  idempotencyKey: changeFields.idempotencyKey,
+});
+const invoiceInput = input({ invoiceId: invoiceIdInput() });
+
+const refuse = ({ number, invoiceId }: StoredInvoice, why: string, advice: string): BillingError =>
+  new BillingError('invoice_state', `Invoice ${number ?? invoiceId} ${why}.`, {
+    parameter: 'invoiceId',
+    advice,
+  });
+
+const isoOrNull = (time: Instant | null): string | null => (time === null ? null : isoTime(time));
+
+export class Retries {
+  constructor(private readonly context: PaymentContext) {}
+
+  /**
+   * Charges an open invoice now. It counts as an attempt, so that the next one follows it by the
+   * schedule. Asks the gateway, so it cannot join a transaction.
+   *
+   * @returns the attempt; a decline is its status `failed`
+   * @throws unknown_invoice; invoice_state: not open, not ours to charge, its last attempt was made, the
+   *   only method there is was declined for good, or the customer has cancelled; idempotency_conflict
+   */
+  async retryInvoice(request: RetryInvoiceRequest): Promise<RetryInvoiceAnswer> {
+    const { invoiceId, idempotencyKey: key } = parse(retryInput, request);
+    const { database } = this.context;
+    await requireInvoice(database, invoiceId);
+    const attempt = await collectPayment(this.context, {
+      purpose: 'invoice',
+      purposeId: invoiceId,
+      once: { kind: 'retryInvoice', key, request: {} },
+      plan: (session) => planRetry(session, invoiceId),
+    });
+    const invoice = await requireInvoice(database, invoiceId);
+    if (attempt === null) {
+      throw refuse(invoice, `is ${invoice.status}`, 'Only what is open and due can be charged.');
+    }
+    const collection = (await findCollections(database, [invoice])).get(invoiceId);
+    return {
+      ...attemptRecord(attempt),
+      invoiceStatus: invoice.status,
+      nextAttemptAt: isoOrNull(collection?.nextAttemptAt ?? null),
+    };
+  }
+
+  /** Attempts to be paid for an invoice, the latest first. @throws unknown_invoice */
+  async attempts(request: { invoiceId: string }): Promise<PaymentAttempt[]> {
+    const { invoiceId } = parse(invoiceInput, request);
+    await requireInvoice(this.context.database, invoiceId);
+    const found = await listAttempts(this.context.database, {
+      accounts: null,
+      payers: null,
+      invoiceId,
+      orderId: null,
+      after: null,
+      limit: 1_000,
+    });
+    return found.map(attemptRecord);
+  }
+
+  /**
+   * How far the collecting of an invoice has come; null: there is nothing to collect of it, as of a
+   * draft or of one that was issued as paid.
+   *
+   * @throws unknown_invoice
+   */
+  async collection(request: { invoiceId: string }): Promise<CollectionRecord | null> {
+    const { invoiceId } = parse(invoiceInput, request);
+    const invoice = await requireInvoice(this.context.database, invoiceId);
+    const found = (await findCollections(this.context.database, [invoice])).get(invoiceId);
+    return found === undefined ? null : collectionRecord(found);
+  }
+}
+
+const collectionRecord = (found: Collection): CollectionRecord => ({
+  invoiceId: found.invoiceId,
+  mode: found.mode,
+  status: found.status,
+  stopReason: found.stopReason,
+  attempts: found.attempts,
+  nextAttemptAt: isoOrNull(found.nextAttemptAt),
+  firstFailedAt: isoOrNull(found.firstFailedAt),
+  graceUntil: isoOrNull(found.graceUntil),
+  overdueAt: isoOrNull(found.overdueAt),
+  finalAt: isoOrNull(found.finalAt),
+  finalAction: found.finalAction,
+  finishedAt: isoOrNull(found.finishedAt),
+  closedAt: isoOrNull(found.closedAt),
+});
+
+async function planRetry(session: Session, invoiceId: string): Promise<Plan> {
+  const invoice = await requireInvoice(session, invoiceId);
+  const collection = (await findCollections(session, [invoice])).get(invoiceId);
+  if (collection?.mode !== 'charge') {
+    throw refuse(
+      invoice,
+      'is not charged by the engine',
+      'Enter its payment with invoicing.markPaid.',
+    );
+  }
+  const dunning = await readDunning(session);
+  if (collection.attempts >= mostAttempts(dunning)) {
+    throw refuse(
+      invoice,
+      `has had its last attempt, the ${collection.attempts}th`,
+      'Send the customer a link: payments.checkoutLink.',
+    );
+  }
+  if (collection.attempts > 0 && (await isCancelledByCustomer(session, invoice))) {
+    throw refuse(invoice, 'is of a subscription that the customer cancelled', 'Ask the customer.');
+  }
+  const planned = await methodPlan(session, invoice, collection.hardMethodId);
+  if (planned !== 'declined') return planned;
+  throw refuse(
+    invoice,
+    'was declined for good with the only payment method there is',
+    'Have the customer save another one: payments.saveMethod.',
+  );
+}

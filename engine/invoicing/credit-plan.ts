@@ -1,0 +1,247 @@
+import { BillingError, Decimal, ZERO, formatMoney, split } from '../kernel';
+
+/**
+ * How much of which line of an invoice is taken back, and where it goes. Pure. Rules: billing-rules.md,
+ * Invoices and Collecting.
+ */
+
+/** A line of an issued invoice, with what credit notes took back of it so far. */
+export interface CreditableLine {
+  position: number;
+  lineId: string;
+  sku: string | null;
+  /** How people know it. */
+  name: string;
+  /** Signed: a proration lowers its invoice. */
+  net: Decimal;
+  tax: Decimal;
+  total: Decimal;
+  creditedNet: Decimal;
+  creditedTax: Decimal;
+}
+
+export interface PlannedCredit {
+  line: CreditableLine;
+  net: Decimal;
+  tax: Decimal;
+  total: Decimal;
+  /** Whether nothing of the line is left then. */
+  isWhole: boolean;
+}
+
+interface Left {
+  net: Decimal;
+  tax: Decimal;
+  total: Decimal;
+}
+
+export const leftOf = (line: CreditableLine): Left => {
+  const net = line.net.minus(line.creditedNet);
+  const tax = line.tax.minus(line.creditedTax);
+  return { net, tax, total: net.plus(tax) };
+};
+
+const sumOf = (amounts: readonly Decimal[]): Decimal =>
+  amounts.reduce((all, amount) => all.plus(amount), ZERO);
+
+const leftOfAll = (lines: readonly CreditableLine[]): Decimal =>
+  sumOf(lines.map((line) => leftOf(line).total));
+
+const wholeOf = (line: CreditableLine): PlannedCredit => ({ line, ...leftOf(line), isWhole: true });
+
+/** A part of a line, split into net and tax by what is left of them. */
+function partOf(line: CreditableLine, total: Decimal, decimals: number): PlannedCredit {
+  const left = leftOf(line);
+  if (total.equals(left.total)) return wholeOf(line);
+  const [net, tax] = split(total, [left.net, left.tax], decimals);
+  return { line, net: net!, tax: tax!, total, isWhole: false };
+}
+
+const describe = ({ position, name }: CreditableLine): string => `${position} (${name})`;
+
+export const exceeds = (left: Decimal, decimals: number, of: string): BillingError =>
+  new BillingError(
+    'refund_exceeds_paid',
+    // Less than nothing: credits on the invoice come to more than its charges.
+    !left.greaterThan(ZERO)
+      ? `Nothing is left to take back of ${of}.`
+      : `Only ${formatMoney(left, decimals)} is left to take back of ${of}.`,
+    { parameter: 'amount' },
+  );
+
+/** A line by its position, its id or its sku. */
+export function namedLine(
+  lines: readonly CreditableLine[],
+  wanted: string | number,
+): CreditableLine {
+  const bySku = lines.filter(({ sku }) => sku !== null && sku === wanted);
+  if (bySku.length > 1) {
+    throw new BillingError(
+      'refund_ambiguous',
+      `The invoice has ${wanted} on the lines ${bySku.map(describe).join(', ')}.`,
+      { parameter: 'line', advice: 'Name its position.' },
+    );
+  }
+  const found =
+    bySku[0] ??
+    lines.find(({ position, lineId }) => String(position) === String(wanted) || lineId === wanted);
+  if (found !== undefined) return found;
+  throw new BillingError('invalid_input', `The invoice has no line "${wanted}".`, {
+    parameter: 'line',
+    advice: `It has ${lines.map(describe).join(', ')}.`,
+  });
+}
+
+/** What a caller asked for: lines by name, each with an amount or whole; an amount; or everything. */
+export interface CreditWish {
+  lines: ReadonlyArray<{ line: string | number; amount: Decimal | null }> | null;
+  amount: Decimal | null;
+}
+
+/**
+ * Finds what is taken back of which line: together never more than is left of the invoice.
+ *
+ * @throws refund_ambiguous, refund_exceeds_paid, invalid_input (a line that there is not)
+ */
+export function planCredit(
+  lines: readonly CreditableLine[],
+  wish: CreditWish,
+  decimals: number,
+): PlannedCredit[] {
+  const left = leftOfAll(lines);
+  const open = lines.filter((line) => !leftOf(line).total.isZero());
+  if (left.isZero()) throw exceeds(ZERO, decimals, 'the invoice');
+  const planned =
+    wish.lines === null
+      ? byAmount(open, left, wish.amount, decimals)
+      : byLines(lines, wish, decimals);
+  const total = sumOf(planned.map((one) => one.total));
+  if (total.greaterThan(left)) throw exceeds(left, decimals, 'the invoice');
+  return planned;
+}
+
+function byLines(
+  lines: readonly CreditableLine[],
+  wish: CreditWish,
+  decimals: number,
+): PlannedCredit[] {
+  const named = wish.lines!.map(({ line, amount }) => ({ line: namedLine(lines, line), amount }));
+  if (new Set(named.map(({ line }) => line.position)).size < named.length) {
+    throw new BillingError('invalid_input', '"lines" names one line twice.', {
+      parameter: 'lines',
+    });
+  }
+  // One line and an amount beside it: the amount is of that line.
+  const of = (amount: Decimal | null): Decimal | null =>
+    amount ?? (named.length === 1 ? wish.amount : null);
+  return named.map(({ line, amount }) => {
+    const left = leftOf(line).total;
+    const wanted = of(amount) ?? left;
+    if (!left.greaterThan(ZERO) || wanted.greaterThan(left)) {
+      throw exceeds(Decimal.max(left, ZERO), decimals, `line ${describe(line)}`);
+    }
+    return partOf(line, wanted, decimals);
+  });
+}
+
+/** An amount that is not named must say by itself which lines it is for. */
+function byAmount(
+  open: readonly CreditableLine[],
+  left: Decimal,
+  amount: Decimal | null,
+  decimals: number,
+): PlannedCredit[] {
+  if (amount === null || amount.equals(left)) return open.map(wholeOf);
+  if (amount.greaterThan(left)) throw exceeds(left, decimals, 'the invoice');
+  const positive = open.filter((line) => leftOf(line).total.greaterThan(ZERO));
+  if (positive.length === 1) return [partOf(positive[0]!, amount, decimals)];
+  const exact = positive.filter((line) => leftOf(line).total.equals(amount));
+  if (exact.length === 1) return [wholeOf(exact[0]!)];
+  throw new BillingError(
+    'refund_ambiguous',
+    exact.length > 1
+      ? `Each of the lines ${exact.map(describe).join(', ')} comes to ${formatMoney(amount, decimals)}.`
+      : `${formatMoney(amount, decimals)} is not the amount of one of the lines ${positive.map(describe).join(', ')}.`,
+    { parameter: 'line', advice: 'Name the line: its position, or its sku.' },
+  );
+}
+
+/**
+ * An amount over all lines, by what is left of each: for money that a gateway took back without saying
+ * what for.
+ */
+export function spreadCredit(
+  lines: readonly CreditableLine[],
+  amount: Decimal,
+  decimals: number,
+): PlannedCredit[] {
+  const left = leftOfAll(lines);
+  const open = lines.filter((line) => !leftOf(line).total.isZero());
+  if (amount.greaterThanOrEqualTo(left)) return open.map(wholeOf);
+  const positive = open.filter((line) => leftOf(line).total.greaterThan(ZERO));
+  const shares = split(
+    amount,
+    positive.map((line) => leftOf(line).total),
+    decimals,
+  );
+  return positive
+    .map((line, index) => partOf(line, shares[index]!, decimals))
+    .filter(({ total }) => !total.isZero());
+}
+
+export const CREDIT_TARGETS = ['due', 'credit', 'refund'] as const;
+/** Where a credit note's money goes: off what is due, to the account's credit, back as money. */
+export type CreditTarget = (typeof CREDIT_TARGETS)[number];
+
+/** What of an invoice was settled, and how much of that was given back. */
+export interface SettledAmounts {
+  /** Still to be paid. */
+  due: Decimal;
+  /** Paid in money, and from account credit. */
+  paid: Decimal;
+  credited: Decimal;
+  /** What earlier credit notes gave back as credit and as money. */
+  toCredit: Decimal;
+  toRefund: Decimal;
+}
+
+/** What of a payment can still go back as credit; as money never more than came as such. */
+const settledLeft = ({ paid, credited, toCredit, toRefund }: SettledAmounts): Decimal =>
+  paid.plus(credited).minus(toCredit).minus(toRefund);
+
+export const givableOf = (settled: SettledAmounts): Decimal =>
+  Decimal.min(settledLeft(settled), settled.paid.minus(settled.toRefund));
+
+/**
+ * Where the money of a credit note goes. What is due becomes less as far as there is something due; the
+ * rest, or what was asked to go back, comes out of what was paid.
+ *
+ * @throws refund_exceeds_paid
+ */
+export function allocate(
+  total: Decimal,
+  to: CreditTarget,
+  settled: SettledAmounts,
+  decimals: number,
+): { due: Decimal; credit: Decimal; refund: Decimal } {
+  if (to === 'due') {
+    const due = Decimal.min(total, settled.due);
+    return { due, credit: total.minus(due), refund: ZERO };
+  }
+  const most = to === 'credit' ? settledLeft(settled) : givableOf(settled);
+  if (total.greaterThan(most)) {
+    throw new BillingError(
+      'refund_exceeds_paid',
+      most.isZero()
+        ? 'Nothing that was paid is left to give back.'
+        : `Only ${formatMoney(most, decimals)} of what was paid is left to give back.`,
+      {
+        parameter: 'amount',
+        advice: 'What is not paid is taken off by a credit note to "due".',
+      },
+    );
+  }
+  return to === 'credit'
+    ? { due: ZERO, credit: total, refund: ZERO }
+    : { due: ZERO, credit: ZERO, refund: total };
+}

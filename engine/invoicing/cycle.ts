@@ -1,0 +1,109 @@
+import { input, integer, parse, z } from '../kernel';
+import {
+  resetProducts,
+  restoreProducts,
+  type ResetDone,
+  type ResetRequest,
+  type RestoreDone,
+} from '../subscriptions';
+import { collectInvoices } from './collecting';
+import { Creating, progressInput, type CreateInvoicesAnswer, type Progress } from './creating';
+import {
+  Dispatching,
+  type DispatchInvoicesAnswer,
+  type DispatchInvoicesRequest,
+} from './dispatching';
+import type { InvoicingContext } from './finalizing';
+
+export interface RunBillingCycleRequest {
+  /** At most so many payers, drafts, charges and periods, each. Default: all. */
+  limit?: number;
+  /** Told after each chunk. */
+  onProgress?: (progress: CycleProgress) => void;
+  /** Gets all that went out, a chunk at a time; waited for. */
+  onInvoices?: DispatchInvoicesRequest['onInvoices'];
+}
+
+export interface CycleProgress extends Progress {
+  step: 'create' | 'dispatch';
+}
+
+export interface RunBillingCycleAnswer {
+  created: CreateInvoicesAnswer;
+  dispatched: Omit<DispatchInvoicesAnswer, 'invoices' | 'truncated'>;
+  /** Charges of invoices that were issued before, and failed. */
+  failed: number;
+  reset: ResetDone;
+  restored: RestoreDone;
+}
+
+const cycleInput = input({
+  limit: integer(1, 100_000_000).optional(),
+  onProgress: progressInput(),
+  onInvoices: z
+    .custom<NonNullable<DispatchInvoicesRequest['onInvoices']>>(
+      (value) => typeof value === 'function',
+      { error: 'must be a function' },
+    )
+    .optional(),
+});
+
+/** In one call of `resetProducts` or `restoreProducts`. */
+const MOST_PERIODS = 1_000_000;
+
+export class BillingCycle {
+  private readonly creating: Creating;
+  private readonly dispatching: Dispatching;
+
+  constructor(private readonly context: InvoicingContext) {
+    this.creating = new Creating(context);
+    this.dispatching = new Dispatching(context);
+  }
+
+  /**
+   * Everything that a billing job does, in order: drafts, invoices, charges and events, retries that are
+   * due, and the units of old and new periods. For a job that runs now and then, in as many processes
+   * as you like; killed anywhere and run again it comes to the same.
+   *
+   * @throws invalid_input
+   */
+  async runBillingCycle(request: RunBillingCycleRequest = {}): Promise<RunBillingCycleAnswer> {
+    const { limit, onProgress, onInvoices } = parse(cycleInput, request);
+    const tell = (step: CycleProgress['step']) => (progress: Progress) =>
+      (onProgress as RunBillingCycleRequest['onProgress'])?.({ step, ...progress });
+    const created = await this.creating.createInvoices({ limit, onProgress: tell('create') });
+    const {
+      invoices: _invoices,
+      truncated: _truncated,
+      ...dispatched
+    } = await this.dispatching.dispatchInvoices({
+      limit,
+      onProgress: tell('dispatch'),
+      onInvoices,
+    });
+    const { failed } = await collectInvoices(this.context, { limit });
+    const most = limit === undefined ? undefined : Math.min(limit, MOST_PERIODS);
+    const reset = await resetProducts(this.context, { limit: most });
+    const restored = await restoreProducts(this.context, { limit: most });
+    return { created, dispatched, failed, reset, restored };
+  }
+
+  /**
+   * Writes off what is left of periods that are over, and counts use beyond grants anew. Touches nothing
+   * of the present ones, so that it may run before dispatch, or long after.
+   *
+   * @throws unknown_account, invalid_input
+   */
+  async resetProducts(request: ResetRequest = {}): Promise<ResetDone> {
+    return resetProducts(this.context, request);
+  }
+
+  /**
+   * Gives the units of present periods where nobody has yet. Idempotent for each period.
+   *
+   * @throws unknown_account, invalid_input
+   */
+  async restoreProducts(request: ResetRequest = {}): Promise<RestoreDone> {
+    return restoreProducts(this.context, request);
+  }
+}

@@ -1,0 +1,195 @@
+import type { PaymentContext } from '../payments';
+import { Closings } from './closing';
+import {
+  Retries,
+  TopUps,
+  invoicePayments,
+  methodSaved,
+  type TopUpPorts,
+  type TopUpsDone,
+} from './collecting';
+import { Creating } from './creating';
+import { CreditNotes } from './credit-notes';
+import { BillingCycle } from './cycle';
+import { Dispatching } from './dispatching';
+import type { InvoicingContext } from './finalizing';
+import { ManualInvoices } from './manual-invoices';
+import { Previews } from './preview';
+import type { OwnRating } from './rating';
+import { InvoiceReading } from './reading';
+import { InvoiceRefunds, giveBack } from './refunding-invoices';
+import { Papers } from './rendering/papers';
+import { Settings } from './settings';
+
+export { invoicedPeriods } from './invoiced-periods';
+export type {
+  AccountCredit,
+  AddCreditRequest,
+  HandMethod,
+  MarkPaidRequest,
+  VoidInvoiceRequest,
+} from './closing';
+export {
+  collectDue,
+  standingOf,
+  type CollectDueDone,
+  type CollectionRecord,
+  type Dunning,
+  type RetryInvoiceAnswer,
+  type RetryInvoiceRequest,
+  type SetTopUpRequest,
+  type TopUp,
+  type TopUpPeriod,
+  type TopUpPorts,
+  type TopUpsDone,
+} from './collecting';
+export type { CreateInvoicesAnswer, CreateInvoicesRequest, Progress } from './creating';
+export type { CreateCreditNoteRequest, CreditNote, ListCreditNotesRequest } from './credit-notes';
+export type { CycleProgress, RunBillingCycleAnswer, RunBillingCycleRequest } from './cycle';
+export type {
+  DispatchInvoicesAnswer,
+  DispatchInvoicesRequest,
+  DispatchedInvoice,
+} from './dispatching';
+export type { InvoicingContext } from './finalizing';
+export {
+  INVOICE_STATUSES,
+  type Invoice,
+  type InvoiceLine,
+  type InvoiceStatus,
+  type LineKind,
+  type LineTax,
+} from './invoice-records';
+export type {
+  AddItemAnswer,
+  AddItemRequest,
+  CreateInvoiceRequest,
+  RemoveItemRequest,
+  UpdateItemRequest,
+} from './manual-invoices';
+export {
+  eraseInvoices,
+  exportInvoices,
+  forgetInvoices,
+  mergeInvoices,
+  openInvoicesObstacle,
+  type ForgottenPapers,
+} from './invoice-parts';
+export type { InvoicePreview } from './preview';
+export type { OwnRating, UsageToRate } from './rating';
+export type { ListInvoicesRequest } from './reading';
+export type {
+  InvoiceRefund,
+  RefundInvoiceAnswer,
+  RefundInvoiceRequest,
+} from './refunding-invoices';
+export type { RenderInvoiceRequest, RenderedPaper } from './rendering/papers';
+export type { InvoicingSettings, SaveSettingsRequest } from './settings';
+
+export { verifyInvoices } from './verify-invoices';
+
+/** `billing.invoicing`: what customers owe, and how it comes to be paid. */
+export interface Invoicing {
+  createInvoices: Creating['createInvoices'];
+  dispatchInvoices: Dispatching['dispatchInvoices'];
+  runBillingCycle: BillingCycle['runBillingCycle'];
+  resetProducts: BillingCycle['resetProducts'];
+  restoreProducts: BillingCycle['restoreProducts'];
+  previewInvoice: Previews['previewInvoice'];
+  getInvoice: InvoiceReading['getInvoice'];
+  listInvoices: InvoiceReading['listInvoices'];
+  createInvoice: ManualInvoices['createInvoice'];
+  addItem: ManualInvoices['addItem'];
+  updateItem: ManualInvoices['updateItem'];
+  removeItem: ManualInvoices['removeItem'];
+  deleteDraft: ManualInvoices['deleteDraft'];
+  finalizeInvoice: ManualInvoices['finalizeInvoice'];
+  voidInvoice: Closings['voidInvoice'];
+  markUncollectible: Closings['markUncollectible'];
+  markPaid: Closings['markPaid'];
+  addCredit: Closings['addCredit'];
+  accountCredit: Closings['accountCredit'];
+  createCreditNote: CreditNotes['createCreditNote'];
+  getCreditNote: CreditNotes['getCreditNote'];
+  listCreditNotes: CreditNotes['listCreditNotes'];
+  refundInvoice: InvoiceRefunds['refundInvoice'];
+  renderInvoice: Papers['renderInvoice'];
+  retryInvoice: Retries['retryInvoice'];
+  attempts: Retries['attempts'];
+  collection: Retries['collection'];
+  setTopUp: TopUps['setTopUp'];
+  topUps: TopUps['topUps'];
+  settings: Settings['settings'];
+  saveSettings: Settings['saveSettings'];
+}
+
+export interface InvoicingOptions {
+  /** What the use of products costs, by product, instead of what offers say of it. */
+  rating?: OwnRating;
+}
+
+/** Opens the room, and tells the one of payments what it has to do with them. */
+export function openInvoicing(
+  paying: PaymentContext,
+  ports: TopUpPorts,
+  { rating = {} }: InvoicingOptions = {},
+): { invoicing: Invoicing; runTopUps(request: { limit?: number }): Promise<TopUpsDone> } {
+  // What the context shows may change while the engine is open: it is asked, not copied.
+  const context: InvoicingContext = Object.assign(Object.create(paying) as PaymentContext, {
+    rating,
+  });
+  const creating = new Creating(context);
+  const dispatching = new Dispatching(context);
+  const cycle = new BillingCycle(context);
+  const previews = new Previews(context);
+  const reading = new InvoiceReading(context);
+  const byHand = new ManualInvoices(context);
+  const closings = new Closings(context);
+  const creditNotes: CreditNotes = new CreditNotes(context, {
+    giveBack: (session, invoice, note, now) => giveBack(context, session, invoice, note, now),
+    executeRefunds: (refundIds) => refunds.execute(refundIds),
+  });
+  const refunds: InvoiceRefunds = new InvoiceRefunds(context, creditNotes);
+  const papers = new Papers(context);
+  const retries = new Retries(context);
+  const topUps = new TopUps(context, ports);
+  const settings = new Settings(context);
+  paying.purposes.set('invoice', invoicePayments(refunds));
+  paying.onMethodSaved.push(methodSaved);
+  return {
+    runTopUps: topUps.runTopUps.bind(topUps),
+    invoicing: {
+      createInvoices: creating.createInvoices.bind(creating),
+      dispatchInvoices: dispatching.dispatchInvoices.bind(dispatching),
+      runBillingCycle: cycle.runBillingCycle.bind(cycle),
+      resetProducts: cycle.resetProducts.bind(cycle),
+      restoreProducts: cycle.restoreProducts.bind(cycle),
+      previewInvoice: previews.previewInvoice.bind(previews),
+      getInvoice: reading.getInvoice.bind(reading),
+      listInvoices: reading.listInvoices.bind(reading),
+      createInvoice: byHand.createInvoice.bind(byHand),
+      addItem: byHand.addItem.bind(byHand),
+      updateItem: byHand.updateItem.bind(byHand),
+      removeItem: byHand.removeItem.bind(byHand),
+      deleteDraft: byHand.deleteDraft.bind(byHand),
+      finalizeInvoice: byHand.finalizeInvoice.bind(byHand),
+      voidInvoice: closings.voidInvoice.bind(closings),
+      markUncollectible: closings.markUncollectible.bind(closings),
+      markPaid: closings.markPaid.bind(closings),
+      addCredit: closings.addCredit.bind(closings),
+      accountCredit: closings.accountCredit.bind(closings),
+      createCreditNote: creditNotes.createCreditNote.bind(creditNotes),
+      getCreditNote: creditNotes.getCreditNote.bind(creditNotes),
+      listCreditNotes: creditNotes.listCreditNotes.bind(creditNotes),
+      refundInvoice: refunds.refundInvoice.bind(refunds),
+      renderInvoice: papers.renderInvoice.bind(papers),
+      retryInvoice: retries.retryInvoice.bind(retries),
+      attempts: retries.attempts.bind(retries),
+      collection: retries.collection.bind(retries),
+      setTopUp: topUps.setTopUp.bind(topUps),
+      topUps: topUps.topUps.bind(topUps),
+      settings: settings.settings.bind(settings),
+      saveSettings: settings.saveSettings.bind(settings),
+    },
+  };
+}

@@ -1,0 +1,270 @@
+import type { ErasePart, ExportPart, MergePart, WholeAccount } from '../accounts';
+import { MAX_LOCKED_ACCOUNTS, atTime, readTime, type Context, type Session } from '../database';
+import {
+  Decimal,
+  addDuration,
+  currencyDecimals,
+  formatMoney,
+  isoTime,
+  readClock,
+  type Instant,
+} from '../kernel';
+import { readCredits } from './account-credit';
+import { creditNoteRecord, listCreditNotes, moveCredit } from './credit-notes';
+import { findInvoice, invoiceRecord, listInvoices, readSnapshot } from './invoice-records';
+import { readInvoiceRefunds } from './refunding-invoices';
+import { readSettings } from './settings';
+
+/** What invoices have to say when accounts are attached, exported, erased or merged, and get old. */
+
+const HAS_OPEN = `
+select 1 as found from {schema}.invoices
+where payer_id = $1::uuid and status in ('draft', 'open') limit 1`;
+
+/** Why an account cannot become somebody's child: what it owes, it pays by itself. */
+export async function openInvoicesObstacle(
+  session: Session,
+  accountId: string,
+): Promise<string | null> {
+  const open = await session.query(HAS_OPEN, [accountId]);
+  if (open.length > 0) return 'The child has invoices that are not paid yet.';
+  const credits = (await readCredits(session, [accountId])).get(accountId);
+  const hasCredit = [...(credits?.values() ?? [])].some((amount) => !amount.isZero());
+  return hasCredit ? 'The child has account credit.' : null;
+}
+
+const READ_PAYMENTS = `
+select p.payment_id::text as payment_id, p.gateway, p.method, p.reference, p.amount::text as amount,
+       p.excess::text as excess, ${atTime('p.paid_at')} as paid_at
+from {schema}.invoice_payments p
+where p.payer_id = $1::uuid and p.invoice_id = $2::uuid
+order by p.recorded_at, p.payment_id`;
+
+interface PaymentRow {
+  payment_id: string;
+  gateway: string;
+  method: string | null;
+  reference: string;
+  amount: string;
+  excess: string;
+  paid_at: string;
+}
+
+const READ_CREDIT_ENTRIES = `
+select c.credit_id::text as credit_id, c.currency, c.amount::text as amount, c.reason,
+       c.invoice_id::text as invoice_id, c.credit_note_id::text as credit_note_id,
+       ${atTime('c.created_at')} as created_at, d.reason as note,
+       coalesce(d.metadata, '{}')::text as metadata
+from {schema}.account_credits c
+left join {schema}.account_credit_details d
+  on d.payer_id = c.payer_id and d.credit_id = c.credit_id
+where c.payer_id = any($1::uuid[])
+order by c.credit_id`;
+
+interface CreditRow {
+  credit_id: string;
+  currency: string;
+  amount: string;
+  reason: string;
+  invoice_id: string | null;
+  credit_note_id: string | null;
+  created_at: string;
+  note: string | null;
+  metadata: string;
+}
+
+const PAGE = 200;
+
+const namesOf = ({ accountId, aliases }: WholeAccount): string[] => [accountId, ...aliases];
+
+/** Invoices that the account pays or that are for it, with what stands on them; credit notes; credit. */
+export const exportInvoices: ExportPart = async (session, account) => {
+  const names = namesOf(account);
+  const invoices: object[] = [];
+  for (let after: string | null = null; ;) {
+    const page = await listInvoices(session, {
+      accounts: names,
+      statuses: null,
+      after,
+      limit: PAGE,
+    });
+    for (const invoice of page) {
+      const { payerId, invoiceId, decimals } = invoice;
+      const money = (written: string): string => formatMoney(new Decimal(written), decimals);
+      const payments = await session.query<PaymentRow>(READ_PAYMENTS, [payerId, invoiceId]);
+      invoices.push({
+        ...invoiceRecord(invoice),
+        paper: await readSnapshot(session, invoice),
+        payments: payments.map((row) => ({
+          paymentId: row.payment_id,
+          gateway: row.gateway,
+          method: row.method,
+          reference: row.reference,
+          amount: money(row.amount),
+          excess: money(row.excess),
+          paidAt: readTime(row.paid_at),
+        })),
+        refunds: await readInvoiceRefunds(session, invoice),
+      });
+    }
+    if (page.length < PAGE) break;
+    after = page.at(-1)!.invoiceId;
+  }
+
+  const creditNotes: object[] = [];
+  for (let after: string | null = null; ;) {
+    const page = await listCreditNotes(session, {
+      accounts: names,
+      invoiceId: null,
+      after,
+      limit: PAGE,
+    });
+    for (const note of page) {
+      creditNotes.push(creditNoteRecord(note, (await findInvoice(session, note.invoiceId))!));
+    }
+    if (page.length < PAGE) break;
+    after = page.at(-1)!.creditNoteId;
+  }
+
+  const credits = await session.query<CreditRow>(READ_CREDIT_ENTRIES, [names]);
+  return {
+    invoices,
+    creditNotes,
+    accountCredit: credits.map((row) => ({
+      creditId: row.credit_id,
+      currency: row.currency,
+      amount: formatMoney(new Decimal(row.amount), currencyDecimals(row.currency)!),
+      reason: row.reason,
+      invoiceId: row.invoice_id,
+      creditNoteId: row.credit_note_id,
+      createdAt: readTime(row.created_at),
+      note: row.note,
+      metadata: JSON.parse(row.metadata) as Record<string, unknown>,
+    })),
+  };
+};
+
+/** Found by whom they are for; the payer of a row may be the parent of that time. */
+const OWN = `(i.account_id = any($1::uuid[]) or i.payer_id = any($1::uuid[]))`;
+
+/** What stands on an issued invoice stays until its retention date; what is beside it goes. */
+const ERASE_DETAILS = `
+update {schema}.invoice_details d set memo = null, metadata = '{}'
+from {schema}.invoices i
+where ${OWN} and d.payer_id = i.payer_id and d.invoice_id = i.invoice_id
+  and (d.memo is not null or d.metadata <> '{}')`;
+
+const ERASE_DRAFT_LINES = `
+update {schema}.invoice_lines l set description = null
+from {schema}.invoices i
+where (${OWN} or i.payer_id = $2::uuid) and i.status = 'draft'
+  and l.payer_id = i.payer_id and l.invoice_id = i.invoice_id
+  and (${OWN} or l.account_id = any($1::uuid[])) and l.description is not null`;
+
+const ERASE_NOTES = `
+update {schema}.credit_note_details d set reason = null, metadata = '{}'
+from {schema}.credit_notes c
+join {schema}.invoices i on i.payer_id = c.payer_id and i.invoice_id = c.invoice_id
+where ${OWN} and d.payer_id = c.payer_id and d.credit_note_id = c.credit_note_id`;
+
+/** What was written of a child stands under its payer. */
+const ERASE_CREDIT = `
+delete from {schema}.account_credit_details
+where payer_id = any($1::uuid[]) or account_id = any($1::uuid[])`;
+
+/** Memos, reasons and metadata go, and the texts of drafts; papers that were issued must be kept. */
+export const eraseInvoices: ErasePart = async (session, account) => {
+  const names = namesOf(account);
+  for (const statement of [ERASE_DETAILS, ERASE_NOTES, ERASE_CREDIT]) {
+    await session.query(statement, [names]);
+  }
+  // A child's lines may stand on a draft of its payer's.
+  await session.query(ERASE_DRAFT_LINES, [names, account.payerId]);
+};
+
+const COUNT = `
+select count(*)::int as invoices from {schema}.invoices where payer_id = $1::uuid`;
+
+/** Invoices stay as they are, with their buyer's name, and are found through the alias; credit moves. */
+export const mergeInvoices: MergePart = async (session, { into, from, now, dryRun }) => {
+  const [counted] = await session.query<{ invoices: number }>(COUNT, [from.payerId]);
+  const found = (await readCredits(session, [from.payerId])).get(from.payerId);
+  const credits = [...(found ?? [])].filter(([, amount]) => !amount.isZero());
+  if (!dryRun) {
+    for (const [currency, amount] of credits) {
+      await moveCredit(session, { from: from.payerId, into: into.payerId, currency, amount }, now);
+    }
+  }
+  return { invoices: counted!.invoices, accountCredits: credits.length };
+};
+
+/** Longest issued first, by the index invoices_old. What is not paid yet is kept however old it is. */
+const FORGET = `
+with old as (
+  select i.payer_id, i.invoice_id from {schema}.invoices i
+  where i.issued_at < $1::timestamptz and i.status in ('paid', 'void', 'uncollectible')
+    and exists (select from {schema}.invoice_details d
+                where d.payer_id = i.payer_id and d.invoice_id = i.invoice_id)
+  order by i.issued_at limit $2::integer
+), texts as (
+  update {schema}.invoice_lines l set description = null
+  from old where l.payer_id = old.payer_id and l.invoice_id = old.invoice_id
+    and l.description is not null
+), gone as (
+  delete from {schema}.invoice_details d using old
+  where d.payer_id = old.payer_id and d.invoice_id = old.invoice_id
+  returning 1
+)
+select count(*)::int as gone from gone`;
+
+const FORGET_NOTES = `
+with old as (
+  select c.payer_id, c.credit_note_id from {schema}.credit_notes c
+  where c.issued_at < $1::timestamptz
+    and exists (select from {schema}.credit_note_details d
+                where d.payer_id = c.payer_id and d.credit_note_id = c.credit_note_id)
+  order by c.issued_at limit $2::integer
+), gone as (
+  delete from {schema}.credit_note_details d using old
+  where d.payer_id = old.payer_id and d.credit_note_id = old.credit_note_id
+  returning 1
+)
+select count(*)::int as gone from gone`;
+
+/** As a calendar counts years back from now. */
+const retentionStart = (now: Instant, years: number): Instant =>
+  addDuration(now, { unit: 'year', count: -years }, 'UTC');
+
+export interface ForgottenPapers {
+  /** Invoices and credit notes of which the texts need not be kept any longer. */
+  papersForgotten: number;
+}
+
+/**
+ * Empties what people wrote on and beside papers that need not be kept any longer; their amounts stay. In
+ * small transactions, so that it may be killed between any two.
+ *
+ * @param request `limit`: at most so many papers of each kind
+ * @returns how many were emptied
+ */
+export async function forgetInvoices(
+  context: Context,
+  { limit }: { limit: number },
+): Promise<ForgottenPapers> {
+  const { retentionYears } = await readSettings(context.database);
+  const before = isoTime(retentionStart(readClock(context.clock), retentionYears));
+  let forgotten = 0;
+  for (const statement of [FORGET, FORGET_NOTES]) {
+    for (let left = limit; left > 0;) {
+      const some = Math.min(left, MAX_LOCKED_ACCOUNTS);
+      const gone = await context.database.transaction(undefined, async (session) => {
+        const [row] = await session.query<{ gone: number }>(statement, [before, some]);
+        return row!.gone;
+      });
+      forgotten += gone;
+      left -= gone;
+      if (gone < some) break;
+    }
+  }
+  return { papersForgotten: forgotten };
+}

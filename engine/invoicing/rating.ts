@@ -1,0 +1,367 @@
+import {
+  couponCovers,
+  discountOf,
+  priceOf,
+  totals,
+  type Coupon,
+  type Pricing,
+  type TaxRate,
+} from '../catalog';
+import {
+  BillingError,
+  Decimal,
+  ZERO,
+  formatUnits,
+  isoTime,
+  newId,
+  parse,
+  round,
+  split,
+  amount,
+  input,
+  type Instant,
+} from '../kernel';
+import type { StoredInvoiceLine } from './invoice-records';
+
+/**
+ * What goes on an invoice for how much: pure functions, which read and write nothing. Everything is
+ * exact until it is rounded, once, on the sum; what is spread over lines adds up to that sum.
+ */
+
+// --- Use beyond what was granted -------------------------------------------------------------------
+
+/** Use of a product in a period of a subscription, as a rating function of your own gets it. */
+export interface UsageToRate {
+  product: string;
+  /** All of the period that is known by now, of everybody the payer pays for; above 0. */
+  quantity: string;
+  currency: string;
+  payer: string;
+  subscriptionId: string;
+  sku: string;
+  periodStart: string;
+  periodEnd: string;
+}
+
+/**
+ * What the use of products costs, by product, instead of what the offer's overage pricing says. Answers
+ * at once, without waiting for anything: the payer's account is locked meanwhile. The same use must
+ * cost the same whenever it is asked. The amount is 0 or more, in the currency's decimals.
+ */
+export type OwnRating = Readonly<
+  Record<string, (usage: UsageToRate) => { amount: string | number }>
+>;
+
+/** Use of one product in one period, some of it perhaps on invoices already. */
+export interface PeriodUsage {
+  payerId: string;
+  subscriptionId: string;
+  periodNumber: number;
+  sku: string;
+  version: number;
+  product: string;
+  pricing: Pricing;
+  startsAt: Instant;
+  endsAt: Instant;
+  /** What is on invoices of it. */
+  billed: { quantity: Decimal; amount: Decimal };
+  /** What is on none: by who used, less what was restored. */
+  unbilled: ReadonlyArray<{ accountId: string; quantity: Decimal }>;
+}
+
+const ratedInput = (decimals: number) => input({ amount: amount({ decimals, zero: true }) });
+
+function ownPrice(rate: OwnRating[string], usage: UsageToRate, decimals: number): Decimal {
+  const wrong = (why: string): BillingError =>
+    new BillingError('invalid_input', `The rating of "${usage.product}" ${why}.`, {
+      parameter: `rating.${usage.product}`,
+      advice: `Answer { amount } at once: 0 or more, with at most ${decimals} decimals.`,
+    });
+  let answer: unknown;
+  try {
+    answer = rate(usage);
+  } catch (error) {
+    throw wrong(`failed: ${error instanceof Error ? error.message : 'it threw'}`);
+  }
+  try {
+    return parse(ratedInput(decimals), answer).amount;
+  } catch {
+    throw wrong('answered no amount');
+  }
+}
+
+/**
+ * Lines for what is on no invoice yet: together they cost what all use of the period costs, less what
+ * is billed of it. Each account has its own line, with its share by what it used.
+ *
+ * @param decimals of the currency
+ * @throws invalid_input (a rating function of the user's answered nonsense)
+ */
+export function usageLines(
+  usage: PeriodUsage,
+  currency: { code: string; decimals: number },
+  own: OwnRating = {},
+): StoredInvoiceLine[] {
+  const { product, billed, pricing } = usage;
+  const unbilled = usage.unbilled.filter(({ quantity }) => !quantity.isZero());
+  if (unbilled.length === 0) return [];
+  const all = unbilled.reduce((sum, { quantity }) => sum.plus(quantity), billed.quantity);
+  const rate = Object.hasOwn(own, product) ? own[product] : undefined;
+  const price = (): Decimal => {
+    if (!all.greaterThan(ZERO)) return ZERO;
+    if (rate === undefined) return priceOf(pricing, all, currency.decimals);
+    return ownPrice(
+      rate,
+      {
+        product,
+        quantity: formatUnits(all),
+        currency: currency.code,
+        payer: usage.payerId,
+        subscriptionId: usage.subscriptionId,
+        sku: usage.sku,
+        periodStart: isoTime(usage.startsAt),
+        periodEnd: isoTime(usage.endsAt),
+      },
+      currency.decimals,
+    );
+  };
+  const shares = split(
+    price().minus(billed.amount),
+    unbilled.map(({ quantity }) => quantity.abs()),
+    currency.decimals,
+  );
+  const unitPrice =
+    rate === undefined && pricing.model === 'per_unit' ? new Decimal(pricing.unitPrice) : null;
+  return unbilled.map(({ accountId, quantity }, index) =>
+    newLine({
+      kind: 'usage',
+      accountId,
+      subscriptionId: usage.subscriptionId,
+      periodNumber: usage.periodNumber,
+      sku: usage.sku,
+      version: usage.version,
+      product,
+      quantity,
+      unitPrice,
+      subtotal: shares[index]!,
+      periodFrom: usage.startsAt,
+      periodTo: usage.endsAt,
+    }),
+  );
+}
+
+const ONE = new Decimal(1);
+
+/** A line of which nothing is reckoned yet: what is not given of it, is as of a blank one. */
+export const newLine = (
+  of: Partial<StoredInvoiceLine> & Pick<StoredInvoiceLine, 'kind' | 'accountId'>,
+): StoredInvoiceLine => ({
+  lineId: of.lineId ?? newId(),
+  position: of.position ?? 0,
+  kind: of.kind,
+  accountId: of.accountId,
+  subscriptionId: of.subscriptionId ?? null,
+  periodNumber: of.periodNumber ?? null,
+  itemId: of.itemId ?? null,
+  sku: of.sku ?? null,
+  version: of.version ?? null,
+  product: of.product ?? null,
+  description: of.description ?? null,
+  quantity: of.quantity ?? ONE,
+  unitPrice: of.unitPrice ?? null,
+  subtotal: of.subtotal ?? ZERO,
+  discount: of.discount ?? ZERO,
+  net: of.net ?? ZERO,
+  tax: of.tax ?? ZERO,
+  total: of.total ?? ZERO,
+  coupon: of.coupon ?? null,
+  taxable: of.taxable ?? true,
+  discountable: of.discountable ?? true,
+  taxKey: of.taxKey ?? null,
+  taxName: of.taxName ?? null,
+  taxPercent: of.taxPercent ?? null,
+  taxInclusive: of.taxInclusive ?? null,
+  periodFrom: of.periodFrom ?? null,
+  periodTo: of.periodTo ?? null,
+});
+
+// --- Sums ------------------------------------------------------------------------------------------
+
+export interface ReckoningTerms {
+  currency: string;
+  /** Of the currency. */
+  decimals: number;
+  /** What lowers the lines of subscriptions, by subscription. */
+  coupons: ReadonlyMap<string, Coupon>;
+  /** The rate for a line that names one, or for those that name none; null: no tax. */
+  rateOf(taxKey: string | null): TaxRate | null;
+}
+
+export interface Reckoned {
+  lines: StoredInvoiceLine[];
+  subtotal: Decimal;
+  discount: Decimal;
+  net: Decimal;
+  tax: Decimal;
+  total: Decimal;
+  /** What a sum below 0 leaves as account credit. */
+  carried: Decimal;
+  /** Subscriptions whose coupon lowered something. */
+  lowered: string[];
+}
+
+/** Whether a coupon can lower a line at all: credits and lines of other offers stay as they are. */
+const isLowered = (line: StoredInvoiceLine, coupon: Coupon, currency: string): boolean =>
+  line.discountable &&
+  line.subtotal.greaterThan(ZERO) &&
+  line.sku !== null &&
+  couponCovers(coupon, line.sku) &&
+  (coupon.currency === null || coupon.currency === currency);
+
+function discountsOf(
+  lines: readonly StoredInvoiceLine[],
+  { coupons, currency, decimals }: ReckoningTerms,
+): Map<StoredInvoiceLine, { discount: Decimal; coupon: string }> {
+  const found = new Map<StoredInvoiceLine, { discount: Decimal; coupon: string }>();
+  for (const [subscriptionId, coupon] of coupons) {
+    const lowered = lines.filter(
+      (line) => line.subscriptionId === subscriptionId && isLowered(line, coupon, currency),
+    );
+    if (lowered.length === 0) continue;
+    const sums = totals({
+      lines: lowered.map(({ subtotal }) => ({ amount: subtotal })),
+      discount: discountOf(coupon),
+      rate: null,
+      decimals,
+    });
+    lowered.forEach((line, index) => {
+      const { discount } = sums.lines[index]!;
+      if (!discount.isZero()) found.set(line, { discount, coupon: coupon.code });
+    });
+  }
+  return found;
+}
+
+/**
+ * The tax of lines under one rate, of which some may be credits: rounded once, on the sum of all, and
+ * spread over charges and credits, each by largest remainder.
+ */
+function taxesOf(
+  amounts: readonly Decimal[],
+  rate: { percent: Decimal; inclusive: boolean },
+  decimals: number,
+): Decimal[] {
+  const per = rate.inclusive ? rate.percent.plus(100) : new Decimal(100);
+  const taxOf = (sum: Decimal): Decimal => round(sum.times(rate.percent).dividedBy(per), decimals);
+  const charges = amounts.map((one) => Decimal.max(one, ZERO));
+  const credits = amounts.map((one) => Decimal.max(one.negated(), ZERO));
+  const sumOf = (parts: readonly Decimal[]): Decimal =>
+    parts.reduce((sum, part) => sum.plus(part), ZERO);
+  const all = taxOf(sumOf(amounts));
+  const ofCharges = taxOf(sumOf(charges));
+  const ofCredits = ofCharges.minus(all);
+  const spread = (tax: Decimal, over: readonly Decimal[]): readonly Decimal[] =>
+    tax.isZero() ? over.map(() => ZERO) : split(tax, over, decimals);
+  const plus = spread(ofCharges, charges);
+  const minus = spread(ofCredits, credits);
+  return amounts.map((_, index) => plus[index]!.minus(minus[index]!));
+}
+
+/**
+ * What an invoice comes to. Discounts first, those of each subscription's coupon on its own lines; then
+ * tax per rate on the sum of what is left. Each column of the lines adds up to the sum of its name, and
+ * total = net + tax + carried, never below 0.
+ */
+export function reckon(given: readonly StoredInvoiceLine[], terms: ReckoningTerms): Reckoned {
+  const discounts = discountsOf(given, terms);
+  const left = given.map((line) => {
+    const discount = discounts.get(line)?.discount ?? line.discount;
+    return discount.isZero() ? line.subtotal : line.subtotal.minus(discount);
+  });
+  const rates = given.map((line) => (line.taxable ? terms.rateOf(line.taxKey) : null));
+  const taxes = given.map(() => ZERO);
+  for (const key of new Set(rates.map((rate) => rate?.key))) {
+    const places = rates.flatMap((rate, index) =>
+      rate !== null && rate.key === key ? [index] : [],
+    );
+    const [first] = places;
+    if (first === undefined) continue;
+    const { percent, inclusive } = rates[first]!;
+    const parts = taxesOf(
+      places.map((place) => left[place]!),
+      { percent: new Decimal(percent), inclusive },
+      terms.decimals,
+    );
+    places.forEach((place, index) => {
+      taxes[place] = parts[index]!;
+    });
+  }
+  const lines = given.map((line, index): StoredInvoiceLine => {
+    const rate = rates[index] ?? null;
+    const tax = taxes[index]!;
+    const lowered = discounts.get(line);
+    const net = rate?.inclusive === true ? left[index]!.minus(tax) : left[index]!;
+    const one = { ...line };
+    one.discount = lowered?.discount ?? line.discount;
+    one.coupon = lowered?.coupon ?? line.coupon;
+    one.net = net;
+    one.tax = tax;
+    one.total = tax.isZero() ? net : net.plus(tax);
+    one.taxKey = rate?.key ?? null;
+    one.taxName = rate?.name ?? null;
+    one.taxPercent = rate === null ? null : new Decimal(rate.percent);
+    one.taxInclusive = rate?.inclusive ?? null;
+    return one;
+  });
+  const sum = (column: 'subtotal' | 'discount' | 'net' | 'tax' | 'total'): Decimal =>
+    lines.reduce((all, line) => (line[column].isZero() ? all : all.plus(line[column])), ZERO);
+  const total = sum('total');
+  return {
+    lines,
+    subtotal: sum('subtotal'),
+    discount: sum('discount'),
+    net: sum('net'),
+    tax: sum('tax'),
+    total: Decimal.max(total, ZERO),
+    carried: Decimal.max(total.negated(), ZERO),
+    lowered: [...new Set([...discounts.keys()].map((line) => line.subscriptionId!))],
+  };
+}
+
+// --- Which period an entry lies in -----------------------------------------------------------------
+
+/** A period of a subscription whose offer prices the use of a product. */
+export interface PricedPeriod {
+  subscriptionId: string;
+  number: number;
+  startsAt: Instant;
+  endsAt: Instant;
+}
+
+export interface Window<P extends PricedPeriod> {
+  period: P;
+  from: Instant;
+  to: Instant;
+}
+
+/**
+ * Spans of time without overlap, and which period each belongs to: where two subscriptions price the
+ * same product, the period that began first has the use, so that nothing is billed twice.
+ */
+export function windowsOf<P extends PricedPeriod>(periods: readonly P[]): Array<Window<P>> {
+  const inOrder = periods.toSorted(
+    (a, b) =>
+      a.startsAt - b.startsAt ||
+      a.subscriptionId.localeCompare(b.subscriptionId) ||
+      a.number - b.number,
+  );
+  const windows: Array<Window<P>> = [];
+  let covered = -Infinity;
+  for (const period of inOrder) {
+    const from = Math.max(period.startsAt, covered);
+    if (from >= period.endsAt) continue;
+    windows.push({ period, from, to: period.endsAt });
+    covered = period.endsAt;
+  }
+  return windows;
+}

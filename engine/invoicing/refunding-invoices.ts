@@ -1,0 +1,391 @@
+import { post } from '../books';
+import { atTime, readTime, type Session } from '../database';
+import {
+  BillingError,
+  Decimal,
+  ZERO,
+  changeFields,
+  formatMoney,
+  input,
+  isoTime,
+  parse,
+  text,
+  z,
+  type ChangeOptions,
+  type Instant,
+} from '../kernel';
+import {
+  executeRefunds,
+  openRefund,
+  refundableCharges,
+  refundsOf,
+  type PaymentContext,
+  type StoredRefund,
+} from '../payments';
+import { resolveAccount } from '../accounts';
+import { changeOfInvoice, invoiceIdInput, type InvoiceAtHand } from './change-of-invoice';
+import {
+  creditableLines,
+  creditNoteRecord,
+  moneyInput,
+  requireCreditNote,
+  requireIssued,
+  requireMoney,
+  settledOf,
+  type CreditNote,
+  type CreditNotes,
+  type StoredCreditNote,
+} from './credit-notes';
+import { givableOf, planCredit, spreadCredit } from './credit-plan';
+import { requireInvoice, type StoredInvoice } from './invoice-records';
+
+/** Money back for invoices: always with the credit note that says so. */
+
+export interface RefundInvoiceRequest extends ChangeOptions {
+  invoiceId: string;
+  /** Money to give back, tax included. Default: all that is left, of the line if one is named. */
+  amount?: string | number;
+  /** The line it is for: its position, its id, or its sku. */
+  line?: string | number;
+  /** The gateway's id of a refund that was made there already: nothing is sent then. */
+  refundId?: string;
+  /** Why, in your words. */
+  reason?: string;
+}
+
+/** A refund as it stands; money of the invoice's currency. */
+export interface InvoiceRefund {
+  refundId: string;
+  gateway: string;
+  amount: string;
+  /** `due`: to be given back by hand, also where the gateway refused. Others are the gateway's, or done. */
+  status: 'open' | 'unknown' | 'pending' | 'due' | 'succeeded' | 'failed';
+}
+
+export type RefundInvoiceAnswer = CreditNote & { refunds: InvoiceRefund[]; replayed: boolean };
+
+const refundInvoiceInput = input({
+  invoiceId: invoiceIdInput(),
+  amount: moneyInput().optional(),
+  // A text of digits may be a sku.
+  line: z.union([z.number().int().positive(), text(100)]).optional(),
+  refundId: text(255).optional(),
+  reason: text(1_000).optional(),
+  ...changeFields,
+});
+
+const WRITE_REFUND = `
+insert into {schema}.invoice_refunds
+  (payer_id, invoice_id, refund_id, credit_note_id, gateway, amount, currency, refunded_at)
+values ($1::uuid, $2::uuid, $3, $4::uuid, $5, $6::numeric, $7, $8::timestamptz)`;
+
+const SET_REFUNDED = `
+update {schema}.invoices set refunded = refunded + $3::numeric
+where payer_id = $1::uuid and invoice_id = $2::uuid`;
+
+const FIND_REFUND = `
+select r.credit_note_id::text as credit_note_id, r.amount::text as amount, r.gateway,
+       ${atTime('r.refunded_at')} as refunded_at
+from {schema}.invoice_refunds r
+where r.payer_id = $1::uuid and r.invoice_id = $2::uuid and r.refund_id = $3`;
+
+/** What came in outside any attempt of ours, less what went back of it, by gateway. */
+const PAID_BY_HAND = `
+select p.gateway, min(p.reference) as reference,
+       (sum(p.amount) - coalesce((
+         select sum(r.amount) from {schema}.payment_refunds r
+         where r.payer_id = $1::uuid and r.purpose = 'invoice' and r.purpose_id = $2::uuid
+           and r.gateway = p.gateway and r.attempt_id is null and r.status <> 'failed'), 0))::text
+         as amount
+from {schema}.invoice_payments p
+where p.payer_id = $1::uuid and p.invoice_id = $2::uuid and p.attempt_id is null
+group by p.gateway
+order by p.gateway`;
+
+const READ_REFUNDS = `
+select r.refund_id, r.gateway, r.amount::text as amount, ${atTime('r.refunded_at')} as refunded_at
+from {schema}.invoice_refunds r
+where r.payer_id = $1::uuid and r.invoice_id = $2::uuid
+order by r.refunded_at, r.refund_id`;
+
+/** Refunds of an invoice that have gone back, for its export. */
+export async function readInvoiceRefunds(
+  session: Session,
+  { payerId, invoiceId, decimals }: StoredInvoice,
+): Promise<Array<{ refundId: string; gateway: string; amount: string; refundedAt: string }>> {
+  const rows = await session.query<{
+    refund_id: string;
+    gateway: string;
+    amount: string;
+    refunded_at: string;
+  }>(READ_REFUNDS, [payerId, invoiceId]);
+  return rows.map((row) => ({
+    refundId: row.refund_id,
+    gateway: row.gateway,
+    amount: formatMoney(new Decimal(row.amount), decimals),
+    refundedAt: readTime(row.refunded_at),
+  }));
+}
+
+/** Money has gone back: the book, and the invoice. The payer is locked. */
+async function recordRefund(
+  session: Session,
+  invoice: Pick<StoredInvoice, 'payerId' | 'invoiceId' | 'currency'>,
+  refund: { refundId: string; creditNoteId: string | null; gateway: string; amount: Decimal },
+  now: Instant,
+): Promise<void> {
+  const { payerId, invoiceId, currency } = invoice;
+  const { refundId, creditNoteId, gateway, amount } = refund;
+  await session.query(WRITE_REFUND, [
+    payerId,
+    invoiceId,
+    refundId,
+    creditNoteId,
+    gateway,
+    amount.toFixed(),
+    currency,
+    isoTime(now),
+  ]);
+  await session.query(SET_REFUNDED, [payerId, invoiceId, amount.toFixed()]);
+  await post(session, {
+    payerId,
+    currency,
+    at: now,
+    kind: 'refund',
+    reference: { type: 'invoice', id: invoiceId },
+    legs: [
+      { account: 'receivable', amount },
+      { account: 'cash', gateway, amount: amount.negated() },
+    ],
+  });
+}
+
+/** The gateway's id of a refund, or ours where it gave none. */
+const idOf = ({ reference, refundId }: StoredRefund): string => reference ?? refundId;
+
+/**
+ * Records, with a credit note, that money is to go back: by the charges that paid the invoice, the
+ * latest first, then by hand as it came.
+ *
+ * @returns the ids of the refunds
+ */
+export async function giveBack(
+  context: PaymentContext,
+  session: Session,
+  invoice: StoredInvoice,
+  note: Pick<StoredCreditNote, 'toRefund'>,
+  now: Instant,
+): Promise<string[]> {
+  const { payerId, accountId, invoiceId, currency } = invoice;
+  const of = { payerId, purpose: 'invoice', purposeId: invoiceId } as const;
+  const charges = await refundableCharges(session, of);
+  const byHand = await session.query<{ gateway: string; reference: string; amount: string }>(
+    PAID_BY_HAND,
+    [payerId, invoiceId],
+  );
+  const sources = [
+    ...charges.map(({ attemptId, gateway, charge, amount }) => ({
+      attemptId,
+      gateway,
+      charge,
+      amount,
+    })),
+    ...byHand.map(({ gateway, reference, amount }) => ({
+      attemptId: null,
+      gateway,
+      charge: reference,
+      amount: new Decimal(amount),
+    })),
+  ];
+  const opened: string[] = [];
+  let left = note.toRefund;
+  for (const source of sources) {
+    const amount = Decimal.min(left, source.amount);
+    if (!amount.greaterThan(ZERO)) continue;
+    const refund = { ...of, ...source, accountId, currency, amount, reason: 'credit_note' };
+    opened.push(await openRefund(context, session, refund, now));
+    left = left.minus(amount);
+  }
+  if (left.greaterThan(ZERO)) {
+    throw new BillingError(
+      'refund_exceeds_paid',
+      `Only ${formatMoney(note.toRefund.minus(left), invoice.decimals)} of what was paid is left to give back.`,
+      { parameter: 'amount', advice: 'Part of it is on its way back already.' },
+    );
+  }
+  return opened;
+}
+
+export class InvoiceRefunds {
+  constructor(
+    private readonly context: PaymentContext,
+    private readonly creditNotes: CreditNotes,
+  ) {}
+
+  /**
+   * Gives money of a paid invoice back, with a credit note: all that is left, a line, or an amount. The
+   * gateway that was charged is asked; what was paid by hand is listed as due (`payments.refundsDue`).
+   *
+   * An amount without a line must be all that is left, or exactly the amount of one line.
+   *
+   * @returns the credit note, with its refunds
+   * @throws unknown_invoice, invoice_state, refund_ambiguous, refund_exceeds_paid, payment_mismatch (a
+   *   `refundId` that was one of another amount), invalid_input, idempotency_conflict
+   */
+  async refundInvoice(request: RefundInvoiceRequest): Promise<RefundInvoiceAnswer> {
+    const wanted = parse(refundInvoiceInput, request);
+    const { invoiceId, idempotencyKey, metadata, tx, ...inputs } = wanted;
+    const refundIds: string[] = [];
+    const { answer, replayed } = await changeOfInvoice(
+      this.context,
+      { kind: 'refundInvoice', invoiceId, request: inputs, idempotencyKey, tx },
+      async (session, atHand, now) => {
+        refundIds.length = 0;
+        const { invoice } = atHand;
+        requireIssued(invoice);
+        requireMoney(wanted.amount, invoice, 'amount');
+        if (wanted.refundId !== undefined) {
+          const first = await this.firstRefund(session, atHand, wanted.refundId, wanted.amount);
+          if (first !== null) return { answer: first, replayed: true };
+        }
+        const planned = planCredit(
+          await creditableLines(session, invoice),
+          {
+            lines: wanted.line === undefined ? null : [{ line: wanted.line, amount: null }],
+            amount: wanted.amount ?? null,
+          },
+          invoice.decimals,
+        );
+        const done = await this.creditNotes.issue(
+          session,
+          atHand,
+          planned,
+          wanted.refundId === undefined ? 'refund' : { madeAs: wanted.refundId },
+          { reason: 'refund', note: wanted.reason ?? null, metadata: metadata ?? {} },
+          now,
+        );
+        refundIds.push(...done.refundIds);
+        const refunds =
+          wanted.refundId === undefined
+            ? await this.refundsNow(session, invoice, done.refundIds)
+            : [await this.recordMade(session, done.invoice, done.note, wanted.refundId, now)];
+        return { answer: { ...creditNoteRecord(done.note, done.invoice), refunds } };
+      },
+    );
+    if (tx !== undefined || replayed || refundIds.length === 0) return { ...answer, replayed };
+    await this.execute(refundIds);
+    const { database } = this.context;
+    const invoice = await requireInvoice(database, invoiceId);
+    return { ...answer, refunds: await this.refundsNow(database, invoice, refundIds), replayed };
+  }
+
+  /** Asks the gateways, after the commit. What is not answered is asked again by `runDue`. */
+  async execute(refundIds: readonly string[]): Promise<void> {
+    if (refundIds.length === 0) return;
+    await executeRefunds(this.context, { limit: refundIds.length, refundIds });
+  }
+
+  private async firstRefund(
+    session: Session,
+    { invoice }: InvoiceAtHand,
+    refundId: string,
+    asked: Decimal | undefined,
+  ): Promise<(CreditNote & { refunds: InvoiceRefund[] }) | null> {
+    const [row] = await session.query<{
+      credit_note_id: string | null;
+      amount: string;
+      gateway: string;
+    }>(FIND_REFUND, [invoice.payerId, invoice.invoiceId, refundId]);
+    if (row === undefined || row.credit_note_id === null) return null;
+    const amount = formatMoney(new Decimal(row.amount), invoice.decimals);
+    if (asked !== undefined && !asked.equals(row.amount)) {
+      throw new BillingError('payment_mismatch', `The refund ${refundId} was one of ${amount}.`, {
+        parameter: 'refundId',
+        advice: 'Each refund has an id of its own.',
+      });
+    }
+    const note = creditNoteRecord(await requireCreditNote(session, row.credit_note_id), invoice);
+    const { gateway } = row;
+    return { ...note, refunds: [{ refundId, gateway, amount, status: 'succeeded' }] };
+  }
+
+  private async refundsNow(
+    session: Session,
+    invoice: StoredInvoice,
+    refundIds: readonly string[],
+  ): Promise<InvoiceRefund[]> {
+    const { payerId, invoiceId, decimals } = invoice;
+    const all = await refundsOf(session, { payerId, purpose: 'invoice', purposeId: invoiceId });
+    return all
+      .filter(({ refundId }) => refundIds.includes(refundId))
+      .map(({ refundId, gateway, amount, status }) => ({
+        refundId,
+        gateway,
+        amount: formatMoney(amount, decimals),
+        status,
+      }));
+  }
+
+  /** A refund that was made already: it only has to be written down. */
+  private async recordMade(
+    session: Session,
+    invoice: StoredInvoice,
+    { creditNoteId, toRefund }: StoredCreditNote,
+    refundId: string,
+    now: Instant,
+  ): Promise<InvoiceRefund> {
+    const { payerId, invoiceId } = invoice;
+    const of = { payerId, purpose: 'invoice', purposeId: invoiceId } as const;
+    const [charge] = await refundableCharges(session, of);
+    const [byHand] = await session.query<{ gateway: string }>(PAID_BY_HAND, [payerId, invoiceId]);
+    const gateway = charge?.gateway ?? byHand?.gateway ?? 'manual';
+    await recordRefund(
+      session,
+      invoice,
+      { refundId, creditNoteId, gateway, amount: toRefund },
+      now,
+    );
+    return {
+      refundId,
+      gateway,
+      amount: formatMoney(toRefund, invoice.decimals),
+      status: 'succeeded',
+    };
+  }
+
+  /**
+   * Money of an invoice went back through its gateway: what we asked for, or what the gateway did by
+   * itself, such as a lost dispute, for which a credit note is issued now. The payer is locked.
+   */
+  async refunded(session: Session, refund: StoredRefund, now: Instant): Promise<void> {
+    const isOurs = refund.reason === 'credit_note';
+    // Money that was never counted for the invoice: it came twice.
+    if (!isOurs && refund.reason !== 'gateway') return;
+    const invoice = await requireInvoice(session, refund.purposeId);
+    const refundId = idOf(refund);
+    const { payerId, invoiceId } = invoice;
+    const known = await session.query(FIND_REFUND, [payerId, invoiceId, refundId]);
+    if (known.length > 0) return;
+    let creditNoteId: string | null = null;
+    let amount = refund.amount;
+    if (!isOurs) {
+      // What is beyond was given back as credit before, or was never counted for the invoice.
+      amount = Decimal.min(amount, givableOf(await settledOf(session, invoice)));
+      if (amount.isZero()) return;
+      const lines = await creditableLines(session, invoice);
+      const planned = spreadCredit(lines, amount, invoice.decimals);
+      const payer = await resolveAccount(session, { accountId: payerId });
+      const done = await this.creditNotes.issue(
+        session,
+        { invoice, payer },
+        planned,
+        { madeAs: refundId },
+        { reason: 'dispute', note: null, metadata: {} },
+        now,
+      );
+      creditNoteId = done.note.creditNoteId;
+    }
+    const { gateway } = refund;
+    await recordRefund(session, invoice, { refundId, creditNoteId, gateway, amount }, now);
+  }
+}

@@ -1,0 +1,232 @@
+import type { Context, Session } from '../../database';
+import { BillingError, Decimal, ZERO, input, oneOf, parse, type Instant } from '../../kernel';
+import { invoiceIdInput } from '../change-of-invoice';
+import {
+  creditedTaxes,
+  readNoteSnapshot,
+  requireCreditNote,
+  type StoredCreditNote,
+} from '../credit-notes';
+import {
+  readSnapshot,
+  requireInvoice,
+  taxesOf,
+  type StoredInvoice,
+  type StoredInvoiceLine,
+} from '../invoice-records';
+import { localeInput, readLogo, readSettings } from '../settings';
+import { htmlOf } from './html';
+import type { Logo } from './logo';
+import { paperOf, type PaperLine, type PaperSource, type PaperTax } from './paper';
+import { pdfOf } from './pdf';
+import { takeSnapshots, type PaperSnapshot } from './snapshot';
+import { wordsFor } from './words';
+
+/** Invoices and credit notes as papers. Nothing is written: a paper is set anew each time it is asked for. */
+
+export const PAPER_FORMATS = ['pdf', 'html'] as const;
+
+export interface RenderInvoiceRequest {
+  /** One of both. */
+  invoiceId?: string;
+  creditNoteId?: string;
+  format: (typeof PAPER_FORMATS)[number];
+  /** BCP 47. Default: that of the settings when it was issued. */
+  locale?: string;
+}
+
+export interface RenderedPaper {
+  fileName: string;
+  mimeType: 'application/pdf' | 'text/html';
+  /** A PDF in base64, HTML as text. */
+  content: string;
+  /** False: the PDF's font lacks the script of something that stands on it; HTML shows it. */
+  complete: boolean;
+}
+
+const renderInput = input({
+  invoiceId: invoiceIdInput().optional(),
+  creditNoteId: invoiceIdInput().optional(),
+  format: oneOf(PAPER_FORMATS),
+  locale: localeInput().optional(),
+}).refine(
+  ({ invoiceId, creditNoteId }) => (invoiceId === undefined) !== (creditNoteId === undefined),
+  { error: 'must name either "invoiceId" or "creditNoteId"' },
+);
+
+const MARKS: Readonly<Record<StoredInvoice['status'], PaperSource['mark']>> = {
+  draft: 'draft',
+  open: null,
+  paid: 'paid',
+  void: 'void',
+  uncollectible: null,
+};
+
+const lineOf = (line: StoredInvoiceLine): PaperLine => ({
+  kind: line.kind,
+  accountId: line.accountId,
+  sku: line.sku,
+  product: line.product,
+  description: line.description,
+  quantity: line.quantity,
+  unitPrice: line.unitPrice,
+  discount: line.discount,
+  net: line.net,
+  periodFrom: line.periodFrom,
+  periodTo: line.periodTo,
+  taxPercent: line.taxPercent,
+  taxInclusive: line.taxInclusive ?? false,
+});
+
+/** Lines that are taxed at no rate have no line of tax. */
+const taxLines = (taxes: ReturnType<typeof taxesOf>): PaperTax[] =>
+  taxes.flatMap(({ name, percent, net, tax }) =>
+    percent === null ? [] : [{ name: name ?? '', percent, net, tax }],
+  );
+
+const sumOf = (amounts: readonly Decimal[]): Decimal =>
+  amounts.reduce((all, amount) => all.plus(amount), ZERO);
+
+function invoiceSource(invoice: StoredInvoice, snapshot: PaperSnapshot): PaperSource {
+  const { lines } = invoice;
+  const isDraft = invoice.status === 'draft';
+  // What is issued has its sums; a draft has lines alone.
+  const net = isDraft ? sumOf(lines.map((line) => line.net)) : invoice.net;
+  const total = isDraft ? sumOf(lines.map((line) => line.total)) : invoice.total;
+  return {
+    kind: 'invoice',
+    mark: MARKS[invoice.status],
+    number: invoice.number,
+    corrects: null,
+    payerId: invoice.payerId,
+    currency: invoice.currency,
+    decimals: invoice.decimals,
+    issuedAt: invoice.issuedAt,
+    dueAt: invoice.dueAt,
+    lines: lines.map(lineOf),
+    taxes: taxLines(taxesOf(lines)),
+    net,
+    total,
+    settled: {
+      carried: invoice.carried,
+      credited: invoice.credited,
+      reduced: invoice.reduced,
+      paid: invoice.paid,
+      amountDue: isDraft ? total : invoice.amountDue,
+    },
+    snapshot,
+  };
+}
+
+function noteSource(
+  note: StoredCreditNote,
+  invoice: StoredInvoice,
+  snapshot: PaperSnapshot,
+): PaperSource {
+  const lines = new Map(invoice.lines.map((line) => [line.position, line]));
+  return {
+    kind: 'credit_note',
+    mark: null,
+    number: note.number,
+    corrects: invoice.number,
+    payerId: note.payerId,
+    currency: note.currency,
+    decimals: note.decimals,
+    issuedAt: note.issuedAt,
+    dueAt: null,
+    // An amount of a line, not a number of things at a price.
+    lines: note.lines.map(({ position, net }) => ({
+      ...lineOf(lines.get(position)!),
+      quantity: null,
+      unitPrice: null,
+      discount: ZERO,
+      net,
+    })),
+    taxes: taxLines(creditedTaxes(note, invoice)),
+    net: note.net,
+    total: note.total,
+    settled: null,
+    snapshot,
+  };
+}
+
+/** What Roboto has. Words of other scripts would be rows of boxes. */
+const PRINTABLE = /^[\p{Script=Latin}\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Common}]*$/u;
+
+/** The locale of a PDF: dates and money in a script that the font lacks are set in English. */
+function printableLocale(locale: string, at: Instant): string {
+  const written = [
+    new Intl.DateTimeFormat(locale, { dateStyle: 'long' }).format(at),
+    new Intl.NumberFormat(locale).format(1_234_567_890),
+    wordsFor(locale).words.invoice,
+  ];
+  return written.every((text) => PRINTABLE.test(text)) ? locale : 'en';
+}
+
+const fileNameOf = (number: string | null, id: string, format: string): string =>
+  `${(number ?? id).replace(/[^\p{L}\p{N}._-]+/gu, '-')}.${format}`;
+
+export class Papers {
+  constructor(private readonly context: Context) {}
+
+  /**
+   * An invoice, a draft of one, or a credit note as PDF or HTML. What was issued looks as it did then,
+   * but for what was paid since.
+   *
+   * @throws unknown_invoice, invoice_state (it was kept as long as it had to be), invalid_input
+   */
+  async renderInvoice(request: RenderInvoiceRequest): Promise<RenderedPaper> {
+    const { invoiceId, creditNoteId, format, locale: asked } = parse(renderInput, request);
+    const { database } = this.context;
+    const source =
+      invoiceId === undefined
+        ? await this.creditNote(database, creditNoteId!)
+        : await this.invoice(database, invoiceId);
+    const { snapshot, number } = source;
+    const logo = await this.logo(database, snapshot.logoId);
+    const wanted = asked ?? snapshot.locale;
+    const locale = format === 'pdf' ? printableLocale(wanted, source.issuedAt ?? 0) : wanted;
+    const { language, words } = wordsFor(locale);
+    const paper = paperOf(source, { language, locale, words });
+    const fileName = fileNameOf(number, (invoiceId ?? creditNoteId)!, format);
+    if (format === 'html') {
+      const content = await htmlOf(paper, number, logo);
+      return { fileName, mimeType: 'text/html', content, complete: true };
+    }
+    const { content, complete } = await pdfOf(paper, number, logo);
+    return {
+      fileName,
+      mimeType: 'application/pdf',
+      content: content.toString('base64'),
+      complete,
+    };
+  }
+
+  private async invoice(session: Session, invoiceId: string): Promise<PaperSource> {
+    const invoice = await requireInvoice(session, invoiceId);
+    const kept = await readSnapshot(session, invoice);
+    if (kept === null && invoice.status !== 'draft') throw notKept(invoice.number);
+    if (kept !== null) return invoiceSource(invoice, kept);
+    const taken = await takeSnapshots(session, await readSettings(session), [invoice]);
+    return invoiceSource(invoice, taken.get(invoiceId)!);
+  }
+
+  private async creditNote(session: Session, creditNoteId: string): Promise<PaperSource> {
+    const note = await requireCreditNote(session, creditNoteId);
+    const snapshot = await readNoteSnapshot(session, note);
+    if (snapshot === null) throw notKept(note.number);
+    return noteSource(note, await requireInvoice(session, note.invoiceId), snapshot);
+  }
+
+  private async logo(session: Session, logoId: string | null): Promise<Logo | null> {
+    const logo = await readLogo(session, logoId);
+    return logo === null
+      ? null
+      : { mimeType: logo.mimeType, content: Buffer.from(logo.content, 'base64') };
+  }
+}
+
+const notKept = (number: string | null): BillingError =>
+  new BillingError('invoice_state', `The texts of ${number} are not kept any longer.`, {
+    advice: 'Its amounts are: invoicing.getInvoice, invoicing.getCreditNote.',
+  });

@@ -1,0 +1,249 @@
+import type { Session, VerifyPart } from '../database';
+
+/**
+ * What must be true of invoices, credit notes and account credit beside what their tables refuse
+ * (migrations 0018 and 0019):
+ *
+ *  - An issued invoice comes to the sums of its lines, by column; a rate's tax is what the rate says of
+ *    the sum of its lines, rounded once.
+ *  - paid = the sum of its payments; credit_noted = the sum of its credit notes; refunded = the sum of
+ *    its refunds, which are never more than credit notes set aside.
+ *  - Credit notes take back no more of a line, net and tax, than it has.
+ *  - Numbers of a series are 1, 2, 3 ... with none missing.
+ *  - Account credit is never below 0, and is what the book has on customer_credit.
+ *  - What the book has on receivable for an invoice is what is due of it, less what is to go back.
+ *  - A line of use is of as many units as the entries that it bills; a pending item that is billed is on
+ *    its invoice.
+ */
+
+interface Check {
+  code: string;
+  table: string;
+  /** `%` stands for the id. */
+  message: string;
+  /** Gives the ids of rows that are not as they must be. */
+  statement: string;
+}
+
+/** The most that one check reports, so that a broken table does not flood memory. */
+const MOST = 100;
+
+const COUNT = `
+select (select count(*) from {schema}.invoices)::int as invoices,
+       (select count(*) from {schema}.invoice_lines)::int as invoice_lines,
+       (select count(*) from {schema}.invoice_usage)::int as invoice_usage,
+       (select count(*) from {schema}.invoice_payments)::int as invoice_payments,
+       (select count(*) from {schema}.credit_notes)::int as credit_notes,
+       (select count(*) from {schema}.invoice_refunds)::int as invoice_refunds,
+       (select count(*) from {schema}.account_credits)::int as account_credits`;
+
+/** Legs of postings on an account, for what a posting was made. */
+const legsOn = (account: string): string => `
+  select p.payer_id, p.currency, p.reference_type, p.reference_id, sum(leg.amount) as amount
+  from {schema}.postings p
+  cross join lateral unnest(p.accounts, p.amounts) as leg (account, amount)
+  where leg.account = '${account}' and '${account}' = any(p.accounts)
+  group by 1, 2, 3, 4`;
+
+const CHECKS: readonly Check[] = [
+  {
+    code: 'invoice_totals',
+    table: 'invoices',
+    message: 'Invoice % does not come to the sums of its lines.',
+    statement: `
+select i.invoice_id::text as id
+from {schema}.invoices i
+left join lateral (
+  select count(*) as lines, sum(l.subtotal) as subtotal, sum(l.discount) as discount,
+         sum(l.net) as net, sum(l.tax) as tax, sum(l.total) as total
+  from {schema}.invoice_lines l
+  where l.payer_id = i.payer_id and l.invoice_id = i.invoice_id) as sums on true
+where i.status <> 'draft'
+  and (sums.lines = 0
+       or (i.subtotal, i.discount, i.net, i.tax, i.total - i.carried) is distinct from
+          (sums.subtotal, sums.discount, sums.net, sums.tax, sums.total))`,
+  },
+  {
+    code: 'invoice_tax',
+    table: 'invoice_lines',
+    message: 'Invoice and rate % are not taxed as the rate says.',
+    // Rounded once, to the smallest unit of the currency, of which none has fewer than 0 decimals; an
+    // inclusive rate is rounded out of the sum of net and tax, which moves net by as much.
+    statement: `
+select l.invoice_id || ' ' || l.tax_key as id
+from {schema}.invoice_lines l
+join {schema}.invoices i on i.payer_id = l.payer_id and i.invoice_id = l.invoice_id
+where i.status <> 'draft' and l.tax_percent is not null
+group by l.payer_id, l.invoice_id, l.tax_key, l.tax_percent
+having abs(sum(l.tax) - sum(l.net) * l.tax_percent / 100)
+       > 1.5 * power(10::numeric, -max(greatest(scale(l.tax), scale(l.net))))`,
+  },
+  {
+    code: 'invoice_untaxed',
+    table: 'invoice_lines',
+    message: 'Invoice and line % are taxed without a rate.',
+    statement: `
+select l.invoice_id || ' ' || l.position as id
+from {schema}.invoice_lines l
+where l.tax_percent is null and l.tax <> 0`,
+  },
+  {
+    code: 'invoice_paid',
+    table: 'invoices',
+    message: 'Invoice % is paid otherwise than its payments say.',
+    statement: `
+select i.invoice_id::text as id from {schema}.invoices i
+where i.paid <> (
+  select coalesce(sum(p.amount), 0) from {schema}.invoice_payments p
+  where p.payer_id = i.payer_id and p.invoice_id = i.invoice_id)`,
+  },
+  {
+    code: 'invoice_credit_noted',
+    table: 'invoices',
+    message: 'Invoice % is corrected otherwise than its credit notes say.',
+    statement: `
+select i.invoice_id::text as id
+from {schema}.invoices i
+left join lateral (
+  select coalesce(sum(c.total), 0) as total, coalesce(sum(c.to_due), 0) as to_due,
+         coalesce(sum(c.to_credit + c.to_refund), 0) as back,
+         coalesce(sum(c.to_refund), 0) as to_refund
+  from {schema}.credit_notes c
+  where c.payer_id = i.payer_id and c.invoice_id = i.invoice_id) as c on true
+where i.credit_noted <> c.total or i.reduced <> c.to_due or c.back > i.paid + i.credited
+   or c.to_refund > i.paid or i.refunded > c.to_refund`,
+  },
+  {
+    code: 'invoice_refunded',
+    table: 'invoices',
+    message: 'Invoice % is refunded otherwise than its refunds say.',
+    statement: `
+select i.invoice_id::text as id from {schema}.invoices i
+where i.refunded <> (
+  select coalesce(sum(r.amount), 0) from {schema}.invoice_refunds r
+  where r.payer_id = i.payer_id and r.invoice_id = i.invoice_id)`,
+  },
+  {
+    code: 'credit_note_lines',
+    table: 'credit_notes',
+    message: 'Credit note % is not the sum of its lines.',
+    statement: `
+select c.credit_note_id::text as id
+from {schema}.credit_notes c
+left join lateral (
+  select sum(l.net) as net, sum(l.tax) as tax, sum(l.total) as total
+  from {schema}.credit_note_lines l
+  where l.payer_id = c.payer_id and l.credit_note_id = c.credit_note_id) as sums on true
+where (c.net, c.tax, c.total) is distinct from (sums.net, sums.tax, sums.total)`,
+  },
+  {
+    code: 'credit_note_exceeds',
+    table: 'credit_note_lines',
+    message: 'Invoice and line % were taken back by more than there was.',
+    statement: `
+select back.invoice_id || ' ' || back.position as id
+from (
+  select c.payer_id, c.invoice_id, l.position, sum(l.net) as net, sum(l.tax) as tax
+  from {schema}.credit_notes c
+  join {schema}.credit_note_lines l
+    on l.payer_id = c.payer_id and l.credit_note_id = c.credit_note_id
+  group by 1, 2, 3) as back
+left join {schema}.invoice_lines i
+  on i.payer_id = back.payer_id and i.invoice_id = back.invoice_id and i.position = back.position
+where i.net is null or abs(back.net) > abs(i.net) or abs(back.tax) > abs(i.tax)
+   or back.net * i.net < 0 or back.tax * i.tax < 0`,
+  },
+  {
+    code: 'paper_numbers',
+    table: 'invoice_series',
+    message: 'The series % has numbers that are missing.',
+    statement: `
+select coalesce(s.series, n.series) as id
+from (
+  select series, count(*) as papers, max(number) as last
+  from (select series, number from {schema}.invoices where number is not null
+        union all
+        select series, number from {schema}.credit_notes) as papers
+  group by series) as n
+full join {schema}.invoice_series s on s.series = n.series
+where coalesce(n.papers, 0) <> coalesce(n.last, 0)
+   or coalesce(n.last, 0) + 1 <> coalesce(s.next_number, 1)`,
+  },
+  {
+    code: 'account_credit',
+    table: 'account_credits',
+    message: 'The account credit of % is below 0, or not what the money book says.',
+    statement: `
+select coalesce(c.payer_id, b.payer_id) || ' ' || coalesce(c.currency, b.currency) as id
+from (
+  select payer_id, currency, sum(amount) as amount
+  from {schema}.account_credits group by 1, 2) as c
+full join (
+  select payer_id, currency, -sum(amount) as amount
+  from (${legsOn('customer_credit')}) as legs group by 1, 2) as b
+  on b.payer_id = c.payer_id and b.currency = c.currency
+where coalesce(c.amount, 0) < 0 or coalesce(c.amount, 0) <> coalesce(b.amount, 0)`,
+  },
+  {
+    code: 'invoice_receivable',
+    table: 'postings',
+    message: 'The money book has something else on receivable for invoice % than is due of it.',
+    statement: `
+select coalesce(i.invoice_id::text, b.invoice_id) as id
+from (
+  select i.payer_id, i.invoice_id,
+         case when i.status in ('open', 'paid') then i.amount_due else 0 end
+         - coalesce((select sum(c.to_refund) from {schema}.credit_notes c
+                     where c.payer_id = i.payer_id and c.invoice_id = i.invoice_id), 0)
+         + i.refunded as due
+  from {schema}.invoices i where i.status <> 'draft') as i
+full join (
+  select coalesce(c.invoice_id::text, l.reference_id) as invoice_id, sum(l.amount) as amount
+  from (${legsOn('receivable')}) as l
+  left join {schema}.credit_notes c
+    on l.reference_type = 'credit_note' and c.payer_id = l.payer_id
+   and c.credit_note_id::text = l.reference_id
+  where l.reference_type in ('invoice', 'credit_note')
+  group by 1) as b on b.invoice_id = i.invoice_id::text
+where coalesce(i.due, 0) <> coalesce(b.amount, 0)`,
+  },
+  {
+    code: 'usage_billed',
+    table: 'invoice_usage',
+    message: 'Entry % is billed by a line that there is not, or that is of no use.',
+    statement: `
+select u.payer_id || '.' || u.entry_sequence as id
+from {schema}.invoice_usage u
+left join {schema}.invoice_lines l
+  on l.payer_id = u.invoice_payer_id and l.invoice_id = u.invoice_id and l.position = u.position
+left join {schema}.entries e on e.payer_id = u.payer_id and e.sequence = u.entry_sequence
+where (u.position is not null and (l.kind is distinct from 'usage' or e.product <> l.product))
+   or e.overage is null`,
+  },
+  {
+    code: 'item_billed',
+    table: 'pending_items',
+    message: 'Item % is said to be on an invoice, and is not; or on two.',
+    statement: `
+select i.item_id::text as id
+from {schema}.pending_items i
+where i.invoice_id is not null and 1 <> (
+  select count(*) from {schema}.invoice_lines l
+  join {schema}.invoices v on v.payer_id = l.payer_id and v.invoice_id = l.invoice_id
+  where l.invoice_id = i.invoice_id and l.item_id = i.item_id)`,
+  },
+];
+
+export const verifyInvoices: VerifyPart = async (session: Session) => {
+  const [checked] = await session.query<Record<string, number>>(COUNT);
+  const problems = [];
+  for (const { code, table, message, statement } of CHECKS) {
+    const rows = await session.query<{ id: string }>(
+      `select id from (${statement}) as found order by id limit ${MOST}`,
+    );
+    problems.push(
+      ...rows.map(({ id }) => ({ code, table, id, message: message.replace('%', () => id) })),
+    );
+  }
+  return { checked: checked!, problems };
+};
