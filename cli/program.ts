@@ -22,6 +22,7 @@ const PROBLEMS = 1;
 const CANNOT = 2;
 
 const CONNECTION_VARIABLE = 'BILLING_DATABASE_URL';
+const WEBHOOKS_VARIABLE = 'BILLING_WEBHOOK_SECRET';
 
 interface DatabaseOptions {
   connection?: string;
@@ -31,6 +32,8 @@ interface DatabaseOptions {
 
 type VerifyOptions = DatabaseOptions & { json?: boolean };
 type RunDueOptions = DatabaseOptions & { limit?: string; json?: boolean };
+type RunCycleOptions = RunDueOptions;
+type ReadersOptions = DatabaseOptions & { remove?: string; json?: boolean };
 type ExportOptions = DatabaseOptions & AccountOptions;
 type MigrateOptions = DatabaseOptions & { dryRun?: boolean; limit?: string; json?: boolean };
 type StatementOptions = DatabaseOptions &
@@ -41,12 +44,16 @@ Examples:
   $ ${CONNECTION_VARIABLE}=postgres://n8n_billing@db.example.com/app npx n8n-nodes-billing verify
   $ npx n8n-nodes-billing verify --embedded ~/.n8n/billing --json
   $ npx n8n-nodes-billing run-due
+  $ npx n8n-nodes-billing run-cycle
+  $ npx n8n-nodes-billing readers
   $ npx n8n-nodes-billing statement --provider telegram --external-id 42 > statement.csv
   $ npx n8n-nodes-billing export --provider telegram --external-id 42 > account.json
   $ npx n8n-nodes-billing migrate-identities metadata.chat telegram --dry-run
 
-Exit codes: ${DONE} done, nothing wrong; ${PROBLEMS} verify found problems, or identities that are another's;
-${CANNOT} it could not be done.
+Exit codes: ${DONE} done, nothing wrong; ${PROBLEMS} verify found problems, identities that are another's,
+or a part of run-due or run-cycle failed; ${CANNOT} it could not be done.
+run-due sends webhooks if it finds what signs them in ${WEBHOOKS_VARIABLE} (several, the newest
+first, with commas between). Charges go to the gateways that come with the package.
 A password given with --connection is seen by everybody who may list the machine's processes: use
 the variable ${CONNECTION_VARIABLE}, or leave it out and set PGPASSWORD.
 Tables are neither installed nor upgraded: run the version of n8n-nodes-billing that n8n runs.`;
@@ -102,12 +109,30 @@ function programFor(around: Surroundings, exitWith: (code: number) => void): Com
 
   withDatabase(program.command('run-due'))
     .description(
-      'Write what has come due: expiries of grants, ends of holds; post what was earned to the money book; and delete answers to idempotency keys that are kept no longer.',
+      'Do what has come due, but for invoices: periods of subscriptions, expiries of grants, ends of holds, what was earned, charges to be tried again, top-ups, webhooks; and delete answers and events that are kept no longer.',
     )
     .option('--limit <number>', 'at most so many of each')
     .option('--json', 'write the result as JSON')
-    .action((options: RunDueOptions) =>
-      onEngine(options, around, (billing) => runDue(billing, options, around)),
+    .action(async (options: RunDueOptions) => {
+      exitWith(await onEngine(options, around, (billing) => runDue(billing, options, around)));
+    });
+
+  withDatabase(program.command('run-cycle'))
+    .description(
+      'Run the billing cycle: make invoices, number them, charge what is to be charged, and give the units of new periods. Run again it does nothing twice.',
+    )
+    .option('--limit <number>', 'at most so many of each')
+    .option('--json', 'write the result as JSON')
+    .action(async (options: RunCycleOptions) => {
+      exitWith(await onEngine(options, around, (billing) => runCycle(billing, options, around)));
+    });
+
+  withDatabase(program.command('readers'))
+    .description('List who reads events and how far behind each is; or remove one.')
+    .option('--remove <name>', 'forget this reader instead')
+    .option('--json', 'write the result as JSON')
+    .action((options: ReadersOptions) =>
+      onEngine(options, around, (billing) => readers(billing, options, out)),
     );
 
   withAccount(withDatabase(program.command('statement')))
@@ -195,13 +220,24 @@ function connectionOf(
   });
 }
 
+/** Undefined: nothing is sent. */
+function webhookSecretsOf({ environment }: Surroundings): string[] | undefined {
+  const written = environment[WEBHOOKS_VARIABLE] ?? '';
+  return written.trim() === '' ? undefined : written.split(',').map((secret) => secret.trim());
+}
+
 async function onEngine<T>(
   options: DatabaseOptions,
   around: Surroundings,
   work: (billing: Billing) => Promise<T>,
 ): Promise<T> {
   const connection = connectionOf(options, around);
-  const billing = await openBilling({ connection, schema: options.schema, install: false });
+  const billing = await openBilling({
+    connection,
+    schema: options.schema,
+    install: false,
+    secrets: { webhooks: webhookSecretsOf(around) },
+  });
   try {
     return await work(billing);
   } finally {
@@ -229,14 +265,85 @@ async function verify(
   return result.ok ? DONE : PROBLEMS;
 }
 
+const limitOf = (limit: string | undefined): number | undefined =>
+  limit === undefined ? undefined : Number(limit);
+
+/** `webhooksSent: 3` is said as `3 webhooks sent`; what is 0 is not said. */
+function saidOf(counts: Record<string, unknown>): string {
+  const said = Object.entries(counts)
+    .filter(([, count]) => typeof count === 'number' && count > 0)
+    .map(([name, count]) => {
+      const words = name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+      return `${count as number} ${words}`;
+    });
+  return said.join(', ');
+}
+
 async function runDue(
   billing: Billing,
   { limit, json }: RunDueOptions,
-  { out }: Surroundings,
+  { out, err }: Surroundings,
+): Promise<number> {
+  const done = await billing.runDue({ limit: limitOf(limit) });
+  const said = saidOf({ ...done });
+  await write(
+    out,
+    json === true ? `${JSON.stringify(done)}\n` : `${said === '' ? 'Nothing was due' : said}\n`,
+  );
+  if (json !== true) {
+    for (const { part, code, message } of done.failed) err.write(`${part}: ${code}: ${message}\n`);
+  }
+  return done.failed.length === 0 ? DONE : PROBLEMS;
+}
+
+async function runCycle(
+  billing: Billing,
+  { limit, json }: RunCycleOptions,
+  { out, err }: Surroundings,
+): Promise<number> {
+  const done = await billing.invoicing.runBillingCycle({ limit: limitOf(limit) });
+  if (json === true) {
+    await write(out, `${JSON.stringify(done)}\n`);
+  } else {
+    const { created, dispatched, failed, reset, restored } = done;
+    const said = saidOf({
+      draftsCreated: created.created,
+      invoicesIssued: dispatched.issued,
+      invoicesPaid: dispatched.paid,
+      invoicesSent: dispatched.sent,
+      chargesFailed: dispatched.failed + failed,
+      periodsReset: reset.periods,
+      periodsRestored: restored.periods,
+    });
+    await write(out, `${said === '' ? 'Nothing was to be invoiced' : said}\n`);
+    for (const { invoiceId, code, message } of dispatched.problems) {
+      err.write(`${invoiceId}: ${code}: ${message}\n`);
+    }
+  }
+  return done.dispatched.problems.length === 0 ? DONE : PROBLEMS;
+}
+
+async function readers(
+  billing: Billing,
+  { remove, json }: ReadersOptions,
+  out: Writable,
 ): Promise<void> {
-  const done = await billing.runDue({ limit: limit === undefined ? undefined : Number(limit) });
-  const said = Object.entries(done).map(([what, number]) => `${number} ${what}`);
-  await write(out, json === true ? `${JSON.stringify(done)}\n` : `${said.join(', ')}\n`);
+  if (remove !== undefined) {
+    const { removed } = await billing.events.removeReader({ reader: remove });
+    const said = removed ? `${remove} is forgotten` : `there is no reader ${remove}`;
+    await write(out, json === true ? `${JSON.stringify({ removed })}\n` : `${said}\n`);
+    return;
+  }
+  const found = await billing.events.readers();
+  if (json === true) await write(out, `${JSON.stringify(found)}\n`);
+  else {
+    for (const { reader, lag, unacknowledged, lastPolledAt } of found) {
+      await write(
+        out,
+        `${reader}: ${lag} behind, ${unacknowledged} unacknowledged, last seen ${lastPolledAt}\n`,
+      );
+    }
+  }
 }
 
 const PAGE = 1_000;

@@ -4,7 +4,9 @@
  *     import { openBilling } from 'n8n-nodes-billing/engine';
  *     const billing = await openBilling({ connection: { embedded: './billing' } });
  */
-export { openBilling, type Billing, type BillingOptions } from './billing';
+export { openBilling, type Billing, type BillingOptions, type RunDueAnswer } from './billing';
+export type { FailedPart, RunDueRequest } from './running-due';
+export type { AdvanceAnswer, AdvanceRequest, Sandbox, SandboxStatus } from './sandbox';
 
 export {
   BillingError,
@@ -24,6 +26,28 @@ export {
   type ErrorCode,
 } from './kernel';
 export type { Connection, ServerConfig } from './database';
+export {
+  EVENTS,
+  EVENT_TYPES,
+  type DeliveriesDone,
+  type EventData,
+  type EventReader,
+  type EventRecord,
+  type EventType,
+  type Events,
+  type GivenEventsRequest,
+  type ListEventsRequest,
+  type PollAnswer,
+  type PollRequest,
+  type PolledEvent,
+  type ReplayRequest,
+  type RetentionDone,
+  type SampleEvent,
+  type SaveWebhookRequest,
+  type Webhook,
+  type WebhookFailure,
+  type WebhookSecret,
+} from './events';
 export type {
   Catalog,
   CatalogChange,
@@ -56,6 +80,7 @@ export type {
 export type {
   Account,
   AccountExport,
+  AccountStanding,
   AccountStatus,
   Accounts,
   Address,
@@ -122,7 +147,6 @@ export type {
   ReleaseRequest,
   RestoreAnswer,
   RestoreRequest,
-  RunDueRequest,
   SetOverageRequest,
   SettleAnswer,
   SettleRequest,
@@ -166,3 +190,47 @@ export type {
   SetReferralProgramRequest,
   UsedRule,
 } from './sales';
+export type { DispatchedInvoice, Invoice } from './invoicing';
+export { TEST_TOKENS, signTestNotice } from './payments';
+export type {
+  AttachedMethod,
+  AttemptStatus,
+  AttemptsRequest,
+  ChargeOutcome,
+  ChargeStatus,
+  CheckoutLink,
+  CheckoutLinkRequest,
+  Gateway,
+  GatewayCharge,
+  GatewayCheckout,
+  GatewayCustomer,
+  GatewayInfo,
+  GatewayNotice,
+  GatewayRefund,
+  HandleWebhookRequest,
+  HandledWebhook,
+  MarkRefundedRequest,
+  MethodRequest,
+  PayOrderRequest,
+  PaymentAttempt,
+  PaymentMethod,
+  PaymentRefund,
+  Payments,
+  RefundOutcome,
+  RefundStatus,
+  RefundsDueRequest,
+  SaveMethodRequest,
+  TestToken,
+} from './payments';
+export type {
+  AddStepsAnswer,
+  AddStepsRequest,
+  DeniedSubscription,
+  ListSubscriptionsRequest,
+  StartAnswer,
+  StartRequest,
+  Subscription,
+  SubscriptionStatus,
+  Subscriptions,
+} from './subscriptions';
+export { SUBSCRIPTION_STATUSES } from './subscriptions';

@@ -1,5 +1,5 @@
 import type { Context } from '../database';
-import { parse, type AccountReference } from '../kernel';
+import { parse, readClock, type AccountReference } from '../kernel';
 import { getInput, listAccounts, readAccount, type Account } from './account';
 import { Details } from './details';
 import { Erasures } from './erasing';
@@ -13,14 +13,18 @@ import {
   type MigrateIdentitiesRequest,
 } from './migrating';
 import type { ErasePart, ExportPart, MergePart } from './parts';
-import type { AccountPorts } from './ports';
+import type { AccountPorts, AccountStanding } from './ports';
 import { resolveAccount } from './resolving';
 
 /** `billing.accounts`: who is billed. */
 export interface Accounts {
   identify: Identities['identify'];
-  /** @throws unknown_account */
-  get(request: { account: AccountReference }): Promise<Account>;
+  /**
+   * One account, and how it stands with its subscriptions (a child with its parent's).
+   *
+   * @throws unknown_account
+   */
+  get(request: { account: AccountReference }): Promise<Account & { standing: AccountStanding }>;
   /** Accounts, newest first, by pages; those merged into others are found as these. */
   list(
     request?: Parameters<typeof listAccounts>[1],
@@ -64,8 +68,9 @@ export function openAccounts(context: Context, ports: AccountPorts, parts: Accou
     identify: identities.identify.bind(identities),
     get: async (request) => {
       const { account } = parse(getInput, request);
-      const { accountId } = await resolveAccount(database, account);
-      return readAccount(database, accountId);
+      const { accountId, payerId } = await resolveAccount(database, account);
+      const standing = await ports.standing(database, payerId, readClock(context.clock));
+      return { ...(await readAccount(database, accountId)), standing };
     },
     list: (request = {}) => listAccounts(database, request),
     update: details.update.bind(details),

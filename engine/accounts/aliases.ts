@@ -1,6 +1,12 @@
 import type { Session } from '../database';
 import type { ResolvedReference } from '../kernel';
-import { payersOf, resolveAccount, type ResolvedAccount } from './resolving';
+import {
+  payersOf,
+  resolveAccount,
+  resolveAccounts,
+  unknownAccount,
+  type ResolvedAccount,
+} from './resolving';
 
 /**
  * Merged accounts: an alias has no units of its own any more, but what was written for it stays in its
@@ -51,6 +57,28 @@ export async function resolveWithAliases(
 /** The accounts that were merged into one. */
 export async function aliasesOf(session: Session, accountId: string): Promise<string[]> {
   const rows = await session.query<AliasRow>(READ_ALIASES, [accountId, accountId]);
+  return rows.map((row) => row.account_id);
+}
+
+const READ_WITH_ALIASES = `
+select account_id::text as account_id from {schema}.accounts
+where account_id = any($1::uuid[]) or merged_into = any($1::uuid[])`;
+
+/**
+ * The ids of accounts and of those that were merged into them.
+ *
+ * @throws unknown_account
+ */
+export async function idsWithAliases(
+  session: Session,
+  references: readonly ResolvedReference[],
+): Promise<string[]> {
+  const accounts = await resolveAccounts(session, references);
+  const ids = accounts.map((account, index) => {
+    if (account === null) throw unknownAccount(references[index]!);
+    return account.accountId;
+  });
+  const rows = await session.query<{ account_id: string }>(READ_WITH_ALIASES, [ids]);
   return rows.map((row) => row.account_id);
 }
 

@@ -34,7 +34,7 @@ import type { AccountStatus } from './resolving';
 
 /** What people change about an account: its status, and to whom and how it is invoiced. */
 
-const addressInput = input({
+export const addressInput = input({
   line1: text(LIMITS.name),
   line2: text(LIMITS.name).nullish(),
   city: text(LIMITS.name),

@@ -1,5 +1,6 @@
 export {
   aliasesOf,
+  idsWithAliases,
   ledgersOf,
   resolveWithAliases,
   type AccountWithAliases,
@@ -16,7 +17,9 @@ export type {
   TaxStatus,
 } from './account';
 export { openAccounts, type AccountParts, type Accounts } from './accounts';
+export { emailAddress } from './account';
 export {
+  addressInput,
   readTaxDetails,
   type AddressInput,
   type TaxDetails,
@@ -28,7 +31,7 @@ export type { AttachChildRequest, DetachChildRequest } from './families';
 export type { IdentifyAnswer, IdentifyRequest } from './identifying';
 export type { MergeAnswer, MergeRequest } from './merging';
 export type { MigrateIdentitiesAnswer, MigrateIdentitiesRequest } from './migrating';
-export type { AccountPorts } from './ports';
+export { NO_STANDING, type AccountPorts, type AccountStanding } from './ports';
 export {
   nameOnce,
   payersOf,

@@ -69,6 +69,8 @@ describe('the command line', () => {
     for (const word of [
       'verify',
       'run-due',
+      'run-cycle',
+      'readers',
       'statement',
       'export',
       'migrate-identities',
@@ -77,7 +79,15 @@ describe('the command line', () => {
     ]) {
       expect(out).toContain(word);
     }
-    for (const command of ['verify', 'run-due', 'statement', 'export', 'migrate-identities']) {
+    for (const command of [
+      'verify',
+      'run-due',
+      'run-cycle',
+      'readers',
+      'statement',
+      'export',
+      'migrate-identities',
+    ]) {
       const help = await cli([command, '--help']);
       expect(help.code).toBe(0);
       for (const option of ['--connection', '--embedded', '--schema']) {
@@ -225,15 +235,63 @@ describe('the command line', () => {
   test('run-due writes what is due, and says what', async () => {
     expect(await cli(['run-due', ...here], environment)).toEqual({
       code: 0,
-      out: '1 expiries, 1 holds, 1 answers, 0 postings\n',
+      out: '1 expiries, 1 holds, 1 answers\n',
       err: '',
     });
-    expect(await cli(['run-due', '--json', '--limit', '5', ...here], environment)).toEqual({
+    const none = await cli(['run-due', '--json', '--limit', '5', ...here], environment);
+    expect(none).toMatchObject({ code: 0, err: '' });
+    expect(JSON.parse(none.out)).toEqual(await billing.runDue());
+    expect(await cli(['run-due', ...here], environment)).toEqual({
       code: 0,
-      out: '{"expiries":0,"holds":0,"answers":0,"postings":0}\n',
+      out: 'Nothing was due\n',
       err: '',
     });
     expect(await billing.verify()).toMatchObject({ ok: true });
+  });
+
+  test('run-due says what could not be done, and ends with 1', async () => {
+    const knex = knexFactory({ client: 'pg', connection: url });
+    const rename = (from: string, to: string) =>
+      knex.raw('alter table ??.?? rename to ??', [schema, from, to]);
+    await rename('event_readers', 'away');
+    const { code, out, err } = await cli(['run-due', ...here], environment);
+    await rename('away', 'event_readers');
+    await knex.destroy();
+    expect([code, out]).toEqual([1, 'Nothing was due\n']);
+    expect(err).toMatch(/^events: internal: .*event_readers/);
+  });
+
+  test('run-cycle makes invoices, and says so', async () => {
+    expect(await cli(['run-cycle', ...here], environment)).toEqual({
+      code: 0,
+      out: 'Nothing was to be invoiced\n',
+      err: '',
+    });
+    const { code, out } = await cli(['run-cycle', '--json', ...here], environment);
+    expect([code, JSON.parse(out)]).toMatchObject([0, { dispatched: { issued: 0 } }]);
+  });
+
+  test('readers are listed and forgotten', async () => {
+    await billing.events.poll({ reader: 'mailer' });
+    const { code, out } = await cli(['readers', ...here], environment);
+    expect([code, out]).toEqual([
+      0,
+      expect.stringMatching(/^mailer: 0 behind, 0 unacknowledged, last seen \d{4}-.*Z\n$/),
+    ]);
+    expect(JSON.parse((await cli(['readers', '--json', ...here], environment)).out)).toEqual(
+      await billing.events.readers(),
+    );
+    const forget = ['readers', '--remove', 'mailer', ...here];
+    expect((await cli(forget, environment)).out).toBe('mailer is forgotten\n');
+    expect((await cli(forget, environment)).out).toBe('there is no reader mailer\n');
+  });
+
+  test('a webhook secret that is none is refused and not shown', async () => {
+    const around = { ...environment, BILLING_WEBHOOK_SECRET: 'whsec_tooshort' };
+    const { code, out, err } = await cli(['run-due', ...here], around);
+    expect([code, out]).toEqual([2, '']);
+    expect(err).toMatch(/^invalid_input: "secrets.webhooks/);
+    expect(err).not.toContain('tooshort');
   });
 
   describe('ends with 2 and says why, on stderr,', () => {
