@@ -15,7 +15,7 @@ const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 const hour = { unit: 'hour', count: 1 } as const;
 
-const NOTHING = { expiries: 0, holds: 0, answers: 0, postings: 0 };
+const NOTHING = { expiries: 0, holds: 0, answers: 0, postings: 0, failed: [] };
 
 onEachDatabase('what is due', (database) => {
   const open = async (): Promise<{ billing: Billing; clock: TestClock }> => {
@@ -41,7 +41,7 @@ onEachDatabase('what is due', (database) => {
     await ledger.hold({ ...about, amount: 2, expiresIn: { unit: 'hour', count: 2 } });
     const lines = async () => (await ledger.entries({ account, limit: 1000 })).items;
 
-    expect(await billing.runDue()).toEqual(NOTHING);
+    expect(await billing.runDue()).toMatchObject(NOTHING);
     clock.set(start + 3 * HOUR);
     const before = await ledger.balance({ account });
     const past = await ledger.balance({ ...about, at: new Date(start + HOUR - 1) });
@@ -49,7 +49,7 @@ onEachDatabase('what is due', (database) => {
     expect(past).toMatchObject({ available: '108', held: '2' });
 
     const known = (await lines()).length;
-    expect(await billing.runDue()).toEqual({ ...NOTHING, expiries: 3, holds: 2 });
+    expect(await billing.runDue()).toMatchObject({ ...NOTHING, expiries: 3, holds: 2 });
     const written = (await lines()).slice(0, -known).reverse();
     expect(
       written.map(({ product, kind, amount, effectiveAt }) => [
@@ -73,7 +73,7 @@ onEachDatabase('what is due', (database) => {
     );
     expect(await ledger.balance({ account })).toEqual(before);
     expect(await ledger.balance({ ...about, at: new Date(start + HOUR - 1) })).toEqual(past);
-    expect(await billing.runDue()).toEqual(NOTHING);
+    expect(await billing.runDue()).toMatchObject(NOTHING);
     expect(await lines()).toHaveLength(known + 5);
     expect(await ledger.consume({ ...about, amount: 100 })).toMatchObject({ remaining: '0' });
   });
@@ -86,7 +86,7 @@ onEachDatabase('what is due', (database) => {
     await billing.ledger.grant({ ...about, quantity: 5 });
     expect(await billing.ledger.consume(about)).toMatchObject({ remaining: '14' });
     clock.advance(HOUR);
-    expect(await billing.runDue()).toEqual({ ...NOTHING, expiries: 1 });
+    expect(await billing.runDue()).toMatchObject({ ...NOTHING, expiries: 1 });
     expect(await billing.ledger.consume(about)).toMatchObject({ remaining: '4' });
     expect(await billing.ledger.consume({ ...about, amount: 5 })).toMatchObject({ allowed: false });
   });
@@ -99,7 +99,7 @@ onEachDatabase('what is due', (database) => {
       await billing.ledger.grant({ account, product: 'MSG', quantity: 1, expiresAfter });
     }
     clock.advance(HOUR);
-    expect(await billing.runDue({ limit: 5 })).toEqual({ ...NOTHING, expiries: 5 });
+    expect(await billing.runDue({ limit: 5 })).toMatchObject({ ...NOTHING, expiries: 5 });
     // Those that had been due for longest are the last five accounts.
     const written: number[] = [];
     for (let index = 0; index < 12; index += 1) {
@@ -107,9 +107,9 @@ onEachDatabase('what is due', (database) => {
       if (entries.items.some(({ kind }) => kind === 'expiry')) written.push(index);
     }
     expect(written).toEqual([7, 8, 9, 10, 11]);
-    expect(await billing.runDue({ limit: 5 })).toEqual({ ...NOTHING, expiries: 5 });
-    expect(await billing.runDue({ limit: 5 })).toEqual({ ...NOTHING, expiries: 2 });
-    expect(await billing.runDue({ limit: 5 })).toEqual(NOTHING);
+    expect(await billing.runDue({ limit: 5 })).toMatchObject({ ...NOTHING, expiries: 5 });
+    expect(await billing.runDue({ limit: 5 })).toMatchObject({ ...NOTHING, expiries: 2 });
+    expect(await billing.runDue({ limit: 5 })).toMatchObject(NOTHING);
   });
 
   test('more accounts than one transaction locks', async () => {
@@ -129,8 +129,8 @@ onEachDatabase('what is due', (database) => {
       }
     });
     clock.advance(HOUR);
-    expect(await billing.runDue()).toEqual({ ...NOTHING, expiries: 620 });
-    expect(await billing.runDue()).toEqual(NOTHING);
+    expect(await billing.runDue()).toMatchObject({ ...NOTHING, expiries: 620 });
+    expect(await billing.runDue()).toMatchObject(NOTHING);
   });
 
   test('answers are kept 90 days, denials a day; then they are deleted, and the key is free', async () => {
@@ -151,18 +151,18 @@ onEachDatabase('what is due', (database) => {
     expect([used.allowed, denied.allowed, hold.allowed]).toEqual([true, false, false]);
 
     clock.advance(DAY - 1);
-    expect(await billing.runDue()).toEqual(NOTHING);
+    expect(await billing.runDue()).toMatchObject(NOTHING);
     expect(await use('denied', 100)).toEqual({ ...denied, replayed: true });
     clock.advance(1);
-    expect(await billing.runDue()).toEqual({ ...NOTHING, answers: 2 });
+    expect(await billing.runDue()).toMatchObject({ ...NOTHING, answers: 2 });
     expect(await use('denied', 9)).toMatchObject({ allowed: true, replayed: false });
     expect(await use('use', 1)).toEqual({ ...used, replayed: true });
 
     clock.advance(89 * DAY - 1);
-    expect(await billing.runDue()).toEqual(NOTHING);
+    expect(await billing.runDue()).toMatchObject(NOTHING);
     clock.advance(1);
-    expect(await billing.runDue({ limit: 1 })).toEqual({ ...NOTHING, answers: 1 });
-    expect(await billing.runDue()).toEqual({ ...NOTHING, answers: 1 });
+    expect(await billing.runDue({ limit: 1 })).toMatchObject({ ...NOTHING, answers: 1 });
+    expect(await billing.runDue()).toMatchObject({ ...NOTHING, answers: 1 });
     expect(await use('use', 1)).toMatchObject({ allowed: false, replayed: false });
   });
 
@@ -219,7 +219,7 @@ describe('what is due, on a server', () => {
     const last = await billing.runDue();
     const written = [...runs, last].reduce((sum, { holds }) => sum + holds, 0);
     expect(written).toBeLessThanOrEqual(60);
-    expect(await billing.runDue()).toEqual(NOTHING);
+    expect(await billing.runDue()).toMatchObject(NOTHING);
     for (const account of accounts) {
       const { items } = await billing.ledger.entries({ account });
       const kinds = items.map(({ kind, amount }) => `${kind} ${amount}`);
@@ -247,9 +247,9 @@ describe('what is due, on a server', () => {
     await billing.transaction(async (tx) => {
       const account = { externalId: 'busy' };
       await billing.ledger.grant({ account, product: 'MSG', quantity: 1, tx });
-      expect(await billing.runDue()).toEqual({ ...NOTHING, expiries: 1 });
+      expect(await billing.runDue()).toMatchObject({ ...NOTHING, expiries: 1 });
     });
-    expect(await billing.runDue()).toEqual(NOTHING);
+    expect(await billing.runDue()).toMatchObject(NOTHING);
     expect(await billing.verify()).toMatchObject({ ok: true, problems: [] });
   });
 
@@ -290,7 +290,9 @@ describe('what is due, on a server', () => {
       const expiries = items.filter(({ kind }) => kind === 'expiry').length;
       // All or nothing of the one transaction; and if it was answered, it is there.
       expect([0, 300]).toContain(expiries);
-      if (typeof done !== 'string') expect(done).toEqual({ ...NOTHING, expiries });
+      if (typeof done !== 'string' && done.failed.length === 0) {
+        expect(done).toMatchObject({ ...NOTHING, expiries });
+      }
       const again = await billing.runDue();
       expect(again.expiries).toBe(300 - expiries);
       expect(await billing.verify()).toMatchObject({ ok: true, problems: [] });
@@ -314,9 +316,9 @@ describe('what is due, on a server', () => {
     clock.advance(5 * 60_000);
     expect(await use()).toMatchObject({ allowed: false, replayed: false });
     clock.advance(5 * 60_000);
-    expect(await billing.runDue()).toEqual({ ...NOTHING, answers: 1 });
+    expect(await billing.runDue()).toMatchObject({ ...NOTHING, answers: 1 });
     clock.advance(7 * DAY);
-    expect(await billing.runDue()).toEqual({ ...NOTHING, answers: 2 });
+    expect(await billing.runDue()).toMatchObject({ ...NOTHING, answers: 2 });
   });
 
   test.each([

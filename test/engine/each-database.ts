@@ -20,7 +20,7 @@ export const newSchema = (): string => `test_${randomBytes(6).toString('hex')}`;
 
 /** A billing on a fresh schema of the test server; the caller closes it. */
 export const openOnServer = (
-  options: { clock?: Clock; schema?: string; poolSize?: number; lockTimeout?: number } = {},
+  options: { poolSize?: number } & Omit<Partial<BillingOptions>, 'connection'> = {},
 ): Promise<Billing> => {
   const { poolSize, schema = newSchema(), ...rest } = options;
   return openBilling({

@@ -1,5 +1,6 @@
 import { TestClock, type Billing } from '../../engine';
 import { newSchema, onEachDatabase } from './each-database';
+import { eventOf, record } from './recorded-events';
 import { rowsOf, tablesOf } from './tables';
 
 /** In no id, code or amount, and found whatever its case. */
@@ -198,6 +199,7 @@ onEachDatabase('export and erase', (database) => {
       metadata: {},
       createdAt: clock.now().toISOString(),
       erasedAt: clock.now().toISOString(),
+      standing: { trialing: false, pastDue: false, overdue: false, graceUntil: null },
     });
     expect((await accounts.get({ account: stranger })).status).toBe('active');
 
@@ -211,6 +213,87 @@ onEachDatabase('export and erase', (database) => {
     });
     expect(again).toMatchObject({ created: true, replayed: false });
     expect(again.accountId).not.toBe(account);
+  });
+
+  test('what was written of a child beside the invoices of its parent goes; what was issued stays', async () => {
+    const mark = 'Qwfpchild';
+    const parent = await identify();
+    const child = await identify({ name: mark });
+    await accounts.attachChild({ parent, child });
+    const { invoicing } = billing;
+    const item = { description: mark, unitPrice: '3.00' };
+    const note = { metadata: { note: mark } };
+    await invoicing.addItem({ account: child, currency: 'EUR', item, ...note });
+    await invoicing.createInvoices({ account: parent });
+    const dueAt = '2027-06-01T00:00:00Z';
+    await invoicing.addItem({ account: child, currency: 'EUR', item, dueAt });
+    await invoicing.createInvoice({
+      account: child,
+      currency: 'EUR',
+      items: [item],
+      memo: mark,
+      idempotencyKey: fresh('k'),
+      ...note,
+    });
+    await invoicing.addCredit({
+      account: child,
+      currency: 'EUR',
+      amount: '1.00',
+      reason: mark,
+      ...note,
+    });
+    expect(await marked(mark)).toEqual(
+      expect.arrayContaining(['account_credit_details', 'invoice_lines', 'pending_items']),
+    );
+    await accounts.erase({ account: child, confirm: child });
+    expect(await marked(mark)).toEqual([]);
+
+    const person = await identify({ name: 'Arstperson' });
+    const { invoiceId } = await invoicing.createInvoice({
+      account: person,
+      currency: 'EUR',
+      items: [{ description: 'Arstperson', unitPrice: '3.00' }],
+      memo: 'Arstperson',
+    });
+    await invoicing.finalizeInvoice({ invoiceId });
+    await invoicing.createCreditNote({ invoiceId, amount: '1.00', reason: 'Arstperson' });
+    await accounts.erase({ account: person, confirm: person });
+    expect(await marked('Arstperson')).toEqual([
+      'credit_note_details',
+      'invoice_details',
+      'invoice_lines',
+    ]);
+    expect(await invoicing.getInvoice({ invoiceId })).toMatchObject({ memo: null });
+    expect((await invoicing.listCreditNotes({ invoiceId })).items).toMatchObject([{ note: null }]);
+  });
+
+  test('what a gateway wrote goes from events, which stay', async () => {
+    const mark = 'Fpgjcard';
+    const account = await identify();
+    const other = await identify();
+    const data = { responseText: `No, ${mark}!`, rejectReason: mark, code: 'declined' };
+    for (const id of [account, other]) {
+      await record(billing, schema, [
+        eventOf('card.error', id, clock.now(), { data }),
+        eventOf('top_up.failed', id, clock.now(), { data: { rejectReason: mark } }),
+      ]);
+    }
+    // One has its place already.
+    await billing.events.poll({ reader: 'before', from: 'beginning' });
+    await accounts.erase({ account, confirm: account });
+    expect(await billing.events.list({ account })).toMatchObject({
+      items: [
+        { type: 'top_up.failed', data: { code: 'card_declined', rejectReason: null } },
+        { type: 'card.error', data: { code: 'declined', responseText: null, rejectReason: null } },
+      ],
+    });
+    expect((await billing.events.list({ account: other })).items).toMatchObject([
+      { data: { rejectReason: mark } },
+      { data },
+    ]);
+    expect(await marked(mark)).toEqual(['events']);
+    await accounts.erase({ account: other, confirm: other });
+    expect(await marked(mark)).toEqual([]);
   });
 
   test('needs the id once more, and is done once for its key', async () => {
