@@ -189,5 +189,32 @@ export class BillingDatabaseApi implements ICredentialType {
       description:
         'Only after the identity secret was changed: the one before, so that people whose trial is older are still recognised',
     },
+    {
+      displayName: 'Webhook Secret',
+      name: 'webhookSecret',
+      type: 'string',
+      typeOptions: { password: true },
+      default: '',
+      placeholder: 'e.g. whsec_…',
+      description:
+        'Signs events that are sent by HTTP instead of starting workflows: whsec_ and 24 to 64 random bytes in base64. Leave empty when you send none.',
+    },
+    {
+      displayName: 'Previous Webhook Secret',
+      name: 'previousWebhookSecret',
+      type: 'string',
+      typeOptions: { password: true },
+      default: '',
+      description:
+        'Only while the webhook secret is being changed: the one before, so that events are signed with both',
+    },
+    {
+      displayName: 'Sandbox',
+      name: 'sandbox',
+      type: 'boolean',
+      default: false,
+      description:
+        'Whether this is a place to try things in, whose clock can be moved. A place becomes one while it has no accounts yet, and stays one.',
+    },
   ];
 }

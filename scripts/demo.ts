@@ -6,7 +6,7 @@
  * Ends with 0 only when every answer, every balance and the ledger are what they must be.
  */
 import { existsSync } from 'node:fs';
-import { join, relative, resolve } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import Table from 'cli-table3';
 import type { IDataObject } from 'n8n-workflow';
@@ -19,6 +19,7 @@ import {
 } from '../engine';
 import { optionsOf, type BillingDatabaseCredential } from '../nodes/shared/connection';
 import { engines } from '../nodes/shared/engines';
+import { aMonthPasses } from './demo-month';
 import { standIns, webhookCall } from './stand-ins';
 import {
   createWorkflowRunner,
@@ -369,8 +370,11 @@ async function verify(): Promise<void> {
   step('verify(): every balance computed again from the ledger');
   const { ok, checked, problems } = await inDatabase((billing) => billing.verify());
   const table = newTable(['Table', 'Rows checked'], ['left', 'right']);
-  for (const [name, count] of Object.entries(checked)) table.push([name, String(count)]);
+  const found = Object.entries(checked).filter(([, count]) => count > 0);
+  for (const [name, count] of found) table.push([name, String(count)]);
   print(table);
+  const empty = Object.keys(checked).length - found.length;
+  if (empty > 0) say(`   … and ${empty} tables that are empty.`);
   for (const { code, table: where, message } of problems) say(`   ${code} in ${where}: ${message}`);
   say(`   ${ok ? 'ok, no problems' : `${problems.length} problems`}`);
   expectThat('verify', ok, true);
@@ -379,18 +383,19 @@ async function verify(): Promise<void> {
 async function main(): Promise<void> {
   const isNew = !existsSync(FOLDER);
   const where = relative(process.cwd(), FOLDER);
-  say('n8n-nodes-billing: a chatbot that sells its messages');
+  say('n8n-nodes-billing: a chatbot that sells its messages, and a month of subscriptions');
   say('');
   say(
     "The workflows run through n8n's own execution engine (n8n-core) with our real nodes. n8n's own",
   );
   say(
-    'nodes (Webhook, Respond to Webhook, Manual Trigger, Edit Fields, If) are small stand-ins here,',
+    'nodes (Webhook, Schedule Trigger, If, Wait, Send Email and so on) are small stand-ins here,',
   );
   say(
-    'scripts/stand-ins.ts, because n8n-nodes-base cannot be installed beside this package; and the',
+    'scripts/stand-ins.ts, because n8n-nodes-base cannot be installed beside this package; the "AI',
   );
-  say('"AI agent" only echoes. Balances, grants and the ledger are real.');
+  say('agent" only echoes, and no email leaves. Balances, invoices and the ledger are real; cards');
+  say('are those of the test gateway.');
 
   step(isNew ? `A new embedded database in ${where}` : `Open the embedded database in ${where}`);
   const stored = await readState();
@@ -407,6 +412,15 @@ async function main(): Promise<void> {
   else await goOn();
   await printBooks();
   await verify();
+  await stopIfAsked();
+  await aMonthPasses({
+    say,
+    step,
+    expectThat,
+    succeeded,
+    shipped,
+    outputFolder: dirname(FOLDER),
+  });
 
   say('');
   say('All as expected. Next:');
@@ -417,7 +431,8 @@ async function main(): Promise<void> {
   );
   say(`- Delete ${where} to begin anew.`);
   say('- In n8n: install n8n-nodes-billing, import workflows/set-up-catalog.json and');
-  say('  workflows/quota-gated-chatbot.json, and let your bot call the webhook.');
+  say('  workflows/quota-gated-chatbot.json, and let your bot call the webhook; then');
+  say('  workflows/monthly-invoicing.json and workflows/card-failed.json.');
 }
 
 stopGently('SIGINT');

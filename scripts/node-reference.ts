@@ -52,8 +52,8 @@ function rows(properties: readonly INodeProperties[], within = ''): string[] {
   return properties.flatMap((property) => {
     if (property.type === 'notice' || property.type === 'hidden') return [];
     const choices =
-      property.type === 'options'
-        ? ` One of: ${(property.options as INodePropertyOptions[]).map((one) => one.name).join(', ')}.`
+      property.type === 'options' || property.type === 'multiOptions'
+        ? ` ${property.type === 'options' ? 'One' : 'Any'} of: ${(property.options as INodePropertyOptions[]).map((one) => one.name).join(', ')}.`
         : '';
     const says = plain(property.description);
     const sentence = [says, plain(property.hint)].filter(Boolean).map(ended).join(' ');
@@ -132,7 +132,9 @@ Written by \`npm run docs\` from the nodes themselves. The words are explained i
 
 Used as a tool of an AI agent a node gives its answer, a denial too, on its one output.
 
-${[node('checkQuota'), node('consume'), node('grantOffer')].map(simpleNode).join('\n')}
+${['checkQuota', 'consume', 'grantOffer', 'dispatchInvoices', 'billingTrigger', 'cardErrorTrigger']
+  .map((name) => simpleNode(node(name)))
+  .join('\n')}
 ${resourceNode(node('billing'))}
 ## Billing Database credential
 

@@ -361,6 +361,102 @@ const stickyNote = standIn({
   ],
 });
 
+/** Nobody waits for a time here: a run begins when it is called. */
+const scheduleTrigger = standIn({
+  name: 'scheduleTrigger',
+  displayName: 'Schedule Trigger',
+  version: [1.2, 1.3],
+  group: ['trigger'],
+  inputs: [],
+  properties: [
+    {
+      displayName: 'Trigger Rules',
+      name: 'rule',
+      type: 'fixedCollection',
+      typeOptions: { multipleValues: true },
+      default: {},
+      options: [
+        {
+          displayName: 'Trigger Interval',
+          name: 'interval',
+          values: [
+            choice('field', ['days']),
+            { displayName: 'Days', name: 'daysInterval', type: 'number', default: 1 },
+            { displayName: 'Hour', name: 'triggerAtHour', type: 'number', default: 0 },
+            { displayName: 'Minute', name: 'triggerAtMinute', type: 'number', default: 0 },
+          ],
+        },
+      ],
+    },
+  ],
+});
+
+const waitDescription = {
+  name: 'wait',
+  displayName: 'Wait',
+  version: 1.1,
+  properties: [
+    choice('resume', ['timeInterval']),
+    { displayName: 'Amount', name: 'amount', type: 'number' as const, default: 5 },
+    choice('unit', ['days', 'hours', 'minutes', 'seconds']),
+  ],
+};
+
+/** Has the time pass in the way that is given: in a sandbox a day is over at once. */
+export const waitThat = (pass: (count: number, unit: string) => Promise<void>): INodeType =>
+  standIn(waitDescription, async function () {
+    const unit = this.getNodeParameter('unit', 0) as string;
+    await pass(this.getNodeParameter('amount', 0) as number, unit.replace(/s$/, ''));
+    return [this.getInputData()];
+  });
+
+/** An email as it would have gone out. */
+export interface Mail {
+  to: string;
+  subject: string;
+  text: string;
+  /** The names of its files. */
+  attachments: string[];
+}
+
+/** What was "sent", for those who run a workflow. Nothing leaves the machine. */
+export const outbox: Mail[] = [];
+
+const emailSend = standIn(
+  {
+    name: 'emailSend',
+    displayName: 'Send Email',
+    version: 2.1,
+    credentials: [{ name: 'smtp', required: true }],
+    properties: [
+      string('fromEmail'),
+      string('toEmail'),
+      string('subject'),
+      choice('emailFormat', ['text']),
+      string('text'),
+      collection([
+        { displayName: 'Append', name: 'appendAttribution', type: 'boolean', default: true },
+        string('fileAttachments'),
+      ]),
+    ],
+  },
+  async function () {
+    const output: INodeExecutionData[] = [];
+    for (const [index, item] of this.getInputData().entries()) {
+      const to = this.getNodeParameter('toEmail', index) as string;
+      const field = this.getNodeParameter('options.fileAttachments', index, '') as string;
+      outbox.push({
+        to,
+        subject: this.getNodeParameter('subject', index) as string,
+        text: this.getNodeParameter('text', index) as string,
+        attachments: field === '' ? [] : [item.binary![field]!.fileName!],
+      });
+      output.push({ json: { accepted: [to], rejected: [] }, pairedItem: { item: index } });
+    }
+    return [output];
+  },
+);
+
 /** One use of a tool that the agent is to make. */
 export interface ToolCall {
   /** The tool node's name. */
@@ -418,6 +514,10 @@ const agent = standIn(
 /** Give these to the workflow runner. */
 export const standIns: Readonly<Record<string, NodeTypeInstance>> = {
   'n8n-nodes-base.manualTrigger': manualTrigger,
+  'n8n-nodes-base.scheduleTrigger': scheduleTrigger,
+  // Goes on at once.
+  'n8n-nodes-base.wait': standIn(waitDescription),
+  'n8n-nodes-base.emailSend': emailSend,
   'n8n-nodes-base.webhook': webhook,
   'n8n-nodes-base.respondToWebhook': respondToWebhook,
   'n8n-nodes-base.set': editFields,

@@ -11,21 +11,29 @@ import {
   searchAccounts,
   searchCoupons,
   searchHolds,
+  searchInvoices,
   searchOffers,
   searchOrders,
+  searchPaymentMethods,
   searchProducts,
+  searchSubscriptions,
 } from '../shared/listSearch';
 import { account } from './resources/account';
 import { balance } from './resources/balance';
 import { catalog } from './resources/catalog';
 import { coupon } from './resources/coupon';
+import { event } from './resources/event';
 import { hold } from './resources/hold';
+import { invoice } from './resources/invoice';
 import { ledger } from './resources/ledger';
 import { moneyBook } from './resources/moneyBook';
 import { offer } from './resources/offer';
 import { order } from './resources/order';
+import { payment } from './resources/payment';
 import { product } from './resources/product';
 import { referral } from './resources/referral';
+import { sandbox } from './resources/sandbox';
+import { subscription } from './resources/subscription';
 import { taxRate } from './resources/taxRate';
 import { trial } from './resources/trial';
 import { router } from './router';
@@ -39,7 +47,7 @@ export class Billing implements INodeType {
     version: 1,
     subtitle: '={{ $parameter["resource"] + ": " + $parameter["operation"] }}',
     description:
-      'Recognize customers, set up what is sold, take orders, hold and move units, read balances and check the books',
+      'Recognize customers, set up what is sold, take orders, run subscriptions and invoices, hold and move units, read balances and check the books',
     defaults: { name: 'Billing' },
     inputs: [NodeConnectionTypes.Main],
     outputs: [NodeConnectionTypes.Main],
@@ -60,11 +68,13 @@ export class Billing implements INodeType {
             description: 'Everything that is sold, from and to a table or file',
           },
           { name: 'Coupon', value: 'coupon', description: 'A code that lowers a price' },
+          { name: 'Event', value: 'event', description: 'What happened' },
           {
             name: 'Hold',
             value: 'hold',
             description: 'Units set aside before the work, settled for what it really used',
           },
+          { name: 'Invoice', value: 'invoice', description: 'What customers owe and have paid' },
           {
             name: 'Ledger',
             value: 'ledger',
@@ -77,8 +87,19 @@ export class Billing implements INodeType {
           },
           { name: 'Offer', value: 'offer', description: 'What is sold' },
           { name: 'Order', value: 'order', description: 'What an account buys' },
+          { name: 'Payment', value: 'payment', description: 'How customers pay' },
           { name: 'Product', value: 'product', description: 'What can be granted and used' },
           { name: 'Referral', value: 'referral', description: 'Who brought whom' },
+          {
+            name: 'Sandbox',
+            value: 'sandbox',
+            description: 'A schema to try things in, where time can be moved',
+          },
+          {
+            name: 'Subscription',
+            value: 'subscription',
+            description: 'A recurring offer in force',
+          },
           { name: 'Tax Rate', value: 'taxRate', description: 'What is due on a sale' },
           { name: 'Trial', value: 'trial', description: 'What a new customer may try' },
         ],
@@ -88,13 +109,18 @@ export class Billing implements INodeType {
       ...balance.description,
       ...catalog.description,
       ...coupon.description,
+      ...event.description,
       ...hold.description,
+      ...invoice.description,
       ...ledger.description,
       ...moneyBook.description,
       ...offer.description,
       ...order.description,
+      ...payment.description,
       ...product.description,
       ...referral.description,
+      ...sandbox.description,
+      ...subscription.description,
       ...taxRate.description,
       ...trial.description,
     ],
@@ -106,9 +132,12 @@ export class Billing implements INodeType {
       searchAccounts,
       searchCoupons,
       searchHolds,
+      searchInvoices,
       searchOffers,
       searchOrders,
+      searchPaymentMethods,
       searchProducts,
+      searchSubscriptions,
     },
   };
 

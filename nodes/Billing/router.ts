@@ -7,13 +7,18 @@ import { account } from './resources/account';
 import { balance } from './resources/balance';
 import { catalog } from './resources/catalog';
 import { coupon } from './resources/coupon';
+import { event } from './resources/event';
 import { hold } from './resources/hold';
+import { invoice } from './resources/invoice';
 import { ledger } from './resources/ledger';
 import { moneyBook } from './resources/moneyBook';
 import { offer } from './resources/offer';
 import { order } from './resources/order';
+import { payment } from './resources/payment';
 import { product } from './resources/product';
 import { referral } from './resources/referral';
+import { sandbox } from './resources/sandbox';
+import { subscription } from './resources/subscription';
 import { taxRate } from './resources/taxRate';
 import { trial } from './resources/trial';
 
@@ -22,13 +27,18 @@ const resources: Record<string, Record<string, Operation>> = {
   balance: balance.operations,
   catalog: catalog.operations,
   coupon: coupon.operations,
+  event: event.operations,
   hold: hold.operations,
+  invoice: invoice.operations,
   ledger: ledger.operations,
   moneyBook: moneyBook.operations,
   offer: offer.operations,
   order: order.operations,
+  payment: payment.operations,
   product: product.operations,
   referral: referral.operations,
+  sandbox: sandbox.operations,
+  subscription: subscription.operations,
   taxRate: taxRate.operations,
   trial: trial.operations,
 };

@@ -20,6 +20,9 @@ export interface BillingDatabaseCredential {
   schema?: string;
   identitySecret?: string;
   previousIdentitySecret?: string;
+  webhookSecret?: string;
+  previousWebhookSecret?: string;
+  sandbox?: boolean;
 }
 
 export const CREDENTIAL_TYPE = 'billingDatabaseApi';
@@ -93,20 +96,44 @@ function secretOf(value: string | undefined, displayName: string): string | null
   );
 }
 
-/** The secrets by which trial identities are hashed, the newest first; none are given when empty. */
-function secretsOf(credential: BillingDatabaseCredential): Pick<BillingOptions, 'secrets'> {
-  const present = secretOf(credential.identitySecret, 'Identity Secret');
-  const previous = secretOf(credential.previousIdentitySecret, 'Previous Identity Secret');
+/** A secret and the one before it, while it is being changed: the newest first, null when there is none. */
+function withPrevious(
+  present: string | null,
+  previous: string | null,
+  displayName: string,
+): [string, ...string[]] | null {
   if (present === null && previous !== null) {
-    throw new BillingError('invalid_input', '"Identity Secret" of the credential is empty.', {
-      parameter: 'Identity Secret',
+    throw new BillingError('invalid_input', `"${displayName}" of the credential is empty.`, {
+      parameter: displayName,
       advice:
         'A previous one counts beside a present one: fill in both, or clear the previous one.',
     });
   }
-  if (present === null) return {};
-  const identity = previous === null ? present : [{ secret: present }, { secret: previous }];
-  return { secrets: { identity } };
+  if (present === null) return null;
+  return previous === null ? [present] : [present, previous];
+}
+
+/** What people are recognised by who had a trial, and what signs webhooks. */
+function secretsOf(credential: BillingDatabaseCredential): Pick<BillingOptions, 'secrets'> {
+  const identity = withPrevious(
+    secretOf(credential.identitySecret, 'Identity Secret'),
+    secretOf(credential.previousIdentitySecret, 'Previous Identity Secret'),
+    'Identity Secret',
+  );
+  const webhooks = withPrevious(
+    secretOf(credential.webhookSecret, 'Webhook Secret'),
+    secretOf(credential.previousWebhookSecret, 'Previous Webhook Secret'),
+    'Webhook Secret',
+  );
+  if (identity === null && webhooks === null) return {};
+  return {
+    secrets: {
+      ...(identity !== null && {
+        identity: identity.length === 1 ? identity[0] : identity.map((secret) => ({ secret })),
+      }),
+      ...(webhooks !== null && { webhooks: webhooks.length === 1 ? webhooks[0] : webhooks }),
+    },
+  };
 }
 
 /**
@@ -115,7 +142,11 @@ function secretsOf(credential: BillingDatabaseCredential): Pick<BillingOptions, 
  */
 export function optionsOf(credential: BillingDatabaseCredential): BillingOptions {
   const schema = (credential.schema ?? '').trim() || 'billing';
-  const common = { schema, ...secretsOf(credential) };
+  const common = {
+    schema,
+    ...secretsOf(credential),
+    ...(credential.sandbox === true && { sandbox: true }),
+  };
   if (credential.database === 'postgres') return { connection: serverOf(credential), ...common };
   const folder = (credential.folder ?? '').trim();
   if (folder === 'memory') return { connection: { embedded: 'memory' }, ...common };

@@ -45,6 +45,21 @@ const METHODS_IN_N8N: Record<string, string> = {
   'ledger.restore': '"Balance: Restore Units"',
   'ledger.settle': '"Hold: Settle"',
   'ledger.transfer': '"Balance: Transfer"',
+  'events.poll': 'a Billing Trigger',
+  'invoicing.createInvoice': '"Invoice: Create"',
+  'invoicing.createCreditNote': '"Invoice: Create Credit Note"',
+  'invoicing.dispatchInvoices': 'Dispatch Invoices',
+  'invoicing.finalizeInvoice': '"Invoice: Finalize"',
+  'invoicing.getInvoice': '"Invoice: Get"',
+  'invoicing.listInvoices': '"Invoice: Get Many"',
+  'invoicing.markPaid': '"Invoice: Mark Paid"',
+  'invoicing.refundInvoice': '"Invoice: Refund"',
+  'invoicing.retryInvoice': '"Invoice: Retry Charge"',
+  'invoicing.saveSettings': '"Invoice: Save Settings"',
+  'invoicing.voidInvoice': '"Invoice: Void"',
+  'payments.methods': '"Payment: Get Methods"',
+  'payments.saveMethod': '"Payment: Save Method"',
+  'sandbox.mark': '"Sandbox: Mark"',
   'sales.cancelOrder': '"Order: Cancel"',
   'sales.claimTrial': '"Trial: Claim"',
   'sales.confirmOrder': '"Order: Confirm"',
@@ -53,11 +68,20 @@ const METHODS_IN_N8N: Record<string, string> = {
   'sales.grantOffer': 'Grant Offer',
   'sales.refundOrder': '"Order: Refund"',
   'sales.setReferralProgram': '"Referral: Set Program"',
+  'subscriptions.cancel': '"Subscription: Cancel"',
+  'subscriptions.change': '"Subscription: Change"',
+  'subscriptions.get': '"Subscription: Get"',
+  'subscriptions.list': '"Subscription: Get Many"',
+  'subscriptions.pause': '"Subscription: Pause"',
+  'subscriptions.reactivate': '"Subscription: Reactivate"',
+  'subscriptions.resume': '"Subscription: Resume"',
+  'subscriptions.start': '"Subscription: Start"',
+  'subscriptions.undo': '"Subscription: Undo"',
 };
 
 const withNodeNames = (advice: string): string =>
   advice.replace(
-    /\b(?:accounts|catalog|ledger|sales)\.[a-z]+\b/gi,
+    /\b(?:accounts|catalog|events|invoicing|ledger|payments|sales|sandbox|subscriptions)\.[a-z]+\b/gi,
     (method) => METHODS_IN_N8N[method] ?? method,
   );
 

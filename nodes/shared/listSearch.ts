@@ -1,7 +1,18 @@
 import { DateTime } from 'luxon';
 import type { ILoadOptionsFunctions, INodeListSearchResult } from 'n8n-workflow';
 
-import type { Account, Billing, Coupon, HoldRecord, Offer, Order, Product } from '../../engine';
+import type {
+  Account,
+  Billing,
+  Coupon,
+  HoldRecord,
+  Invoice,
+  Offer,
+  Order,
+  PaymentMethod,
+  Product,
+  Subscription,
+} from '../../engine';
 import { accountInEditor } from './accountParameters';
 import { itemError, nodeError } from './itemErrors';
 import { withBilling } from './withBilling';
@@ -10,6 +21,8 @@ import { withBilling } from './withBilling';
 
 const ACCOUNTS_A_PAGE = 50;
 const ORDERS_A_PAGE = 100;
+const INVOICES_A_PAGE = 100;
+const SUBSCRIPTIONS_A_PAGE = 100;
 
 function labelOfAccount({ name, email, identities, accountId }: Account): string {
   const known = identities.map(({ provider, externalId }) => `${provider}: ${externalId}`);
@@ -41,6 +54,29 @@ function labelOfOrder(order: Order, timeZone: string): string {
   const lines = order.items.map(({ quantity, sku }) => `${quantity} × ${sku}`).join(', ');
   const status = order.lapsed ? 'lapsed' : order.status.replaceAll('_', ' ');
   return `${order.total} ${order.currency}, ${status}, ${made.toFormat('yyyy-MM-dd HH:mm:ss')}: ${lines}`;
+}
+
+function labelOfInvoice({ number, total, currency, status, createdAt }: Invoice, zone: string) {
+  const made = DateTime.fromISO(createdAt, { zone }).toFormat('yyyy-MM-dd');
+  return `${number ?? 'draft'}, ${total} ${currency}, ${status}, ${made}`;
+}
+
+function labelOfSubscription(
+  { name, quantity, status, period, subscriptionId }: Subscription,
+  zone: string,
+): string {
+  const ends =
+    period === null
+      ? ''
+      : ` until ${DateTime.fromISO(period.endsAt, { zone }).toFormat('yyyy-MM-dd')}`;
+  const what = quantity === 1 ? name : `${quantity} × ${name}`;
+  return `${what}, ${status.replaceAll('_', ' ')}${ends} (…${subscriptionId.slice(-4)})`;
+}
+
+function labelOfMethod({ brand, kind, last4, expMonth, expYear, isDefault }: PaymentMethod) {
+  const expires = expMonth === null ? null : `${String(expMonth).padStart(2, '0')}/${expYear}`;
+  const title = [brand ?? kind, last4 === null ? null : `…${last4}`].filter(Boolean).join(' ');
+  return [title, expires, isDefault ? 'default' : null].filter(Boolean).join(', ');
 }
 
 function matches(filter: string | undefined, ...texts: string[]): boolean {
@@ -147,5 +183,56 @@ export async function searchOrders(
       .map((order) => ({ name: labelOfOrder(order, this.getTimezone()), value: order.orderId }))
       .filter(({ name, value }) => matches(filter, name, value)),
     paginationToken: nextCursor ?? undefined,
+  };
+}
+
+/** The newest, of all accounts, by number or amount. */
+export async function searchInvoices(
+  this: ILoadOptionsFunctions,
+  filter?: string,
+  paginationToken?: string,
+): Promise<INodeListSearchResult> {
+  const { items, nextCursor } = await read(this, (billing) =>
+    billing.invoicing.listInvoices({ limit: INVOICES_A_PAGE, cursor: paginationToken }),
+  );
+  return {
+    results: items
+      .map((one) => ({ name: labelOfInvoice(one, this.getTimezone()), value: one.invoiceId }))
+      .filter(({ name, value }) => matches(filter, name, value)),
+    paginationToken: nextCursor ?? undefined,
+  };
+}
+
+export async function searchSubscriptions(
+  this: ILoadOptionsFunctions,
+  filter?: string,
+  paginationToken?: string,
+): Promise<INodeListSearchResult> {
+  const { items, nextCursor } = await read(this, (billing) =>
+    billing.subscriptions.list({ limit: SUBSCRIPTIONS_A_PAGE, cursor: paginationToken }),
+  );
+  return {
+    results: items
+      .map((one) => ({
+        name: labelOfSubscription(one, this.getTimezone()),
+        value: one.subscriptionId,
+      }))
+      .filter(({ name, value }) => matches(filter, name, value)),
+    paginationToken: nextCursor ?? undefined,
+  };
+}
+
+/** Of the account chosen in the same node. */
+export async function searchPaymentMethods(
+  this: ILoadOptionsFunctions,
+  filter?: string,
+): Promise<INodeListSearchResult> {
+  const methods = await read(this, (billing) =>
+    billing.payments.methods({ account: accountInEditor(this) }),
+  );
+  return {
+    results: methods
+      .map((method) => ({ name: labelOfMethod(method), value: method.methodId }))
+      .filter(({ name, value }) => matches(filter, name, value)),
   };
 }

@@ -109,3 +109,79 @@ export const orderParameter: INodeProperties = {
     },
   ],
 };
+
+export const subscriptionParameter: INodeProperties = {
+  displayName: 'Subscription',
+  name: 'subscription',
+  type: 'resourceLocator',
+  required: true,
+  default: { mode: 'id', value: '' },
+  description: 'A subscription, as "Subscription: Start" made it',
+  modes: [
+    {
+      displayName: 'From List',
+      name: 'list',
+      type: 'list',
+      placeholder: 'Select a subscription…',
+      typeOptions: { searchListMethod: 'searchSubscriptions', searchable: true },
+    },
+    {
+      displayName: 'By ID',
+      name: 'id',
+      type: 'string',
+      placeholder: 'e.g. {{ $json.subscriptionId }}',
+    },
+  ],
+};
+
+export const invoiceParameter: INodeProperties = {
+  displayName: 'Invoice',
+  name: 'invoice',
+  type: 'resourceLocator',
+  required: true,
+  default: { mode: 'id', value: '' },
+  description: 'An invoice or a draft of one, by its ID, which is not the number printed on it',
+  modes: [
+    {
+      displayName: 'From List',
+      name: 'list',
+      type: 'list',
+      placeholder: 'Select an invoice…',
+      typeOptions: { searchListMethod: 'searchInvoices', searchable: true },
+    },
+    {
+      displayName: 'By ID',
+      name: 'id',
+      type: 'string',
+      placeholder: 'e.g. {{ $json.invoiceId }}',
+    },
+  ],
+};
+
+/** Of the account chosen in the same node. */
+export const paymentMethodParameter: INodeProperties = {
+  displayName: 'Payment Method',
+  name: 'paymentMethod',
+  type: 'resourceLocator',
+  required: true,
+  default: { mode: 'id', value: '' },
+  description: 'A card or other method of this account, as "Payment: Save Method" kept it',
+  typeOptions: {
+    loadOptionsDependsOn: ['accountBy', 'provider', 'externalId', 'account.value'],
+  },
+  modes: [
+    {
+      displayName: 'From List',
+      name: 'list',
+      type: 'list',
+      placeholder: 'Select a payment method…',
+      typeOptions: { searchListMethod: 'searchPaymentMethods', searchable: true },
+    },
+    {
+      displayName: 'By ID',
+      name: 'id',
+      type: 'string',
+      placeholder: 'e.g. {{ $json.methodId }}',
+    },
+  ],
+};

@@ -49,11 +49,11 @@ export function readAmount(
   return plainAmount(readRequired<unknown>(context, parameter, displayName, itemIndex)) as string;
 }
 
-/** SKUs with commas between them, or a list of them. */
-export const skusOf = (written: unknown): string[] =>
+/** Words with commas between them, or a list of them: SKUs, percents. */
+export const wordsOf = (written: unknown): string[] =>
   (Array.isArray(written) ? written : String(written ?? '').split(','))
-    .map((sku) => String(sku).trim())
-    .filter((sku) => sku !== '');
+    .map((word) => String(word).trim())
+    .filter((word) => word !== '');
 
 /** Those of the fields that were added and emptied: the engine takes null for "remove it". */
 export const emptied = (

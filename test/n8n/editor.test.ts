@@ -18,16 +18,17 @@ import { RealN8n, type Workflow } from './real-n8n';
 import { packedPackage } from './set-up';
 
 const n8n = new RealN8n({ packages: [packedPackage()] });
-const IMAGE = path.join(ROOT, 'docs', 'images', 'check-quota.png');
+const IMAGES = path.join(ROOT, 'docs', 'images');
 const pictures = fs.mkdtempSync(path.join(os.tmpdir(), 'billing-pictures-'));
 
 let chatbot: Workflow;
+let named: (name: string) => Workflow;
 
 beforeAll(async () => {
   await n8n.start();
   await n8n.importCredential(billingCredential());
   const workflows = await n8n.importWorkflows(WORKFLOWS);
-  const named = (name: string) => workflows.find((workflow) => workflow.name === name)!;
+  named = (name) => workflows.find((workflow) => workflow.name === name)!;
   await setUpCatalog(n8n, named('Set Up Catalog'));
   chatbot = await n8n.publish(named('Quota-Gated Chatbot'));
   await converse(n8n, '42', numbers(1, FREE), 4);
@@ -53,16 +54,27 @@ describe.each(['light', 'dark'] as const)('in %s colours', (colorScheme) => {
 
   test('the node panel finds the nodes by "billing" and by "quota"', async () => {
     expect(await editor.searchNodes('billing')).toEqual(
-      expect.arrayContaining(['Billing', 'Check Quota', 'Consume', 'Grant Offer']),
+      expect.arrayContaining([
+        'Billing',
+        'Check Quota',
+        'Consume',
+        'Dispatch Invoices',
+        'Grant Offer',
+      ]),
     );
     await expectIntact();
     const icons = (await editor.imagesOf('n8n-nodes-billing')).map((icon) => path.basename(icon));
+    // n8n shows the Billing Trigger as one with the Billing node.
+    const shown = [
+      'billing',
+      'cardErrorTrigger',
+      'checkQuota',
+      'consume',
+      'dispatchInvoices',
+      'grantOffer',
+    ];
     expect(new Set(icons)).toEqual(
-      new Set(
-        ['billing', 'checkQuota', 'consume', 'grantOffer'].map((name) =>
-          colorScheme === 'dark' ? `${name}.dark.svg` : `${name}.svg`,
-        ),
-      ),
+      new Set(shown.map((name) => (colorScheme === 'dark' ? `${name}.dark.svg` : `${name}.svg`))),
     );
     expect((await editor.searchNodes('quota')).slice(0, 2)).toEqual(['Check Quota', 'Consume']);
     await expectIntact();
@@ -84,7 +96,7 @@ describe.each(['light', 'dark'] as const)('in %s colours', (colorScheme) => {
       ),
     ).toEqual(['By ID', 'By Key']);
     await expectIntact();
-    if (colorScheme === 'light') await editor.screenshot(pictureFile());
+    if (colorScheme === 'light') await editor.screenshot(pictureFile('check-quota'));
 
     const consume = await editor.openNode(chatbot, 'Consume');
     expect(consume).toEqual(
@@ -107,6 +119,23 @@ describe.each(['light', 'dark'] as const)('in %s colours', (colorScheme) => {
     );
     await expectIntact();
   });
+
+  test('so do those that bill and hear of what happens', async () => {
+    expect(await editor.openNode(named('Monthly Invoicing'), 'Run Billing Cycle')).toEqual(
+      expect.arrayContaining(['Operation', 'Attach PDF']),
+    );
+    await expectIntact();
+    if (colorScheme === 'light') await editor.screenshot(pictureFile('dispatch-invoices'));
+    expect(await editor.openNode(named('Card Failed'), 'Card Error')).toEqual(
+      expect.arrayContaining(['Accounts', 'Reader Name']),
+    );
+    await expectIntact();
+    if (colorScheme === 'light') await editor.screenshot(pictureFile('card-error-trigger'));
+    expect(await editor.openNode(named('Low Balance'), 'Balance Is Low')).toEqual(
+      expect.arrayContaining(['Events', 'Accounts', 'Reader Name']),
+    );
+    await expectIntact();
+  });
 });
 
 test('the canvas says what the nodes of the shipped workflow are about', async () => {
@@ -124,10 +153,11 @@ test('the canvas says what the nodes of the shipped workflow are about', async (
   }
 });
 
-/** The picture in the docs is written once, or when asked for; else a run leaves no trace. */
-function pictureFile(): string {
-  const wanted = process.env['BILLING_UPDATE_IMAGES'] === '1' || !fs.existsSync(IMAGE);
-  return wanted ? IMAGE : path.join(pictures, path.basename(IMAGE));
+/** A picture in the docs is written once, or when asked for; else a run leaves no trace. */
+function pictureFile(name: string): string {
+  const image = path.join(IMAGES, `${name}.png`);
+  const wanted = process.env['BILLING_UPDATE_IMAGES'] === '1' || !fs.existsSync(image);
+  return wanted ? image : path.join(pictures, path.basename(image));
 }
 
 describe('the pickers', () => {

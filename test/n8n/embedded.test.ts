@@ -34,11 +34,14 @@ test('n8n knows the nodes, the tools and the credential', async () => {
   expect(ours.sort()).toEqual([
     'n8n-nodes-billing.billing',
     'n8n-nodes-billing.billingTool',
+    'n8n-nodes-billing.billingTrigger',
+    'n8n-nodes-billing.cardErrorTrigger',
     'n8n-nodes-billing.checkQuota',
     'n8n-nodes-billing.checkQuotaTool',
     'n8n-nodes-billing.consume',
     'n8n-nodes-billing.consumeTool',
-    // No tool: nobody talks a model into giving units away.
+    // No tools: nobody talks a model into charging people or giving units away.
+    'n8n-nodes-billing.dispatchInvoices',
     'n8n-nodes-billing.grantOffer',
   ]);
   expect(await n8n.credentialTypes()).toContain('billingDatabaseApi');
@@ -58,10 +61,14 @@ test('the shipped workflows are imported and published, and the catalog set up',
   const named = (name: string) => imported.find((workflow) => workflow.name === name)!;
   expect(imported.map((workflow) => workflow.name).sort()).toEqual([
     'Buy a Pack',
+    'Card Failed',
     'Catalog From a Table',
     'Hold and Settle',
+    'Low Balance',
+    'Monthly Invoicing',
     'Quota-Gated Chatbot',
     'Referral Bonus',
+    'Renewal Reminder',
     'Set Up Catalog',
     'Trial Sign-Up',
   ]);

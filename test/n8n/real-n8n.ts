@@ -741,7 +741,11 @@ function killGroup(child: ChildProcess): void {
 }
 
 function headersOf(init: RequestInit): Record<string, string> {
-  return Object.fromEntries(new Headers(init.headers).entries());
+  const headers: Record<string, string> = {};
+  new Headers(init.headers).forEach((value, name) => {
+    headers[name] = value;
+  });
+  return headers;
 }
 
 function parseJson(text: string): unknown {

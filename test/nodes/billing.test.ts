@@ -107,6 +107,20 @@ describe('Billing: Product', () => {
     ]);
   });
 
+  it('takes and removes usage thresholds', async () => {
+    const save = (additionalFields: object) =>
+      does('product', 'upsert', { key: 'tokens', name: 'AI tokens', additionalFields });
+    expect(await save({ usageThresholds: '100, 80,' })).toMatchObject([
+      { usageThresholds: ['80', '100'] },
+    ]);
+    expect(await save({ usageThresholds: '={{ [50, 90] }}' })).toMatchObject([
+      { usageThresholds: ['50', '90'] },
+    ]);
+    expect(await save({})).toMatchObject([{ usageThresholds: ['50', '90'] }]);
+    await expect(save({ usageThresholds: '120' })).rejects.toThrow(/^"Usage Thresholds/);
+    expect(await save({ usageThresholds: '' })).toMatchObject([{ usageThresholds: [] }]);
+  });
+
   it('gets many', async () => {
     const all = await does('product', 'getAll', { returnAll: true });
     expect(all.map((product) => product.key)).toEqual(['credits', 'messages', 'tokens']);
@@ -320,11 +334,10 @@ describe('Billing: Ledger', () => {
       ledger.grant({ account, product: 'messages', quantity: 3, expiresAt }),
     );
     await new Promise((resolve) => setTimeout(resolve, expiresAt.getTime() - Date.now() + 1));
-    expect(await does('ledger', 'runDue')).toEqual([
-      { expiries: 1, holds: 0, answers: 0, postings: 0 },
-    ]);
-    expect(await does('ledger', 'runDue', { limit: 1 })).toEqual([
-      { expiries: 0, holds: 0, answers: 0, postings: 0 },
+    const nothing = { holds: 0, answers: 0, postings: 0, failed: [] };
+    expect(await does('ledger', 'runDue')).toMatchObject([{ expiries: 1, ...nothing }]);
+    expect(await does('ledger', 'runDue', { limit: 1 })).toMatchObject([
+      { expiries: 0, ...nothing },
     ]);
     await expect(does('ledger', 'runDue', { limit: 0 })).rejects.toThrow(/^"Limit" must be/);
   });

@@ -5,12 +5,23 @@ import type { INodeProperties, INodePropertyCollection, INodePropertyOptions } f
 
 import { BillingDatabaseApi } from '../../credentials/BillingDatabaseApi.credentials';
 import { Billing } from '../../nodes/Billing/Billing.node';
+import { BillingTrigger } from '../../nodes/BillingTrigger/BillingTrigger.node';
+import { CardErrorTrigger } from '../../nodes/CardErrorTrigger/CardErrorTrigger.node';
 import { CheckQuota } from '../../nodes/CheckQuota/CheckQuota.node';
 import { Consume } from '../../nodes/Consume/Consume.node';
+import { DispatchInvoices } from '../../nodes/DispatchInvoices/DispatchInvoices.node';
 import { GrantOffer } from '../../nodes/GrantOffer/GrantOffer.node';
 
 const NODES = path.join(__dirname, '../../nodes');
-const nodes = { Billing, CheckQuota, Consume, GrantOffer };
+const nodes = {
+  Billing,
+  BillingTrigger,
+  CardErrorTrigger,
+  CheckQuota,
+  Consume,
+  DispatchInvoices,
+  GrantOffer,
+};
 
 interface Codex {
   node: string;
@@ -63,7 +74,7 @@ describe.each(Object.entries(nodes))('%s', (name, Node) => {
 
   it('has choices in order, operations with an action, and no full stop after one sentence', () => {
     const unsorted = all
-      .filter(({ type }) => type === 'options')
+      .filter(({ type }) => type === 'options' || type === 'multiOptions')
       .map(({ options = [] }) => options.filter(isChoice).map((option) => option.name))
       .filter((names) => names.join() !== [...names].sort((a, b) => a.localeCompare(b)).join());
     expect(unsorted).toEqual([]);

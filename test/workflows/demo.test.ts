@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -39,6 +39,17 @@ describe('npm start', () => {
   let home: string;
   let folder: string;
 
+  /** A month passes in each run, in the same way, and leaves an invoice. */
+  function expectAMonth(output: string): void {
+    expect(output).toContain('TEST-000003  Ann  29.00 USD  paid');
+    expect(output).toContain('TEST-000004  Ben  29.00 USD  card_declined');
+    expect(output).toContain('a day later the workflow tries again: TEST-000004 is paid');
+    expect(output).toContain('Four invoices, all paid');
+    const [paper] = readdirSync(home).filter((file) => file.endsWith('.pdf'));
+    expect(output).toContain(join(home, paper!));
+    expect(readFileSync(join(home, paper!)).subarray(0, 5).toString()).toBe('%PDF-');
+  }
+
   beforeEach(() => {
     home = mkdtempSync(join(tmpdir(), 'billing-demo-'));
     folder = join(home, 'billing');
@@ -52,6 +63,7 @@ describe('npm start', () => {
     expect(count(first.output, '  Customer  ')).toBe(12);
     expect(count(first.output, '100 messages for 9.00 USD')).toBe(2);
     expect(first.output).toContain('ok, no problems');
+    expectAMonth(first.output);
     expect(first.code).toBe(0);
 
     const second = await runDemo(folder);
@@ -59,6 +71,7 @@ describe('npm start', () => {
     expect(second.output).toContain('granted: 100 MESSAGES');
     expect(second.output).toContain('messages 13 and 14');
     expect(second.output).toContain('98 left');
+    expectAMonth(second.output);
     expect(second.code).toBe(0);
   });
 

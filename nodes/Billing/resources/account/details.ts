@@ -6,7 +6,7 @@ import type { Billing } from '../../../../engine';
 
 type UpdateRequest = Parameters<Billing['accounts']['update']>[0];
 
-const textField = (
+export const textField = (
   displayName: string,
   name: string,
   example: string,
@@ -20,6 +20,48 @@ const textField = (
   description,
 });
 
+export const addressField: INodeProperties = {
+  displayName: 'Address',
+  name: 'address',
+  type: 'fixedCollection',
+  default: {},
+  description: 'The whole address. Added without one, it removes the one that is there.',
+  options: [
+    {
+      displayName: 'Address',
+      name: 'address',
+      values: [
+        textField('Line 1', 'line1', 'Main Street 1', 'Street and number'),
+        textField('Line 2', 'line2', 'Third floor', 'What else the post needs'),
+        textField('Postal Code', 'postalCode', '10115', 'The code of the place'),
+        textField('City', 'city', 'Berlin', 'The place'),
+        textField('Region', 'region', 'CA', 'State or province, where addresses have one'),
+        textField('Country', 'country', 'DE', 'Its ISO 3166 code of two letters'),
+      ],
+    },
+  ],
+};
+
+export const taxIdsField: INodeProperties = {
+  displayName: 'Tax IDs',
+  name: 'taxIds',
+  type: 'fixedCollection',
+  typeOptions: { multipleValues: true },
+  placeholder: 'Add Tax ID',
+  default: {},
+  description: 'All that it has. Added without one, it removes those that are there.',
+  options: [
+    {
+      displayName: 'Tax ID',
+      name: 'taxId',
+      values: [
+        textField('Type', 'type', 'eu_vat', 'What kind of number it is'),
+        textField('Value', 'value', 'DE123456789', 'The number'),
+      ],
+    },
+  ],
+};
+
 export const contactField: INodeProperties = {
   displayName: 'Contact',
   name: 'contact',
@@ -28,27 +70,7 @@ export const contactField: INodeProperties = {
   default: {},
   description: 'To whom invoices are addressed. What is not added stays as it is.',
   options: [
-    {
-      displayName: 'Address',
-      name: 'address',
-      type: 'fixedCollection',
-      default: {},
-      description: 'The whole address. Added without one, it removes the one that is there.',
-      options: [
-        {
-          displayName: 'Address',
-          name: 'address',
-          values: [
-            textField('Line 1', 'line1', 'Main Street 1', 'Street and number'),
-            textField('Line 2', 'line2', 'Third floor', 'What else the post needs'),
-            textField('Postal Code', 'postalCode', '10115', 'The code of the place'),
-            textField('City', 'city', 'Berlin', 'The place'),
-            textField('Region', 'region', 'CA', 'State or province, where addresses have one'),
-            textField('Country', 'country', 'DE', 'Its ISO 3166 code of two letters'),
-          ],
-        },
-      ],
-    },
+    addressField,
     textField('Company', 'company', 'Example Ltd'),
     textField('Name', 'name', 'Nathan Smith'),
     textField('Phone', 'phone', '+49 30 1234567'),
@@ -85,25 +107,7 @@ export const taxField: INodeProperties = {
       default: 'normal',
       description: 'Whether it pays tax',
     },
-    {
-      displayName: 'Tax IDs',
-      name: 'taxIds',
-      type: 'fixedCollection',
-      typeOptions: { multipleValues: true },
-      placeholder: 'Add Tax ID',
-      default: {},
-      description: 'All that it has. Added without one, it removes those that are there.',
-      options: [
-        {
-          displayName: 'Tax ID',
-          name: 'taxId',
-          values: [
-            textField('Type', 'type', 'eu_vat', 'What kind of number it is'),
-            textField('Value', 'value', 'DE123456789', 'The number'),
-          ],
-        },
-      ],
-    },
+    taxIdsField,
     textField(
       'Tax Rate Key',
       'taxRate',
@@ -118,25 +122,27 @@ type Fields = Record<string, unknown>;
 /** An empty field takes away what is there: the engine takes null for that. */
 const orNull = (value: unknown) => (value === '' ? null : value);
 
-const emptied = (fields: Fields): Fields =>
+export const emptied = (fields: Fields): Fields =>
   Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, orNull(value)]));
+
+/** Nothing where the field was not added; null where it was added and left empty. */
+export function addressOf(written: unknown): { address?: Fields | null } {
+  if (written === undefined) return {};
+  const { address } = written as { address?: Fields };
+  return { address: address === undefined ? null : emptied(address) };
+}
+
+export const taxIdsOf = (written: unknown): { taxIds?: Fields[] } =>
+  written === undefined ? {} : { taxIds: (written as { taxId?: Fields[] }).taxId ?? [] };
 
 export function contactOf(written: unknown): UpdateRequest['contact'] {
   if (written === undefined) return undefined;
-  const { address, ...fields } = written as Fields & { address?: { address?: Fields } };
-  return {
-    ...emptied(fields),
-    ...(address === undefined
-      ? {}
-      : { address: address.address === undefined ? null : emptied(address.address) }),
-  } as UpdateRequest['contact'];
+  const { address, ...fields } = written as Fields;
+  return { ...emptied(fields), ...addressOf(address) } as UpdateRequest['contact'];
 }
 
 export function taxOf(written: unknown): UpdateRequest['tax'] {
   if (written === undefined) return undefined;
-  const { taxIds, ...fields } = written as Fields & { taxIds?: { taxId?: Fields[] } };
-  return {
-    ...emptied(fields),
-    ...(taxIds === undefined ? {} : { taxIds: taxIds.taxId ?? [] }),
-  } as UpdateRequest['tax'];
+  const { taxIds, ...fields } = written as Fields;
+  return { ...emptied(fields), ...taxIdsOf(taxIds) } as UpdateRequest['tax'];
 }

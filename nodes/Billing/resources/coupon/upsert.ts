@@ -4,7 +4,7 @@ import { BillingError, type Billing } from '../../../../engine';
 import { plainAmount } from '../../../shared/amounts';
 import { optionalKeyOption } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
-import { readAmount, readOptions, readRequired, skusOf } from '../../../shared/reading';
+import { readAmount, readOptions, readRequired, wordsOf } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
 import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
@@ -192,7 +192,7 @@ export async function execute(context: IExecuteFunctions, billing: Billing, item
       ? { times: plainAmount(times) ?? 3 }
       : duration) as SaveCouponRequest['duration'],
     // Emptied, it counts for all offers again.
-    skus: written.skus === undefined ? undefined : skusOf(written.skus),
+    skus: written.skus === undefined ? undefined : wordsOf(written.skus),
     startsAt: timeOf(context, startsAt),
     expiresAt: timeOf(context, expiresAt),
     metadata: metadataOf(metadata),

@@ -2,7 +2,7 @@ import type { INodeProperties } from 'n8n-workflow';
 
 import type { SaveOfferRequest } from '../../../../engine';
 import { durationFields, durationOf, longDurationUnits } from '../../../shared/durations';
-import { emptied, missing, skusOf } from '../../../shared/reading';
+import { emptied, missing, wordsOf } from '../../../shared/reading';
 import { pricingFields, pricingOf } from './pricing';
 import { expiryFields, expiryOf, priorityField, productField, quantityField } from './units';
 import { amountOf, entriesOf, filled, orUndefined } from './written';
@@ -260,7 +260,7 @@ export function termsOf(
     ...(every === undefined ? {} : recurring(every)),
     collect: given.collect === undefined ? undefined : collectOf(given.collect),
     pricing: pricing === undefined ? undefined : pricingOf(pricing),
-    upsells: written.upsells === undefined ? undefined : skusOf(written.upsells),
+    upsells: written.upsells === undefined ? undefined : wordsOf(written.upsells),
     bonuses:
       written.bonuses === undefined
         ? undefined

@@ -4,7 +4,7 @@ import type { Billing } from '../../../../engine';
 import { plainAmount } from '../../../shared/amounts';
 import { optionalKeyOption } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
-import { readOptions, readRequired } from '../../../shared/reading';
+import { readOptions, readRequired, wordsOf } from '../../../shared/reading';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -79,6 +79,15 @@ const properties: INodeProperties[] = [
         placeholder: 'e.g. message',
         description: 'What one of it is called',
       },
+      {
+        displayName: 'Usage Thresholds',
+        name: 'usageThresholds',
+        type: 'string',
+        default: '',
+        placeholder: 'e.g. 80, 100',
+        description:
+          'Percents of what was granted at which a Billing Trigger hears "Usage Threshold", with commas between them. Leave empty to remove them.',
+      },
     ],
   },
 ];
@@ -86,16 +95,22 @@ const properties: INodeProperties[] = [
 export const description = shownFor('product', 'upsert', properties);
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  const { metadata, lowBalanceThreshold, ...fields } = readOptions(
-    context,
-    'additionalFields',
-    itemIndex,
-  );
+  const written = context.getNodeParameter('additionalFields', itemIndex, {}) as {
+    usageThresholds?: unknown;
+  };
+  const {
+    metadata,
+    lowBalanceThreshold,
+    usageThresholds: _percents,
+    ...fields
+  } = readOptions(context, 'additionalFields', itemIndex);
   return billing.catalog.saveProduct({
     key: readRequired(context, 'key', 'Key', itemIndex),
     name: readRequired(context, 'name', 'Name', itemIndex),
     ...fields,
     lowBalanceThreshold: plainAmount(lowBalanceThreshold) as string | undefined,
+    usageThresholds:
+      written.usageThresholds === undefined ? undefined : wordsOf(written.usageThresholds),
     metadata: metadataOf(metadata),
   });
 }

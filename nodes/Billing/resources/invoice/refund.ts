@@ -1,0 +1,24 @@
+import type { IExecuteFunctions } from 'n8n-workflow';
+
+import type { Billing } from '../../../../engine';
+import { reasonOption } from '../../../shared/reasons';
+import { refuseAgents } from '../../../shared/toolMode';
+import { shownFor } from '../../operation';
+import { changeParameters, readChange } from './invoiceChange';
+import { readWhat, whatParameters } from './toCredit';
+
+const properties = changeParameters(whatParameters('refundWhat', 'Refund'), [reasonOption]);
+
+export const description = shownFor('invoice', 'refund', properties);
+
+type RefundRequest = Parameters<Billing['invoicing']['refundInvoice']>[0];
+
+export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
+  refuseAgents(context, 'Invoice: Refund');
+  const { position, amount } = readWhat(context, 'refundWhat', 'Refund', itemIndex);
+  return billing.invoicing.refundInvoice({
+    ...readChange(context, itemIndex),
+    amount,
+    line: position,
+  } as RefundRequest);
+}

@@ -1,0 +1,49 @@
+import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
+
+import type { Billing } from '../../../../engine';
+import { readOptions } from '../../../shared/reading';
+import { shownFor } from '../../operation';
+import { pagingParameters, readLimit, readPages } from '../../paging';
+import { readWhose, whoseParameters } from '../../whose';
+
+const PAGE_SIZE = 100;
+
+const properties: INodeProperties[] = [
+  ...whoseParameters('attemptsOf', 'Attempts Of', 'Whose attempts', 'account'),
+  ...pagingParameters,
+  {
+    displayName: 'Filters',
+    name: 'filters',
+    type: 'collection',
+    placeholder: 'Add Filter',
+    default: {},
+    options: [
+      {
+        displayName: 'Invoice ID',
+        name: 'invoiceId',
+        type: 'string',
+        default: '',
+        placeholder: 'e.g. {{ $json.invoiceId }}',
+        description: 'Only attempts to collect this invoice',
+      },
+      {
+        displayName: 'Order ID',
+        name: 'orderId',
+        type: 'string',
+        default: '',
+        placeholder: 'e.g. {{ $json.orderId }}',
+        description: 'Only attempts to collect this order',
+      },
+    ],
+  },
+];
+
+export const description = shownFor('payment', 'getAttempts', properties);
+
+export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
+  const filters = readOptions(context, 'filters', itemIndex);
+  const account = readWhose(context, 'attemptsOf', itemIndex);
+  return readPages(readLimit(context, itemIndex), PAGE_SIZE, (page) =>
+    billing.payments.attempts({ account, ...filters, ...page }),
+  );
+}

@@ -1,0 +1,79 @@
+import { isResourceLocatorValue, type IExecuteFunctions, type INodeProperties } from 'n8n-workflow';
+
+import type { Billing } from '../../../../engine';
+import { plainAmount } from '../../../shared/amounts';
+import { offerParameter } from '../../../shared/pickers';
+import { readOptions } from '../../../shared/reading';
+import { refuseAgents } from '../../../shared/toolMode';
+import { shownFor } from '../../operation';
+import { changeParameters, readChange } from './subscriptionChange';
+
+const changesParameter: INodeProperties = {
+  displayName: 'Changes',
+  name: 'changes',
+  type: 'collection',
+  placeholder: 'Add Change',
+  default: {},
+  description: 'What becomes different; the rest stays',
+  options: [
+    { ...offerParameter, required: false, description: 'The recurring offer that takes its place' },
+    {
+      displayName: 'Quantity',
+      name: 'quantity',
+      type: 'number',
+      default: 1,
+      typeOptions: { minValue: 1, numberPrecision: 0 },
+      description: 'How many of the offer',
+    },
+  ],
+};
+
+const modeOption: INodeProperties = {
+  displayName: 'Mode',
+  name: 'mode',
+  type: 'options',
+  options: [
+    {
+      name: 'Add',
+      value: 'add',
+      description: 'The full price, a new period from now, and the units on top of what is left',
+    },
+    {
+      name: 'Prorate',
+      value: 'prorate',
+      description: 'The days that are left are credited, and charged at the new price',
+    },
+  ],
+  default: 'prorate',
+  description: 'How a change that takes force now is charged',
+};
+
+const whenOption: INodeProperties = {
+  displayName: 'When',
+  name: 'when',
+  type: 'options',
+  options: [
+    { name: 'At Period End', value: 'period_end' },
+    { name: 'Now', value: 'now' },
+  ],
+  default: 'now',
+  description:
+    'When it takes force. Without this what is dearer does now, and what is cheaper when the period ends.',
+};
+
+const properties = changeParameters([changesParameter], [modeOption, whenOption]);
+
+export const description = shownFor('subscription', 'change', properties);
+
+type ChangeRequest = Parameters<Billing['subscriptions']['change']>[0];
+
+export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
+  refuseAgents(context, 'Subscription: Change');
+  const { offer, quantity } = readOptions(context, 'changes', itemIndex);
+  const sku = isResourceLocatorValue(offer) ? offer.value : offer;
+  return billing.subscriptions.change({
+    ...readChange(context, itemIndex),
+    ...(sku !== undefined && { sku }),
+    ...(quantity !== undefined && { quantity: plainAmount(quantity) }),
+  } as ChangeRequest);
+}

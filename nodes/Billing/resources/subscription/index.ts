@@ -1,0 +1,114 @@
+import type { INodeProperties } from 'n8n-workflow';
+
+import * as addSteps from './addSteps';
+import * as cancel from './cancel';
+import * as change from './change';
+import * as get from './get';
+import * as getAll from './getAll';
+import * as pause from './pause';
+import * as reactivate from './reactivate';
+import * as resume from './resume';
+import * as start from './start';
+import * as undo from './undo';
+
+const operations = {
+  addSteps,
+  cancel,
+  change,
+  get,
+  getAll,
+  pause,
+  reactivate,
+  resume,
+  start,
+  undo,
+};
+
+/** What changes what somebody pays is not for a model to decide. */
+const notForAgents = { displayOptions: { hide: { '@tool': [true] } } };
+
+const description: INodeProperties[] = [
+  {
+    displayName: 'Operation',
+    name: 'operation',
+    type: 'options',
+    noDataExpression: true,
+    displayOptions: { show: { resource: ['subscription'] } },
+    options: [
+      {
+        name: 'Add Steps',
+        value: 'addSteps',
+        action: 'Add steps to a subscription',
+        description: 'Give more units of a product until the period ends, billed by the step',
+        ...notForAgents,
+      },
+      {
+        name: 'Cancel',
+        value: 'cancel',
+        action: 'Cancel a subscription',
+        description: 'End it when its period ends, or now',
+        ...notForAgents,
+      },
+      {
+        name: 'Change',
+        value: 'change',
+        action: 'Change a subscription',
+        description: 'To another offer or quantity, now or when the period ends',
+        ...notForAgents,
+      },
+      {
+        name: 'Get',
+        value: 'get',
+        action: 'Get a subscription',
+        description: 'Get one subscription with its period and what comes next',
+      },
+      {
+        name: 'Get Many',
+        value: 'getAll',
+        action: 'Get many subscriptions',
+        description: 'Get a list of subscriptions, newest first',
+      },
+      {
+        name: 'Pause',
+        value: 'pause',
+        action: 'Pause a subscription',
+        description: 'From the end of its period on, until a day or until it is resumed',
+        ...notForAgents,
+      },
+      {
+        name: 'Reactivate',
+        value: 'reactivate',
+        action: 'Reactivate a subscription',
+        description: 'Begin one anew that was cancelled or has ended',
+        ...notForAgents,
+      },
+      {
+        name: 'Resume',
+        value: 'resume',
+        action: 'Resume a subscription',
+        description: 'Go on after a pause: a new period begins now',
+        ...notForAgents,
+      },
+      {
+        name: 'Start',
+        value: 'start',
+        action: 'Start a subscription',
+        description:
+          'To a recurring offer, with its trial phases. A denial is an item with "allowed": false',
+        ...notForAgents,
+      },
+      {
+        name: 'Undo',
+        value: 'undo',
+        action: 'Undo what is planned for a subscription',
+        description: 'Take back a cancellation, a pause or a change that has not taken force yet',
+        ...notForAgents,
+      },
+    ],
+    default: 'start',
+  },
+  ...Object.values(operations).flatMap((operation) => operation.description),
+];
+
+/** A recurring offer in force. */
+export const subscription = { operations, description };

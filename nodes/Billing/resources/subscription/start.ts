@@ -1,0 +1,118 @@
+import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
+
+import type { Billing } from '../../../../engine';
+import { accountParameters, readAccount } from '../../../shared/accountParameters';
+import { plainAmount } from '../../../shared/amounts';
+import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
+import { metadataOf, metadataOption } from '../../../shared/metadata';
+import { offerParameter } from '../../../shared/pickers';
+import { readOptions, readRequired } from '../../../shared/reading';
+import { timeOf } from '../../../shared/times';
+import { refuseAgents } from '../../../shared/toolMode';
+import { shownFor } from '../../operation';
+
+const properties: INodeProperties[] = [
+  ...accountParameters,
+  { ...offerParameter, description: 'A recurring offer. The Billing node creates offers.' },
+  idempotencyKeyParameter,
+  {
+    displayName: 'Options',
+    name: 'options',
+    type: 'collection',
+    placeholder: 'Add Option',
+    default: {},
+    options: [
+      {
+        displayName: 'Collected By',
+        name: 'collectedBy',
+        type: 'options',
+        options: [
+          { name: 'Engine', value: 'engine', description: 'The dispatch of invoices' },
+          {
+            name: 'Provider',
+            value: 'provider',
+            description: 'A payment provider charges by itself; its notice pays the invoice',
+          },
+        ],
+        default: 'engine',
+        description: 'Who takes the money',
+      },
+      {
+        displayName: 'Collection',
+        name: 'collection',
+        type: 'options',
+        options: [
+          { name: 'Charge', value: 'charge', description: 'The payment method on file' },
+          { name: 'Send', value: 'send', description: 'The customer pays the invoice' },
+        ],
+        default: 'charge',
+        description: 'How its invoices are paid',
+      },
+      {
+        displayName: 'Coupon Code',
+        name: 'coupon',
+        type: 'string',
+        default: '',
+        placeholder: 'e.g. SUMMER20',
+        description:
+          'What the customer typed, which lowers the price. Left blank, or without a value in the item, there is none.',
+      },
+      metadataOption,
+      {
+        displayName: 'Quantity',
+        name: 'quantity',
+        type: 'number',
+        default: 1,
+        typeOptions: { minValue: 1, numberPrecision: 0 },
+        description: 'How many of the offer',
+      },
+      {
+        displayName: 'Renew',
+        name: 'renew',
+        type: 'boolean',
+        default: true,
+        description: 'Whether a period follows a period until it is cancelled',
+      },
+      {
+        displayName: 'Start At',
+        name: 'startAt',
+        type: 'dateTime',
+        default: '',
+        description: 'When the first period begins. Without it, now.',
+      },
+      {
+        displayName: 'Trial',
+        name: 'trial',
+        type: 'boolean',
+        default: true,
+        description:
+          'Whether it must begin with the trial phases of the offer: then it is denied to who had them. Without this option those begin with them who can still have them.',
+      },
+    ],
+  },
+];
+
+export const description = shownFor('subscription', 'start', properties);
+
+type StartRequest = Parameters<Billing['subscriptions']['start']>[0];
+
+/** A denial is data, `allowed: false`. */
+export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
+  refuseAgents(context, 'Subscription: Start');
+  const { metadata, startAt, quantity, coupon, ...options } = readOptions(
+    context,
+    'options',
+    itemIndex,
+    ['coupon', 'metadata'],
+  );
+  return billing.subscriptions.start({
+    account: readAccount(context, itemIndex),
+    sku: readRequired(context, 'offer', 'Offer', itemIndex),
+    ...options,
+    coupon: coupon ?? undefined,
+    startAt: timeOf(context, startAt),
+    quantity: plainAmount(quantity),
+    idempotencyKey: readIdempotencyKey(context, itemIndex),
+    metadata: metadataOf(metadata),
+  } as StartRequest);
+}

@@ -1,0 +1,86 @@
+import {
+  NodeConnectionTypes,
+  type IExecuteFunctions,
+  type INodeExecutionData,
+  type INodeType,
+  type INodeTypeDescription,
+  type ITriggerFunctions,
+  type ITriggerResponse,
+} from 'n8n-workflow';
+
+import type { EventType } from '../../engine';
+import { billingDatabaseTest } from '../shared/credentialTest';
+import {
+  accountsParameter,
+  eventOptions,
+  readerParameter,
+  readingOptions,
+} from '../shared/eventParameters';
+import { beginWithEvents, triggerOnEvents, type EventTrigger } from '../shared/eventTrigger';
+import { searchAccounts } from '../shared/listSearch';
+import { missing } from '../shared/reading';
+
+const onEvents: EventTrigger = {
+  types(parameter) {
+    const types = parameter('events', []) as EventType[];
+    if (types.length === 0) throw missing('Events', 'events');
+    return types;
+  },
+  itemOf: async (_billing, event) => event,
+};
+
+export class BillingTrigger implements INodeType {
+  description: INodeTypeDescription = {
+    displayName: 'Billing Trigger',
+    name: 'billingTrigger',
+    icon: { light: 'file:billingTrigger.svg', dark: 'file:billingTrigger.dark.svg' },
+    group: ['trigger'],
+    version: 1,
+    subtitle: '={{ $parameter["events"].join(", ") }}',
+    description:
+      'Starts the workflow when something happens: an invoice is sent, a quota runs low, a subscription ends',
+    defaults: { name: 'Billing Trigger' },
+    inputs: [],
+    outputs: [NodeConnectionTypes.Main],
+    credentials: [{ name: 'billingDatabaseApi', required: true, testedBy: 'billingDatabaseTest' }],
+    eventTriggerDescription: '',
+    activationMessage: 'From now on each event starts this workflow once.',
+    hints: [
+      {
+        message:
+          'Events hold IDs, amounts and times, no names or addresses: a <strong>Billing</strong> node with "Account: Get" gives those.',
+        type: 'info',
+        location: 'outputPane',
+        whenToDisplay: 'beforeExecution',
+      },
+    ],
+    properties: [
+      {
+        displayName: 'Events',
+        name: 'events',
+        type: 'multiOptions',
+        required: true,
+        noDataExpression: true,
+        options: eventOptions,
+        default: [],
+        description: 'What starts the workflow',
+      },
+      accountsParameter,
+      readerParameter,
+      readingOptions(true),
+    ],
+  };
+
+  methods = {
+    credentialTest: { billingDatabaseTest },
+    listSearch: { searchAccounts },
+  };
+
+  async trigger(this: ITriggerFunctions): Promise<ITriggerResponse> {
+    return triggerOnEvents(this, onEvents);
+  }
+
+  async execute(this: IExecuteFunctions): Promise<INodeExecutionData[][]> {
+    return beginWithEvents(this, onEvents);
+  }
+}

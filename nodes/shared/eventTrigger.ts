@@ -1,0 +1,122 @@
+import type {
+  IDataObject,
+  IExecuteFunctions,
+  INodeExecutionData,
+  ITriggerFunctions,
+  ITriggerResponse,
+} from 'n8n-workflow';
+
+import type { AccountReference, Billing, EventRecord, EventType } from '../../engine';
+import { CREDENTIAL_TYPE, optionsOf, type BillingDatabaseCredential } from './connection';
+import { EventListener, type ItemOf } from './eventListening';
+import { readReader, readWanted, type Parameter } from './eventParameters';
+import { itemError, nodeError } from './itemErrors';
+import { withBilling } from './withBilling';
+
+/** A trigger on events: which, and what it makes of one. */
+export interface EventTrigger {
+  types(parameter: Parameter): EventType[];
+  itemOf: ItemOf;
+}
+
+/** While the workflow is active: an execution for each event. */
+export async function triggerOnEvents(
+  context: ITriggerFunctions,
+  { types, itemOf }: EventTrigger,
+): Promise<ITriggerResponse> {
+  // In the editor the node is run like any other: see `beginWithEvents`.
+  if (context.getMode() === 'manual') return {};
+  const parameter: Parameter = (name, otherwise) =>
+    context.getNodeParameter(name, otherwise, { extractValue: true });
+  const listener = await listening(context, parameter, types, itemOf);
+  return { closeFunction: () => listener.stop() };
+}
+
+async function listening(
+  context: ITriggerFunctions,
+  parameter: Parameter,
+  types: EventTrigger['types'],
+  itemOf: ItemOf,
+): Promise<EventListener> {
+  try {
+    const credential = await context.getCredentials<BillingDatabaseCredential>(CREDENTIAL_TYPE);
+    const wanted = readWanted(context, types(parameter), parameter);
+    const listener = new EventListener(context, optionsOf(credential), wanted, itemOf);
+    await listener.start();
+    return listener;
+  } catch (error) {
+    throw nodeError(context, itemError(error));
+  }
+}
+
+/**
+ * What the node does in an execution: its first step. n8n stores an execution before it runs it, so
+ * the events are acknowledged here, in whatever process that is. Those that another execution had
+ * before are left out: two n8n instances may both have been given an event when a lease ran out.
+ *
+ * In the editor, "Fetch test event" and "Execute workflow" come here without an event, and get the
+ * newest one there is, or a made-up one.
+ */
+export async function beginWithEvents(
+  context: IExecuteFunctions,
+  trigger: EventTrigger,
+): Promise<INodeExecutionData[][]> {
+  const parameter: Parameter = (name, otherwise) =>
+    context.getNodeParameter(name, 0, otherwise, { extractValue: true });
+  const items = context.getInputData();
+  if (!items.some(({ json }) => typeof json.eventId === 'string')) {
+    return [[await shownInEditor(context, parameter, trigger)]];
+  }
+  // Whoever retries an execution wants its events again.
+  if (context.getMode() === 'retry') return [items];
+  return [await notTakenBefore(context, readReader(parameter), items)];
+}
+
+async function notTakenBefore(
+  context: IExecuteFunctions,
+  reader: string,
+  items: INodeExecutionData[],
+): Promise<INodeExecutionData[]> {
+  const eventIds = items.map(({ json }) => String(json.eventId));
+  try {
+    const { unknown } = await withBilling(context, (billing) =>
+      billing.events.acknowledge({ reader, eventIds }),
+    );
+    const takenBefore = new Set(unknown);
+    return items.filter(({ json }) => !takenBefore.has(String(json.eventId)));
+  } catch (error) {
+    // The database is away just now. Rather perhaps twice than perhaps not at all.
+    const { message } = itemError(error);
+    context.logger.warn(`Events could not be acknowledged as an execution began: ${message}`);
+    return items;
+  }
+}
+
+async function shownInEditor(
+  context: IExecuteFunctions,
+  parameter: Parameter,
+  { types, itemOf }: EventTrigger,
+): Promise<INodeExecutionData> {
+  try {
+    const { types: wanted, accounts } = readWanted(context, types(parameter), parameter);
+    const json = await withBilling(context, async (billing) =>
+      itemOf(billing, await newestOrSample(billing, wanted, accounts)),
+    );
+    return { json: json as IDataObject, pairedItem: { item: 0 } };
+  } catch (error) {
+    throw nodeError(context, itemError(error));
+  }
+}
+
+async function newestOrSample(
+  billing: Billing,
+  types: EventType[],
+  accounts: AccountReference[] = [],
+): Promise<EventRecord> {
+  for (const account of accounts.length === 0 ? [undefined] : accounts) {
+    const { items } = await billing.events.list({ account, types, limit: 1 });
+    const [newest] = items;
+    if (newest !== undefined) return newest;
+  }
+  return billing.events.sample({ type: types[0]! });
+}

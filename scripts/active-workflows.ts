@@ -1,0 +1,131 @@
+/**
+ * Keeps workflows active that begin with a trigger of ours, without a whole n8n: the trigger runs in
+ * n8n-core's own context, and what it emits is run through n8n-core's execution engine.
+ *
+ * As n8n does, it "stores" one execution for each deduplication key, and settles the promise that came
+ * along when the execution is over.
+ */
+import { TriggerContext } from 'n8n-core';
+import {
+  Workflow,
+  type ICredentialDataDecryptedObject,
+  type IDataObject,
+  type INode,
+  type IRun,
+  type ITriggerFunctions,
+  type ITriggerResponse,
+  type IWorkflowExecuteAdditionalData,
+  type WorkflowActivateMode,
+} from 'n8n-workflow';
+import type { WorkflowJson, WorkflowRun, WorkflowRunner } from './workflow-runner';
+
+/** An execution as n8n would have it on its list. */
+export interface Execution {
+  key: string;
+  /** What the trigger gave. */
+  given: IDataObject[];
+  run: WorkflowRun;
+}
+
+type Emit = ITriggerFunctions['emit'];
+
+const LONGEST_WAIT_MILLISECONDS = 30_000;
+
+export class ActiveWorkflows {
+  readonly executions: Execution[] = [];
+  /** What triggers said is wrong for good. */
+  readonly errors: Error[] = [];
+  protected readonly keys = new Set<string>();
+  private readonly running = new Set<Promise<void>>();
+  private readonly responses: ITriggerResponse[] = [];
+
+  constructor(
+    private readonly runner: WorkflowRunner,
+    private readonly credential: ICredentialDataDecryptedObject,
+  ) {}
+
+  /** Activates a workflow from its trigger on; returns when it listens. */
+  async activate(
+    workflow: WorkflowJson,
+    triggerName: string,
+    activation: WorkflowActivateMode = 'activate',
+  ): Promise<void> {
+    const json = { id: 'workflow-1', name: 'Workflow', ...workflow };
+    const found = json.nodes.find(({ name }) => name === triggerName)!;
+    const node: INode = { id: 'node-1', position: [0, 0], parameters: {}, ...found };
+    const nodeType = this.runner.nodeTypes.getByNameAndVersion(node.type, node.typeVersion);
+    const context = this.contextOf(json, node, activation);
+    this.responses.push((await nodeType.trigger!.call(context))!);
+  }
+
+  /** Takes all workflows down and waits until nothing runs. */
+  async stop(): Promise<void> {
+    await Promise.all(this.responses.splice(0).map(({ closeFunction }) => closeFunction?.()));
+    await Promise.all(this.running);
+  }
+
+  /** Waits until that many executions are over. */
+  async finished(count: number): Promise<Execution[]> {
+    const until = performance.now() + LONGEST_WAIT_MILLISECONDS;
+    while (this.executions.length < count) {
+      if (performance.now() > until) {
+        throw new Error(`Waited in vain for ${count} executions, had ${this.executions.length}.`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    return this.executions;
+  }
+
+  /** Stores an execution and runs it; undefined when there is one under the key. */
+  protected async execute(
+    workflow: WorkflowJson,
+    start: string,
+    items: IDataObject[],
+    key: string,
+  ): Promise<WorkflowRun | undefined> {
+    if (this.keys.has(key)) return undefined;
+    this.keys.add(key);
+    const run = await this.runner.run(workflow, { start, items });
+    this.executions.push({ key, given: items, run });
+    return run;
+  }
+
+  private contextOf(
+    json: WorkflowJson,
+    node: INode,
+    activation: WorkflowActivateMode,
+  ): ITriggerFunctions {
+    const workflow = new Workflow({
+      id: json.id,
+      name: json.name,
+      nodes: [node],
+      connections: {},
+      active: true,
+      nodeTypes: this.runner.nodeTypes,
+    });
+    const additionalData = {
+      credentialsHelper: {
+        getDecrypted: async () => ({ ...this.credential }),
+        isCredentialUsableByNode: () => true,
+      },
+    } as unknown as IWorkflowExecuteAdditionalData;
+    const emit: Emit = (data, _response, done, key) => {
+      const items = data[0]!.map((item) => item.json);
+      const executing = this.execute(json, node.name, items, key!)
+        // A trigger looks at no more of it than whether there is one.
+        .then((run) => done?.resolve(run as unknown as IRun))
+        .catch((error: Error) => done?.reject(error))
+        .finally(() => this.running.delete(executing));
+      this.running.add(executing);
+    };
+    return new TriggerContext(
+      workflow,
+      workflow.getNode(node.name)!,
+      additionalData,
+      'trigger',
+      activation,
+      emit,
+      (error) => this.errors.push(error),
+    );
+  }
+}
