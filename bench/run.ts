@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { checks } from './parts/checks';
 import { embedded } from './parts/embedded';
 import { growth } from './parts/growth';
+import { invoices } from './parts/invoices';
 import { n8n } from './parts/n8n';
 import { twoProcesses } from './parts/two-processes';
 import { uses } from './parts/uses';
@@ -17,9 +18,26 @@ import { verify } from './parts/verify';
 import { SERVER_SETTINGS, serverVersion, stopServersOn } from './postgres';
 import { endProgress } from './progress';
 import { figureJson, figureLine, printReport, verdictOf, type Figure, type Part } from './report';
-import { ENTRIES, MILLISECONDS, ONLY, REPEATS, VERIFIED_ENTRIES } from './settings';
+import {
+  ENTRIES,
+  INVOICES,
+  MANY_INVOICES,
+  MILLISECONDS,
+  ONLY,
+  REPEATS,
+  VERIFIED_ENTRIES,
+} from './settings';
 
-const PARTS: readonly Part[] = [uses, checks, twoProcesses, growth, verify, embedded, n8n];
+const PARTS: readonly Part[] = [
+  uses,
+  checks,
+  twoProcesses,
+  growth,
+  verify,
+  invoices,
+  embedded,
+  n8n,
+];
 const FOLDER = join(__dirname, '../output');
 
 function chosenParts(): readonly Part[] {
@@ -47,6 +65,8 @@ const run = {
     milliseconds: MILLISECONDS,
     entries: ENTRIES,
     verifiedEntries: VERIFIED_ENTRIES,
+    invoices: INVOICES,
+    manyInvoices: MANY_INVOICES,
     postgres: { version: null as string | null, ...SERVER_SETTINGS },
   },
   beganAt: new Date().toISOString(),

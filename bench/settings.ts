@@ -18,6 +18,12 @@ export const MILLISECONDS = whole('BENCH_MILLISECONDS', 2_000);
 export const ENTRIES = whole('BENCH_ENTRIES', 10_000_000);
 export const VERIFIED_ENTRIES = Math.min(ENTRIES, 1_000_000);
 
+/** Invoices that a run of the billing cycle issues, and a run for many accounts. */
+export const INVOICES = whole('BENCH_INVOICES', 10_000);
+export const MANY_INVOICES = whole('BENCH_MANY_INVOICES', 5 * INVOICES);
+/** Invoices made row by row for comparison. */
+export const INVOICES_BY_ROW = Math.min(INVOICES, 300);
+
 /** Accounts of a load that is spread. */
 export const ACCOUNTS = 1_000;
 
