@@ -6,6 +6,7 @@ const DEADLOCK_DETECTED = '40P01';
 const LOCK_NOT_AVAILABLE = '55P03';
 const QUERY_CANCELED = '57014';
 const UNIQUE_VIOLATION = '23505';
+const OUT_OF_MEMORY = '53200';
 
 interface DriverError extends Error {
   code?: string;
@@ -31,6 +32,15 @@ function isPoolTimeout(error: unknown): boolean {
 /** Another transaction wrote the same unique key first. */
 export function isUniqueViolation(error: unknown): boolean {
   return codeOf(error) === UNIQUE_VIOLATION;
+}
+
+/**
+ * More locks than the server has room for: whoever took them tries with fewer. Also once the error was
+ * translated, as it comes out of a transaction.
+ */
+export function isOutOfLocks(error: unknown): boolean {
+  const { cause } = (error as { cause?: unknown } | null) ?? {};
+  return codeOf(error) === OUT_OF_MEMORY || codeOf(cause) === OUT_OF_MEMORY;
 }
 
 /** Codes of pg, Node and the system that mean: the server is not there, or the connection broke. */

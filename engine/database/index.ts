@@ -16,7 +16,7 @@ export {
 } from './answers';
 export { runChecks, type Check } from './checks';
 export { Database, type Connection, type DatabaseOptions } from './database';
-export { isRetryable, isUniqueViolation, translate } from './failures';
+export { isOutOfLocks, isRetryable, isUniqueViolation, translate } from './failures';
 export { keptSecret } from './kept-secret';
 export { MAX_LOCKED_ACCOUNTS, lockAccounts, tryLockAccounts } from './locks';
 export type { ServerConfig } from './server';

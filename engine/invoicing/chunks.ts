@@ -1,5 +1,6 @@
 import {
   MAX_LOCKED_ACCOUNTS,
+  isOutOfLocks,
   lockAccounts,
   tryLockAccounts,
   type Context,
@@ -42,11 +43,6 @@ export async function findNames(
   );
   return [...found.values()];
 }
-
-/** Out of shared memory: more locks than the server has room for. */
-const isOutOfLocks = (error: unknown): boolean =>
-  (error as { code?: string } | null)?.code === '53200' ||
-  ((error as { cause?: { code?: string } } | null)?.cause?.code ?? '') === '53200';
 
 /**
  * Runs the work for payers in one transaction, in smaller ones where the server has no room for so many

@@ -1,5 +1,6 @@
 import {
   MAX_LOCKED_ACCOUNTS,
+  isOutOfLocks,
   lockAccounts,
   tryLockAccounts,
   type Context,
@@ -121,10 +122,6 @@ const standingOf = (row: StandingRow): Standing => ({
 const NIL = '00000000-0000-0000-0000-000000000000';
 const START: DueRow = { due_at: '-infinity', payer_id: NIL, subscription_id: NIL, ledger_id: NIL };
 
-const OUT_OF_LOCK_MEMORY = '53200';
-const isOutOfLockMemory = (error: unknown): boolean =>
-  (error as { code?: unknown } | null)?.code === OUT_OF_LOCK_MEMORY;
-
 /**
  * Opens the periods that have begun, ends and pauses what has come to its end, and reminds of what is
  * to come. Subscriptions of accounts that somebody is writing just now are left to the next run.
@@ -173,7 +170,7 @@ export async function advanceSubscriptions(
         after = chunk.due.at(-1)!;
       }
     } catch (error) {
-      if (!isOutOfLockMemory(error) || most === 1) throw error;
+      if (!isOutOfLocks(error) || most === 1) throw error;
       most = Math.ceil(most / 2);
     }
   }
