@@ -18,6 +18,7 @@ export type {
 } from './account';
 export { openAccounts, type AccountParts, type Accounts } from './accounts';
 export { emailAddress } from './account';
+export { changeOf, changeOfAccount, type Changed, type Parties } from './change-of';
 export {
   addressInput,
   readTaxDetails,

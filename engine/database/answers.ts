@@ -212,6 +212,8 @@ interface OnceOptions {
   request: Record<string, unknown>;
   now: Instant;
   keep: Keep;
+  /** The transaction holds the first payer's lock, under which no two ask at once. */
+  isLocked?: boolean;
 }
 
 /** The question was fine and the reply is no. */
@@ -232,8 +234,10 @@ export async function once<T extends object>(
   if (options.key === undefined) return { answer: await work(), replayed: false };
   const { account, payers, now } = options;
   const keyHash = hashKey(options.kind, options.key);
-  // In a statement of its own, so that the look-up after it sees what the lock's holder committed.
-  await session.query(LOCK_KEY, [`${payers[0]}:${account}:${keyHash.toString('hex')}`]);
+  if (options.isLocked !== true) {
+    // In a statement of its own, so that the look-up after it sees what the lock's holder committed.
+    await session.query(LOCK_KEY, [`${payers[0]}:${account}:${keyHash.toString('hex')}`]);
+  }
   const first = await findAnswer(session, payers, account, keyHash, now);
   if (first !== null) {
     const { askedOf: merged, ...answer } = first.answer as T & OfMerged;

@@ -22,4 +22,6 @@ export { MAX_LOCKED_ACCOUNTS, lockAccounts, tryLockAccounts } from './locks';
 export type { ServerConfig } from './server';
 export type { Context, VerifyPart } from './context';
 export type { Reserved, Session } from './session';
+export { pages, sweep, type FailedPayer, type Swept } from './sweep';
+export { Table, column, table, type RowOf } from './table';
 export { atTime, readTime, toInstant } from './times';

@@ -1,6 +1,6 @@
-import { payersOf, resolveAccount, type ResolvedAccount } from '../accounts';
-import { lockAccounts, once, serializationFailure, type Context, type Session } from '../database';
-import { readClock, text, type Instant } from '../kernel';
+import { resolveAccount, changeOf, type ResolvedAccount } from '../accounts';
+import { type Context, type Session } from '../database';
+import { text, type Instant } from '../kernel';
 import { findInvoiceOwner, requireInvoice, type StoredInvoice } from './invoice-records';
 
 /** An invoice is named by its id; what is none is nobody's. */
@@ -44,33 +44,17 @@ export async function changeOfInvoice<T extends object>(
     now: Instant,
   ) => Promise<{ answer: T; replayed?: boolean }>,
 ): Promise<{ answer: T; replayed: boolean }> {
-  return context.database.transaction(change.tx, async (session) => {
-    const before = await partiesOf(session, change.invoiceId);
-    await lockAccounts(session, before.locks);
-    const now = readClock(context.clock);
-    const { owner, payer, locks } = await partiesOf(session, change.invoiceId);
-    if (!locks.every((payerId) => before.locks.includes(payerId))) {
-      throw serializationFailure('the invoice came to concern another account meanwhile');
-    }
-    let again = false;
-    const { answer, replayed } = await once(
-      session,
-      {
-        kind: change.kind,
-        payers: payersOf(owner),
-        account: owner.accountId,
-        key: change.idempotencyKey,
-        request: { ...change.request, invoiceId: change.invoiceId },
-        now,
-        keep: context.keep,
-      },
-      async () => {
-        const invoice = await requireInvoice(session, change.invoiceId);
-        const done = await work(session, { invoice, payer }, now);
-        again = done.replayed === true;
-        return done.answer;
-      },
-    );
-    return { answer, replayed: replayed || again };
-  });
+  const { kind, invoiceId, request, idempotencyKey, tx } = change;
+  return changeOf(
+    context,
+    {
+      kind,
+      parties: (session) => partiesOf(session, invoiceId),
+      request: () => ({ ...request, invoiceId }),
+      idempotencyKey,
+      tx,
+    },
+    async (session, { payer }, now) =>
+      work(session, { invoice: await requireInvoice(session, invoiceId), payer }, now),
+  );
 }

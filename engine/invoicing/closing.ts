@@ -1,4 +1,4 @@
-import { aliasesOf, resolveAccount } from '../accounts';
+import { aliasesOf, resolveAccount, changeOfAccount } from '../accounts';
 import { post, type Leg } from '../books';
 import type { Context, Session } from '../database';
 import { recordEvents } from '../events';
@@ -26,7 +26,6 @@ import {
   type ChangeOptions,
   type Instant,
 } from '../kernel';
-import { changeOfAccount } from '../ledger';
 import { findUndecided } from '../payments';
 import { readCredits, writeCredits } from './account-credit';
 import { changeOfInvoice, invoiceIdInput, type InvoiceAtHand } from './change-of-invoice';

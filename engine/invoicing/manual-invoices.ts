@@ -1,4 +1,4 @@
-import { aliasesOf, type ResolvedAccount } from '../accounts';
+import { aliasesOf, changeOfAccount, type ResolvedAccount } from '../accounts';
 import { NO_ACCOUNT, atTime, once, toInstant, type Session } from '../database';
 import {
   BillingError,
@@ -25,7 +25,6 @@ import {
   type DurationUnit,
   type Instant,
 } from '../kernel';
-import { changeOfAccount } from '../ledger';
 import { addPendingItems } from '../subscriptions';
 import { changeOfInvoice, invoiceIdInput } from './change-of-invoice';
 import { finalizeInvoices, type InvoicingContext } from './finalizing';

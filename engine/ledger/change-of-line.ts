@@ -1,12 +1,6 @@
-import { payersOf, resolveAccount, type ResolvedAccount } from '../accounts';
-import { lockAccounts, once, serializationFailure, type Context, type Session } from '../database';
-import {
-  parseLedgerId,
-  readClock,
-  type BillingError,
-  type Instant,
-  type ResolvedReference,
-} from '../kernel';
+import { resolveAccount, changeOf, type ResolvedAccount } from '../accounts';
+import { type Context, type Session } from '../database';
+import { parseLedgerId, type BillingError, type Instant, type ResolvedReference } from '../kernel';
 
 /** A line of a ledger by its id, and whose it is. */
 export interface OwnLine {
@@ -49,45 +43,31 @@ export async function changeOfLine<T extends object>(
 ): Promise<{ answer: T; replayed: boolean }> {
   const line = parseLedgerId(change.id);
   if (line === null) throw change.unknown(change.id);
-  return context.database.transaction(change.tx, async (session) => {
+  const own = async (session: Session): Promise<ResolvedAccount> => {
     const accountId = await change.findAccount(session, line);
     if (accountId === null) throw change.unknown(change.id);
-    const before = await resolveAccount(session, { accountId });
+    const owner = await resolveAccount(session, { accountId });
     if (change.account !== undefined) {
       const named = await resolveAccount(session, change.account);
-      const own =
-        [before.accountId, line.payerId].includes(named.accountId) ||
+      const isOwn =
+        [owner.accountId, line.payerId].includes(named.accountId) ||
         // The ledger's owner may have been merged into another since.
         (await resolveAccount(session, { accountId: line.payerId })).accountId === named.accountId;
-      if (!own) throw change.unknown(change.id);
+      if (!isOwn) throw change.unknown(change.id);
     }
-    // The ledger's, and the one under whom the key is kept.
-    await lockAccounts(session, [line.payerId, before.payerId]);
-    const now = readClock(context.clock);
-    const account = await resolveAccount(session, { accountId });
-    if (account.payerId !== before.payerId) {
-      throw serializationFailure('the account got another payer meanwhile');
-    }
-    let again = false;
-    const { answer, replayed } = await once(
-      session,
-      {
-        kind: change.kind,
-        payers: payersOf(account),
-        account: account.accountId,
-        key: change.idempotencyKey,
-        request: { ...change.request, id: change.id },
-        now,
-        keep: context.keep,
-      },
-      async () => {
-        const done = await work(session, line, await atLine(session, line, account), now);
-        again = done.replayed;
-        return done.answer;
-      },
-    );
-    return { answer, replayed: replayed || again };
-  });
+    return owner;
+  };
+  return changeOf(
+    context,
+    {
+      kind: change.kind,
+      parties: async (session) => ({ owner: await own(session), locks: [line.payerId] }),
+      request: () => ({ ...change.request, id: change.id }),
+      idempotencyKey: change.idempotencyKey,
+      tx: change.tx,
+    },
+    async (session, { owner }, now) => work(session, line, await atLine(session, line, owner), now),
+  );
 }
 
 async function atLine(

@@ -1,3 +1,4 @@
+import { changeOfAccount } from '../accounts';
 import { findProducts, requireUnits, unknownProduct } from '../catalog';
 import type { Context } from '../database';
 import {
@@ -18,7 +19,6 @@ import {
 } from '../kernel';
 import { decideRefreshed } from './access';
 import { shortReason } from './gates';
-import { changeOfAccount } from './grant';
 import { Journal } from './journal';
 import { available, withFreed } from './order-of-use';
 import { isDue } from './pockets';

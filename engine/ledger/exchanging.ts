@@ -1,3 +1,4 @@
+import { changeOfAccount } from '../accounts';
 import type { ResolvedAccount } from '../accounts';
 import {
   findOffer,
@@ -30,7 +31,7 @@ import {
   type Instant,
 } from '../kernel';
 import { accountDenial, decideRefreshed, standing } from './access';
-import { changeOfAccount, giveUnits, type GrantOrder, type GrantRecord } from './grant';
+import { giveUnits, type GrantOrder, type GrantRecord } from './grant';
 import { Journal, type GrantEnd, type Taken } from './journal';
 import { available, withFreed } from './order-of-use';
 import { isDue, type Pocket } from './pockets';

@@ -1,4 +1,4 @@
-import { resolveAccount, payersOf, type ResolvedAccount } from '../accounts';
+import { changeOfAccount, type ResolvedAccount } from '../accounts';
 import {
   DEFAULT_PRIORITY,
   decimalsOfCurrency,
@@ -8,7 +8,7 @@ import {
   unknownProduct,
   type Product,
 } from '../catalog';
-import { lockAccounts, once, serializationFailure, type Context, type Session } from '../database';
+import { type Context, type Session } from '../database';
 import {
   BillingError,
   type Decimal,
@@ -29,7 +29,6 @@ import {
   isoTime,
   key,
   parse,
-  readClock,
   requireDecimals,
   text,
   units,
@@ -37,7 +36,6 @@ import {
   type ChangeOptions,
   type DurationUnit,
   type Instant,
-  type ResolvedReference,
 } from '../kernel';
 import { Journal, grantId, type GrantEnd } from './journal';
 import { hasExpired } from './order-of-use';
@@ -228,42 +226,6 @@ export async function giveUnitsToMany(
   });
   await journal.write([], now);
   return records;
-}
-
-/** Runs a change of one account's ledger: resolved, locked, once for its key. */
-export async function changeOfAccount<T extends object>(
-  context: Context,
-  options: {
-    kind: string;
-    account: ResolvedReference;
-    request: Record<string, unknown>;
-    idempotencyKey?: string;
-    tx?: unknown;
-  },
-  work: (session: Session, account: ResolvedAccount, now: Instant) => Promise<T>,
-): Promise<{ answer: T; replayed: boolean }> {
-  return context.database.transaction(options.tx, async (session) => {
-    const before = await resolveAccount(session, options.account);
-    await lockAccounts(session, [before.payerId]);
-    const now = readClock(context.clock);
-    const account = await resolveAccount(session, options.account);
-    if (account.payerId !== before.payerId) {
-      throw serializationFailure('the account got another payer meanwhile');
-    }
-    return once(
-      session,
-      {
-        kind: options.kind,
-        payers: payersOf(account),
-        account: account.accountId,
-        key: options.idempotencyKey,
-        request: { ...options.request, account: account.accountId },
-        now,
-        keep: context.keep,
-      },
-      () => work(session, account, now),
-    );
-  });
 }
 
 type ParsedGrant = ReturnType<typeof parseGrant>;

@@ -1,4 +1,4 @@
-import { ledgersOf, resolveWithAliases, type ResolvedAccount } from '../accounts';
+import { ledgersOf, resolveWithAliases, changeOfAccount, type ResolvedAccount } from '../accounts';
 import { findProducts, requireUnits, unknownProduct, type Product } from '../catalog';
 import { atTime, readTime, toInstant, type Context, type Session } from '../database';
 import {
@@ -29,7 +29,6 @@ import {
 import { accountDenial, decideRefreshed, standing } from './access';
 import { changeOfLine, type OwnLine } from './change-of-line';
 import { isHard, shortReason } from './gates';
-import { changeOfAccount } from './grant';
 import { Journal, type Settled } from './journal';
 import { available, isOver, withFreed } from './order-of-use';
 import { isDue, type Hold, type Pocket } from './pockets';

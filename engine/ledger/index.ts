@@ -21,7 +21,6 @@ export type { ConsumeRequest } from './consume';
 export type { DeductAnswer, DeductRequest } from './deducting';
 export type { ExchangeAnswer, ExchangeRequest } from './exchanging';
 export {
-  changeOfAccount,
   giveUnits,
   giveUnitsToMany,
   type BonusRequest,

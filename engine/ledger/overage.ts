@@ -1,4 +1,4 @@
-import { resolveAccount } from '../accounts';
+import { resolveAccount, changeOfAccount } from '../accounts';
 import { findProducts, markProductsUsed, requireUnits, unknownProduct } from '../catalog';
 import type { Context, Session } from '../database';
 import {
@@ -15,7 +15,6 @@ import {
   type AccountReference,
   type ChangeOptions,
 } from '../kernel';
-import { changeOfAccount } from './grant';
 
 /** How far an account may use more of a product than it was granted. Rule: billing-rules.md, Overage. */
 

@@ -1,3 +1,4 @@
+import { changeOfAccount } from '../accounts';
 import type { ResolvedAccount } from '../accounts';
 import { findProducts, requireUnits, unknownProduct, type Product } from '../catalog';
 import type { Context, Session } from '../database';
@@ -21,7 +22,6 @@ import {
 } from '../kernel';
 import { remainingOf } from './access';
 import { changeOfLine } from './change-of-line';
-import { changeOfAccount } from './grant';
 import { Journal } from './journal';
 import type { HeldUnits } from './order-of-use';
 

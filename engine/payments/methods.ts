@@ -1,4 +1,4 @@
-import { resolveAccount, type ResolvedAccount } from '../accounts';
+import { resolveAccount, changeOfAccount, type ResolvedAccount } from '../accounts';
 import type { Session } from '../database';
 import {
   BillingError,
@@ -14,7 +14,6 @@ import {
   type ChangeOptions,
   type Instant,
 } from '../kernel';
-import { changeOfAccount } from '../ledger';
 import { readAttachedMethod, type AttachedMethod, type Gateway } from './gateway';
 import { ask } from './gateways';
 import {

@@ -1,6 +1,6 @@
-import { payersOf, resolveAccount, type ResolvedAccount } from '../accounts';
-import { lockAccounts, once, serializationFailure, type Context, type Session } from '../database';
-import { readClock, type Instant } from '../kernel';
+import { resolveAccount, changeOf, type ResolvedAccount } from '../accounts';
+import { type Context, type Session } from '../database';
+import { type Instant } from '../kernel';
 import { followGrants } from '../ledger';
 import { findOrderGrants } from './order-grants';
 import type { OrderHooks } from './order-hooks';
@@ -88,38 +88,18 @@ export async function changeOfOrder<T extends object>(
     now: Instant,
   ) => Promise<{ answer: T; replayed: boolean }>,
 ): Promise<{ answer: T; replayed: boolean }> {
-  const run = async (session: Session): Promise<{ answer: T; replayed: boolean }> => {
-    const before = await partiesOf(session, hooks, change.orderId);
-    await lockAccounts(session, before.locks);
-    const now = readClock(context.clock);
-    const { owner, account, payers, locks } = await partiesOf(session, hooks, change.orderId);
-    if (!locks.every((payerId) => before.locks.includes(payerId))) {
-      throw serializationFailure('the order came to concern another account meanwhile');
-    }
-    let again = false;
-    const { answer, replayed } = await once(
-      session,
-      {
-        kind: change.kind,
-        payers: payersOf(owner),
-        account: owner.accountId,
-        key: change.idempotencyKey,
-        request: { ...change.request, orderId: change.orderId },
-        now,
-        keep: context.keep,
-      },
-      async () => {
-        const order = await findOrder(session, change.orderId);
-        const done = await work(session, { order, account, payers }, now);
-        again = done.replayed;
-        return done.answer;
-      },
-    );
-    return { answer, replayed: replayed || again };
-  };
-  return change.within === undefined
-    ? context.database.transaction(change.tx, run)
-    : run(change.within);
+  const { kind, orderId, request, ...joined } = change;
+  return changeOf(
+    context,
+    {
+      ...joined,
+      kind,
+      parties: (session) => partiesOf(session, hooks, orderId),
+      request: () => ({ ...request, orderId }),
+    },
+    async (session, { account, payers }, now) =>
+      work(session, { order: await findOrder(session, orderId), account, payers }, now),
+  );
 }
 
 /** Whose rows a change of an order may write. @throws unknown_order */

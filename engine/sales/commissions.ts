@@ -1,4 +1,4 @@
-import { payersOf, resolveAccount } from '../accounts';
+import { payersOf, resolveAccount, changeOfAccount } from '../accounts';
 import { postAll } from '../books';
 import { decimalsOfCurrency, findProducts } from '../catalog';
 import { atTime, lockAccounts, once, readTime, type Context, type Session } from '../database';
@@ -27,7 +27,6 @@ import {
   type ChangeOptions,
   type DenialReason,
 } from '../kernel';
-import { changeOfAccount } from '../ledger';
 import { FAMILY } from './referral-chain';
 
 /**

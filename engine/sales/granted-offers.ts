@@ -1,3 +1,4 @@
+import { changeOfAccount } from '../accounts';
 import { findOffer } from '../catalog';
 import type { Context } from '../database';
 import {
@@ -12,7 +13,7 @@ import {
   type AccountReference,
   type ChangeOptions,
 } from '../kernel';
-import { changeOfAccount, giveUnits, type GrantRecord } from '../ledger';
+import { giveUnits, type GrantRecord } from '../ledger';
 import { givenContent } from './offer-content';
 
 export interface GrantOfferRequest extends ChangeOptions {

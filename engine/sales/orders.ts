@@ -1,4 +1,10 @@
-import { readTaxDetails, resolveAccount, resolveAccounts, type ResolvedAccount } from '../accounts';
+import {
+  readTaxDetails,
+  resolveAccount,
+  resolveAccounts,
+  changeOfAccount,
+  type ResolvedAccount,
+} from '../accounts';
 import {
   findOffers,
   releaseCoupon,
@@ -34,7 +40,7 @@ import {
   type DurationUnit,
   type Instant,
 } from '../kernel';
-import { changeOfAccount, type SuggestedOffer } from '../ledger';
+import { type SuggestedOffer } from '../ledger';
 import { changeOfOrder } from './change-of-order';
 import type { OrderHooks } from './order-hooks';
 import {

@@ -1,3 +1,4 @@
+import { changeOfAccount } from '../accounts';
 import type { ResolvedAccount } from '../accounts';
 import { DEFAULT_PRIORITY, findOffer, type Offer } from '../catalog';
 import type { Context, Session } from '../database';
@@ -21,7 +22,6 @@ import {
   type Instant,
 } from '../kernel';
 import {
-  changeOfAccount,
   giveUnits,
   type GrantOrder,
   type GrantRecord,

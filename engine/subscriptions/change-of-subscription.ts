@@ -1,6 +1,6 @@
-import { payersOf, resolveAccount, type ResolvedAccount } from '../accounts';
-import { lockAccounts, once, serializationFailure, type Context, type Session } from '../database';
-import { BillingError, readClock, text, type Instant } from '../kernel';
+import { resolveAccount, changeOf } from '../accounts';
+import { type Context, type Session } from '../database';
+import { BillingError, text, type Instant } from '../kernel';
 import { advancePayers, readStandings } from './advancing';
 import type { Standing } from './planning';
 import { accountOf, findSubscription, type SubscriptionStatus } from './records';
@@ -29,44 +29,28 @@ export async function changeOfSubscription<T extends object>(
   change: SubscriptionChange,
   work: (session: Session, standing: Standing, now: Instant) => Promise<T>,
 ): Promise<{ answer: T; replayed: boolean }> {
-  const { subscriptionId } = change;
-  return context.database.transaction(change.tx, async (session) => {
-    const named = await findSubscription(session, subscriptionId);
-    const before = await accountOf(session, named);
-    const locks = locksOf(before, await ownerOf(session, named));
-    await lockAccounts(session, locks);
-    const now = readClock(context.clock);
-    const account = await accountOf(session, named);
-    const owner = await ownerOf(session, named);
-    if (locksOf(account, owner).some((id) => !locks.includes(id))) {
-      throw serializationFailure('the account got another payer meanwhile');
-    }
-    return once(
-      session,
-      {
-        kind: change.kind,
-        payers: payersOf(owner),
-        account: owner.accountId,
-        key: change.idempotencyKey,
-        request: { ...change.request, subscriptionId },
-        now,
-        keep: context.keep,
+  const { kind, subscriptionId, request, idempotencyKey, tx } = change;
+  return changeOf(
+    context,
+    {
+      kind,
+      parties: async (session) => {
+        const named = await findSubscription(session, subscriptionId);
+        const { payerId } = await accountOf(session, named);
+        const owner = await resolveAccount(session, { accountId: named.accountId });
+        return { owner, locks: [payerId], named };
       },
-      async () => {
-        await advancePayers(session, [account.payerId], now);
-        const [standing] = await readStandings(session, [named]);
-        return work(session, standing!, now);
-      },
-    );
-  });
+      request: () => ({ ...request, subscriptionId }),
+      idempotencyKey,
+      tx,
+    },
+    async (session, { locks, named }, now) => {
+      await advancePayers(session, locks, now);
+      const [standing] = await readStandings(session, [named]);
+      return { answer: await work(session, standing!, now) };
+    },
+  );
 }
-
-const ownerOf = (session: Session, { accountId }: { accountId: string }) =>
-  resolveAccount(session, { accountId });
-
-const locksOf = (account: ResolvedAccount, owner: ResolvedAccount): string[] => [
-  ...new Set([account.payerId, owner.payerId]),
-];
 
 /** The error for what a subscription does not allow as it stands. */
 export function wrongState(

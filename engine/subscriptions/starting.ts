@@ -1,4 +1,4 @@
-import { resolveAccounts, type ResolvedAccount } from '../accounts';
+import { resolveAccounts, changeOfAccount, type ResolvedAccount } from '../accounts';
 import {
   findOffer,
   findOfferVersion,
@@ -27,7 +27,6 @@ import {
   type DenialReason,
   type Instant,
 } from '../kernel';
-import { changeOfAccount } from '../ledger';
 import { refusalOf, takePlaces, takenPlaces, type Place, type Trying } from '../sales';
 import { advancePayers, readStandings } from './advancing';
 import { beginSubscription, extendSubscription } from './beginning';

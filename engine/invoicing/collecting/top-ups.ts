@@ -1,4 +1,4 @@
-import { resolveAccount } from '../../accounts';
+import { resolveAccount, changeOfAccount } from '../../accounts';
 import { findOffers, findProducts, requireUnits, unknownProduct } from '../../catalog';
 import { lockAccounts, type Session } from '../../database';
 import { recordEvents } from '../../events';
@@ -27,7 +27,7 @@ import {
   type ChangeOptions,
   type Instant,
 } from '../../kernel';
-import { changeOfAccount, isFailed, type Ledger } from '../../ledger';
+import { isFailed, type Ledger } from '../../ledger';
 import {
   NO_METHOD,
   collectPayment,

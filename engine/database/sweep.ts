@@ -1,0 +1,146 @@
+import { NO_ACCOUNT } from './answers';
+import type { Database } from './database';
+import { isOutOfLocks, translate } from './failures';
+import { MAX_LOCKED_ACCOUNTS, tryLockAccounts } from './locks';
+import type { Session } from './session';
+import { isBillingError } from '../kernel';
+
+/**
+ * Work on what is due, by pages along an index and by chunks of paying accounts, each chunk in a
+ * transaction that holds their locks: any number of processes may sweep at once, and be killed anywhere.
+ */
+
+/** Before everything of its kind. */
+const FIRST = { instant: '-infinity', uuid: NO_ACCOUNT, number: '0', text: '' } as const;
+
+/** The columns by which rows are ordered, and their kinds: where a page goes on behind the last one. */
+export type Keyset<Row> = { [Column in keyof Row]?: keyof typeof FIRST };
+
+export interface Pages<Row> {
+  key: Keyset<Row>;
+  /** At most so many rows in all. Default: no end. */
+  limit?: number;
+  size: number;
+  /**
+   * Gives the rows behind a place, in order.
+   *
+   * @param after the values of the key's columns, in its order, as SQL takes them
+   */
+  find: (after: unknown[], size: number) => Promise<Row[]>;
+}
+
+/** Reads rows page by page; each begins behind the last row of the one before. Locks nothing. */
+export async function* pages<Row extends object>({
+  key,
+  limit = Number.POSITIVE_INFINITY,
+  size,
+  find,
+}: Pages<Row>): AsyncGenerator<Row[], void> {
+  const kinds = Object.entries(key) as Array<[keyof Row, keyof typeof FIRST]>;
+  let after: unknown[] = kinds.map(([, kind]) => FIRST[kind]);
+  for (let left = limit; left > 0;) {
+    const wanted = Math.min(size, left);
+    const rows = await find(after, wanted);
+    if (rows.length > 0) yield rows;
+    if (rows.length < wanted) return;
+    left -= rows.length;
+    const last = rows.at(-1)!;
+    after = kinds.map(([column]) => last[column]);
+  }
+}
+
+export interface Sweep<Row> extends Omit<Pages<Row>, 'size'> {
+  /** Rows read at once. Default: as many as accounts may be locked at once. */
+  size?: number;
+  /** In whose name a row is locked. */
+  payerOf: (row: Row) => string;
+  /** Works on rows whose payers are locked; reads them again, since they may have been done meanwhile. */
+  work: (session: Session, rows: Row[]) => Promise<void>;
+}
+
+/** An account whose work failed while that of the others was done. */
+export interface FailedPayer {
+  payerId: string;
+  error: unknown;
+}
+
+export interface Swept {
+  /** Rows that were found due, whatever became of them. */
+  found: number;
+  /** Accounts that somebody is writing just now: left to them, or to the next run. */
+  busy: string[];
+  failed: FailedPayer[];
+}
+
+/**
+ * Works on all that is due. Accounts that somebody is writing are passed over, and one whose work fails
+ * fails alone: the chunk it was in is taken apart until only it is left.
+ *
+ * @throws database_unavailable, lock_timeout and the like, which concern all
+ */
+export async function sweep<Row extends object>(
+  database: Database,
+  { payerOf, work, size = MAX_LOCKED_ACCOUNTS, ...paging }: Sweep<Row>,
+): Promise<Swept> {
+  const swept: Swept = { found: 0, busy: [], failed: [] };
+  for await (const rows of pages({ ...paging, size })) {
+    swept.found += rows.length;
+    const byPayer = grouped(rows, payerOf);
+    for (const some of slices([...byPayer.keys()], MAX_LOCKED_ACCOUNTS)) {
+      await workOn(database, some, byPayer, work, swept);
+    }
+  }
+  return swept;
+}
+
+function grouped<Row>(rows: readonly Row[], payerOf: (row: Row) => string): Map<string, Row[]> {
+  const byPayer = new Map<string, Row[]>();
+  for (const row of rows) {
+    const own = byPayer.get(payerOf(row));
+    if (own === undefined) byPayer.set(payerOf(row), [row]);
+    else own.push(row);
+  }
+  return byPayer;
+}
+
+async function workOn<Row>(
+  database: Database,
+  payerIds: readonly string[],
+  byPayer: ReadonlyMap<string, Row[]>,
+  work: Sweep<Row>['work'],
+  swept: Swept,
+): Promise<void> {
+  try {
+    const busy = await database.transaction(undefined, async (session) => {
+      const locked = await tryLockAccounts(session, payerIds);
+      const free = payerIds.filter((id) => locked.has(id));
+      if (free.length > 0)
+        await work(
+          session,
+          free.flatMap((id) => byPayer.get(id)!),
+        );
+      return payerIds.filter((id) => !locked.has(id));
+    });
+    swept.busy.push(...busy);
+  } catch (error) {
+    const wantsFewer = isOutOfLocks(error) && payerIds.length > 1;
+    if (concernsAll(error) && !wantsFewer) throw error;
+    if (payerIds.length === 1) {
+      swept.failed.push({ payerId: payerIds[0]!, error });
+      return;
+    }
+    for (const half of slices(payerIds, Math.ceil(payerIds.length / 2))) {
+      await workOn(database, half, byPayer, work, swept);
+    }
+  }
+}
+
+/** What no smaller chunk would mend: the database is gone, slow or busy. */
+const concernsAll = (error: unknown): boolean => {
+  const told = translate(error);
+  return isBillingError(told) && /^(database|lock|retry)_/.test(told.code);
+};
+
+function* slices<T>(all: readonly T[], size: number): Generator<T[]> {
+  for (let start = 0; start < all.length; start += size) yield all.slice(start, start + size);
+}
