@@ -43,7 +43,7 @@ export type {
   SettleRequest,
 } from './holding';
 export { setGates, type GateReason } from './gates';
-export { EARNING_KINDS, type EntryKind, type GrantEnd } from './journal';
+export { EARNING_KINDS, ENTRY_KINDS, type EntryKind, type GrantEnd } from './journal';
 export { moveAllUnits, type MovedAll } from './moving';
 export {
   setOverageTerms,

@@ -1,0 +1,93 @@
+import * as fs from 'node:fs';
+import * as path from 'node:path';
+import { PassThrough } from 'node:stream';
+
+import { run } from '../../cli/program';
+import { ENTRY_KINDS } from '../../engine/ledger';
+
+/** What the pages list is what there is. */
+
+const root = path.join(__dirname, '../..');
+const page = (file: string): string => fs.readFileSync(path.join(root, file), 'utf8');
+const namesIn = (text: string): string[] =>
+  [...text.matchAll(/`([^`]+)`/g)].map(([, name]) => name!);
+
+describe('docs/concepts.md', () => {
+  it('lists the kinds of entries', () => {
+    const [, kinds] = /Every change is an \*\*entry\*\*: (.*?)\. Entries/.exec(
+      page('docs/concepts.md'),
+    )!;
+    expect(namesIn(kinds!)).toEqual([...ENTRY_KINDS]);
+  });
+});
+
+describe('the command line', () => {
+  it.each(['README.md', 'docs/operations.md'])('is explained whole in %s', async (file) => {
+    const out = new PassThrough({ encoding: 'utf8' });
+    expect(await run(['--help'], { out, err: new PassThrough(), environment: {} })).toBe(0);
+    const help = String(out.read()).split('Commands:')[1]!;
+    const commands = [...help.matchAll(/^  ([a-z-]+) /gm)].map(([, command]) => command!);
+    expect(commands).toContain('run-cycle');
+    const [, section] = page(file).split(/^## (?:On the command|Command) line\n/m);
+    const text = section!.split(/^## /m)[0]!;
+    for (const command of commands.filter((name) => name !== 'help')) {
+      expect(text).toMatch(new RegExp(`[\\s\`]${command}[\\s\`]`));
+    }
+  });
+});
+
+describe('README.md', () => {
+  const readme = page('README.md');
+
+  it('shows every workflow that is shipped', () => {
+    const shown = [...readme.matchAll(/\]\((workflows\/[\w-]+\.json)\)/g)].map(([, file]) => file!);
+    const shipped = fs
+      .readdirSync(path.join(root, 'workflows'))
+      .map((file) => `workflows/${file}`)
+      .sort();
+    expect([...new Set(shown)].sort()).toEqual(shipped);
+  });
+
+  it('has no table that a blank line breaks', () => {
+    const files = ['README.md', ...fs.readdirSync(path.join(root, 'docs')).map((f) => `docs/${f}`)];
+    for (const file of files.filter((name) => name.endsWith('.md'))) {
+      // A row whose table has no head above it shows as text.
+      const blocks = page(file).split(/\n\s*\n/);
+      const tables = blocks.filter((block) => /^\s*\|/.test(block));
+      for (const table of tables) expect(table).toMatch(/^\s*\|.*\n\s*\|[\s:|-]+\|/);
+    }
+  });
+
+  it('leads only to pages that are there', () => {
+    for (const file of ['README.md', 'CONTRIBUTING.md', 'CHANGELOG.md']) {
+      const links = [...page(file).matchAll(/\]\(([^)#\s]+)(?:#[^)]*)?\)/g)].map(([, to]) => to!);
+      for (const to of links.filter((link) => !/^\w+:/.test(link))) {
+        expect({ to, there: fs.existsSync(path.join(root, to)) }).toEqual({ to, there: true });
+      }
+    }
+    for (const name of fs.readdirSync(path.join(root, 'docs')).filter((f) => f.endsWith('.md'))) {
+      const links = [...page(`docs/${name}`).matchAll(/\]\(([^)\s]+)\)/g)].map(([, to]) => to!);
+      for (const to of links.filter((link) => !/^\w+:/.test(link))) {
+        const [file, anchor] = to.split('#') as [string, string?];
+        const target = file === '' ? `docs/${name}` : path.join('docs', file);
+        expect({ name, to, there: fs.existsSync(path.join(root, target)) }).toMatchObject({
+          there: true,
+        });
+        if (anchor !== undefined && target.endsWith('.md')) {
+          const anchors = [...page(target).matchAll(/^#+ (.*)$/gm)].map(([, heading]) =>
+            heading!
+              .toLowerCase()
+              .replace(/[^\w\s-]/g, '')
+              .trim()
+              .replace(/\s/g, '-'),
+          );
+          expect({ name, to, anchors }).toEqual({
+            name,
+            to,
+            anchors: expect.arrayContaining([anchor]) as unknown,
+          });
+        }
+      }
+    }
+  });
+});
