@@ -1,6 +1,6 @@
 import type { VerifyPart } from '../database';
 
-/** What is promised of accounts beyond what the ledger's verification looks at (migration 0013). */
+/** What is promised of accounts beyond what the ledger's verification looks at (migrations/0003-accounts.ts). */
 const CHECK = `
 select json_build_object(
   'checked', json_build_object(

@@ -14,7 +14,7 @@ import { movePostings, post, postAll, type Posting } from './posting';
  * Fees for a time: deferred when they are invoiced, and earned evenly from the first moment of it to the
  * last. The book follows with one posting for each paying account, currency and day (UTC); what is not
  * posted yet is added by readers. How much a fee has earned says one function of the database,
- * `fee_earned` (migrations/0023-fees.ts).
+ * `fee_earned` (migrations/0006-books.ts).
  */
 
 /** A fee that whoever calls has posted on `deferred`, in the same transaction. */

@@ -7,7 +7,7 @@ import { BOOKS, MARKS_JSON, readBooks, readFound, type BooksRow } from './snapsh
 
 /**
  * Checks the money book against itself and against the ledger, in chunks; each chunk is one snapshot,
- * so that writers at work raise no false problem. What it promises is in migrations/0010-books.ts.
+ * so that writers at work raise no false problem. What it promises is in migrations/0006-books.ts.
  */
 
 const PAYERS = 2_000;

@@ -2,7 +2,7 @@ import type { Session, VerifyPart } from '../database';
 
 /**
  * What must be true of invoices, credit notes and account credit beside what their tables refuse
- * (migrations 0018 and 0019):
+ * (migrations/0011-invoicing.ts):
  *
  *  - An issued invoice comes to the sums of its lines, by column; a rate's tax is what the rate says of
  *    the sum of its lines, rounded once.

@@ -214,7 +214,7 @@ function readWish(request: CheckRequest): Wish {
   return { ...wish, amount: wish.amount ?? ONE };
 }
 
-/** One round trip; the statement is in database/migrations/0006-plain-uses.ts. */
+/** One round trip; the statement is in database/migrations/0005-ledger-calls.ts. */
 const FIND_CHANGED = `
 select payers, products from {schema}.find_changed($1::uuid[], $2::bigint[], $3::integer[], $4::uuid[],
   $5::text[], $6::text[], $7::text[], $8::text[])`;

@@ -33,7 +33,7 @@ from unnest($2::text[], $3::text[]) as n (product, reason)
 on conflict (payer_id, product) do update set reason = excluded.reason
 where a.reason <> excluded.reason`;
 
-/** Every use that another process takes for plain is confirmed against it (0015-gates.ts). */
+/** Every use that another process takes for plain is confirmed against it (migrations/0005-ledger-calls.ts). */
 const MARK_GATED = `
 update {schema}.accounts a set gated = n.gated
 from (

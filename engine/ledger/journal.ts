@@ -232,7 +232,7 @@ cross join lateral (
   order by e.sequence desc limit 1
 ) as last`;
 
-/** One round trip; the statements are in database/migrations/0005-holds.ts. */
+/** One round trip; the statements are in database/migrations/0005-ledger-calls.ts. */
 const WRITE_ENTRIES = `
 select changed, written, kept, counted from {schema}.write_entries(
   $1::uuid[], $2::bigint[], $3::numeric[], $4::numeric[], $5::numeric[], $6::numeric[],

@@ -105,7 +105,7 @@ const milliseconds = (column: string): string => `(extract(epoch from ${column})
 
 /**
  * SQL for a grant `g` as `grantOf` reads it. What remains and what is held are asked of now or of
- * another time. (The functions of database/migrations/0005-holds.ts give the same form.)
+ * another time. (The functions of database/migrations/0005-ledger-calls.ts give the same form.)
  */
 export const grantJson = (remaining: string, held: string): string => `json_build_array(
   g.payer_id, g.product, g.sequence::text, g.initial::text, (${remaining})::text, (${held})::text,
@@ -257,7 +257,7 @@ export const emptyPocket = (): PocketState => ({
   due: null,
 });
 
-/** One round trip and one snapshot; the statements are in database/migrations/0005-holds.ts and 0015-gates.ts. */
+/** One round trip and one snapshot; the statements are in database/migrations/0005-ledger-calls.ts. */
 const READ_POCKETS = `select {schema}.read_pockets($1::uuid[], $2::text[])::text as view`;
 
 /** What is in pockets, each named once. Locks nothing. */

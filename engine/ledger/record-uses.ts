@@ -6,7 +6,7 @@ import type { Grant } from './pockets';
 
 /**
  * Writing uses that were decided on what is known: one round trip, which is a transaction by itself.
- * The statements, and why this is safe, are in database/migrations/0006-plain-uses.ts.
+ * The statements, and why this is safe, are in database/migrations/0005-ledger-calls.ts.
  */
 
 const RECORD_USE = `

@@ -9,7 +9,7 @@ import { holdingsOf, type Holdings, type HoldingsRow } from './pockets';
 /**
  * The hot path's reading: one round trip finds the accounts of a batch of uses, locks who pays for
  * them and, under the locks, reads all that decides. The statements are in
- * database/migrations/0005-holds.ts and 0015-gates.ts. Of an id that was merged into another account, this one is found;
+ * database/migrations/0005-ledger-calls.ts. Of an id that was merged into another account, this one is found;
  * should that happen just then, who pays is not as it was before the lock, and all is run again.
  */
 const READ_USES = `

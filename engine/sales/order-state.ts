@@ -1,7 +1,7 @@
 import { BillingError } from '../kernel';
 
 /**
- * The states of an order. The database holds to the same (migrations/0011-orders.ts).
+ * The states of an order. The database holds to the same (migrations/0009-sales.ts).
  *
  *     pending --pay--> paid --refund--> partly_refunded --refund--> refunded
  *        |                \------------------refund-------------------^

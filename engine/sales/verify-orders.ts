@@ -1,7 +1,7 @@
 import { runChecks, type Check, type VerifyPart } from '../database';
 
 /**
- * What must be true of orders and refunds beside what their tables refuse (migration 0011-orders):
+ * What must be true of orders and refunds beside what their tables refuse (migrations/0009-sales.ts):
  *
  *  - An order's amounts are the sums of its lines'; its line numbers are 1, 2, 3 ...
  *  - refunded = the sum of its refunds; each refund is the sum of its lines, and no line gives back

@@ -1,6 +1,6 @@
 import { runChecks, type Check, type VerifyPart } from '../database';
 
-/** What must be true of trials, referrals, commissions and payouts: see migration 0012-trials. */
+/** What must be true of trials, referrals, commissions and payouts: see migrations/0009-sales.ts. */
 
 const COUNT = `
 select (select count(*) from {schema}.trial_marks)::int as trial_marks,

@@ -1,7 +1,7 @@
 import { runChecks, type Check, type VerifyPart } from '../database';
 
 /**
- * What must be true of subscriptions beside what their tables refuse (migration 0017-subscriptions):
+ * What must be true of subscriptions beside what their tables refuse (migrations/0010-subscriptions.ts):
  *
  *  - Periods are numbered 1, 2, 3 ...; each begins where the one before ended, or later if it says so.
  *  - A subscription stands in the period that was opened last; only what is over was cut short.

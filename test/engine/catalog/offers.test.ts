@@ -10,7 +10,6 @@ import {
 import { findFreeTier, findOfferVersion } from '../../../engine/catalog';
 import { Database } from '../../../engine/database';
 import { openEmbedded } from '../../../engine/database/embedded';
-import { MIGRATIONS } from '../../../engine/database/migrations';
 import { newId } from '../../../engine/kernel';
 import { newSchema, onEachDatabase, serverUrl, type TestDatabase } from '../each-database';
 
@@ -877,97 +876,5 @@ onEachDatabase('offers', ({ name }) => {
         lowBalanceThreshold: '3',
       });
     });
-
-    test('tables of before go on, a product and an offer of one name too', async () => {
-      const old = newSchema();
-      const quoted = `"${old}"`;
-      const run = (statements: string) => knex.raw(statements.replaceAll('?', '\\?'));
-      await run(`create schema ${quoted}`);
-      await run(`create table ${quoted}.migrations (id integer primary key, name text not null,
-                 major integer not null, applied_at timestamptz not null)`);
-      const client = knex.client as {
-        acquireConnection(): Promise<RawConnection>;
-        releaseConnection(connection: RawConnection): Promise<void>;
-      };
-      const connection = await client.acquireConnection();
-      try {
-        for (const { id, name: step, major, statements } of MIGRATIONS.filter(({ id }) => id < 7)) {
-          const script = `${statements.replaceAll('{schema}', quoted)};
-            insert into ${quoted}.migrations values (${id}, '${step}', ${major}, '2027-01-01Z');`;
-          await (connection.exec?.(script) ?? connection.query(script));
-        }
-      } finally {
-        await client.releaseConnection(connection);
-      }
-      const product = (key: string, at: string) =>
-        run(`insert into ${quoted}.products
-          (key, folded_key, name, unit, decimals, kind, is_currency, created_at, updated_at)
-          values ('${key}', '${key.toLowerCase()}', 'Old', 'unit', 0, 'quantity', false, '${at}', '${at}')`);
-      const offer = async (sku: string, at: string) => {
-        await run(`insert into ${quoted}.offers (sku, folded_sku, version, created_at, updated_at)
-          values ('${sku}', '${sku.toLowerCase()}', 1, '${at}', '${at}')`);
-        await run(`insert into ${quoted}.offer_versions
-          (sku, version, name, price, currency, billing, public, active, created_at)
-          values ('${sku}', 1, 'Old', 4.5, 'EUR', 'one_time', true, true, '${at}')`);
-        await run(`insert into ${quoted}.offer_items (sku, version, position, product, quantity, priority)
-          values ('${sku}', 1, 1, 'TOKENS', 10, 50)`);
-      };
-      const [early, late] = ['2027-01-01T00:00:00Z', '2027-01-02T00:00:00Z'];
-      await product('TOKENS', early);
-      await product('Both', late);
-      await offer('tokens', late);
-      await offer('BOTH', early);
-      await offer('alone', early);
-
-      const upgraded = await openBilling({ connection: knex, schema: old, clock });
-      const shop = upgraded.catalog;
-      expect(await shop.getOffer({ sku: 'tokens' })).toMatchObject({
-        version: 1,
-        price: '4.50',
-        billing: 'one_time',
-        interval: null,
-        oncePerAccount: false,
-        freeTier: false,
-        accountId: null,
-        pricing: { model: 'per_unit', unitPrice: '4.50' },
-        collect: null,
-        bonuses: [],
-        items: [{ product: 'TOKENS', share: null, refill: false, step: null, overage: null }],
-      });
-      const { rows } = await knex.raw<{ rows: object[] }>(
-        `select folded, kind, name from ${quoted}.catalog_names order by folded`,
-      );
-      expect(rows).toEqual([
-        { folded: 'alone', kind: 'offer', name: 'alone' },
-        { folded: 'both', kind: 'offer', name: 'BOTH' },
-        { folded: 'tokens', kind: 'product', name: 'TOKENS' },
-      ]);
-      // Those of before are saved on, the two of one name each as itself.
-      const request = {
-        name: 'Old',
-        price: '4.50',
-        currency: 'EUR',
-        items: [{ product: 'TOKENS', quantity: 10 }],
-      };
-      for (const sku of ['tokens', 'BOTH', 'alone']) {
-        expect(await shop.saveOffer({ sku, ...request })).toMatchObject({ version: 1 });
-        expect(await shop.saveOffer({ sku, ...request, price: 5 })).toMatchObject({ version: 2 });
-      }
-      for (const key of ['TOKENS', 'Both']) {
-        expect(await shop.saveProduct({ key, name: 'New' })).toMatchObject({ name: 'New' });
-      }
-      // A third does not come.
-      for (const name of ['Tokens', 'both', 'ALONE']) {
-        await expect(shop.saveOffer({ sku: name, ...request })).rejects.toEqual(refused('sku'));
-        await expect(shop.saveProduct({ key: name, name: 'New' })).rejects.toEqual(refused('key'));
-      }
-      expect(await upgraded.verify()).toMatchObject({ ok: true, problems: [] });
-      await upgraded.close();
-    });
   });
 });
-
-interface RawConnection {
-  query(text: string): Promise<unknown>;
-  exec?(text: string): Promise<unknown>;
-}

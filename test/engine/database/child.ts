@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline';
 
 import { openBilling, type Billing, type BillingOptions, type Connection } from '../../../engine';
+import { MIGRATIONS, type Migration } from '../../../engine/database/migrations';
 import { perform, type Call } from './calls';
 
 /**
@@ -10,6 +11,8 @@ import { perform, type Call } from './calls';
 interface Task {
   connection: Connection;
   schema?: string;
+  /** Steps of the schema that it knows beside the engine's. */
+  steps?: Migration[];
   /** Go on taking one unit at a time, a line for each answer, until killed. */
   consume?: { account: string; product: string; prefix: string };
   /** Stay open until killed. */
@@ -24,6 +27,7 @@ interface Service {
 const say = (line: unknown): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 
 async function run(task: Task): Promise<void> {
+  (MIGRATIONS as Migration[]).push(...(task.steps ?? []));
   const billing = await openBilling({ connection: task.connection, schema: task.schema });
   say({ opened: true });
   if (task.consume !== undefined) {

@@ -1,15 +1,22 @@
 /**
- * Writes what a release leaves in a database, to be upgraded by all that follow (upgrade.test.ts).
- * Run once when a version is released, before its number goes up:
+ * Writes what the version in package.json leaves in a database, to be upgraded by all that follow
+ * (release.ts, upgrade.test.ts). The same schema and calls make the same file. Until the version is
+ * published, whoever changes the schema runs it anew:
  *
- *     npx tsx test/engine/database/releases/write.ts > test/engine/database/releases/<version>.txt
- *
- * Each line is a word and JSON: `clock` the time it was, `ask` a question and the answer that it got,
- * `repeat` a keyed use and its first answer, and else a table and one of its rows.
+ *     npx tsx test/engine/database/releases/write.ts
  */
+import crypto from 'node:crypto';
+import * as fs from 'node:fs';
+import { syncBuiltinESMExports } from 'node:module';
+
 import type { Knex } from 'knex';
 
+import { version } from '../../../../package.json';
+
 import { TestClock, openBilling, type Billing, type Duration } from '../../../../engine';
+import { MIGRATIONS } from '../../../../engine/database/migrations';
+import { answerOf, localEngine } from '../calls';
+import { releaseFile, stepHash } from './release';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -62,7 +69,7 @@ async function fill(billing: Billing, clock: TestClock, say: Say): Promise<void>
   const use = async (account: string, product: string, amount: string, key: string) => {
     const request = { account, product, amount, idempotencyKey: key };
     const answer = await ledger.consume({ ...request, metadata: { key } });
-    say('repeat', { request, answer });
+    say('repeat', { call: 'ledger.consume', request, answer });
   };
   await use(ann, 'MSG', '12', 'over two grants');
   await use(child, 'MSG', '100', 'of a child');
@@ -85,7 +92,7 @@ async function fill(billing: Billing, clock: TestClock, say: Say): Promise<void>
   await ledger.grant({ account: ann, product: 'MSG', quantity: 5, expiresAt: clockPlus(HOUR) });
   await ledger.grant({ account: ann, product: 'PRO', quantity: 1, expiresAt: clockPlus(DAY) });
 
-  // Since 0.2.0: holds in every state, restores, overage.
+  // Holds in every state, restores, overage.
   const hold = async (amount: number, expiresIn: Duration): Promise<string> =>
     (await ledger.hold({ account: ann, product: 'MSG', amount, expiresIn })).holdId!;
   const day: Duration = { unit: 'day', count: 1 };
@@ -99,14 +106,12 @@ async function fill(billing: Billing, clock: TestClock, say: Say): Promise<void>
   await use(bob, 'GB', '5.5', 'beyond the grants');
   clock.advance(2 * HOUR);
 
+  const engine = localEngine(billing);
+  const ask = async (call: string, request: object): Promise<void> =>
+    say('ask', { call, request, answer: await answerOf(engine, call, request) });
   for (const account of [ann, bob, child, poor]) {
-    say('ask', {
-      call: 'balance',
-      request: { account },
-      answer: await ledger.balance({ account }),
-    });
-    const entries = await ledger.entries({ account, limit: 1000 });
-    say('ask', { call: 'entries', request: { account, limit: 1000 }, answer: entries });
+    await ask('ledger.balance', { account });
+    await ask('ledger.entries', { account, limit: 1000 });
   }
 
   function clockPlus(milliseconds: number): Date {
@@ -122,25 +127,44 @@ async function dump(knex: Knex, say: (word: string, json: string) => void): Prom
      order by (select count(*) from pg_constraint f where f.conrelid = c.oid and f.contype = 'f'),
               c.relname <> 'migrations', c.oid`,
   );
+  await knex.raw(`update billing.migrations set applied_at = '2026-11-01T09:00:00Z'`);
   for (const { name } of tables.rows) {
     const found = await knex.raw<{ rows: Array<{ row: string }> }>(
-      `select to_json(t)::text as row from billing.${name} t order by t`,
+      `select to_json(t)::text as row from billing.${name} t order by t::text`,
     );
     for (const { row } of found.rows) say(name, row);
   }
 }
 
+/** Ids are made of the time and of chance: here of the engine's time, and of numbers in a row. */
+function leaveNothingToChance(clock: TestClock): void {
+  let state = 0;
+  Date.now = () => clock.now().getTime();
+  crypto.randomFillSync = ((bytes: Uint8Array) => {
+    for (let index = 0; index < bytes.length; index += 1) {
+      state = (state * 1_103_515_245 + 12_345) % 2_147_483_648;
+      bytes[index] = state >>> 16;
+    }
+    return bytes;
+  }) as typeof crypto.randomFillSync;
+  syncBuiltinESMExports();
+}
+
 async function write(): Promise<void> {
   const clock = new TestClock('2026-11-01T09:00:00Z');
+  leaveNothingToChance(clock);
   const billing = await openBilling({ connection: { embedded: 'memory' }, clock });
-  const line = (word: string, json: string): void => void process.stdout.write(`${word} ${json}\n`);
+  const lines: string[] = [];
+  const line = (word: string, json: string): void => void lines.push(`${word} ${json}`);
   const say: Say = (word, data) => line(word, JSON.stringify(data));
+  for (const step of MIGRATIONS) say('step', { id: step.id, hash: stepHash(step) });
   await fill(billing, clock, say);
   say('clock', clock.now());
   await billing.transaction((tx) => dump(tx, line));
   const { ok } = await billing.verify();
   await billing.close();
   if (!ok) throw new Error('The data that was written does not verify.');
+  fs.writeFileSync(releaseFile(version), `${lines.join('\n')}\n`);
 }
 
 void write();

@@ -1,4 +1,5 @@
 import type { Migration } from '.';
+import { neverTruncated } from './triggers';
 
 /**
  * What happened, for triggers and webhooks. What must be true of it:
@@ -12,9 +13,9 @@ import type { Migration } from '.';
  *    `read_to` is done.
  */
 export const events: Migration = {
-  id: 14,
+  id: 7,
   name: 'events',
-  major: 2,
+  major: 1,
   statements: `
 create table {schema}.events (
   payer_id uuid not null,
@@ -35,7 +36,6 @@ create index events_position on {schema}.events (position) where position is not
 create index events_account on {schema}.events (account_id);
 create index events_age on {schema}.events (recorded_at, event_id);
 create index events_type on {schema}.events (type, recorded_at, event_id);
-
 create trigger events_stay before update of
   payer_id, event_id, account_id, type, version, occurred_at, recorded_at on {schema}.events
   for each statement execute function {schema}.refuse_change();
@@ -47,8 +47,7 @@ create trigger events_say_the_same before update of data on {schema}.events
     when 'card.error' then '{"responseText": null, "rejectReason": null}'::jsonb
     when 'top_up.failed' then '{"rejectReason": null}'::jsonb
     else '{}'::jsonb end) execute function {schema}.refuse_change();
-create trigger events_are_kept before truncate on {schema}.events
-  for each statement execute function {schema}.refuse_change();
+${neverTruncated('events')}
 
 -- The one row that all share is never touched by who writes an event, only by who hands them out.
 create table {schema}.event_positions (
@@ -56,14 +55,14 @@ create table {schema}.event_positions (
   last_position bigint not null check (last_position >= 0)
 );
 comment on table {schema}.event_positions is 'The last position that was given to an event.';
-insert into {schema}.event_positions (last_position) values (0);
 create trigger event_positions_go_on before update on {schema}.event_positions
   for each row when (new.last_position < old.last_position)
   execute function {schema}.refuse_change();
 create trigger event_positions_stay before delete on {schema}.event_positions
   for each statement execute function {schema}.refuse_change();
-create trigger event_positions_are_kept before truncate on {schema}.event_positions
-  for each statement execute function {schema}.refuse_change();
+${neverTruncated('event_positions')}
+
+insert into {schema}.event_positions (last_position) values (0);
 
 create table {schema}.event_readers (
   name text primary key,
@@ -102,8 +101,8 @@ create table {schema}.webhooks (
   last_delivered_at timestamptz,
   check (active = (disabled_reason is null))
 );
-create unique index webhooks_url on {schema}.webhooks (url);
 comment on table {schema}.webhooks is 'Where events are sent by HTTP. What signs them is not in the database.';
+create unique index webhooks_url on {schema}.webhooks (url);
 
 create table {schema}.webhook_failures (
   webhook_id uuid not null,

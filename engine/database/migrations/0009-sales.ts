@@ -1,26 +1,19 @@
 import type { Migration } from '.';
+import { neverTruncated, writtenOnce } from './triggers';
 
-/** Tables of which no row is ever changed, deleted or truncated. */
-const WRITTEN_ONCE = [
-  'order_items',
-  'order_grants',
-  'payment_references',
-  'refunds',
-  'refund_items',
-  'refund_units',
-  'refunds_due',
-];
-
-const staysAsWritten = (table: string): string => `
-create trigger ${table}_stay before update or delete on {schema}.${table}
-  for each statement execute function {schema}.refuse_change();
-create trigger ${table}_are_kept before truncate on {schema}.${table}
-  for each statement execute function {schema}.refuse_change();`;
-
-export const orders: Migration = {
-  id: 11,
-  name: 'orders',
-  major: 2,
+/**
+ * Orders and their refunds, trials, referrals, commissions and payouts. What must be true of them beside
+ * what their tables check (engine/sales/verify-orders.ts, verify-referrals.ts):
+ *
+ *  - Per order, level and receiver: reversed commission <= earned commission.
+ *  - Per receiving account and currency: payouts asked for or paid <= commission earned. (What a reversal takes
+ *    back after a payout makes the balance negative: it is owed.)
+ *  - The order that a referral was rewarded for has one row of bonus a side, at most.
+ */
+export const sales: Migration = {
+  id: 9,
+  name: 'sales',
+  major: 1,
   statements: `
 create table {schema}.orders (
   -- Who pays: the account that ordered, or its parent at that time.
@@ -44,6 +37,9 @@ create table {schema}.orders (
   tax_inclusive boolean,
   gateway text,
   payment_id text,
+  -- Whether a subscription that the order begins renews; null: as its lines say, and before there were
+  -- subscriptions.
+  renews boolean,
   created_at timestamptz not null,
   -- A pending order lapses then, by the clock; a payment that comes later may revive it.
   expires_at timestamptz not null,
@@ -65,12 +61,9 @@ comment on table {schema}.orders is 'What was ordered, for how much, and what be
 -- Not unique: an order is found by its id alone, while each row belongs to its payer.
 create index orders_id on {schema}.orders (order_id);
 create index orders_account on {schema}.orders (account_id, order_id);
-
 create trigger orders_stay before delete or update of
   payer_id, order_id, account_id, currency, subtotal, discount, net, tax, total, coupon,
   tax_key, tax_name, tax_percent, tax_inclusive, created_at, expires_at on {schema}.orders
-  for each statement execute function {schema}.refuse_change();
-create trigger orders_are_kept before truncate on {schema}.orders
   for each statement execute function {schema}.refuse_change();
 -- The state machine. What is paid stays paid as it was; what was refunded only grows.
 create trigger orders_move before update on {schema}.orders
@@ -82,6 +75,9 @@ create trigger orders_move before update on {schema}.orders
         and new.gateway is not distinct from old.gateway
         and new.payment_id is not distinct from old.payment_id)
   )) execute function {schema}.refuse_change();
+create trigger orders_keep_renewal before update of renews on {schema}.orders
+  for each statement execute function {schema}.refuse_change();
+${neverTruncated('orders')}
 
 create table {schema}.order_details (
   payer_id uuid not null,
@@ -113,6 +109,7 @@ create table {schema}.order_items (
   check (total = net + tax)
 );
 comment on table {schema}.order_items is 'The lines of orders, with their shares of discount and tax.';
+${writtenOnce('order_items')}
 
 create table {schema}.order_grants (
   payer_id uuid not null,
@@ -134,6 +131,7 @@ comment on table {schema}.order_grants is 'Which grants each line of an order br
 create index order_grants_grant on {schema}.order_grants (ledger_id, grant_sequence);
 create index order_grants_until_next on {schema}.order_grants (ledger_id, product)
   where until_next_payment;
+${writtenOnce('order_grants')}
 
 create table {schema}.payment_references (
   gateway text not null,
@@ -144,6 +142,7 @@ create table {schema}.payment_references (
   primary key (gateway, kind, reference)
 );
 comment on table {schema}.payment_references is 'Payments and refunds of gateways: each belongs to one order.';
+${writtenOnce('payment_references')}
 
 create table {schema}.refunds (
   payer_id uuid not null,
@@ -161,6 +160,7 @@ create table {schema}.refunds (
   check (amount = net + tax)
 );
 comment on table {schema}.refunds is 'Money given back for orders.';
+${writtenOnce('refunds')}
 
 create table {schema}.refund_details (
   payer_id uuid not null,
@@ -184,6 +184,7 @@ create table {schema}.refund_items (
   check (amount = net + tax)
 );
 comment on table {schema}.refund_items is 'Which line of an order a refund was for.';
+${writtenOnce('refund_items')}
 
 create table {schema}.refund_units (
   payer_id uuid not null,
@@ -205,6 +206,7 @@ create table {schema}.refund_units (
   primary key (payer_id, order_id, refund_id, ledger_id, grant_sequence)
 );
 comment on table {schema}.refund_units is 'What each refund took back of which grant.';
+${writtenOnce('refund_units')}
 
 create table {schema}.refunds_due (
   payer_id uuid not null,
@@ -218,6 +220,7 @@ create table {schema}.refunds_due (
   primary key (payer_id, order_id)
 );
 comment on table {schema}.refunds_due is 'Payments for orders that could not be fulfilled any more; they are to be given back.';
+${writtenOnce('refunds_due')}
 
 create table {schema}.purchase_marks (
   payer_id uuid not null,
@@ -241,14 +244,147 @@ create unique index purchase_marks_offer on {schema}.purchase_marks (payer_id, s
 create unique index purchase_marks_trial on {schema}.purchase_marks (payer_id)
   where kind = 'trial' and freed_at is null;
 create index purchase_marks_order on {schema}.purchase_marks (payer_id, order_id);
-
 create trigger purchase_marks_stay before delete or update of
   payer_id, mark_id, kind, sku, account_id, order_id, taken_at on {schema}.purchase_marks
   for each statement execute function {schema}.refuse_change();
-create trigger purchase_marks_are_kept before truncate on {schema}.purchase_marks
-  for each statement execute function {schema}.refuse_change();
 create trigger freed_purchase_marks_stay before update on {schema}.purchase_marks
   for each row when (old.freed_at is not null) execute function {schema}.refuse_change();
-${WRITTEN_ONCE.map(staysAsWritten).join('\n')}
+${neverTruncated('purchase_marks')}
+
+create table {schema}.trial_marks (
+  -- Who paid for the account at the time: a trial is spent for both.
+  payer_id uuid not null,
+  account_id uuid not null,
+  sku text not null,
+  -- The order whose first phase it was; null: claimed for nothing.
+  order_id uuid,
+  started_at timestamptz not null,
+  ends_at timestamptz,
+  primary key (payer_id, account_id)
+);
+comment on table {schema}.trial_marks is 'Accounts that have had their trial.';
+${writtenOnce('trial_marks')}
+
+create table {schema}.trial_hashes (
+  -- A keyed hash of provider and external id; who lacks the key cannot tell whose it is.
+  hash bytea primary key,
+  -- Which of the seller's secrets made it.
+  key_id text not null,
+  claimed_at timestamptz not null
+);
+comment on table {schema}.trial_hashes is 'Identities that have had their trial, as keyed hashes alone. Kept when a person is erased.';
+create index trial_hashes_age on {schema}.trial_hashes (claimed_at);
+create trigger trial_hashes_stay before update on {schema}.trial_hashes
+  for each statement execute function {schema}.refuse_change();
+${neverTruncated('trial_hashes')}
+
+create table {schema}.referral_programs (
+  version integer primary key check (version > 0),
+  active boolean not null,
+  terms jsonb not null,
+  created_at timestamptz not null
+);
+comment on table {schema}.referral_programs is 'What is given for bringing a customer; the latest version counts.';
+${writtenOnce('referral_programs')}
+
+create table {schema}.referrals (
+  -- Who was brought: a payer once.
+  payer_id uuid primary key,
+  referral_id uuid not null unique,
+  account_id uuid not null,
+  -- Who brought it. Its present payer is found through its account.
+  referrer_id uuid not null,
+  created_at timestamptz not null,
+  -- The first order that was paid, which earned the bonus.
+  first_order_id uuid,
+  first_paid_at timestamptz,
+  check ((first_order_id is null) = (first_paid_at is null))
+);
+comment on table {schema}.referrals is 'Which payer was brought by which account.';
+create index referrals_referrer on {schema}.referrals (referrer_id);
+create trigger referrals_stay before delete or update of
+  payer_id, referral_id, account_id, referrer_id, created_at
+  on {schema}.referrals for each statement execute function {schema}.refuse_change();
+create trigger rewarded_referrals_stay before update on {schema}.referrals
+  for each row when (old.first_order_id is not null) execute function {schema}.refuse_change();
+${neverTruncated('referrals')}
+
+create table {schema}.referral_bonuses (
+  -- Who received it.
+  payer_id uuid not null,
+  referral_id uuid not null,
+  side text not null check (side in ('referrer', 'referred')),
+  order_id uuid not null,
+  program_version integer not null,
+  grant_sequences bigint[] not null,
+  created_at timestamptz not null,
+  primary key (payer_id, referral_id, side)
+);
+comment on table {schema}.referral_bonuses is 'What was given for referrals, once a side.';
+${writtenOnce('referral_bonuses')}
+
+create table {schema}.commissions (
+  -- Who receives it, and the account that brought the customer.
+  payer_id uuid not null,
+  commission_id uuid not null,
+  account_id uuid not null,
+  referral_id uuid not null,
+  order_payer_id uuid not null,
+  order_id uuid not null,
+  -- 1: brought the buyer. 2: brought the one who brought the buyer.
+  level smallint not null check (level in (1, 2)),
+  kind text not null check (kind in ('earned', 'reversed')),
+  refund_id text,
+  currency text not null,
+  -- What it is a percentage of: the order's net.
+  net numeric not null check (net > 0),
+  percent numeric not null check (percent > 0 and percent <= 100),
+  -- Signed: a reversal takes back.
+  amount numeric not null,
+  created_at timestamptz not null,
+  primary key (payer_id, commission_id),
+  check (case kind when 'earned' then amount > 0 and amount <= net else amount < 0 end),
+  check ((kind = 'reversed') = (refund_id is not null))
+);
+comment on table {schema}.commissions is 'Money that accounts earn by the orders of those they brought: append-only.';
+create unique index commissions_once on {schema}.commissions (payer_id, order_id, level)
+  where kind = 'earned';
+create unique index commissions_reversed_once
+  on {schema}.commissions (payer_id, order_id, level, refund_id) where kind = 'reversed';
+-- Commission is owed to an account, whoever pays for it by now.
+create index commissions_account on {schema}.commissions (account_id);
+create index commissions_order on {schema}.commissions (order_payer_id, order_id);
+${writtenOnce('commissions')}
+
+create table {schema}.payouts (
+  payer_id uuid not null,
+  payout_id uuid not null unique,
+  account_id uuid not null,
+  currency text not null,
+  amount numeric not null check (amount > 0),
+  status text not null default 'requested' check (status in ('requested', 'paid', 'rejected')),
+  requested_at timestamptz not null,
+  decided_at timestamptz,
+  primary key (payer_id, payout_id),
+  check ((status = 'requested') = (decided_at is null))
+);
+comment on table {schema}.payouts is 'Commission that accounts asked to be paid, and what was decided.';
+create index payouts_account on {schema}.payouts (account_id);
+create trigger payouts_stay before delete or update of
+  payer_id, payout_id, account_id, currency, amount, requested_at
+  on {schema}.payouts for each statement execute function {schema}.refuse_change();
+create trigger decided_payouts_stay before update on {schema}.payouts
+  for each row when (old.status <> 'requested') execute function {schema}.refuse_change();
+${neverTruncated('payouts')}
+
+create table {schema}.payout_details (
+  payer_id uuid not null,
+  payout_id uuid not null,
+  reference text,
+  reason text,
+  metadata jsonb not null default '{}',
+  primary key (payer_id, payout_id)
+);
+comment on table {schema}.payout_details is 'What people wrote beside a payout. Emptied when a person is erased.';
 `,
 };

@@ -1,16 +1,9 @@
 import type { Migration } from '.';
-
-/** Tables of which no row is ever changed, deleted or truncated. */
-const WRITTEN_ONCE = ['account_credits', 'invoice_payments'];
-
-const staysAsWritten = (table: string): string => `
-create trigger ${table}_stay before update or delete on {schema}.${table}
-  for each statement execute function {schema}.refuse_change();
-create trigger ${table}_are_kept before truncate on {schema}.${table}
-  for each statement execute function {schema}.refuse_change();`;
+import { neverDeleted, neverTruncated, writtenOnce } from './triggers';
 
 /**
- * Invoices. What must be true of them:
+ * Invoices, and what they are paid, collected and corrected by. What must be true of them
+ * (engine/invoicing/verify-invoices.ts):
  *
  *  - A draft has no number and may be changed and deleted; its amounts are not reckoned yet. Whatever
  *    was issued never changes: its lines, its amounts, its number.
@@ -18,12 +11,50 @@ create trigger ${table}_are_kept before truncate on {schema}.${table}
  *  - Numbers of a series are 1, 2, 3 ... without gaps, in the order of issue dates.
  *  - An entry of the ledger is billed by one line at most; a pending item by one invoice.
  *  - Payments sum to paid; entries of account credit never sum to less than 0 for a payer and currency.
+ *  - Credit notes of an invoice never come to more than its lines, by line, net and tax.
+ *  - What they give back (credit and refund) is never more than was paid and taken of account credit,
+ *    what goes back as money never more than was paid.
+ *  - Refunds of an invoice never come to more than its credit notes set aside for them.
  */
-export const invoices: Migration = {
-  id: 18,
-  name: 'invoices',
-  major: 3,
+export const invoicing: Migration = {
+  id: 11,
+  name: 'invoicing',
+  major: 1,
   statements: `
+create table {schema}.invoicing_settings (
+  -- One row.
+  sole boolean primary key default true check (sole),
+  settings jsonb not null,
+  logo_id text,
+  saved_at timestamptz not null
+);
+comment on table {schema}.invoicing_settings is 'Who sells, how invoices are numbered, and what stands on them.';
+
+create table {schema}.invoice_logos (
+  -- SHA-256 of the content, in hexadecimal: an issued invoice keeps the logo that it had.
+  logo_id text primary key check (logo_id ~ '^[0-9a-f]{64}$'),
+  mime_type text not null check (mime_type in ('image/png', 'image/jpeg', 'image/svg+xml')),
+  content bytea not null check (octet_length(content) <= 500000),
+  saved_at timestamptz not null
+);
+comment on table {schema}.invoice_logos is 'Logos that stand, or stood, on invoices.';
+${writtenOnce('invoice_logos')}
+
+create table {schema}.invoice_series (
+  series text primary key,
+  next_number bigint not null check (next_number > 0),
+  -- When the last one was issued: dates never go back along a series, whatever clocks do.
+  last_issued_at timestamptz not null
+);
+comment on table {schema}.invoice_series is 'The next number of each series of papers: taken last before a commit, so that none is missing.';
+create trigger invoice_series_go_on before update on {schema}.invoice_series
+  for each row when (new.series <> old.series or new.next_number < old.next_number
+    or new.last_issued_at < old.last_issued_at)
+  execute function {schema}.refuse_change();
+create trigger invoice_series_stay before delete on {schema}.invoice_series
+  for each statement execute function {schema}.refuse_change();
+${neverTruncated('invoice_series')}
+
 create table {schema}.invoices (
   payer_id uuid not null,
   invoice_id uuid not null,
@@ -106,11 +137,8 @@ create index invoices_old on {schema}.invoices (issued_at)
 -- Issued and not sent yet.
 create index invoices_unsent on {schema}.invoices (issued_at, payer_id, invoice_id)
   where sent_at is null and status in ('open', 'paid');
-
 create trigger invoices_stay before update of
   payer_id, invoice_id, account_id, kind, currency, boundary_at, created_at on {schema}.invoices
-  for each statement execute function {schema}.refuse_change();
-create trigger invoices_are_kept before truncate on {schema}.invoices
   for each statement execute function {schema}.refuse_change();
 create trigger issued_invoices_are_kept before delete on {schema}.invoices
   for each row when (old.status <> 'draft') execute function {schema}.refuse_change();
@@ -133,6 +161,56 @@ create trigger invoices_move before update on {schema}.invoices
         and (old.sent_at is null or new.sent_at = old.sent_at)
         and (old.paid_at is null or new.paid_at = old.paid_at))
   )) execute function {schema}.refuse_change();
+${neverTruncated('invoices')}
+
+create table {schema}.invoice_details (
+  payer_id uuid not null,
+  invoice_id uuid not null,
+  -- Seller, buyer, names on lines, notes: as they were when the invoice was issued.
+  snapshot jsonb,
+  memo text,
+  metadata jsonb not null default '{}',
+  primary key (payer_id, invoice_id)
+);
+comment on table {schema}.invoice_details is 'What stands on invoices of people. Kept until the invoice need not be kept any longer.';
+
+-- Lines come, change and go with a draft alone. Looked at once a statement: a run writes thousands.
+create function {schema}.refuse_lines_of_issued() returns trigger
+language plpgsql as $$
+begin
+  if exists (
+    select from (select distinct l.payer_id, l.invoice_id from touched l offset 0) as l
+    cross join lateral (
+      select i.status from {schema}.invoices i
+      where i.payer_id = l.payer_id and i.invoice_id = l.invoice_id offset 0) as i
+    where i.status <> 'draft') then
+    raise exception 'the lines of an issued invoice never change' using errcode = 'restrict_violation';
+  end if;
+  return null;
+end
+$$;
+
+-- Their texts are emptied when they need not be kept any longer.
+create function {schema}.refuse_changes_of_issued() returns trigger
+language plpgsql as $$
+begin
+  if exists (
+    select from (
+      select l.* from old_lines l
+      cross join lateral (
+        select i.status from {schema}.invoices i
+        where i.payer_id = l.payer_id and i.invoice_id = l.invoice_id offset 0) as i
+      where i.status <> 'draft' offset 0) as l
+    where not exists (
+      select from new_lines n
+      where n.payer_id = l.payer_id and n.invoice_id = l.invoice_id and n.position = l.position
+        and n.description is null
+        and (to_jsonb(n) - 'description') = (to_jsonb(l) - 'description'))) then
+    raise exception 'the lines of an issued invoice never change' using errcode = 'restrict_violation';
+  end if;
+  return null;
+end
+$$;
 
 create table {schema}.invoice_lines (
   payer_id uuid not null,
@@ -181,70 +259,19 @@ create index invoice_lines_id on {schema}.invoice_lines (line_id);
 -- What was billed of the use of a period.
 create index invoice_lines_usage on {schema}.invoice_lines (payer_id, subscription_id, period_number)
   where kind = 'usage';
-
--- Lines come, change and go with a draft alone. Looked at once a statement: a run writes thousands.
-create function {schema}.refuse_lines_of_issued() returns trigger
-language plpgsql as $$
-begin
-  if exists (
-    select from (select distinct l.payer_id, l.invoice_id from touched l offset 0) as l
-    cross join lateral (
-      select i.status from {schema}.invoices i
-      where i.payer_id = l.payer_id and i.invoice_id = l.invoice_id offset 0) as i
-    where i.status <> 'draft') then
-    raise exception 'the lines of an issued invoice never change' using errcode = 'restrict_violation';
-  end if;
-  return null;
-end
-$$;
 create trigger invoice_lines_come after insert on {schema}.invoice_lines
   referencing new table as touched
   for each statement execute function {schema}.refuse_lines_of_issued();
 create trigger invoice_lines_go after delete on {schema}.invoice_lines
   referencing old table as touched
   for each statement execute function {schema}.refuse_lines_of_issued();
--- Their texts are emptied when they need not be kept any longer.
-create function {schema}.refuse_changes_of_issued() returns trigger
-language plpgsql as $$
-begin
-  if exists (
-    select from (
-      select l.* from old_lines l
-      cross join lateral (
-        select i.status from {schema}.invoices i
-        where i.payer_id = l.payer_id and i.invoice_id = l.invoice_id offset 0) as i
-      where i.status <> 'draft' offset 0) as l
-    where not exists (
-      select from new_lines n
-      where n.payer_id = l.payer_id and n.invoice_id = l.invoice_id and n.position = l.position
-        and n.description is null
-        and (to_jsonb(n) - 'description') = (to_jsonb(l) - 'description'))) then
-    raise exception 'the lines of an issued invoice never change' using errcode = 'restrict_violation';
-  end if;
-  return null;
-end
-$$;
 create trigger invoice_lines_change after update on {schema}.invoice_lines
   referencing old table as old_lines new table as new_lines
   for each statement execute function {schema}.refuse_changes_of_issued();
 create trigger invoice_lines_stay before update of payer_id, invoice_id, position, line_id
   on {schema}.invoice_lines
   for each statement execute function {schema}.refuse_change();
-create trigger invoice_lines_are_kept before truncate on {schema}.invoice_lines
-  for each statement execute function {schema}.refuse_change();
-
-create table {schema}.invoice_usage (
-  -- In whose ledger the entry is: the payer's, unless that account was merged into another since.
-  payer_id uuid not null,
-  entry_sequence bigint not null,
-  invoice_payer_id uuid not null,
-  invoice_id uuid not null,
-  -- The line; null: uses and restores that came to nothing.
-  position integer,
-  primary key (payer_id, entry_sequence)
-);
-comment on table {schema}.invoice_usage is 'Which line of which invoice bills which entry of the ledger.';
-create index invoice_usage_invoice on {schema}.invoice_usage (invoice_payer_id, invoice_id);
+${neverTruncated('invoice_lines')}
 
 -- An entry is free again when its invoice was voided, and by nothing else.
 create function {schema}.refuse_free_usage() returns trigger
@@ -258,6 +285,19 @@ begin
   raise exception 'what was billed is not billed again' using errcode = 'restrict_violation';
 end
 $$;
+
+create table {schema}.invoice_usage (
+  -- In whose ledger the entry is: the payer's, unless that account was merged into another since.
+  payer_id uuid not null,
+  entry_sequence bigint not null,
+  invoice_payer_id uuid not null,
+  invoice_id uuid not null,
+  -- The line; null: uses and restores that came to nothing.
+  position integer,
+  primary key (payer_id, entry_sequence)
+);
+comment on table {schema}.invoice_usage is 'Which line of which invoice bills which entry of the ledger.';
+create index invoice_usage_invoice on {schema}.invoice_usage (invoice_payer_id, invoice_id);
 create trigger invoice_usage_goes before delete on {schema}.invoice_usage
   for each row execute function {schema}.refuse_free_usage();
 create trigger invoice_usage_stays before update on {schema}.invoice_usage
@@ -274,41 +314,6 @@ create table {schema}.usage_marks (
 ) with (fillfactor = 80);
 comment on table {schema}.usage_marks is 'How far invoices have followed what was used beyond grants, so that nobody reads all of it again.';
 
--- What is to be billed of a ledger: found without reading the rest of it.
-create index entries_overage on {schema}.entries (payer_id, product, sequence) where overage is not null;
-
--- Periods that are over and of whose use nobody has seen to that it gets on an invoice.
-alter table {schema}.subscription_periods add column drafted_at timestamptz;
-create index subscription_periods_undrafted on {schema}.subscription_periods (ends_at, payer_id)
-  where drafted_at is null;
-
-create table {schema}.invoice_series (
-  series text primary key,
-  next_number bigint not null check (next_number > 0),
-  -- When the last one was issued: dates never go back along a series, whatever clocks do.
-  last_issued_at timestamptz not null
-);
-comment on table {schema}.invoice_series is 'The next number of each series of papers: taken last before a commit, so that none is missing.';
-create trigger invoice_series_go_on before update on {schema}.invoice_series
-  for each row when (new.series <> old.series or new.next_number < old.next_number
-    or new.last_issued_at < old.last_issued_at)
-  execute function {schema}.refuse_change();
-create trigger invoice_series_stay before delete on {schema}.invoice_series
-  for each statement execute function {schema}.refuse_change();
-create trigger invoice_series_are_kept before truncate on {schema}.invoice_series
-  for each statement execute function {schema}.refuse_change();
-
-create table {schema}.invoice_details (
-  payer_id uuid not null,
-  invoice_id uuid not null,
-  -- Seller, buyer, names on lines, notes: as they were when the invoice was issued.
-  snapshot jsonb,
-  memo text,
-  metadata jsonb not null default '{}',
-  primary key (payer_id, invoice_id)
-);
-comment on table {schema}.invoice_details is 'What stands on invoices of people. Kept until the invoice need not be kept any longer.';
-
 create table {schema}.account_credits (
   payer_id uuid not null,
   credit_id uuid not null,
@@ -324,6 +329,7 @@ create table {schema}.account_credits (
 );
 comment on table {schema}.account_credits is 'Credit of accounts against invoices to come: append-only; it is the sum.';
 create index account_credits_sum on {schema}.account_credits (payer_id, currency) include (amount);
+${writtenOnce('account_credits')}
 
 create table {schema}.account_credit_details (
   payer_id uuid not null,
@@ -358,6 +364,166 @@ create table {schema}.invoice_payments (
 comment on table {schema}.invoice_payments is 'Payments of invoices, each by its reference once.';
 create unique index invoice_payments_reference
   on {schema}.invoice_payments (payer_id, invoice_id, gateway, reference);
-${WRITTEN_ONCE.map(staysAsWritten).join('\n')}
+${writtenOnce('invoice_payments')}
+
+create table {schema}.credit_notes (
+  payer_id uuid not null,
+  credit_note_id uuid not null,
+  -- The invoice that it corrects.
+  invoice_id uuid not null,
+  series text not null,
+  number bigint not null check (number > 0),
+  -- The number as it stands on the paper.
+  number_text text not null,
+  currency text not null,
+  net numeric not null check (net >= 0),
+  tax numeric not null check (tax >= 0),
+  total numeric not null check (total > 0),
+  -- Where it goes: off what is due, to the account's credit, back as money.
+  to_due numeric not null check (to_due >= 0),
+  to_credit numeric not null check (to_credit >= 0),
+  to_refund numeric not null check (to_refund >= 0),
+  reason text not null check (reason in ('correction', 'refund', 'void', 'dispute')),
+  issued_at timestamptz not null,
+  primary key (payer_id, credit_note_id),
+  check (total = net + tax),
+  check (total = to_due + to_credit + to_refund)
+);
+comment on table {schema}.credit_notes is 'What was taken back of finalized invoices.';
+-- Not unique: a credit note is found by its id alone, while each row belongs to its payer.
+create index credit_notes_id on {schema}.credit_notes (credit_note_id);
+create index credit_notes_invoice on {schema}.credit_notes (payer_id, invoice_id);
+create index credit_notes_old on {schema}.credit_notes (issued_at);
+create unique index credit_notes_number on {schema}.credit_notes (series, number);
+${writtenOnce('credit_notes')}
+
+create table {schema}.credit_note_lines (
+  payer_id uuid not null,
+  credit_note_id uuid not null,
+  -- The line of the invoice.
+  position integer not null check (position > 0),
+  -- Signed as the line: one that lowered the invoice does so no more.
+  net numeric not null,
+  tax numeric not null,
+  total numeric not null check (total <> 0),
+  primary key (payer_id, credit_note_id, position),
+  check (total = net + tax)
+);
+comment on table {schema}.credit_note_lines is 'How much of which line of its invoice a credit note takes back.';
+${writtenOnce('credit_note_lines')}
+
+create table {schema}.credit_note_details (
+  payer_id uuid not null,
+  credit_note_id uuid not null,
+  -- Seller, buyer and notes as they stand on the paper; kept until the retention date.
+  snapshot jsonb not null,
+  reason text,
+  metadata jsonb not null default '{}',
+  primary key (payer_id, credit_note_id)
+);
+comment on table {schema}.credit_note_details is 'What people wrote on and beside a credit note. What is beside it is emptied when a person is erased, all of it after the retention date.';
+
+create table {schema}.invoice_refunds (
+  payer_id uuid not null,
+  invoice_id uuid not null,
+  -- The gateway''s id of it, or one of ours.
+  refund_id text not null,
+  credit_note_id uuid,
+  gateway text not null,
+  amount numeric not null check (amount > 0),
+  currency text not null,
+  refunded_at timestamptz not null,
+  primary key (payer_id, invoice_id, refund_id)
+);
+comment on table {schema}.invoice_refunds is 'Money that went back for invoices.';
+create index invoice_refunds_reference on {schema}.invoice_refunds (gateway, refund_id);
+${writtenOnce('invoice_refunds')}
+
+create table {schema}.dunning_settings (
+  -- One row.
+  sole boolean primary key default true check (sole),
+  -- How many days after the attempt before each further one is made.
+  retry_after_days integer[] not null,
+  grace_days integer not null check (grace_days >= 0),
+  final_action text not null check (final_action in ('cancel', 'uncollectible', 'keep')),
+  saved_at timestamptz not null
+);
+comment on table {schema}.dunning_settings is 'When a payment that failed is tried again, and what comes in the end.';
+
+create table {schema}.collections (
+  payer_id uuid not null,
+  invoice_id uuid not null,
+  account_id uuid not null,
+  -- charge: by us. send: the customer pays by itself. provider: somebody else charges, and tells us.
+  mode text not null check (mode in ('charge', 'send', 'provider')),
+  -- waiting: for an attempt, or for the due date. stopped: not tried again by itself. exhausted: all
+  -- attempts were made. closed: paid, void, written off.
+  status text not null check (status in ('waiting', 'stopped', 'exhausted', 'closed')),
+  stop_reason text check (stop_reason in ('hard_decline', 'customer_cancelled')),
+  opened_at timestamptz not null,
+  -- Attempts made, those included for which there was nothing to charge.
+  attempts smallint not null default 0 check (attempts >= 0),
+  next_attempt_at timestamptz,
+  -- The method that was declined for good: not tried again.
+  hard_method_id uuid,
+  -- When it was first not paid; access goes on until the grace is over.
+  first_failed_at timestamptz,
+  grace_until timestamptz,
+  -- When access ended for it.
+  overdue_at timestamptz,
+  -- When the final action is due, and when it was taken.
+  final_at timestamptz,
+  final_action text check (final_action in ('cancel', 'uncollectible', 'keep')),
+  finished_at timestamptz,
+  closed_at timestamptz,
+  -- When it has to be looked at next; null: never by itself.
+  next_due_at timestamptz,
+  primary key (payer_id, invoice_id),
+  check ((status = 'closed') = (closed_at is not null)),
+  check ((status = 'stopped') = (stop_reason is not null)),
+  check (status = 'waiting' or next_attempt_at is null),
+  check (mode = 'charge' or (attempts = 0 and next_attempt_at is null) or mode = 'provider'),
+  check ((final_action is null) = (finished_at is null)),
+  check ((first_failed_at is null) = (grace_until is null)),
+  check (closed_at is null or next_due_at is null)
+) with (fillfactor = 70);
+comment on table {schema}.collections is 'How far the collecting of each invoice has come.';
+create index collections_due on {schema}.collections (next_due_at, payer_id)
+  where next_due_at is not null;
+create index collections_invoice on {schema}.collections (invoice_id);
+create trigger collections_stay before update of
+  payer_id, invoice_id, account_id, mode, opened_at on {schema}.collections
+  for each statement execute function {schema}.refuse_change();
+-- What was tried is not untried; what is closed stays closed.
+create trigger collections_move before update on {schema}.collections
+  for each row when (old.closed_at is not null or new.attempts < old.attempts
+    or (old.finished_at is not null and new.finished_at is distinct from old.finished_at)
+    or (old.overdue_at is not null and new.overdue_at is distinct from old.overdue_at))
+  execute function {schema}.refuse_change();
+${neverDeleted('collections')}
+
+create table {schema}.top_ups (
+  payer_id uuid not null,
+  product text not null,
+  account_id uuid not null,
+  sku text not null,
+  quantity integer not null check (quantity > 0),
+  -- It is bought when less than so many units are left.
+  below numeric not null check (below > 0),
+  max_per_period integer not null check (max_per_period > 0),
+  period text not null check (period in ('day', 'week', 'month')),
+  active boolean not null,
+  -- The period that is counted, how often it was bought in it, and whether a decline ended that.
+  period_start timestamptz,
+  bought integer not null default 0 check (bought >= 0),
+  stopped_until timestamptz,
+  -- The order on which it waits.
+  order_id uuid,
+  saved_at timestamptz not null,
+  primary key (payer_id, product)
+) with (fillfactor = 70);
+comment on table {schema}.top_ups is 'What is bought by itself when units run low.';
+create index top_ups_active on {schema}.top_ups (payer_id, product) where active;
+create index top_ups_order on {schema}.top_ups (order_id) where order_id is not null;
 `,
 };

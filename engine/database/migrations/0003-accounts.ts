@@ -1,42 +1,67 @@
 import type { Migration } from '.';
-
-/** See 0004-uses.ts: only one kind of plan to choose, by look-ups, also while tables are empty. */
-const PLANS = `
-  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
-  set plan_cache_mode = force_generic_plan set jit = off`;
+import { LOOKUPS } from './plans';
 
 /**
- * What invoices need to know of an account, accounts merged into others, and erased ones.
- *
  * What verify holds accounts to:
  *  - An alias (merged_into) leads to an account that exists, is itself none, and its payer is that
  *    account's payer. Nobody has an alias as payer, and no identity leads to one.
  *  - An erased account is closed and has no identity, name, address or tax id.
  */
-export const accountDetails: Migration = {
-  id: 13,
-  name: 'account details',
-  major: 2,
+export const accounts: Migration = {
+  id: 3,
+  name: 'accounts',
+  major: 1,
   statements: `
-alter table {schema}.accounts
+create table {schema}.accounts (
+  account_id uuid primary key,
+  -- Who pays: the account itself, or its parent.
+  payer_id uuid not null,
+  -- Who paid before: idempotency keys and histories are found there too.
+  earlier_payers uuid[] not null default '{}',
+  status text not null default 'active' check (status in ('active', 'suspended', 'closed')),
+  time_zone text not null default 'UTC',
+  -- Whether it pays for itself or others and some product is denied to it: such uses are not plain.
+  gated boolean not null default false,
+  created_at timestamptz not null,
   -- The account as which this one, an alias of it, answers.
-  add column merged_into uuid references {schema}.accounts (account_id),
-  add column merged_at timestamptz,
-  add column erased_at timestamptz,
-  add check ((merged_into is null) = (merged_at is null)),
-  add check (merged_into is null or (merged_into <> account_id and payer_id <> account_id));
+  merged_into uuid references {schema}.accounts (account_id),
+  merged_at timestamptz,
+  erased_at timestamptz,
+  check ((merged_into is null) = (merged_at is null)),
+  check (merged_into is null or (merged_into <> account_id and payer_id <> account_id))
+);
+comment on table {schema}.accounts is 'Who is billed. Holds no personal data; that is in account_details and identities.';
+create index accounts_children on {schema}.accounts (payer_id) where payer_id <> account_id;
 create index accounts_aliases on {schema}.accounts (merged_into) where merged_into is not null;
-
 -- A merge rewrites nothing, so nothing could be told apart again; what was erased is gone.
 create trigger aliases_stay before update on {schema}.accounts
   for each row when (old.merged_into is not null and new.merged_into is null
     or old.erased_at is distinct from new.erased_at and old.erased_at is not null)
   execute function {schema}.refuse_change();
 
--- Of two identities of one provider that a merge brought together, the one that gave way: it goes on
--- leading to the account.
-alter table {schema}.identities add column secondary boolean not null default false;
+create table {schema}.identities (
+  provider text not null,
+  external_id text not null,
+  account_id uuid not null,
+  -- Of two identities of one provider that a merge brought together, the one that gave way: it goes on
+  -- leading to the account.
+  secondary boolean not null default false,
+  created_at timestamptz not null,
+  primary key (provider, external_id),
+  -- Deferred: the identity is written first, so that of two first contacts only one makes an account.
+  foreign key (account_id) references {schema}.accounts (account_id) deferrable initially deferred
+);
+create index identities_account on {schema}.identities (account_id);
 create unique index identities_primary on {schema}.identities (account_id, provider) where not secondary;
+
+create table {schema}.account_details (
+  account_id uuid primary key references {schema}.accounts (account_id),
+  name text,
+  email text,
+  metadata jsonb not null default '{}',
+  updated_at timestamptz not null
+);
+comment on table {schema}.account_details is 'Contact data of an account. Never used to find or join accounts.';
 
 create table {schema}.account_contacts (
   account_id uuid primary key references {schema}.accounts (account_id),
@@ -72,7 +97,7 @@ comment on table {schema}.account_taxes is 'How an account is taxed.';
 -- The accounts as which accounts named by their ids answer: of an alias the one that it was merged
 -- into, of others themselves.
 create function {schema}.follow_merges(p_ids uuid[])
-returns uuid[] language plpgsql stable ${PLANS} as $$
+returns uuid[] language plpgsql stable ${LOOKUPS} as $$
 begin
   return (
     select coalesce(array_agg(coalesce(a.merged_into, r.id) order by r.n), '{}')

@@ -1,47 +1,11 @@
 import type { Migration } from '.';
+import { neverDeleted, neverTruncated, writtenOnce } from './triggers';
 
-/** Tables of which no row is ever deleted or truncated. */
-const KEPT = ['subscriptions', 'subscription_periods', 'pending_items'];
-
-/** Tables of which no row is ever changed either. */
-const WRITTEN_ONCE = ['period_grants', 'subscription_steps'];
-
-const isKept = (table: string): string => `
-create trigger ${table}_are_kept before delete or truncate on {schema}.${table}
-  for each statement execute function {schema}.refuse_change();`;
-
-const staysAsWritten = (table: string): string => `
-create trigger ${table}_stay before update on {schema}.${table}
-  for each statement execute function {schema}.refuse_change();
-${isKept(table)}`;
-
-/**
- * A member of the JSON that pockets are read as: when a subscription of a pocket's payer has to be looked
- * at next. By indexes, however many subscriptions there are.
- */
-const dueMember = (pockets: string): string => `'due', (
-      select json_agg(json_build_array(
-        pocket.payer_id, pocket.product, (extract(epoch from d.at) * 1000)::bigint))
-      from unnest(${pockets}) as pocket (payer_id, product)
-      cross join lateral (
-        select min(f.at) as at
-        from (
-          select pocket.payer_id as id
-          union all
-          select a.account_id from {schema}.accounts a
-          where a.merged_into = pocket.payer_id) as n
-        cross join lateral (
-          select s.next_due_at as at from {schema}.subscriptions s
-          where s.payer_id = n.id and s.next_due_at is not null
-          order by s.next_due_at limit 1) as f
-        offset 0) as d
-      where d.at is not null),
-    'gates', (`;
-
+/** Recurring offers in force, their periods, and what waits to be put on an invoice. */
 export const subscriptions: Migration = {
-  id: 17,
+  id: 10,
   name: 'subscriptions',
-  major: 3,
+  major: 1,
   statements: `
 create table {schema}.subscriptions (
   -- Who pays: the account that subscribed, or its parent at that time.
@@ -111,7 +75,6 @@ create index subscriptions_due on {schema}.subscriptions (next_due_at, payer_id,
   where next_due_at is not null;
 create index subscriptions_next on {schema}.subscriptions (payer_id, next_due_at)
   where next_due_at is not null;
-
 create trigger subscriptions_stay before update of
   payer_id, subscription_id, account_id, currency, created_at on {schema}.subscriptions
   for each statement execute function {schema}.refuse_change();
@@ -125,6 +88,7 @@ create trigger subscriptions_move before update on {schema}.subscriptions
       or (old.status = 'paused' and new.status in ('active', 'past_due', 'cancelled', 'ended'))
       or (old.status in ('cancelled', 'ended') and new.status = 'active'))
   )) execute function {schema}.refuse_change();
+${neverDeleted('subscriptions')}
 
 create table {schema}.subscription_details (
   payer_id uuid not null,
@@ -156,6 +120,8 @@ create table {schema}.subscription_periods (
   granted_at timestamptz,
   -- When what was left of it was written off by resetProducts.
   reset_at timestamptz,
+  -- When somebody saw to it that its use gets on an invoice.
+  drafted_at timestamptz,
   -- The order that paid for it.
   order_id uuid,
   -- It did not begin where the one before ended: after a pause, or when it was begun anew.
@@ -176,7 +142,9 @@ create index subscription_periods_ungranted on {schema}.subscription_periods (en
   where granted_at is null and order_id is null;
 create index subscription_periods_unreset on {schema}.subscription_periods (ends_at)
   where reset_at is null;
-
+-- Periods that are over and of whose use nobody has seen to that it gets on an invoice.
+create index subscription_periods_undrafted on {schema}.subscription_periods (ends_at, payer_id)
+  where drafted_at is null;
 create trigger subscription_periods_stay before update of
   payer_id, subscription_id, number, phase, sku, version, quantity, fee, currency, starts_at,
   order_id, resumed, first_own, part_days, whole_days on {schema}.subscription_periods
@@ -187,6 +155,7 @@ create trigger subscription_periods_move before update on {schema}.subscription_
     and (old.granted_at is null or new.granted_at = old.granted_at)
     and (old.reset_at is null or new.reset_at = old.reset_at)
   )) execute function {schema}.refuse_change();
+${neverDeleted('subscription_periods')}
 
 create table {schema}.period_grants (
   payer_id uuid not null,
@@ -204,6 +173,7 @@ create table {schema}.period_grants (
 );
 comment on table {schema}.period_grants is 'Which grants each period of a subscription brought. Where their units moved since is in entry_pairs.';
 create index period_grants_grant on {schema}.period_grants (ledger_id, grant_sequence);
+${writtenOnce('period_grants')}
 
 create table {schema}.subscription_steps (
   payer_id uuid not null,
@@ -220,6 +190,68 @@ create table {schema}.subscription_steps (
   primary key (payer_id, subscription_id, step_id)
 );
 comment on table {schema}.subscription_steps is 'Extra units bought on top of a period, step by step.';
+${writtenOnce('subscription_steps')}
+
+create table {schema}.order_periods (
+  payer_id uuid not null,
+  subscription_id uuid not null,
+  period_number integer not null,
+  -- The line of the order that paid for the period.
+  order_id uuid not null,
+  position smallint not null,
+  -- What was paid, after discount, with or without tax as the order''s rate has it.
+  paid numeric not null check (paid >= 0),
+  primary key (payer_id, subscription_id, period_number)
+);
+comment on table {schema}.order_periods is 'Periods of subscriptions that were paid by orders.';
+create unique index order_periods_line on {schema}.order_periods (order_id, position, payer_id);
+${writtenOnce('order_periods')}
+
+create table {schema}.queued_changes (
+  payer_id uuid not null,
+  subscription_id uuid not null,
+  change_id uuid not null,
+  -- The offer, in the version it had when it was chosen, and how many of it.
+  sku text not null,
+  version integer not null,
+  quantity integer not null check (quantity > 0),
+  queued_at timestamptz not null,
+  -- It took force with a period of that number.
+  applied_at timestamptz,
+  period_number integer,
+  -- It was taken back, replaced by another, or the subscription ended first.
+  dropped_at timestamptz,
+  primary key (payer_id, subscription_id, change_id),
+  check ((applied_at is null) = (period_number is null)),
+  check (applied_at is null or dropped_at is null)
+);
+comment on table {schema}.queued_changes is 'Changes of subscriptions that wait for the end of the period, and what became of them.';
+create unique index queued_changes_open on {schema}.queued_changes (payer_id, subscription_id)
+  where applied_at is null and dropped_at is null;
+create trigger queued_changes_stay before delete or update of
+  payer_id, subscription_id, change_id, sku, version, quantity, queued_at
+  on {schema}.queued_changes
+  for each statement execute function {schema}.refuse_change();
+create trigger done_queued_changes_stay before update on {schema}.queued_changes
+  for each row when (old.applied_at is not null or old.dropped_at is not null)
+  execute function {schema}.refuse_change();
+${neverTruncated('queued_changes')}
+
+-- An item that was put on an invoice is free again when that is void, or was a draft.
+create function {schema}.refuse_billed_item() returns trigger
+language plpgsql as $$
+begin
+  if (old.dropped_at is null or new.dropped_at = old.dropped_at)
+     and (new.description is null or new.description = old.description)
+     and (old.invoice_id is null or new.invoice_id = old.invoice_id
+          or (new.invoice_id is null and not exists (
+                select from {schema}.invoices i
+                where i.invoice_id = old.invoice_id and i.status not in ('draft', 'void')))) then
+    return new;
+  end if;
+  raise exception 'what was billed is not billed again' using errcode = 'restrict_violation';
+end
+$$;
 
 create table {schema}.pending_items (
   payer_id uuid not null,
@@ -266,43 +298,15 @@ create index pending_items_payer on {schema}.pending_items (payer_id, due_at)
 create index pending_items_subscription on {schema}.pending_items (payer_id, subscription_id, period_number);
 create index pending_items_invoice on {schema}.pending_items (payer_id, invoice_id)
   where invoice_id is not null;
-
 create trigger pending_items_stay before update of
   payer_id, item_id, account_id, subscription_id, period_number, kind, sku, version, product,
   quantity, unit_price, amount, currency, taxable, discountable, service_from, service_to, due_at,
   created_at on {schema}.pending_items
   for each statement execute function {schema}.refuse_change();
 create trigger pending_items_move before update on {schema}.pending_items
-  for each row when (not (
-    (old.invoice_id is null or new.invoice_id = old.invoice_id)
-    and (old.dropped_at is null or new.dropped_at = old.dropped_at)
-    and (new.description is null or new.description = old.description)
-  )) execute function {schema}.refuse_change();
-${KEPT.map(isKept).join('\n')}
-${WRITTEN_ONCE.map(staysAsWritten).join('\n')}
-
--- Whoever reads pockets sees when a period is due that may bring more. (The same functions as in
--- 0015-gates.ts, and nothing else in them changed.)
-do $migration$
-declare
-  v_function regprocedure;
-  v_to text;
-  v_changed text;
-begin
-  for v_function, v_to in values
-    ($name\${schema}.read_pockets(uuid[], text[])$name$::regprocedure,
-     $to$${dueMember('p_payers, p_products')}$to$),
-    ($name\${schema}.lock_and_read(boolean, uuid[], text[], text[], integer[], text[],
-       bytea[])$name$::regprocedure,
-     $to$${dueMember('v_pocket_payers, v_pocket_products')}$to$)
-  loop
-    v_changed := replace(pg_get_functiondef(v_function), $from$'gates', ($from$, v_to);
-    if v_changed = pg_get_functiondef(v_function) then
-      raise exception 'the function % is not as this migration knows it', v_function;
-    end if;
-    execute v_changed;
-  end loop;
-end
-$migration$;
+  for each row when (old.invoice_id is not null or old.dropped_at is not null
+    or new.description is distinct from old.description)
+  execute function {schema}.refuse_billed_item();
+${neverDeleted('pending_items')}
 `,
 };

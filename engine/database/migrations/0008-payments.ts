@@ -1,8 +1,5 @@
 import type { Migration } from '.';
-
-const isKept = (table: string): string => `
-create trigger ${table}_are_kept before truncate on {schema}.${table}
-  for each statement execute function {schema}.refuse_change();`;
+import { neverTruncated } from './triggers';
 
 /**
  * Payments through gateways. What must be true of them (engine/payments/verify-payments.ts):
@@ -12,9 +9,9 @@ create trigger ${table}_are_kept before truncate on {schema}.${table}
  *  - Of a charge no more goes back than was charged.
  */
 export const payments: Migration = {
-  id: 16,
+  id: 8,
   name: 'payments',
-  major: 3,
+  major: 1,
   statements: `
 create table {schema}.payment_customers (
   payer_id uuid not null,
@@ -110,7 +107,6 @@ create index payment_attempts_account on {schema}.payment_attempts (account_id, 
 create index payment_attempts_reference on {schema}.payment_attempts (gateway, reference);
 create index payment_attempts_due on {schema}.payment_attempts (leased_until)
   where finished_at is null;
-
 create trigger payment_attempts_stay before delete or update of
   payer_id, attempt_id, account_id, purpose, purpose_id, number, kind, amount, currency, created_at,
   gateway, method_id
@@ -122,7 +118,8 @@ create trigger payment_attempts_move before update on {schema}.payment_attempts
     or (old.status in ('failed', 'requires_action') and new.status <> 'succeeded'
         and new.status <> 'failed')
     or (old.status in ('unknown', 'pending') and new.status = 'open'))
-  execute function {schema}.refuse_change();${isKept('payment_attempts')}
+  execute function {schema}.refuse_change();
+${neverTruncated('payment_attempts')}
 
 create table {schema}.payment_attempt_details (
   payer_id uuid not null,
@@ -170,7 +167,6 @@ create index payment_refunds_purpose on {schema}.payment_refunds (purpose_id);
 create index payment_refunds_due on {schema}.payment_refunds (leased_until)
   where leased_until is not null;
 create index payment_refunds_by_hand on {schema}.payment_refunds (refund_id) where status = 'due';
-
 create trigger payment_refunds_stay before delete or update of
   payer_id, refund_id, account_id, purpose, purpose_id, attempt_id, gateway, charge, amount,
   currency, reason, created_at
@@ -179,7 +175,8 @@ create trigger payment_refunds_move before update on {schema}.payment_refunds
   for each row when (
     old.status in ('succeeded', 'failed')
     or (new.status = 'open' and old.status <> 'open'))
-  execute function {schema}.refuse_change();${isKept('payment_refunds')}
+  execute function {schema}.refuse_change();
+${neverTruncated('payment_refunds')}
 
 create table {schema}.payment_checkouts (
   payer_id uuid not null,

@@ -1,4 +1,5 @@
 import type { Migration } from '.';
+import { neverTruncated, writtenOnce } from './triggers';
 
 /**
  * The money book: double entry, what was bought and what was earned. What must be true of it:
@@ -7,16 +8,21 @@ import type { Migration } from '.';
  *  - The amounts of a posting (debits positive, credits negative) sum to 0; none of them is 0.
  *  - Nothing is changed or taken away; a mistake is corrected by another posting.
  *  - For each payer and currency: what stands on `deferred`, less what the lines beyond the payer's
- *    mark have earned, is the value left in the payer's grants, at 8 decimals, exactly.
+ *    mark have earned, is the value left in the payer's grants and what is not posted of its fees, at
+ *    8 decimals, exactly.
  *  - For each currency, over all payers: `transfer` sums to 0.
  * Marks
  *  - Whoever has a posting on `deferred` has a mark, and it is not beyond the last line.
  *  - What lines up to the mark have earned is posted.
+ * Fees for a time: deferred when they are invoiced, earned by the day
+ *  - A fee is earned evenly from its start to its end, each sum rounded to 8 decimals: at the end it is
+ *    the amount, exactly. One that ended early has earned kept from then on.
+ *  - posted is what was earned by posted_to; due_at is null once all of it is posted.
  */
 export const books: Migration = {
-  id: 10,
+  id: 6,
   name: 'books',
-  major: 2,
+  major: 1,
   statements: `
 -- Whether legs are fit to be a posting: two or more, none empty, none finer than values are, sum 0.
 create function {schema}.legs_balance(p_amounts numeric[]) returns boolean
@@ -52,11 +58,7 @@ comment on table {schema}.postings is 'The money book: append-only, double entry
 create index postings_of_payer on {schema}.postings (payer_id, posted_at, posting_id);
 create index postings_in_time on {schema}.postings (posted_at, posting_id);
 create index postings_reference on {schema}.postings (reference_id) where reference_id is not null;
-
-create trigger postings_stay before update or delete on {schema}.postings
-  for each statement execute function {schema}.refuse_change();
-create trigger postings_are_kept before truncate on {schema}.postings
-  for each statement execute function {schema}.refuse_change();
+${writtenOnce('postings')}
 
 create table {schema}.book_marks (
   payer_id uuid primary key,
@@ -67,36 +69,60 @@ create table {schema}.book_marks (
 ) with (fillfactor = 80);
 comment on table {schema}.book_marks is 'How far the money book has followed each ledger in which there was money.';
 create index book_marks_due on {schema}.book_marks (due_at, payer_id);
-
 create trigger book_marks_stay before delete or update of payer_id on {schema}.book_marks
-  for each statement execute function {schema}.refuse_change();
-create trigger book_marks_are_kept before truncate on {schema}.book_marks
   for each statement execute function {schema}.refuse_change();
 create trigger book_marks_go_on before update on {schema}.book_marks
   for each row when (new.posted_sequence < old.posted_sequence)
   execute function {schema}.refuse_change();
+${neverTruncated('book_marks')}
 
--- Ledgers older than the book: their money is taken over as it stands after their last line. A ledger
--- whose money is all used has a mark as well, since a restore may bring some of it back.
-insert into {schema}.book_marks (payer_id, posted_sequence, due_at)
-select paid.payer_id, last.sequence, last.recorded_at
-from (select distinct payer_id from {schema}.grants where value > 0) as paid
-cross join lateral (
-  select e.sequence, e.recorded_at from {schema}.entries e
-  where e.payer_id = paid.payer_id order by e.sequence desc limit 1) as last;
+create table {schema}.fees (
+  payer_id uuid not null,
+  fee_id uuid not null,
+  currency text not null,
+  -- Net; below 0 for time that was credited.
+  amount numeric not null check (amount <> 0 and scale(trim_scale(amount)) <= 8),
+  starts_at timestamptz not null,
+  ends_at timestamptz not null,
+  -- What it was deferred for.
+  reference_type text not null,
+  reference_id text not null,
+  -- When it ended before its time, and what of the amount stayed.
+  ended_at timestamptz,
+  kept numeric,
+  -- What of it is posted as earned, and up to when that was earned.
+  posted numeric not null default 0,
+  posted_to timestamptz not null,
+  -- From when on there is more to post; null: nothing any more.
+  due_at timestamptz,
+  primary key (payer_id, fee_id),
+  check (ends_at > starts_at),
+  check ((ended_at is null) = (kept is null)),
+  check (ended_at < ends_at),
+  check (posted_to >= starts_at)
+) with (fillfactor = 80);
+comment on table {schema}.fees is 'Money for a time, deferred when it was invoiced and earned by the day; how far the book has come.';
+create index fees_due on {schema}.fees (due_at, payer_id, fee_id) where due_at is not null;
+create index fees_open on {schema}.fees (payer_id) where due_at is not null;
+create trigger fees_stay before delete or update of
+  payer_id, fee_id, currency, amount, starts_at, ends_at, reference_type, reference_id
+  on {schema}.fees for each statement execute function {schema}.refuse_change();
+create trigger fees_end_once before update on {schema}.fees
+  for each row when (old.ended_at is not null and (new.ended_at is null or new.ended_at > old.ended_at))
+  execute function {schema}.refuse_change();
+${neverTruncated('fees')}
 
-insert into {schema}.postings
-  (payer_id, posting_id, currency, kind, posted_at, accounts, gateways, amounts)
-select unearned.payer_id, gen_random_uuid(), unearned.currency, 'opening', m.due_at,
-       array['cash', 'deferred'], array['opening', null], array[unearned.amount, -unearned.amount]
-from (
-  -- Rounded half up, exactly: a division would have been rounded once before.
-  select g.payer_id, g.currency,
-         sum(div(200000000 * g.value * (g.remaining + g.held) + g.initial, 2 * g.initial)
-             * 0.00000001) as amount
-  from {schema}.grants g where g.value > 0
-  group by g.payer_id, g.currency) as unearned
-join {schema}.book_marks m on m.payer_id = unearned.payer_id
-where unearned.amount > 0;
+-- What a fee has earned by a moment. The one place that says so.
+create function {schema}.fee_earned(
+  p_amount numeric, p_from timestamptz, p_to timestamptz, p_ended_at timestamptz, p_kept numeric,
+  p_at timestamptz
+) returns numeric language sql immutable parallel safe as $$
+  select case
+    when p_at >= p_ended_at then p_kept
+    when p_at >= p_to then p_amount
+    when p_at <= p_from then 0
+    else round(p_amount * extract(epoch from p_at - p_from)::numeric
+               / extract(epoch from p_to - p_from)::numeric, 8) end
+$$;
 `,
 };
