@@ -8,84 +8,96 @@ import { openEmbedded } from '../../../engine/database/embedded';
 import { databaseKinds, newSchema, serverUrl } from '../each-database';
 
 /**
- * The whole schema as it stands after the last migration, in schema.txt: whatever changes in it
- * shows in a review. After a change that was meant, BILLING_UPDATE_SCHEMA=1 writes it anew.
+ * The whole schema as it stands after the last step, functions and all, in schema.sql: whatever changes
+ * in it shows in a review. After a change that was meant, write it anew:
+ *
+ *     BILLING_UPDATE_SCHEMA=1 NODE_OPTIONS=--experimental-vm-modules npx jest test/engine/database/schema
  */
 
-const FILE = path.join(__dirname, 'schema.txt');
+const FILE = path.join(__dirname, 'schema.sql');
 
-/** One line each, in a form that does not depend on the version of Postgres. */
+/**
+ * Statements, in a form that does not depend on the version of Postgres and that makes the schema again.
+ * `SCHEMA` stands for the schema's name.
+ */
 const PARTS: Record<string, string> = {
-  migrations: `
-    select format('%s %s (major %s)', lpad(id::text, 4, '0'), name, major) as line
-    from "SCHEMA".migrations order by id`,
-  tables: `
-    select format('%s%s%s', c.relname,
+  Functions: `
+    select pg_get_functiondef(p.oid) as line
+    from pg_proc p where p.pronamespace = 'SCHEMA'::regnamespace order by p.proname`,
+  // Postgres 18 has NOT NULL among the constraints; here it is with the columns.
+  Tables: `
+    select format(E'create table SCHEMA.%s (\n%s\n)%s%s', c.relname,
+      (select string_agg(part.line, E',\n' order by part.place, part.name) from (
+        select 0 as place, lpad(a.attnum::text, 4, '0') as name,
+               format('  %s %s%s%s', a.attname, format_type(a.atttypid, a.atttypmod),
+                 case when a.attnotnull then ' not null' else '' end,
+                 case when a.attgenerated = 's'
+                      then ' generated always as (' || pg_get_expr(d.adbin, d.adrelid) || ') stored'
+                      else ' default ' || pg_get_expr(d.adbin, d.adrelid) end) as line
+        from pg_attribute a
+        left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        union all
+        select case n.contype when 'p' then 1 when 'u' then 2 else 3 end, n.conname::text,
+               format('  constraint %s %s', n.conname, pg_get_constraintdef(n.oid, true))
+        from pg_constraint n
+        where n.conrelid = c.oid and n.contype not in ('n', 'f')) as part),
       coalesce(' with (' || array_to_string(c.reloptions, ', ') || ')', ''),
-      coalesce(': ' || obj_description(c.oid, 'pg_class'), '')) as line
-    from pg_class c where c.relnamespace = 'SCHEMA'::regnamespace and c.relkind in ('r', 'v', 'm', 'p', 'S')
-    order by c.relname`,
-  columns: `
-    select format('%s.%s %s%s%s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
-      case when a.attnotnull then ' not null' else '' end,
-      coalesce(' default ' || pg_get_expr(d.adbin, d.adrelid), '')) as line
+      coalesce(E';\ncomment on table SCHEMA.' || c.relname || ' is '
+        || quote_literal(obj_description(c.oid, 'pg_class')), '')
+      || coalesce((
+        select string_agg(E';\n' || pg_get_indexdef(i.indexrelid, 0, true), '' order by k.relname)
+        from pg_index i join pg_class k on k.oid = i.indexrelid
+        where i.indrelid = c.oid
+          and not exists (select from pg_constraint n where n.conindid = i.indexrelid
+                          and n.contype <> 'f')), '')
+      || coalesce((
+        select string_agg(E';\n' || pg_get_triggerdef(t.oid, true)
+          || case t.tgenabled when 'O' then '' else ' /* ' || t.tgenabled::text || ' */' end, '' order by t.tgname)
+        from pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal), '')) as line
     from pg_class c
-    join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-    left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
-    where c.relnamespace = 'SCHEMA'::regnamespace and c.relkind = 'r'
-    order by c.relname, a.attnum`,
-  // Postgres 18 has NOT NULL among the constraints; it is with the columns.
-  constraints: `
-    select format('%s.%s %s', c.relname, n.conname, pg_get_constraintdef(n.oid)) as line
+    where c.relnamespace = 'SCHEMA'::regnamespace and c.relkind in ('r', 'p')
+    order by c.relname`,
+  'Foreign keys': `
+    select format('alter table SCHEMA.%s add constraint %s %s', c.relname, n.conname,
+                  pg_get_constraintdef(n.oid, true)) as line
     from pg_constraint n join pg_class c on c.oid = n.conrelid
-    where n.connamespace = 'SCHEMA'::regnamespace and n.contype <> 'n'
+    where n.connamespace = 'SCHEMA'::regnamespace and n.contype = 'f'
     order by c.relname, n.conname`,
-  indexes: `
-    select replace(pg_get_indexdef(i.indexrelid), 'SCHEMA.', '') as line
-    from pg_index i join pg_class c on c.oid = i.indexrelid
-    where c.relnamespace = 'SCHEMA'::regnamespace order by c.relname`,
-  triggers: `
-    select format('%s %s', pg_get_triggerdef(t.oid), case t.tgenabled when 'O' then '' else t.tgenabled::text end) as line
-    from pg_trigger t join pg_class c on c.oid = t.tgrelid
-    where c.relnamespace = 'SCHEMA'::regnamespace and not t.tgisinternal
-    order by c.relname, t.tgname`,
-  functions: `
-    select format('%s(%s) returns %s language %s %s%s body %s', p.proname,
-      pg_get_function_identity_arguments(p.oid), pg_get_function_result(p.oid), l.lanname,
-      case p.provolatile when 'v' then 'volatile' when 's' then 'stable' else 'immutable' end,
-      coalesce(' set ' || array_to_string(p.proconfig, ', '), ''),
-      md5(replace(p.prosrc, '"SCHEMA"', '{schema}'))) as line
-    from pg_proc p join pg_language l on l.oid = p.prolang
-    where p.pronamespace = 'SCHEMA'::regnamespace order by p.proname, 1`,
-  types: `
-    select format('%s %s', t.typname, t.typtype) as line
+  // None yet.
+  'Views, sequences and types': `
+    select format('%s %s', c.relkind, c.relname) as line from pg_class c
+    where c.relnamespace = 'SCHEMA'::regnamespace and c.relkind in ('v', 'm', 'S')
+    union all
+    select format('%s %s', t.typtype, t.typname)
     from pg_type t left join pg_class c on c.oid = t.typrelid
     where t.typnamespace = 'SCHEMA'::regnamespace and t.typelem = 0
-      and (c.oid is null or c.relkind = 'c') order by t.typname`,
+      and (c.oid is null or c.relkind = 'c')
+    order by 1`,
 };
 
 async function describeSchema(knex: Knex, schema: string): Promise<string> {
-  const sections: string[] = [];
+  const sections = ['create schema billing;'];
   for (const [part, query] of Object.entries(PARTS)) {
     const { rows } = await knex.raw<{ rows: Array<{ line: string }> }>(
       query.replaceAll('SCHEMA', schema),
     );
-    const lines = rows.map(({ line }) => line.replaceAll(`${schema}.`, '').trimEnd());
-    sections.push([`# ${part}`, ...lines].join('\n'));
+    if (rows.length > 0) sections.push(`-- ${part}`);
+    sections.push(...rows.map(({ line }) => `${line.trimEnd()};`));
   }
-  return `${sections.join('\n\n')}\n`;
+  return `${sections.join('\n\n').replaceAll(`"${schema}"`, 'billing').replaceAll(schema, 'billing')}\n`;
 }
 
+const openKnex = async (name: string): Promise<{ knex: Knex; close: () => Promise<void> }> => {
+  if (name === 'embedded') return openEmbedded('memory', 10_000);
+  const knex = knexFactory({ client: 'pg', connection: serverUrl() });
+  return { knex, close: () => knex.destroy() };
+};
+
 describe.each(databaseKinds)('schema (%s)', (name) => {
-  test('is the one that schema.txt describes', async () => {
+  test('is the one that schema.sql describes', async () => {
     const schema = newSchema();
-    const { knex, close } =
-      name === 'server'
-        ? await (async () => {
-            const opened = knexFactory({ client: 'pg', connection: serverUrl() });
-            return { knex: opened, close: () => opened.destroy() };
-          })()
-        : await openEmbedded('memory', 10_000);
+    const { knex, close } = await openKnex(name);
     try {
       await (await openBilling({ connection: knex, schema })).close();
       const found = await describeSchema(knex, schema);
@@ -96,3 +108,22 @@ describe.each(databaseKinds)('schema (%s)', (name) => {
     }
   });
 });
+
+if (databaseKinds.includes('embedded')) {
+  test('schema.sql makes the schema, and leaves nothing of it out', async () => {
+    const { knex, close } = await openEmbedded('memory', 10_000);
+    try {
+      const client = knex.client as {
+        acquireConnection(): Promise<{ exec(text: string): Promise<unknown> }>;
+        releaseConnection(connection: object): Promise<void>;
+      };
+      const connection = await client.acquireConnection();
+      await connection
+        .exec(fs.readFileSync(FILE, 'utf8'))
+        .finally(() => client.releaseConnection(connection));
+      expect(await describeSchema(knex, 'billing')).toBe(fs.readFileSync(FILE, 'utf8'));
+    } finally {
+      await close();
+    }
+  });
+}
