@@ -29,8 +29,11 @@ export function readClock(clock: Clock): Instant {
 /** Rows of a set mostly share their times. */
 let lastWritten = { instant: 0, text: '1970-01-01T00:00:00.000Z' };
 
-/** An instant as it goes out: ISO 8601, UTC, milliseconds. '2027-01-31T00:00:00.000Z'. */
-export function isoTime(instant: Instant): string {
+/** An instant as it goes out: ISO 8601, UTC, milliseconds. '2027-01-31T00:00:00.000Z'; null stays null. */
+export function isoTime(instant: Instant): string;
+export function isoTime(instant: Instant | null): string | null;
+export function isoTime(instant: Instant | null): string | null {
+  if (instant === null) return null;
   if (instant !== lastWritten.instant) {
     lastWritten = { instant, text: new Date(instant).toISOString() };
   }

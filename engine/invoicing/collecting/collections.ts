@@ -1,4 +1,4 @@
-import { atTime, toInstant, type Session } from '../../database';
+import { column, table, type Session } from '../../database';
 import { isoTime, type Instant } from '../../kernel';
 import type { FinalAction } from './dunning-settings';
 import { opened, type CollectionState } from './schedule';
@@ -13,39 +13,36 @@ export interface Collection extends CollectionState {
   closedAt: Instant | null;
 }
 
-const COLUMNS = `
-  c.payer_id::text as payer_id, c.invoice_id::text as invoice_id, c.account_id::text as account_id,
-  c.mode, c.status, c.stop_reason, ${atTime('c.opened_at')} as opened_at, c.attempts::int as attempts,
-  ${atTime('c.next_attempt_at')} as next_attempt_at, c.hard_method_id::text as hard_method_id,
-  ${atTime('c.first_failed_at')} as first_failed_at, ${atTime('c.grace_until')} as grace_until,
-  ${atTime('c.overdue_at')} as overdue_at, ${atTime('c.final_at')} as final_at, c.final_action,
-  ${atTime('c.finished_at')} as finished_at, ${atTime('c.closed_at')} as closed_at,
-  ${atTime('c.next_due_at')} as next_due_at`;
+const COLLECTIONS = table<Collection>('collections', {
+  payerId: column.uuid(),
+  invoiceId: column.uuid(),
+  accountId: column.uuid(),
+  mode: column.text(),
+  status: column.text(),
+  stopReason: column.text<NonNullable<Collection['stopReason']>>().orNull,
+  openedAt: column.instant(),
+  attempts: column.integer(),
+  nextAttemptAt: column.instant().orNull,
+  hardMethodId: column.uuid().orNull,
+  firstFailedAt: column.instant().orNull,
+  graceUntil: column.instant().orNull,
+  overdueAt: column.instant().orNull,
+  finalAt: column.instant().orNull,
+  finalAction: column.text<FinalAction>().orNull,
+  finishedAt: column.instant().orNull,
+  closedAt: column.instant().orNull,
+  nextDueAt: column.instant().orNull,
+});
+const STATE = COLLECTIONS.omit('accountId', 'mode', 'openedAt', 'closedAt');
 
 const FIND = `
-select ${COLUMNS}
+select ${COLLECTIONS.select('c')}
 from unnest($1::uuid[], $2::uuid[]) as w (payer_id, invoice_id)
 cross join lateral (
   select * from {schema}.collections c
   where c.payer_id = w.payer_id and c.invoice_id = w.invoice_id offset 0) as c`;
 
-const OPEN = `
-insert into {schema}.collections
-  (payer_id, invoice_id, account_id, mode, status, opened_at, next_attempt_at, next_due_at)
-select n.payer_id, n.invoice_id, n.account_id, n.mode, n.status, $5::timestamptz, n.next_attempt_at,
-       n.next_due_at
-from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $6::text[], $7::timestamptz[],
-            $8::timestamptz[])
-     as n (payer_id, invoice_id, account_id, mode, status, next_attempt_at, next_due_at)
-on conflict (payer_id, invoice_id) do nothing`;
-
-const WRITE = `
-update {schema}.collections
-set status = $3, stop_reason = $4, attempts = $5::smallint, next_attempt_at = $6::timestamptz,
-    hard_method_id = $7::uuid, first_failed_at = $8::timestamptz, grace_until = $9::timestamptz,
-    overdue_at = $10::timestamptz, final_at = $11::timestamptz, final_action = $12,
-    finished_at = $13::timestamptz, next_due_at = $14::timestamptz
-where payer_id = $1::uuid and invoice_id = $2::uuid`;
+const WRITE = STATE.update('payerId', 'invoiceId');
 
 const COUNT_ATTEMPT = `
 update {schema}.collections set attempts = attempts + 1::smallint
@@ -58,53 +55,6 @@ set status = 'closed', stop_reason = null, next_attempt_at = null, next_due_at =
 from unnest($1::uuid[], $2::uuid[]) as n (payer_id, invoice_id)
 where c.payer_id = n.payer_id and c.invoice_id = n.invoice_id and c.closed_at is null`;
 
-interface CollectionRow {
-  payer_id: string;
-  invoice_id: string;
-  account_id: string;
-  mode: Collection['mode'];
-  status: Collection['status'];
-  stop_reason: Collection['stopReason'];
-  opened_at: string;
-  attempts: number;
-  next_attempt_at: string | null;
-  hard_method_id: string | null;
-  first_failed_at: string | null;
-  grace_until: string | null;
-  overdue_at: string | null;
-  final_at: string | null;
-  final_action: FinalAction | null;
-  finished_at: string | null;
-  closed_at: string | null;
-  next_due_at: string | null;
-}
-
-const timeOf = (written: string | null): Instant | null =>
-  written === null ? null : toInstant(written);
-
-const isoOrNull = (time: Instant | null): string | null => (time === null ? null : isoTime(time));
-
-const collectionOf = (row: CollectionRow): Collection => ({
-  payerId: row.payer_id,
-  invoiceId: row.invoice_id,
-  accountId: row.account_id,
-  mode: row.mode,
-  status: row.status,
-  stopReason: row.stop_reason,
-  openedAt: toInstant(row.opened_at),
-  attempts: row.attempts,
-  nextAttemptAt: timeOf(row.next_attempt_at),
-  hardMethodId: row.hard_method_id,
-  firstFailedAt: timeOf(row.first_failed_at),
-  graceUntil: timeOf(row.grace_until),
-  overdueAt: timeOf(row.overdue_at),
-  finalAt: timeOf(row.final_at),
-  finalAction: row.final_action,
-  finishedAt: timeOf(row.finished_at),
-  closedAt: timeOf(row.closed_at),
-  nextDueAt: timeOf(row.next_due_at),
-});
-
 type Named = { payerId: string; invoiceId: string };
 
 /** By the ids of their invoices; drafts have none, nor has what was issued as paid. */
@@ -113,11 +63,12 @@ export async function findCollections(
   invoices: readonly Named[],
 ): Promise<Map<string, Collection>> {
   if (invoices.length === 0) return new Map();
-  const rows = await session.query<CollectionRow>(FIND, [
+  const rows = await session.query<object>(FIND, [
     invoices.map(({ payerId }) => payerId),
     invoices.map(({ invoiceId }) => invoiceId),
   ]);
-  return new Map(rows.map((row) => [row.invoice_id, collectionOf(row)]));
+  const found = rows.map(COLLECTIONS.read);
+  return new Map(found.map((collection) => [collection.invoiceId, collection]));
 }
 
 /** What an invoice says of how it is collected. */
@@ -134,20 +85,18 @@ export async function openCollection(
   invoices: readonly Collectable[],
   now: Instant,
 ): Promise<void> {
-  if (invoices.length === 0) return;
-  const states = invoices.map(({ collection, collectedBy, dueAt }) =>
-    opened(collectedBy === 'provider' ? 'provider' : collection, now, dueAt ?? now),
+  const begun = invoices.map(
+    ({ collection, collectedBy, dueAt, payerId, invoiceId, accountId }) => ({
+      ...opened(collectedBy === 'provider' ? 'provider' : collection, now, dueAt ?? now),
+      payerId,
+      invoiceId,
+      accountId,
+      openedAt: now,
+      finalAction: null,
+      closedAt: null,
+    }),
   );
-  await session.query(OPEN, [
-    invoices.map(({ payerId }) => payerId),
-    invoices.map(({ invoiceId }) => invoiceId),
-    invoices.map(({ accountId }) => accountId),
-    states.map(({ mode }) => mode),
-    isoTime(now),
-    states.map(({ status }) => status),
-    states.map(({ nextAttemptAt }) => isoOrNull(nextAttemptAt)),
-    states.map(({ nextDueAt }) => isoOrNull(nextDueAt)),
-  ]);
+  await COLLECTIONS.write(session, begun, 'on conflict (payer_id, invoice_id) do nothing');
 }
 
 /** Writes how collecting goes on. The payer is locked. */
@@ -157,22 +106,7 @@ export async function writeCollection(
   state: CollectionState,
   finalAction: FinalAction | null,
 ): Promise<void> {
-  await session.query(WRITE, [
-    payerId,
-    invoiceId,
-    state.status,
-    state.stopReason,
-    state.attempts,
-    isoOrNull(state.nextAttemptAt),
-    state.hardMethodId,
-    isoOrNull(state.firstFailedAt),
-    isoOrNull(state.graceUntil),
-    isoOrNull(state.overdueAt),
-    isoOrNull(state.finalAt),
-    finalAction,
-    isoOrNull(state.finishedAt),
-    isoOrNull(state.nextDueAt),
-  ]);
+  await session.query(WRITE, STATE.values([{ ...state, payerId, invoiceId, finalAction }]));
 }
 
 /** One more attempt was made, the one that pays. The payer is locked. */

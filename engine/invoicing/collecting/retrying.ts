@@ -6,7 +6,6 @@ import {
   isoTime,
   parse,
   type ChangeOptions,
-  type Instant,
 } from '../../kernel';
 import {
   attemptRecord,
@@ -71,8 +70,6 @@ const refuse = ({ number, invoiceId }: StoredInvoice, why: string, advice: strin
     advice,
   });
 
-const isoOrNull = (time: Instant | null): string | null => (time === null ? null : isoTime(time));
-
 export class Retries {
   constructor(private readonly context: PaymentContext) {}
 
@@ -102,7 +99,7 @@ export class Retries {
     return {
       ...attemptRecord(attempt),
       invoiceStatus: invoice.status,
-      nextAttemptAt: isoOrNull(collection?.nextAttemptAt ?? null),
+      nextAttemptAt: isoTime(collection?.nextAttemptAt ?? null),
     };
   }
 
@@ -141,14 +138,14 @@ const collectionRecord = (found: Collection): CollectionRecord => ({
   status: found.status,
   stopReason: found.stopReason,
   attempts: found.attempts,
-  nextAttemptAt: isoOrNull(found.nextAttemptAt),
-  firstFailedAt: isoOrNull(found.firstFailedAt),
-  graceUntil: isoOrNull(found.graceUntil),
-  overdueAt: isoOrNull(found.overdueAt),
-  finalAt: isoOrNull(found.finalAt),
+  nextAttemptAt: isoTime(found.nextAttemptAt),
+  firstFailedAt: isoTime(found.firstFailedAt),
+  graceUntil: isoTime(found.graceUntil),
+  overdueAt: isoTime(found.overdueAt),
+  finalAt: isoTime(found.finalAt),
   finalAction: found.finalAction,
-  finishedAt: isoOrNull(found.finishedAt),
-  closedAt: isoOrNull(found.closedAt),
+  finishedAt: isoTime(found.finishedAt),
+  closedAt: isoTime(found.closedAt),
 });
 
 async function planRetry(session: Session, invoiceId: string): Promise<Plan> {

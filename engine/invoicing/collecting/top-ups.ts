@@ -1,6 +1,6 @@
 import { resolveAccount, changeOfAccount } from '../../accounts';
 import { findOffers, findProducts, requireUnits, unknownProduct } from '../../catalog';
-import { lockAccounts, type Session } from '../../database';
+import { lockAccounts, pages, type Session } from '../../database';
 import { recordEvents } from '../../events';
 import {
   BillingError,
@@ -89,7 +89,6 @@ const runInput = input({ limit: integer(1, 1_000_000).optional() });
 const DEFAULT_MOST = 5;
 const DEFAULT_LIMIT = 10_000;
 const PAGE = 200;
-const START = { payerId: '00000000-0000-0000-0000-000000000000', product: '' };
 
 /** What of earlier rooms it buys with. */
 export interface TopUpPorts {
@@ -138,8 +137,9 @@ export class TopUps {
           maxPerPeriod: wanted.maxPerPeriod ?? DEFAULT_MOST,
           period: wanted.period ?? 'month',
           active: wanted.active ?? true,
+          savedAt: now,
         };
-        await saveTopUp(session, topUp, now);
+        await saveTopUp(session, topUp);
         return topUpRecord((await findTopUp(session, payerId, wanted.product))!);
       },
     );
@@ -163,18 +163,19 @@ export class TopUps {
   async runTopUps(request: { limit?: number } = {}): Promise<TopUpsDone> {
     const { limit = DEFAULT_LIMIT } = parse(runInput, request);
     const done: TopUpsDone = { topUpsBought: 0, topUpsFailed: 0 };
-    let after = START;
-    for (let left = limit; left > 0; left -= PAGE) {
-      const now = readClock(this.context.clock);
-      const size = Math.min(left, PAGE);
-      const page = await findActiveTopUps(this.context.database, after, size, now);
+    const { database, clock } = this.context;
+    const due = pages({
+      key: { payerId: 'uuid', product: 'text' },
+      limit,
+      size: PAGE,
+      find: (after, size) => findActiveTopUps(database, readClock(clock), after, size),
+    });
+    for await (const page of due) {
       for (const topUp of await this.thoseToBuy(page)) {
         const became = await this.buy(topUp);
         if (became === 'bought') done.topUpsBought += 1;
         if (became === 'failed') done.topUpsFailed += 1;
       }
-      if (page.length < size) break;
-      after = page.at(-1)!;
     }
     return done;
   }
