@@ -93,6 +93,34 @@ export function key(): z.ZodType<string, unknown> {
   );
 }
 
+/** The id of a record, in upper or lower case; what has not the form of one is nobody's. */
+export function recordId(): z.ZodType<string, unknown> {
+  return text(100).transform((id) => id.toLowerCase());
+}
+
+/** What every list takes that comes by pages. */
+export interface PageRequest {
+  /** At most so many, up to 500. */
+  limit?: number;
+  /** What the page before gave as `nextCursor`. */
+  cursor?: string;
+}
+
+export const pageFields = {
+  limit: integer(1, 500).optional(),
+  cursor: recordId().refine(isId, { error: 'is none that this list gave' }).optional(),
+};
+
+/** A page of a list, of which one more was read than it may hold. */
+export function pageOf<T>(
+  found: readonly T[],
+  limit: number,
+  idOf: (item: T) => string,
+): { items: T[]; nextCursor: string | null } {
+  const items = found.slice(0, limit);
+  return { items, nextCursor: found.length > limit ? idOf(items.at(-1)!) : null };
+}
+
 /** What two keys have in common that differ by upper and lower case alone. */
 export const foldCase = (written: string): string => written.toLowerCase();
 

@@ -1,32 +1,22 @@
-import {
-  lockAccounts,
-  once,
-  serializationFailure,
-  tryLockAccounts,
-  type Session,
-} from '../database';
-import { recordEvents } from '../events';
-import { BillingError, newId, readClock, type Decimal, type Instant } from '../kernel';
+import { once, type Session } from '../database';
+import { BillingError, type Instant } from '../kernel';
 import {
   chargeKey,
   findAttempt,
-  findLeft,
   findUndecided,
   hasSuccess,
-  isUndecided,
-  leaseAttempt,
-  moneyOf,
+  newAttempt,
   nextNumber,
-  withOutcome,
   writeAttempt,
-  writeDecision,
   type Attempt,
 } from './attempts';
-import { readChargeOutcome, type ChargeOutcome, type Gateway, type GatewayCharge } from './gateway';
-import { ask, type Called, type Gateways } from './gateways';
-import { findMethod, type StoredMethod } from './method-records';
-import type { Payable, PaymentContext, Purpose, PurposeHandlers } from './ports';
-import { openRefund } from './refund-records';
+import { decide, outcomeOf } from './deciding';
+import type { Gateway, GatewayCharge } from './gateway';
+import { ask, type Gateways } from './gateways';
+import type { StoredMethod } from './method-records';
+import type { Payable, PaymentContext, PurposeHandlers } from './ports';
+import { moneyOf, type Purpose } from './transfers';
+import { underLocks } from './under-locks';
 
 /**
  * Money in, once. The attempt is committed before the gateway is asked; the gateway is asked outside any
@@ -36,13 +26,6 @@ import { openRefund } from './refund-records';
  * sent once more, under the same key.
  */
 
-/** How long an attempt is left to the process that made it: longer than any gateway may take. */
-const LEASE = 120_000;
-/** How long until a gateway is asked again that said "later", or nothing that makes sense. */
-const ASK_AGAIN = { pending: 3_600_000, unknown: 300_000 };
-/** A lease that ends later than any is given was given by a clock that was moved back since. */
-const LATEST_LEASE = 2 * ASK_AGAIN.pending;
-
 /** What is to be done about something that is owed. */
 export type Plan =
   | { charge: StoredMethod }
@@ -51,6 +34,14 @@ export type Plan =
   /** Not now. */
   | null;
 
+/** Recorded as an attempt, of which no gateway hears. */
+export const NO_METHOD: Plan = {
+  without: {
+    code: 'no_payment_method',
+    message: 'The account has no payment method on file.',
+  },
+};
+
 export interface CollectRequest {
   purpose: Purpose;
   purposeId: string;
@@ -58,37 +49,6 @@ export interface CollectRequest {
   once?: { kind: string; key: string | undefined; request: Record<string, unknown> };
   /** Decides, under the locks, on what is left to pay by then. */
   plan(session: Session, payable: Payable, now: Instant): Promise<Plan>;
-}
-
-const handlersOf = ({ purposes }: PaymentContext, purpose: Purpose): PurposeHandlers => {
-  const handlers = purposes.get(purpose);
-  if (handlers === undefined) throw new Error(`Nobody takes payments of purpose ${purpose}.`);
-  return handlers;
-};
-
-/** Runs work under the locks of all whose rows a payment for something may write. */
-export async function underLocks<T>(
-  context: PaymentContext,
-  purpose: Purpose,
-  purposeId: string,
-  work: (
-    session: Session,
-    handlers: PurposeHandlers,
-    now: Instant,
-    payers: readonly string[],
-  ) => Promise<T>,
-): Promise<T> {
-  const handlers = handlersOf(context, purpose);
-  return context.database.transaction(undefined, async (session) => {
-    const locks = await handlers.payersToLock(session, purposeId);
-    await lockAccounts(session, locks);
-    const now = readClock(context.clock);
-    const after = await handlers.payersToLock(session, purposeId);
-    if (!after.every((payerId) => locks.includes(payerId))) {
-      throw serializationFailure('the payment came to concern another account meanwhile');
-    }
-    return work(session, handlers, now, after);
-  });
 }
 
 /**
@@ -128,6 +88,7 @@ async function openAttempt(
         request: { ...asked.request, purposeId },
         now,
         keep: context.keep,
+        isLocked: true,
       },
       async () => {
         opened = await openUnderLocks(context, session, handlers, request, now);
@@ -186,40 +147,8 @@ function cannotCharge(gateways: Gateways, { gateway, methodId }: StoredMethod): 
   });
 }
 
-/** An attempt that nobody has said anything of yet. */
-export const newAttempt = (
-  purpose: Purpose,
-  purposeId: string,
-  of: { payerId: string; accountId: string; amount: Decimal; currency: string },
-  number: number,
-  now: Instant,
-): Attempt => ({
-  attemptId: newId(),
-  payerId: of.payerId,
-  accountId: of.accountId,
-  purpose,
-  purposeId,
-  number,
-  kind: 'charge',
-  gateway: null,
-  methodId: null,
-  amount: of.amount,
-  currency: of.currency,
-  status: 'open',
-  surplus: false,
-  reference: null,
-  code: null,
-  responseText: null,
-  rejectReason: null,
-  message: null,
-  hard: false,
-  actionUrl: null,
-  createdAt: now,
-  finishedAt: null,
-  leasedUntil: now + LEASE,
-});
-
-async function charge(
+/** Asks the gateway to charge what an attempt is for, and commits what it says. */
+export async function charge(
   context: PaymentContext,
   gateway: Gateway,
   attempt: Attempt,
@@ -238,274 +167,4 @@ async function charge(
   };
   const called = await ask(gateway, () => gateway.charge!(asked));
   return decide(context, attempt, outcomeOf(called));
-}
-
-/** What can be made of an answer; null: nothing, so that it has to be looked up. */
-const outcomeOf = (called: Called<unknown>): ChargeOutcome | null =>
-  'given' in called ? readChargeOutcome(called.given) : null;
-
-/**
- * Commits what became of an attempt, once: an outcome that comes late, twice or after another changes
- * nothing, but that money that came is always recorded.
- *
- * @param outcome null: nobody knows; it is looked up later
- */
-export async function decide(
-  context: PaymentContext,
-  { attemptId, purpose, purposeId }: Pick<Attempt, 'attemptId' | 'purpose' | 'purposeId'>,
-  outcome: ChargeOutcome | null,
-): Promise<Attempt> {
-  return underLocks(context, purpose, purposeId, async (session, handlers, now) => {
-    const attempt = (await findAttempt(session, attemptId))!;
-    return decideUnderLocks(context, session, handlers, attempt, outcome, now);
-  });
-}
-
-export async function decideUnderLocks(
-  context: PaymentContext,
-  session: Session,
-  handlers: PurposeHandlers,
-  attempt: Attempt,
-  outcome: ChargeOutcome | null,
-  now: Instant,
-): Promise<Attempt> {
-  if (attempt.status === 'succeeded') return attempt;
-  if (outcome === null) {
-    if (!isUndecided(attempt)) return attempt;
-    const unknown: Attempt = {
-      ...attempt,
-      status: 'unknown',
-      leasedUntil: now + ASK_AGAIN.unknown,
-    };
-    await writeDecision(session, unknown);
-    return unknown;
-  }
-  if (outcome.status === 'succeeded') {
-    const isFirst = isUndecided(attempt);
-    const paid = withOutcome(attempt, outcome, now);
-    return settle(context, session, handlers, paid, isFirst, now);
-  }
-  if (!isUndecided(attempt)) return attempt;
-  const decided = withOutcome(attempt, outcome, now);
-  if (outcome.status === 'pending') {
-    const pending = { ...decided, leasedUntil: now + ASK_AGAIN.pending };
-    await writeDecision(session, pending);
-    return pending;
-  }
-  await writeDecision(session, decided);
-  await handlers.failed(session, decided, now);
-  return decided;
-}
-
-/** Money came: for what it was asked for, or, when that needs none any more, to be given back. */
-async function settle(
-  context: PaymentContext,
-  session: Session,
-  handlers: PurposeHandlers,
-  attempt: Attempt,
-  isFirstOutcome: boolean,
-  now: Instant,
-): Promise<Attempt> {
-  const taken = await take(session, handlers, attempt, isFirstOutcome, now);
-  const succeeded: Attempt = { ...attempt, surplus: taken !== null };
-  await writeDecision(session, succeeded);
-  await announce(context, session, succeeded, taken, now);
-  return succeeded;
-}
-
-/** Hands money to what it is for; the code of why it cannot be used, or null. */
-async function take(
-  session: Session,
-  handlers: PurposeHandlers,
-  attempt: Attempt,
-  isFirstOutcome: boolean,
-  now: Instant,
-): Promise<string | null> {
-  if (await hasSuccess(session, attempt, attempt.amount)) return 'paid_twice';
-  return handlers.settled(
-    session,
-    {
-      payerId: attempt.payerId,
-      purposeId: attempt.purposeId,
-      attemptId: attempt.attemptId,
-      isFirstOutcome,
-      amount: attempt.amount,
-      currency: attempt.currency,
-      gateway: attempt.gateway!,
-      reference: attempt.reference!,
-    },
-    now,
-  );
-}
-
-async function announce(
-  context: PaymentContext,
-  session: Session,
-  attempt: Attempt,
-  refused: string | null,
-  now: Instant,
-): Promise<void> {
-  const { payerId, accountId, purpose, purposeId } = attempt;
-  const money = {
-    gateway: attempt.gateway!,
-    amount: moneyOf(attempt.amount, attempt.currency),
-    currency: attempt.currency,
-    invoiceId: purpose === 'invoice' ? purposeId : null,
-    orderId: purpose === 'order' ? purposeId : null,
-  };
-  const { attemptId, reference } = attempt;
-  await recordEvents(session, [
-    {
-      type: 'payment.succeeded',
-      payerId,
-      accountId,
-      at: now,
-      data: { attemptId, reference, ...money },
-    },
-  ]);
-  if (refused === null) return;
-  await openRefund(
-    context,
-    session,
-    {
-      payerId,
-      accountId,
-      purpose,
-      purposeId,
-      attemptId,
-      gateway: attempt.gateway!,
-      charge: reference!,
-      amount: attempt.amount,
-      currency: attempt.currency,
-      reason: refused,
-    },
-    now,
-  );
-}
-
-/**
- * Records money that a customer paid by itself, on a page of the gateway's. Whoever calls has seen that
- * this payment is not on record yet, under the locks.
- */
-export async function recordIncoming(
-  context: PaymentContext,
-  session: Session,
-  handlers: PurposeHandlers,
-  incoming: {
-    purpose: Purpose;
-    purposeId: string;
-    payerId: string;
-    accountId: string;
-    amount: Decimal;
-    currency: string;
-    gateway: string;
-    outcome: ChargeOutcome;
-  },
-  now: Instant,
-): Promise<Attempt> {
-  const { purpose, purposeId, gateway, outcome, ...of } = incoming;
-  const number = await nextNumber(session, { payerId: of.payerId, purpose, purposeId });
-  const blank = newAttempt(purpose, purposeId, of, number, now);
-  const attempt = withOutcome({ ...blank, kind: 'incoming', gateway }, outcome, now);
-  const refused = await take(session, handlers, attempt, false, now);
-  const written = { ...attempt, surplus: refused !== null };
-  await writeAttempt(session, written);
-  await announce(context, session, written, refused, now);
-  return written;
-}
-
-/**
- * Goes after attempts that nobody decided: looks each up at its gateway, and repeats under its key what
- * the gateway never heard of, if it is still to be paid. What cannot be looked up now is left for later.
- *
- * @returns how many were decided
- */
-export async function resumeAttempts(
-  context: PaymentContext,
-  { limit, purposeIds }: { limit: number; purposeIds?: readonly string[] },
-): Promise<number> {
-  const { database, clock, gateways } = context;
-  const now = readClock(clock);
-  const left = await findLeft(database, {
-    now,
-    latest: now + LATEST_LEASE,
-    gateways: gateways.list().flatMap(({ name }) => (gateways.canCharge(name) ? [name] : [])),
-    purposeIds: purposeIds ?? null,
-    limit,
-  });
-  let decided = 0;
-  for (const attemptId of left) {
-    const attempt = await claim(context, attemptId);
-    if (attempt === null) continue;
-    const after = await lookUp(context, attempt);
-    if (!isUndecided(after)) decided += 1;
-  }
-  return decided;
-}
-
-/** Takes an attempt in hand; null when somebody else has it, or it is decided by now. */
-async function claim(context: PaymentContext, attemptId: string): Promise<Attempt | null> {
-  return context.database.transaction(undefined, async (session) => {
-    const before = await findAttempt(session, attemptId);
-    if (before === null) return null;
-    const locked = await tryLockAccounts(session, [before.payerId]);
-    if (locked.size === 0) return null;
-    const now = readClock(context.clock);
-    const attempt = (await findAttempt(session, attemptId))!;
-    const { leasedUntil } = attempt;
-    const isHeld = leasedUntil !== null && leasedUntil > now && leasedUntil <= now + LATEST_LEASE;
-    if (!isUndecided(attempt) || isHeld) return null;
-    await leaseAttempt(session, attempt, now + LEASE);
-    return attempt;
-  });
-}
-
-async function lookUp(context: PaymentContext, attempt: Attempt): Promise<Attempt> {
-  const { attemptId } = attempt;
-  const gateway = context.gateways.find(attempt.gateway!);
-  if (gateway === null) return attempt;
-  if (gateway.findCharge === undefined) {
-    // It cannot say what became of it, but never charges twice for one key.
-    const again = await mayRepeat(context, attempt);
-    return again === null
-      ? attempt
-      : charge(context, gateway, attempt, again.method, again.description);
-  }
-  const asked = { attemptId, idempotencyKey: chargeKey(attemptId) };
-  const called = await ask(gateway, () => gateway.findCharge!(asked));
-  // Null is an answer: the gateway never heard of it.
-  if (!('given' in called) || called.given !== null) {
-    return decide(context, attempt, outcomeOf(called));
-  }
-  const again = await mayRepeat(context, attempt);
-  if (again === null) return decide(context, attempt, NOT_SENT);
-  return charge(context, gateway, attempt, again.method, again.description);
-}
-
-/** Nothing was taken, and there is no reason left to take it. */
-const NOT_SENT: ChargeOutcome = {
-  status: 'failed',
-  reference: null,
-  code: 'not_sent',
-  text: null,
-  rejectReason: null,
-  message: 'The gateway never got this charge, and it is not needed any more.',
-  hard: false,
-  actionUrl: null,
-};
-
-async function mayRepeat(
-  context: PaymentContext,
-  attempt: Attempt,
-): Promise<{ method: StoredMethod; description: string } | null> {
-  const { purpose, purposeId, payerId } = attempt;
-  return underLocks(context, purpose, purposeId, async (session, handlers, now) => {
-    const payable = await handlers.payable(session, purposeId, now);
-    if (payable?.amount.equals(attempt.amount) !== true) return null;
-    if (payable.currency !== attempt.currency) return null;
-    const method = await findMethod(session, attempt.methodId!);
-    if (method === null || method.removedAt !== null) return null;
-    if (await hasSuccess(session, { payerId, purpose, purposeId }, attempt.amount)) return null;
-    return { method, description: payable.description };
-  });
 }

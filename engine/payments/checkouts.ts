@@ -1,22 +1,23 @@
 import { resolveAccount } from '../accounts';
-import type { Session } from '../database';
+import { column, table, type Session } from '../database';
 import {
   BillingError,
-  Decimal,
   accountReference,
   input,
   isId,
-  isoTime,
   key,
   newId,
   parse,
+  recordId,
   text,
   type AccountReference,
+  type Decimal,
+  type Instant,
 } from '../kernel';
-import { moneyOf } from './attempts';
-import { underLocks } from './charging';
 import { ask } from './gateways';
-import type { PaymentContext, Purpose } from './ports';
+import type { PaymentContext } from './ports';
+import { moneyOf, type PaidFor, type Purpose } from './transfers';
+import { underLocks } from './under-locks';
 
 export interface CheckoutLinkRequest {
   account: AccountReference;
@@ -37,43 +38,43 @@ export interface CheckoutLink {
 }
 
 /** A page on which somebody was asked to pay. */
-export interface Checkout {
+export interface Checkout extends PaidFor {
   checkoutId: string;
-  payerId: string;
   accountId: string;
-  purpose: Purpose;
-  purposeId: string;
   gateway: string;
   amount: Decimal;
   currency: string;
 }
 
-const idInput = () => text(100).transform((id) => id.toLowerCase());
-
 const checkoutLinkInput = input({
   account: accountReference(),
-  orderId: idInput().optional(),
-  invoiceId: idInput().optional(),
+  orderId: recordId().optional(),
+  invoiceId: recordId().optional(),
   gateway: key(),
   returnUrl: text(2_000).refine((url) => /^https?:\/\/\S+$/.test(url) && URL.canParse(url), {
     error: 'must be a web address such as "https://example.com/thanks"',
   }),
 });
 
-const WRITE = `
-insert into {schema}.payment_checkouts
-  (payer_id, checkout_id, account_id, purpose, purpose_id, gateway, amount, currency, created_at)
-values ($1::uuid, $2::uuid, $3::uuid, $4, $5::uuid, $6, $7::numeric, $8, $9::timestamptz)`;
+const CHECKOUTS = table<Checkout & { createdAt: Instant }>('payment_checkouts', {
+  payerId: column.uuid(),
+  checkoutId: column.uuid(),
+  accountId: column.uuid(),
+  purpose: column.text<Purpose>(),
+  purposeId: column.uuid(),
+  gateway: column.text(),
+  amount: column.decimal(),
+  currency: column.text(),
+  createdAt: column.instant(),
+});
 
 const SET_REFERENCE = `
 update {schema}.payment_checkouts set reference = $3
 where payer_id = $1::uuid and checkout_id = $2::uuid`;
 
 const FIND = `
-select checkout_id::text as checkout_id, payer_id::text as payer_id, account_id::text as account_id,
-       purpose, purpose_id::text as purpose_id, gateway, amount::text as amount, currency
-from {schema}.payment_checkouts
-where checkout_id = $1::uuid and gateway = $2`;
+select ${CHECKOUTS.select('c')} from {schema}.payment_checkouts c
+where c.checkout_id = $1::uuid and c.gateway = $2`;
 
 /** What a call is about: one of the two ids. @throws invalid_input */
 export function purposeOf({ orderId, invoiceId }: { orderId?: string; invoiceId?: string }): {
@@ -132,17 +133,10 @@ export class Checkouts {
         if (found === null) throw unknown(purpose, purposeId);
         const owner = await resolveAccount(session, { accountId: found.accountId });
         if (owner.payerId !== payerId) throw unknown(purpose, purposeId);
-        await session.query(WRITE, [
-          found.payerId,
-          checkoutId,
-          found.accountId,
-          purpose,
-          purposeId,
-          gateway.name,
-          found.amount.toFixed(),
-          found.currency,
-          isoTime(now),
-        ]);
+        const { accountId, amount, currency } = found;
+        const of = { purpose, purposeId, payerId: found.payerId, accountId };
+        const checkout = { ...of, checkoutId, gateway: gateway.name, amount, currency };
+        await CHECKOUTS.write(session, [{ ...checkout, createdAt: now }]);
         return found;
       },
     );
@@ -171,25 +165,6 @@ export async function findCheckout(
   checkoutId: string,
 ): Promise<Checkout | null> {
   if (!isId(checkoutId)) return null;
-  const [row] = await session.query<{
-    checkout_id: string;
-    payer_id: string;
-    account_id: string;
-    purpose: Purpose;
-    purpose_id: string;
-    gateway: string;
-    amount: string;
-    currency: string;
-  }>(FIND, [checkoutId, gateway]);
-  if (row === undefined) return null;
-  return {
-    checkoutId: row.checkout_id,
-    payerId: row.payer_id,
-    accountId: row.account_id,
-    purpose: row.purpose,
-    purposeId: row.purpose_id,
-    gateway: row.gateway,
-    amount: new Decimal(row.amount),
-    currency: row.currency,
-  };
+  const [row] = await session.query<object>(FIND, [checkoutId, gateway]);
+  return row === undefined ? null : CHECKOUTS.read(row);
 }

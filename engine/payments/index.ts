@@ -6,7 +6,7 @@ import type { Gateway } from './gateway';
 import { Gateways, type GatewayInfo } from './gateways';
 import { Methods } from './methods';
 import { Notices } from './notices';
-import { OrderCharges } from './paying-orders';
+import { OrderCharges } from './order-charges';
 import { PaymentRecords } from './payments';
 import type { PaymentContext } from './ports';
 
@@ -19,13 +19,7 @@ export {
   type AttemptStatus,
   type PaymentAttempt,
 } from './attempts';
-export {
-  collectPayment,
-  resumeAttempts,
-  underLocks,
-  type CollectRequest,
-  type Plan,
-} from './charging';
+export { NO_METHOD, collectPayment, type CollectRequest, type Plan } from './charging';
 export type { CheckoutLink, CheckoutLinkRequest } from './checkouts';
 export type {
   AttachedMethod,
@@ -40,22 +34,31 @@ export type {
   RefundOutcome,
 } from './gateway';
 export type { GatewayInfo } from './gateways';
-export { findMethod, listMethods, type PaymentMethod, type StoredMethod } from './method-records';
+export type { LookedUp } from './in-hand';
+export { resumeAttempts } from './looking-up';
+export {
+  defaultMethod,
+  findMethod,
+  listMethods,
+  type PaymentMethod,
+  type StoredMethod,
+} from './method-records';
 export type { MethodRequest, SaveMethodRequest } from './methods';
 export type { HandledWebhook, HandleWebhookRequest } from './notices';
 export { erasePayments, exportPayments, mergePayments } from './payment-parts';
-export { NO_METHOD, defaultMethod, type PayOrderRequest } from './paying-orders';
+export type { PayOrderRequest } from './order-charges';
 export type { AttemptsRequest, MarkRefundedRequest, RefundsDueRequest } from './payments';
-export type { Payable, PaymentContext, Purpose, PurposeHandlers, Settlement } from './ports';
+export type { Payable, PaymentContext, PurposeHandlers, Settlement } from './ports';
 export {
-  openRefund,
   refundsOf,
   type NewRefund,
   type PaymentRefund,
   type RefundStatus,
   type StoredRefund,
 } from './refund-records';
-export { executeRefunds, refundableCharges, type RefundableCharge } from './refunding';
+export { refundableCharges, type RefundableCharge } from './refundable';
+export { executeRefunds, openRefund } from './refunding';
+export type { Purpose } from './transfers';
 export { verifyPayments } from './verify-payments';
 
 /** Names that gateways of the caller's own cannot have. */

@@ -1,4 +1,5 @@
-import { atTime, toInstant, type Session } from '../database';
+import { resolveAccount } from '../accounts';
+import { column, table, type Session } from '../database';
 import { isId, isoTime, type Instant } from '../kernel';
 
 /** A payment method as it goes out: what people recognise it by, and never more. */
@@ -37,40 +38,55 @@ export interface StoredMethod {
   metadata: Record<string, unknown>;
 }
 
+const METHODS = table<
+  Pick<
+    StoredMethod,
+    'payerId' | 'methodId' | 'accountId' | 'gateway' | 'isDefault' | 'createdAt' | 'removedAt'
+  >
+>('payment_methods', {
+  payerId: column.uuid(),
+  methodId: column.uuid(),
+  accountId: column.uuid(),
+  gateway: column.text(),
+  isDefault: column.flag(),
+  createdAt: column.instant(),
+  removedAt: column.instant().orNull,
+});
+
+const DETAILS = table('payment_method_details', {
+  payerId: column.uuid(),
+  methodId: column.uuid(),
+  reference: column.text(),
+  customer: column.text().orNull,
+  kind: column.text(),
+  brand: column.text().orNull,
+  last4: column.text().orNull,
+  expMonth: column.integer().orNull,
+  expYear: column.integer().orNull,
+  metadata: column.json<Record<string, unknown>>(),
+});
+const KNOWN_BY = DETAILS.omit('payerId', 'methodId');
+
 /** Without its details a method is nothing that could be charged. */
-const COLUMNS = `
-  m.payer_id::text as payer_id, m.method_id::text as method_id, m.account_id::text as account_id,
-  m.gateway, m.is_default, ${atTime('m.created_at')} as created_at,
-  ${atTime('m.removed_at')} as removed_at,
-  d.reference, d.customer, d.kind, d.brand, d.last4, d.exp_month, d.exp_year,
-  d.metadata::text as metadata
+const SELECT = `
+select ${METHODS.select('m')}, ${KNOWN_BY.select('d')}
 from {schema}.payment_methods m
 join {schema}.payment_method_details d on d.payer_id = m.payer_id and d.method_id = m.method_id`;
 
-const FIND = `select ${COLUMNS} where m.method_id = $1::uuid`;
+const FIND = `${SELECT} where m.method_id = $1::uuid`;
 
-const LIST = `
-select ${COLUMNS}
+const LIST = `${SELECT}
 where m.payer_id = $1::uuid and m.removed_at is null
 order by m.is_default desc, m.method_id desc`;
 
-const FIND_SAME = `
-select ${COLUMNS}
+const FIND_SAME = `${SELECT}
 where m.payer_id = $1::uuid and m.removed_at is null and m.gateway = $2 and d.reference = $3
 limit 1`;
 
-const WRITE = `
-insert into {schema}.payment_methods
-  (payer_id, method_id, account_id, gateway, is_default, created_at)
-values ($1::uuid, $2::uuid, $3::uuid, $4, false, $5::timestamptz)`;
-
-const WRITE_DETAILS = `
-insert into {schema}.payment_method_details as old
-  (payer_id, method_id, reference, customer, kind, brand, last4, exp_month, exp_year, metadata)
-values ($1::uuid, $2::uuid, $3, $4, $5, $6, $7, $8::smallint, $9::smallint, $10::jsonb)
+const KNOW_ANEW = `
 on conflict (payer_id, method_id) do update
   set brand = excluded.brand, last4 = excluded.last4, exp_month = excluded.exp_month,
-      exp_year = excluded.exp_year, metadata = old.metadata || excluded.metadata`;
+      exp_year = excluded.exp_year, metadata = t.metadata || excluded.metadata`;
 
 const CLEAR_DEFAULT = `
 update {schema}.payment_methods set is_default = false
@@ -92,42 +108,9 @@ insert into {schema}.payment_customers (payer_id, gateway, reference, created_at
 values ($1::uuid, $2, $3, $4::timestamptz)
 on conflict (payer_id, gateway) do nothing`;
 
-interface MethodRow {
-  payer_id: string;
-  method_id: string;
-  account_id: string;
-  gateway: string;
-  is_default: boolean;
-  created_at: string;
-  removed_at: string | null;
-  reference: string;
-  customer: string | null;
-  kind: string;
-  brand: string | null;
-  last4: string | null;
-  exp_month: number | null;
-  exp_year: number | null;
-  metadata: string;
-}
+const methodOf = (row: object): StoredMethod => ({ ...METHODS.read(row), ...KNOWN_BY.read(row) });
 
-const methodOf = (row: MethodRow): StoredMethod => ({
-  payerId: row.payer_id,
-  methodId: row.method_id,
-  accountId: row.account_id,
-  gateway: row.gateway,
-  reference: row.reference,
-  customer: row.customer,
-  kind: row.kind,
-  brand: row.brand,
-  last4: row.last4,
-  expMonth: row.exp_month,
-  expYear: row.exp_year,
-  isDefault: row.is_default,
-  createdAt: toInstant(row.created_at),
-  removedAt: row.removed_at === null ? null : toInstant(row.removed_at),
-  metadata: JSON.parse(row.metadata) as Record<string, unknown>,
-});
-
+/** Picked one by one, so that no token ever goes along. */
 export const methodRecord = (method: StoredMethod): PaymentMethod => ({
   methodId: method.methodId,
   account: method.accountId,
@@ -145,13 +128,23 @@ export const methodRecord = (method: StoredMethod): PaymentMethod => ({
 
 /** A method by its id, removed ones too as long as their details are kept. */
 export async function findMethod(session: Session, methodId: string): Promise<StoredMethod | null> {
-  const [row] = isId(methodId) ? await session.query<MethodRow>(FIND, [methodId]) : [];
+  const [row] = isId(methodId) ? await session.query<object>(FIND, [methodId]) : [];
   return row === undefined ? null : methodOf(row);
 }
 
 /** What a payer can pay with, the default first. */
 export async function listMethods(session: Session, payerId: string): Promise<StoredMethod[]> {
-  return (await session.query<MethodRow>(LIST, [payerId])).map(methodOf);
+  return (await session.query<object>(LIST, [payerId])).map(methodOf);
+}
+
+/** What a payer is charged by; null: nothing is on file. Found among the accounts as they are now. */
+export async function defaultMethod(
+  session: Session,
+  payerId: string,
+): Promise<StoredMethod | null> {
+  const payer = await resolveAccount(session, { accountId: payerId });
+  const [first] = await listMethods(session, payer.payerId);
+  return first?.isDefault === true ? first : null;
 }
 
 export async function findSameMethod(
@@ -160,37 +153,19 @@ export async function findSameMethod(
   gateway: string,
   reference: string,
 ): Promise<StoredMethod | null> {
-  const [row] = await session.query<MethodRow>(FIND_SAME, [payerId, gateway, reference]);
+  const [row] = await session.query<object>(FIND_SAME, [payerId, gateway, reference]);
   return row === undefined ? null : methodOf(row);
 }
 
 /** Writes a method and what it is known by. The payer is locked. */
-export async function writeMethod(
-  session: Session,
-  method: Omit<StoredMethod, 'isDefault' | 'removedAt'>,
-): Promise<void> {
-  const { payerId, methodId, accountId, gateway, createdAt } = method;
-  await session.query(WRITE, [payerId, methodId, accountId, gateway, isoTime(createdAt)]);
+export async function writeMethod(session: Session, method: StoredMethod): Promise<void> {
+  await METHODS.write(session, [method]);
   await writeMethodDetails(session, method);
 }
 
-export async function writeMethodDetails(
-  session: Session,
-  method: Omit<StoredMethod, 'isDefault' | 'removedAt' | 'accountId' | 'gateway' | 'createdAt'>,
-): Promise<void> {
-  await session.query(WRITE_DETAILS, [
-    method.payerId,
-    method.methodId,
-    method.reference,
-    method.customer,
-    method.kind,
-    method.brand,
-    method.last4,
-    method.expMonth,
-    method.expYear,
-    JSON.stringify(method.metadata),
-  ]);
-}
+/** What a method is known by now; what it is charged by stays. The payer is locked. */
+export const writeMethodDetails = (session: Session, method: StoredMethod): Promise<void> =>
+  DETAILS.write(session, [method], KNOW_ANEW);
 
 export async function setDefault(
   session: Session,

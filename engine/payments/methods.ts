@@ -9,6 +9,7 @@ import {
   key,
   newId,
   parse,
+  recordId,
   text,
   type AccountReference,
   type ChangeOptions,
@@ -57,7 +58,7 @@ const saveMethodInput = input({
 });
 const methodsInput = input({ account: accountReference() });
 const methodInput = input({
-  methodId: text(100).transform((id) => id.toLowerCase()),
+  methodId: recordId(),
   ...changeFields,
 });
 
@@ -164,7 +165,9 @@ export class Methods {
       last4: attached.last4 ?? null,
       expMonth: attached.expMonth ?? null,
       expYear: attached.expYear ?? null,
+      isDefault: false,
       createdAt: now,
+      removedAt: null,
       metadata,
     };
     if (same === null) await writeMethod(session, method);

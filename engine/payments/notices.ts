@@ -14,10 +14,10 @@ import {
   type Instant,
 } from '../kernel';
 import { findAttempt, findByReference, type Attempt } from './attempts';
-import { decideUnderLocks, recordIncoming, underLocks } from './charging';
 import { findCheckout, type Checkout } from './checkouts';
+import { decideUnderLocks, recordIncoming } from './deciding';
 import { readNotices, type GatewayNotice } from './gateway';
-import { announceRefund, decideRefundUnderLocks } from './refunding';
+import type { PaymentContext, PurposeHandlers } from './ports';
 import {
   findRefund,
   findRefundByReference,
@@ -25,7 +25,9 @@ import {
   writeRefund,
   type StoredRefund,
 } from './refund-records';
-import type { PaymentContext, Purpose, PurposeHandlers } from './ports';
+import { announceRefund, decideRefundUnderLocks } from './refunding';
+import type { PaidFor } from './transfers';
+import { underLocks } from './under-locks';
 
 /** What gateways tell by themselves. Each notice is dealt with once, by the gateway's own id of it. */
 
@@ -65,11 +67,10 @@ returning 1 as taken`;
 type Handled = keyof HandledWebhook;
 
 /** What a notice is about. */
-type Concerned =
-  | { purpose: Purpose; purposeId: string; payerId: string; attempt: Attempt }
-  | { purpose: Purpose; purposeId: string; payerId: string; checkout: Checkout }
-  | { purpose: Purpose; purposeId: string; payerId: string; paid: PaidOutside }
-  | { purpose: Purpose; purposeId: string; payerId: string; refund: StoredRefund };
+type Concerned = PaidFor &
+  (
+    { attempt: Attempt } | { checkout: Checkout } | { paid: PaidOutside } | { refund: StoredRefund }
+  );
 
 /** What a provider collected by itself. */
 interface PaidOutside {
@@ -207,15 +208,11 @@ async function take(
 
 const ofAttempt = (attempt: Attempt): Concerned => ({ ...ids(attempt), attempt });
 
-const ids = ({
+const ids = ({ purpose, purposeId, payerId }: PaidFor): PaidFor => ({
   purpose,
   purposeId,
   payerId,
-}: {
-  purpose: Purpose;
-  purposeId: string;
-  payerId: string;
-}) => ({ purpose, purposeId, payerId });
+});
 
 /** By the ids that the gateway was given, or has given. */
 async function concernedBy(

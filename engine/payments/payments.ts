@@ -1,55 +1,52 @@
 import { resolveWithAliases } from '../accounts';
+import { NO_ACCOUNT, once } from '../database';
 import {
   BillingError,
   accountReference,
   changeFields,
   input,
-  integer,
   isId,
+  pageFields,
+  pageOf,
   parse,
+  recordId,
   text,
   type AccountReference,
   type ChangeOptions,
+  type PageRequest,
 } from '../kernel';
-import { once } from '../database';
 import { attemptRecord, findAttempt, listAttempts, type PaymentAttempt } from './attempts';
-import { underLocks } from './charging';
 import type { PaymentContext } from './ports';
 import { decideRefundUnderLocks } from './refunding';
 import { findRefund, listRefundsDue, refundRecord, type PaymentRefund } from './refund-records';
+import { underLocks } from './under-locks';
 
 /** What was tried and what is owed back: the room's reads, and refunds made by hand. */
 
 const DEFAULT_LIMIT = 100;
 
-const idInput = () => text(100).transform((id) => id.toLowerCase());
-
 const attemptsInput = input({
   account: accountReference().optional(),
-  invoiceId: idInput().optional(),
-  orderId: idInput().optional(),
-  limit: integer(1, 500).optional(),
-  cursor: text(100).optional(),
+  invoiceId: recordId().optional(),
+  orderId: recordId().optional(),
+  ...pageFields,
 });
 const refundsDueInput = input({
   account: accountReference().optional(),
-  limit: integer(1, 500).optional(),
-  cursor: text(100).optional(),
+  ...pageFields,
 });
 const markRefundedInput = input({
-  refundId: idInput(),
+  refundId: recordId(),
   reference: text(255),
   ...changeFields,
 });
 
-export interface AttemptsRequest {
+export interface AttemptsRequest extends PageRequest {
   account?: AccountReference;
   invoiceId?: string;
   orderId?: string;
   /** Default 100. */
   limit?: number;
-  /** What the page before gave as `nextCursor`. */
-  cursor?: string;
 }
 
 export type RefundsDueRequest = Pick<AttemptsRequest, 'account' | 'limit' | 'cursor'>;
@@ -62,17 +59,7 @@ export interface MarkRefundedRequest extends ChangeOptions {
 
 /** Nothing has an id that is none. */
 const idOrNobody = (id: string | undefined): string | null =>
-  id === undefined ? null : isId(id) ? id : '00000000-0000-0000-0000-000000000000';
-
-/** @throws invalid_input */
-function cursorOf(cursor: string | undefined): string | null {
-  if (cursor === undefined) return null;
-  if (isId(cursor)) return cursor.toLowerCase();
-  throw new BillingError('invalid_input', '"cursor" is not one that was given out here.', {
-    parameter: 'cursor',
-    advice: 'Pass the nextCursor of the page before, or leave it out.',
-  });
-}
+  id === undefined ? null : isId(id) ? id : NO_ACCOUNT;
 
 export class PaymentRecords {
   constructor(private readonly context: PaymentContext) {}
@@ -93,16 +80,15 @@ export class PaymentRecords {
       payers: names?.payers ?? null,
       invoiceId: idOrNobody(wanted.invoiceId),
       orderId: idOrNobody(wanted.orderId),
-      after: cursorOf(wanted.cursor),
+      after: wanted.cursor ?? null,
       limit: limit + 1,
     });
-    const items = found.slice(0, limit).map(attemptRecord);
-    return { items, nextCursor: found.length > limit ? items.at(-1)!.attemptId : null };
+    return pageOf(found.map(attemptRecord), limit, ({ attemptId }) => attemptId);
   }
 
   /** One attempt. @throws invalid_input (no such attempt) */
   async attempt(request: { attemptId: string }): Promise<PaymentAttempt> {
-    const { attemptId } = parse(input({ attemptId: idInput() }), request);
+    const { attemptId } = parse(input({ attemptId: recordId() }), request);
     const found = isId(attemptId) ? await findAttempt(this.context.database, attemptId) : null;
     if (found !== null) return attemptRecord(found);
     throw new BillingError('invalid_input', `There is no attempt "${attemptId}".`, {
@@ -123,11 +109,10 @@ export class PaymentRecords {
     const names = account === undefined ? null : await this.namesOf(account);
     const found = await listRefundsDue(this.context.database, {
       accounts: names === null ? null : [...names.accounts, ...names.payers],
-      after: cursorOf(cursor),
+      after: cursor ?? null,
       limit: limit + 1,
     });
-    const items = found.slice(0, limit).map(refundRecord);
-    return { items, nextCursor: found.length > limit ? items.at(-1)!.refundId : null };
+    return pageOf(found.map(refundRecord), limit, ({ refundId }) => refundId);
   }
 
   /**
@@ -156,6 +141,7 @@ export class PaymentRecords {
             request: { refundId, reference },
             now,
             keep: context.keep,
+            isLocked: true,
           },
           async () => {
             const refund = (await findRefund(session, refundId))!;

@@ -3,10 +3,7 @@ import type { Decimal, Instant } from '../kernel';
 import type { Attempt } from './attempts';
 import type { Gateways } from './gateways';
 import type { StoredRefund } from './refund-records';
-
-/** What can be paid for. */
-export const PURPOSES = ['invoice', 'order'] as const;
-export type Purpose = (typeof PURPOSES)[number];
+import type { Purpose } from './transfers';
 
 /** What is left to pay of something. */
 export interface Payable {

@@ -1,90 +1,112 @@
-import { tryLockAccounts, type Session } from '../database';
+import type { Session } from '../database';
 import { recordEvents } from '../events';
-import { Decimal, ZERO, readClock, type Instant } from '../kernel';
-import { moneyOf } from './attempts';
-import { underLocks } from './charging';
+import { newId, type Instant } from '../kernel';
 import { readRefundOutcome, type Gateway, type RefundOutcome } from './gateway';
 import { ask, type Called } from './gateways';
-import type { PaymentContext, Purpose, PurposeHandlers } from './ports';
+import { findingLeft, lookUpLeft, type LookedUp } from './in-hand';
+import type { PaymentContext, PurposeHandlers } from './ports';
 import {
   findRefund,
-  findRefundsLeft,
   leaseRefund,
   refundKey,
-  tellRefundDue,
   withRefundOutcome,
+  writeRefund,
   writeRefundDecision,
+  type NewRefund,
   type StoredRefund,
 } from './refund-records';
+import { ASK_AGAIN, moneyOf, purposeRecord } from './transfers';
+import { underLocks } from './under-locks';
 
 /**
  * Money back, once: like a charge, recorded first, sent under a key of its own, and looked up when its
  * answer was lost.
  */
 
-const LEASE = 120_000;
-const ASK_AGAIN = 3_600_000;
-const LATEST_LEASE = 2 * ASK_AGAIN;
+/**
+ * Records, in the change that owes it, that money is to be given back, and tells so. The gateway is asked
+ * by `executeRefunds` after the commit; where it cannot be asked, the refund stays listed as due.
+ *
+ * @returns its id
+ */
+export async function openRefund(
+  { gateways }: PaymentContext,
+  session: Session,
+  refund: NewRefund,
+  now: Instant,
+): Promise<string> {
+  const byGateway = gateways.find(refund.gateway)?.refunds === true;
+  const opened: StoredRefund = {
+    ...refund,
+    refundId: newId(),
+    status: byGateway ? 'open' : 'due',
+    reference: null,
+    code: null,
+    createdAt: now,
+    finishedAt: null,
+    leasedUntil: byGateway ? now : null,
+  };
+  await writeRefund(session, opened);
+  await tellRefundDue(session, opened, now);
+  return opened.refundId;
+}
+
+/** Tells that money is to be given back: when it is recorded, and when its gateway refuses to. */
+export async function tellRefundDue(
+  session: Session,
+  refund: StoredRefund,
+  now: Instant,
+): Promise<void> {
+  await recordEvents(session, [
+    {
+      type: 'refund.due',
+      payerId: refund.payerId,
+      accountId: refund.accountId,
+      at: now,
+      data: {
+        ...purposeRecord(refund),
+        paymentId: refund.charge,
+        gateway: refund.gateway,
+        amount: moneyOf(refund.amount, refund.currency),
+        currency: refund.currency,
+        reason: refund.reason,
+      },
+    },
+  ]);
+}
+
+const LEFT = findingLeft('payment_refunds', 'refund_id', 'refund_id');
 
 /**
  * Asks gateways for the refunds that are recorded and not sent, or whose answer was lost. Safe in
  * parallel, and when killed.
  *
  * @param options.refundIds only these
- * @returns how many were decided
+ * @throws database_unavailable
  */
 export async function executeRefunds(
   context: PaymentContext,
   { limit, refundIds }: { limit: number; refundIds?: readonly string[] },
-): Promise<number> {
-  const now = readClock(context.clock);
-  const left = await findRefundsLeft(context.database, {
-    now,
-    latest: now + LATEST_LEASE,
-    gateways: context.gateways.list().flatMap(({ name, refunds }) => (refunds ? [name] : [])),
-    refundIds: refundIds ?? null,
-    limit,
-  });
-  let decided = 0;
-  for (const refundId of left) {
-    const claimed = await claim(context, refundId);
-    if (claimed === null) continue;
-    const after = await execute(context, claimed);
-    if (after.finishedAt !== null) decided += 1;
-  }
-  return decided;
+): Promise<LookedUp> {
+  const gateways = context.gateways.list().flatMap(({ name, refunds }) => (refunds ? [name] : []));
+  return lookUpLeft(
+    context,
+    {
+      left: LEFT,
+      find: findRefund,
+      lease: leaseRefund,
+      lookUp: (refund) => execute(context, refund),
+    },
+    { gateways, only: refundIds, limit },
+  );
 }
 
-interface Claimed {
-  refund: StoredRefund;
-  /** Whether it may have been sent before. */
-  wasSent: boolean;
-}
-
-/** Takes a refund in hand; null when somebody else has it, or it is decided by now. */
-async function claim(context: PaymentContext, refundId: string): Promise<Claimed | null> {
-  return context.database.transaction(undefined, async (session) => {
-    const before = await findRefund(session, refundId);
-    if (before === null) return null;
-    const locked = await tryLockAccounts(session, [before.payerId]);
-    if (locked.size === 0) return null;
-    const now = readClock(context.clock);
-    const refund = (await findRefund(session, refundId))!;
-    const { leasedUntil } = refund;
-    if (leasedUntil === null) return null;
-    if (leasedUntil > now && leasedUntil <= now + LATEST_LEASE) return null;
-    await leaseRefund(session, refund, now + LEASE);
-    // One that nobody took in hand yet has the moment of its making for a lease.
-    return { refund, wasSent: leasedUntil !== refund.createdAt };
-  });
-}
-
-async function execute(
-  context: PaymentContext,
-  { refund, wasSent }: Claimed,
-): Promise<StoredRefund> {
+/** @param refund as it was before it was taken in hand */
+async function execute(context: PaymentContext, refund: StoredRefund): Promise<StoredRefund> {
   const gateway = context.gateways.find(refund.gateway);
   if (gateway?.refund === undefined) return refund;
+  // One that nobody took in hand yet has the moment of its making for a lease.
+  const wasSent = refund.leasedUntil !== refund.createdAt;
   if (wasSent && gateway.findRefund !== undefined) {
     const { refundId } = refund;
     const asked = { refundId, idempotencyKey: refundKey(refundId) };
@@ -137,7 +159,7 @@ export async function decideRefundUnderLocks(
       ...refund,
       status,
       reference: outcome?.reference ?? refund.reference,
-      leasedUntil: now + ASK_AGAIN,
+      leasedUntil: now + ASK_AGAIN.pending,
     };
     await writeRefundDecision(session, later);
     return later;
@@ -168,7 +190,7 @@ export async function announceRefund(
   refund: StoredRefund,
   now: Instant,
 ): Promise<void> {
-  const { payerId, accountId, purpose, purposeId } = refund;
+  const { payerId, accountId } = refund;
   await handlers.refunded(session, refund, now);
   await recordEvents(session, [
     {
@@ -182,55 +204,8 @@ export async function announceRefund(
         reference: refund.reference,
         amount: moneyOf(refund.amount, refund.currency),
         currency: refund.currency,
-        invoiceId: purpose === 'invoice' ? purposeId : null,
-        orderId: purpose === 'order' ? purposeId : null,
+        ...purposeRecord(refund),
       },
     },
   ]);
-}
-
-const REFUNDABLE = `
-select a.attempt_id::text as attempt_id, a.gateway, a.reference, a.currency,
-       (a.amount - coalesce(back.amount, 0))::text as amount
-from {schema}.payment_attempts a
-left join lateral (
-  select sum(r.amount) as amount from {schema}.payment_refunds r
-  where r.payer_id = a.payer_id and r.purpose = a.purpose and r.purpose_id = a.purpose_id
-    and r.attempt_id = a.attempt_id and r.status <> 'failed') as back on true
-where a.payer_id = $1::uuid and a.purpose = $2 and a.purpose_id = $3::uuid
-  and a.status = 'succeeded' and not a.surplus
-order by a.attempt_id desc`;
-
-/** A charge of which something can still be given back. */
-export interface RefundableCharge {
-  attemptId: string;
-  gateway: string;
-  /** The gateway's id of it. */
-  charge: string;
-  currency: string;
-  /** What is left of it, refunds under way taken off. */
-  amount: Decimal;
-}
-
-/** Charges by which something was paid and that are not given back whole, the latest first. */
-export async function refundableCharges(
-  session: Session,
-  of: { payerId: string; purpose: Purpose; purposeId: string },
-): Promise<RefundableCharge[]> {
-  const rows = await session.query<{
-    attempt_id: string;
-    gateway: string;
-    reference: string;
-    currency: string;
-    amount: string;
-  }>(REFUNDABLE, [of.payerId, of.purpose, of.purposeId]);
-  return rows
-    .map((row) => ({
-      attemptId: row.attempt_id,
-      gateway: row.gateway,
-      charge: row.reference,
-      currency: row.currency,
-      amount: new Decimal(row.amount),
-    }))
-    .filter(({ amount }) => amount.greaterThan(ZERO));
 }

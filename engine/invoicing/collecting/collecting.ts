@@ -98,7 +98,7 @@ export async function collectInvoices(
 ): Promise<CollectDone> {
   const { invoiceIds, limit = DEFAULT_LIMIT } = parse(collectInput, request);
   const looked = await resumeAttempts(context, { limit, purposeIds: invoiceIds });
-  const done: CollectDone = { attempts: looked, paid: 0, failed: 0, undecided: 0 };
+  const done: CollectDone = { attempts: looked.decided, paid: 0, failed: 0, undecided: 0 };
   const due = await context.database.query<{ invoice_id: string }>(FIND_DUE, [
     isoTime(readClock(context.clock)),
     invoiceIds ?? null,
@@ -112,6 +112,7 @@ export async function collectInvoices(
   };
   const workers = Math.min(AT_ONCE, context.database.connections, left.length);
   await Promise.all(Array.from({ length: workers }, work));
+  for (const { error } of looked.failed) throw error;
   return done;
 }
 
@@ -173,13 +174,14 @@ export async function collectDue(
   const { limit = DEFAULT_LIMIT } = parse(collectInput, request);
   const done = await collectInvoices(context, { limit });
   const dunningSteps = await takeDueSteps(context, limit);
-  const refundsSent = await executeRefunds(context, { limit });
+  const refunds = await executeRefunds(context, { limit });
+  for (const { error } of refunds.failed) throw error;
   return {
     attempts: done.attempts,
     invoicesPaid: done.paid,
     paymentsFailed: done.failed,
     dunningSteps,
-    refundsSent,
+    refundsSent: refunds.decided,
   };
 }
 

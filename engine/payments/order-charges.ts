@@ -6,12 +6,12 @@ import {
   input,
   isId,
   parse,
-  text,
+  recordId,
   type ChangeOptions,
 } from '../kernel';
 import { attemptRecord, listAttempts, type PaymentAttempt } from './attempts';
-import { collectPayment, type Plan } from './charging';
-import { findMethod, listMethods, type StoredMethod } from './method-records';
+import { NO_METHOD, collectPayment, type Plan } from './charging';
+import { defaultMethod, findMethod } from './method-records';
 import type { Payable, PaymentContext } from './ports';
 
 export interface PayOrderRequest extends Pick<ChangeOptions, 'idempotencyKey'> {
@@ -20,31 +20,11 @@ export interface PayOrderRequest extends Pick<ChangeOptions, 'idempotencyKey'> {
   methodId?: string;
 }
 
-const idInput = () => text(100).transform((id) => id.toLowerCase());
-
 const payOrderInput = input({
-  orderId: idInput(),
-  methodId: idInput().optional(),
+  orderId: recordId(),
+  methodId: recordId().optional(),
   idempotencyKey: changeFields.idempotencyKey,
 });
-
-/** Recorded as an attempt, of which no gateway hears. */
-export const NO_METHOD: Plan = {
-  without: {
-    code: 'no_payment_method',
-    message: 'The account has no payment method on file.',
-  },
-};
-
-/** What a payer is charged by; null: nothing is on file. Found among the accounts as they are now. */
-export async function defaultMethod(
-  session: Session,
-  payerId: string,
-): Promise<StoredMethod | null> {
-  const payer = await resolveAccount(session, { accountId: payerId });
-  const [first] = await listMethods(session, payer.payerId);
-  return first?.isDefault === true ? first : null;
-}
 
 export class OrderCharges {
   constructor(private readonly context: PaymentContext) {}
