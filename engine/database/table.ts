@@ -1,6 +1,7 @@
-import { Decimal, isoTime, type Instant } from '../kernel';
+import { Decimal, formatUnits, isoTime, type Instant } from '../kernel';
+import { writtenArray } from './array-literal';
 import type { Session } from './session';
-import { atTime, toInstant } from './times';
+import { atTime, readTime, toInstant } from './times';
 
 /**
  * A table, described once: its columns with their kinds. What is selected, what a row is in TypeScript,
@@ -14,6 +15,8 @@ import { atTime, toInstant } from './times';
 export interface Column<T> {
   /** The type in Postgres, of which arrays are sent. */
   readonly type: string;
+  /** What that is cast to where it is not the column's own type: there are no arrays of arrays. */
+  readonly cast?: string;
   /** Its name where that is not the field's in snake case. */
   readonly name: string | null;
   /** SQL that reads it in a form that all drivers give alike. */
@@ -26,7 +29,7 @@ export interface Column<T> {
   named(name: string): Column<T>;
 }
 
-type Kind<T> = Pick<Column<T>, 'type' | 'select' | 'read' | 'write'>;
+type Kind<T> = Pick<Column<T>, 'type' | 'cast' | 'select' | 'read' | 'write'>;
 
 const same = <T>(value: T): T => value;
 
@@ -70,12 +73,37 @@ export const column = {
       read: (value: string) => new Decimal(value),
       write: (value) => value.toFixed(),
     }),
+  /** The same as it goes out: text without zeros at its end. */
+  amount: () =>
+    columnOf<string>({
+      type: 'numeric',
+      select: asText,
+      read: (value: string) => formatUnits(new Decimal(value)),
+      write: same,
+    }),
+  /** An array of texts, or of amounts as they go out. */
+  list: <T extends string = string>(of: 'text' | 'numeric' = 'text') =>
+    columnOf<T[]>({
+      type: 'text',
+      cast: `${of}[]`,
+      select: (c) => `${c}::text[]`,
+      read: same,
+      write: writtenArray,
+    }),
   instant: () =>
     columnOf<Instant>({
       type: 'timestamptz',
       select: atTime,
       read: toInstant,
       write: isoTime,
+    }),
+  /** The same as it goes out: in ISO 8601. */
+  time: () =>
+    columnOf<string>({
+      type: 'timestamptz',
+      select: atTime,
+      read: (value: string) => readTime(value),
+      write: same,
     }),
   json: <T>() =>
     columnOf<T>({
@@ -97,6 +125,10 @@ interface TableColumn {
   name: string;
   kind: Column<unknown>;
 }
+
+/** A column of `unnest`, in the column's own type. */
+const inSet = ({ name, kind }: TableColumn): string =>
+  `n.${name}${kind.cast === undefined ? '' : `::${kind.cast}`}`;
 
 export class Table<Row extends object> {
   /** The names of the columns, in order, for a list of them. */
@@ -155,6 +187,11 @@ export class Table<Row extends object> {
     return row as Row;
   };
 
+  /** What a statement gives that selects `select`. */
+  async rows(session: Session, statement: string, values?: unknown[]): Promise<Row[]> {
+    return (await session.query<object>(statement, values)).map(this.read);
+  }
+
   /** Rows as a set in FROM, called `row`: one parameter a column, from that number on. */
   unnest(row = 'n', parameter = 1): string {
     const arrays = this.columns.map(({ kind }, place) => `$${parameter + place}::${kind.type}[]`);
@@ -171,13 +208,29 @@ export class Table<Row extends object> {
   /** A statement that inserts rows, whose parameters are `values`. */
   insert(conflict = ''): string {
     return `insert into {schema}.${this.name} as t (${this.names})
-select ${this.names} from ${this.unnest()} ${conflict}`;
+select ${this.columns.map(inSet).join(', ')} from ${this.unnest()} ${conflict}`;
+  }
+
+  /**
+   * The same for rows that may be there: those of these keys are written anew.
+   *
+   * @param stay columns that keep what they have then
+   */
+  upsert(keys: Array<keyof Row & string>, stay: Array<keyof Row & string> = []): string {
+    const named = (fields: string[]) => this.columns.filter(({ field }) => fields.includes(field));
+    const found = named(keys).map(({ name }) => name);
+    const set = this.columns
+      .filter((one) => !named([...keys, ...stay]).includes(one))
+      .map(({ name }) => `${name} = excluded.${name}`);
+    return this.insert(`on conflict (${found.join(', ')}) do update set ${set.join(', ')}`);
   }
 
   /** A statement that writes all columns anew in the rows of those keys; its parameters are `values`. */
   update(...keys: Array<keyof Row & string>): string {
     const isKey = ({ field }: TableColumn): boolean => (keys as string[]).includes(field);
-    const set = this.columns.filter((one) => !isKey(one)).map(({ name }) => `${name} = n.${name}`);
+    const set = this.columns
+      .filter((one) => !isKey(one))
+      .map((one) => `${one.name} = ${inSet(one)}`);
     const found = this.columns.filter(isKey).map(({ name }) => `t.${name} = n.${name}`);
     return `update {schema}.${this.name} as t set ${set.join(', ')}
 from ${this.unnest()} where ${found.join(' and ')}`;

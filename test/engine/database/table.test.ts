@@ -16,6 +16,10 @@ const PEOPLE = table('people', {
   bornAt: column.instant(),
   goneAt: column.instant().orNull,
   extra: column.json<Record<string, unknown>>(),
+  rate: column.amount(),
+  seenAt: column.time().orNull,
+  skills: column.list(),
+  marks: column.list('numeric').orNull,
 });
 type Person = RowOf<typeof PEOPLE>;
 
@@ -23,7 +27,8 @@ const CREATE = `
 create temporary table people (
   person_id uuid primary key, status text not null, remark text, visits smallint not null,
   line bigint, balance numeric(30, 8) not null, balance_limit numeric, active boolean not null,
-  born_at timestamptz not null, gone_at timestamptz, extra jsonb not null)`;
+  born_at timestamptz not null, gone_at timestamptz, extra jsonb not null,
+  rate numeric not null, seen_at timestamptz, skills text[] not null, marks numeric[])`;
 
 const ada: Person = {
   personId: newId(),
@@ -37,6 +42,10 @@ const ada: Person = {
   bornAt: Date.parse('2027-03-28T01:30:00.123Z'),
   goneAt: Date.parse('1969-12-31T23:59:59.999Z'),
   extra: { text: 'a"b\\c', list: [1, null], deep: { '{}': '' } },
+  rate: '12.5',
+  seenAt: '2027-03-28T01:30:00.123Z',
+  skills: ['a "b", {c}\\', 'null', ''],
+  marks: ['0.5', '100'],
 };
 const bob: Person = {
   ...ada,
@@ -48,6 +57,9 @@ const bob: Person = {
   active: false,
   goneAt: null,
   extra: {},
+  seenAt: null,
+  skills: [],
+  marks: null,
 };
 
 const plain = (people: readonly Person[]): unknown[] =>
@@ -72,12 +84,8 @@ describe.each(databaseKinds)('table (%s)', (name) => {
       await session.query('drop table people');
     });
 
-  const all = async (session: Session): Promise<Person[]> => {
-    const rows = await session.query<object>(
-      `select ${PEOPLE.select('p')} from people p order by person_id`,
-    );
-    return rows.map(PEOPLE.read);
-  };
+  const all = (session: Session): Promise<Person[]> =>
+    PEOPLE.rows(session, `select ${PEOPLE.select('p')} from people p order by person_id`);
 
   it('reads what it wrote, of each kind', () =>
     inTable(async (session) => {
@@ -98,10 +106,26 @@ describe.each(databaseKinds)('table (%s)', (name) => {
   it('writes anew the columns that were picked, in the rows of the keys', () =>
     inTable(async (session) => {
       await PEOPLE.write(session, [ada, bob]);
-      const moved = PEOPLE.pick('personId', 'status', 'limit');
-      const changed = [{ personId: bob.personId, status: 'new' as const, limit: new Decimal(7) }];
+      const moved = PEOPLE.pick('personId', 'status', 'limit', 'marks');
+      const changed = [
+        { personId: bob.personId, status: 'new' as const, limit: new Decimal(7), marks: ['1'] },
+      ];
       await session.query(moved.update('personId'), moved.values(changed));
       expect(plain(await all(session))).toEqual(plain([ada, { ...bob, ...changed[0]! }]));
+    }));
+
+  it('writes anew what is there, but for what stays', () =>
+    inTable(async (session) => {
+      await PEOPLE.write(session, [ada]);
+      const again = { ...bob, personId: ada.personId, visits: 9 };
+      const values = PEOPLE.values([again, { ...bob, skills: ['x'] }]);
+      await session.query(PEOPLE.upsert(['personId'], ['bornAt', 'skills']), values);
+      expect(plain(await all(session))).toEqual(
+        plain([
+          { ...again, skills: ada.skills },
+          { ...bob, skills: ['x'] },
+        ]),
+      );
     }));
 
   it('leaves what is there when told so, and writes nothing of none', () =>
@@ -113,7 +137,7 @@ describe.each(databaseKinds)('table (%s)', (name) => {
     }));
 
   it('leaves out columns', () => {
-    const rest = PEOPLE.omit('extra', 'bornAt', 'goneAt');
+    const rest = PEOPLE.omit('extra', 'bornAt', 'goneAt', 'rate', 'seenAt', 'skills', 'marks');
     expect(rest.names).toBe(
       'person_id, status, remark, visits, line, balance, balance_limit, active',
     );
