@@ -1,4 +1,4 @@
-import { Decimal, formatUnits, isoTime, type Instant } from '../kernel';
+import { Decimal, ZERO, formatUnits, isoTime, type Instant } from '../kernel';
 import { writtenArray } from './array-literal';
 import type { Session } from './session';
 import { atTime, readTime, toInstant } from './times';
@@ -70,7 +70,8 @@ export const column = {
     columnOf<Decimal>({
       type: 'numeric',
       select: asText,
-      read: (value: string) => new Decimal(value),
+      // Most amounts of a draft are 0, and one of them serves all.
+      read: (value: string) => (value === '0' ? ZERO : new Decimal(value)),
       write: (value) => value.toFixed(),
     }),
   /** The same as it goes out: text without zeros at its end. */

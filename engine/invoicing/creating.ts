@@ -23,8 +23,8 @@ import {
 } from '../kernel';
 import { advanceSubscriptions } from '../subscriptions';
 import { chunksOf, eachChunk, inChunk, type PayerNames } from './chunks';
-import type { Invoice, LineKind, StoredInvoiceLine } from './invoice-records';
-import { insertLines } from './invoice-lines';
+import type { Invoice } from './invoice-records';
+import { insertLines, type LineKind, type StoredInvoiceLine } from './invoice-lines';
 import { newLine } from './rating';
 import { unbilledOf } from './unbilled';
 

@@ -57,9 +57,9 @@ export {
   type Invoice,
   type InvoiceLine,
   type InvoiceStatus,
-  type LineKind,
   type LineTax,
 } from './invoice-records';
+export type { LineKind } from './invoice-lines';
 export type {
   AddItemAnswer,
   AddItemRequest,

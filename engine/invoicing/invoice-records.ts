@@ -1,4 +1,4 @@
-import { atTime, readTime, toInstant, type Session } from '../database';
+import { column, table, type RowOf, type Session } from '../database';
 import {
   BillingError,
   Decimal,
@@ -8,22 +8,13 @@ import {
   formatMoney,
   formatUnits,
   isId,
-  type Instant,
+  isoTime,
 } from '../kernel';
+import { OWN_LINE, type LineKind, type StoredInvoiceLine } from './invoice-lines';
 import type { PaperSnapshot } from './rendering/snapshot';
 
 export const INVOICE_STATUSES = ['draft', 'open', 'paid', 'void', 'uncollectible'] as const;
 export type InvoiceStatus = (typeof INVOICE_STATUSES)[number];
-
-export const LINE_KINDS = [
-  'fee',
-  'step',
-  'usage',
-  'proration_credit',
-  'proration_charge',
-  'one_off',
-] as const;
-export type LineKind = (typeof LINE_KINDS)[number];
 
 /** The tax of a line, as it was when the invoice was issued. */
 export interface LineTax {
@@ -120,107 +111,67 @@ export interface Invoice {
   metadata: Record<string, unknown>;
 }
 
-/** A line of an invoice as rules work on it. */
-export interface StoredInvoiceLine {
-  lineId: string;
-  position: number;
-  kind: LineKind;
-  accountId: string;
-  subscriptionId: string | null;
-  periodNumber: number | null;
-  /** The pending item that it bills. */
-  itemId: string | null;
-  sku: string | null;
-  version: number | null;
-  product: string | null;
-  description: string | null;
-  quantity: Decimal;
-  unitPrice: Decimal | null;
-  subtotal: Decimal;
-  discount: Decimal;
-  net: Decimal;
-  tax: Decimal;
-  total: Decimal;
-  coupon: string | null;
-  taxable: boolean;
-  discountable: boolean;
-  /** Of a draft: the key of the rate to take, if another than the buyer's. */
-  taxKey: string | null;
-  taxName: string | null;
-  taxPercent: Decimal | null;
-  taxInclusive: boolean | null;
-  periodFrom: Instant | null;
-  periodTo: Instant | null;
-}
+const INVOICES = table('invoices', {
+  invoiceId: column.uuid(),
+  payerId: column.uuid(),
+  accountId: column.uuid(),
+  kind: column.text<Invoice['kind']>(),
+  status: column.text<InvoiceStatus>(),
+  currency: column.text(),
+  boundaryAt: column.instant().orNull,
+  series: column.text().orNull,
+  number: column.text().orNull.named('number_text'),
+  createdAt: column.instant(),
+  issuedAt: column.instant().orNull,
+  dueAt: column.instant().orNull,
+  taxStatus: column.text<Invoice['taxStatus']>(),
+  subtotal: column.decimal(),
+  discount: column.decimal(),
+  net: column.decimal(),
+  tax: column.decimal(),
+  carried: column.decimal(),
+  total: column.decimal(),
+  credited: column.decimal(),
+  paid: column.decimal(),
+  creditNoted: column.decimal(),
+  /** Credit notes that lowered what is due. */
+  reduced: column.decimal(),
+  refunded: column.decimal(),
+  amountDue: column.decimal(),
+  collection: column.text<Invoice['collection']>(),
+  collectedBy: column.text<Invoice['collectedBy']>(),
+  methodId: column.uuid().orNull,
+  sentAt: column.instant().orNull,
+  paidAt: column.instant().orNull,
+  voidedAt: column.instant().orNull,
+  uncollectibleAt: column.instant().orNull,
+});
+
+const DETAILS = table('invoice_details', {
+  memo: column.text().orNull,
+  metadata: column.json<Record<string, unknown>>(),
+});
+
+const COLLECTING = table('collections', {
+  attempts: column.integer(),
+  nextAttemptAt: column.instant().orNull,
+});
 
 /** An invoice as rules work on it. */
-export interface StoredInvoice {
-  invoiceId: string;
-  payerId: string;
-  accountId: string;
-  kind: Invoice['kind'];
-  status: InvoiceStatus;
-  currency: string;
+export interface StoredInvoice
+  extends RowOf<typeof INVOICES>, RowOf<typeof DETAILS>, RowOf<typeof COLLECTING> {
   /** Of the currency. */
   decimals: number;
-  boundaryAt: Instant | null;
-  series: string | null;
-  number: string | null;
-  createdAt: Instant;
-  issuedAt: Instant | null;
-  dueAt: Instant | null;
-  taxStatus: Invoice['taxStatus'];
-  subtotal: Decimal;
-  discount: Decimal;
-  net: Decimal;
-  tax: Decimal;
-  carried: Decimal;
-  total: Decimal;
-  credited: Decimal;
-  paid: Decimal;
-  creditNoted: Decimal;
-  /** Credit notes that lowered what is due. */
-  reduced: Decimal;
-  refunded: Decimal;
-  amountDue: Decimal;
-  collection: Invoice['collection'];
-  collectedBy: Invoice['collectedBy'];
-  methodId: string | null;
-  sentAt: Instant | null;
-  paidAt: Instant | null;
-  voidedAt: Instant | null;
-  uncollectibleAt: Instant | null;
   lines: StoredInvoiceLine[];
-  attempts: number;
-  nextAttemptAt: Instant | null;
-  memo: string | null;
-  metadata: Record<string, unknown>;
 }
 
-const LINE_COLUMNS = `
-  l.line_id, l.position, l.kind, l.account_id, l.subscription_id, l.period_number, l.item_id, l.sku,
-  l.version, l.product, l.description, l.quantity::text, l.unit_price::text, l.subtotal::text,
-  l.discount::text, l.net::text, l.tax::text, l.total::text, l.coupon, l.taxable, l.discountable,
-  l.tax_key, l.tax_name, l.tax_percent::text, l.tax_inclusive, ${atTime('l.period_from')},
-  ${atTime('l.period_to')}`;
-
 const COLUMNS = `
-  i.invoice_id::text as invoice_id, i.payer_id::text as payer_id, i.account_id::text as account_id,
-  i.kind, i.status, i.currency, ${atTime('i.boundary_at')} as boundary_at, i.series, i.number_text,
-  ${atTime('i.created_at')} as created_at, ${atTime('i.issued_at')} as issued_at,
-  ${atTime('i.due_at')} as due_at, i.tax_status, i.subtotal::text as subtotal,
-  i.discount::text as discount, i.net::text as net, i.tax::text as tax, i.carried::text as carried,
-  i.total::text as total, i.credited::text as credited, i.paid::text as paid,
-  i.credit_noted::text as credit_noted, i.reduced::text as reduced, i.refunded::text as refunded,
-  i.amount_due::text as amount_due, i.collection, i.collected_by, i.method_id::text as method_id,
-  ${atTime('i.sent_at')} as sent_at, ${atTime('i.paid_at')} as paid_at,
-  ${atTime('i.voided_at')} as voided_at, ${atTime('i.uncollectible_at')} as uncollectible_at,
-  (select json_build_array(d.memo, d.metadata)::text from {schema}.invoice_details d
+  ${INVOICES.select('i')},
+  (select ${DETAILS.selectArray('d')}::text from {schema}.invoice_details d
    where d.payer_id = i.payer_id and d.invoice_id = i.invoice_id) as details,
-  (select json_build_array(c.attempts, ${atTime('c.next_attempt_at')})::text
-   from {schema}.collections c
+  (select ${COLLECTING.selectArray('c')}::text from {schema}.collections c
    where c.payer_id = i.payer_id and c.invoice_id = i.invoice_id) as collecting,
-  (select json_agg(json_build_array(${LINE_COLUMNS}) order by l.position)::text
+  (select json_agg(${OWN_LINE.selectArray('l')} order by l.position)::text
    from {schema}.invoice_lines l
    where l.payer_id = i.payer_id and l.invoice_id = i.invoice_id) as lines`;
 
@@ -285,162 +236,26 @@ const READ_SNAPSHOT = `
 select snapshot::text as snapshot from {schema}.invoice_details
 where payer_id = $1::uuid and invoice_id = $2::uuid`;
 
+/** What was selected beside the invoice's own columns. */
 interface InvoiceRow {
-  invoice_id: string;
-  payer_id: string;
-  account_id: string;
-  kind: Invoice['kind'];
-  status: InvoiceStatus;
-  currency: string;
-  boundary_at: string | null;
-  series: string | null;
-  number_text: string | null;
-  created_at: string;
-  issued_at: string | null;
-  due_at: string | null;
-  tax_status: Invoice['taxStatus'];
-  subtotal: string;
-  discount: string;
-  net: string;
-  tax: string;
-  carried: string;
-  total: string;
-  credited: string;
-  paid: string;
-  credit_noted: string;
-  reduced: string;
-  refunded: string;
-  amount_due: string;
-  collection: Invoice['collection'];
-  collected_by: Invoice['collectedBy'];
-  method_id: string | null;
-  sent_at: string | null;
-  paid_at: string | null;
-  voided_at: string | null;
-  uncollectible_at: string | null;
   details: string | null;
   collecting: string | null;
   lines: string | null;
 }
 
-type LineRow = [
-  lineId: string,
-  position: number,
-  kind: LineKind,
-  accountId: string,
-  subscriptionId: string | null,
-  periodNumber: number | null,
-  itemId: string | null,
-  sku: string | null,
-  version: number | null,
-  product: string | null,
-  description: string | null,
-  quantity: string,
-  unitPrice: string | null,
-  subtotal: string,
-  discount: string,
-  net: string,
-  tax: string,
-  total: string,
-  coupon: string | null,
-  taxable: boolean,
-  discountable: boolean,
-  taxKey: string | null,
-  taxName: string | null,
-  taxPercent: string | null,
-  taxInclusive: boolean | null,
-  periodFrom: string | null,
-  periodTo: string | null,
-];
-
-/** Most amounts of a draft are 0. */
-const decimalOf = (written: string): Decimal => (written === '0' ? ZERO : new Decimal(written));
-
-const maybeDecimal = (written: string | null): Decimal | null =>
-  written === null ? null : decimalOf(written);
-
-const maybeInstant = (milliseconds: string | null): Instant | null =>
-  milliseconds === null ? null : toInstant(milliseconds);
-
-const lineOf = (row: LineRow): StoredInvoiceLine => ({
-  lineId: row[0],
-  position: row[1],
-  kind: row[2],
-  accountId: row[3],
-  subscriptionId: row[4],
-  periodNumber: row[5],
-  itemId: row[6],
-  sku: row[7],
-  version: row[8],
-  product: row[9],
-  description: row[10],
-  quantity: decimalOf(row[11]),
-  unitPrice: maybeDecimal(row[12]),
-  subtotal: decimalOf(row[13]),
-  discount: decimalOf(row[14]),
-  net: decimalOf(row[15]),
-  tax: decimalOf(row[16]),
-  total: decimalOf(row[17]),
-  coupon: row[18],
-  taxable: row[19],
-  discountable: row[20],
-  taxKey: row[21],
-  taxName: row[22],
-  taxPercent: maybeDecimal(row[23]),
-  taxInclusive: row[24],
-  periodFrom: maybeInstant(row[25]),
-  periodTo: maybeInstant(row[26]),
-});
+const arraysOf = (json: string): unknown[][] => JSON.parse(json) as unknown[][];
 
 function invoiceOf(row: InvoiceRow): StoredInvoice {
-  const [memo, metadata] = JSON.parse(row.details ?? '[null, {}]') as [
-    string | null,
-    Record<string, unknown>,
-  ];
-  const [attempts, nextAttemptAt] = JSON.parse(row.collecting ?? '[0, null]') as [
-    number,
-    string | null,
-  ];
+  const [details = [null, '{}']] = arraysOf(`[${row.details ?? ''}]`);
+  const [collecting = [0, null]] = arraysOf(`[${row.collecting ?? ''}]`);
+  const invoice = INVOICES.read(row);
   return {
-    invoiceId: row.invoice_id,
-    payerId: row.payer_id,
-    accountId: row.account_id,
-    kind: row.kind,
-    status: row.status,
-    currency: row.currency,
+    ...invoice,
+    ...DETAILS.readArray(details),
+    ...COLLECTING.readArray(collecting),
     // Only money of ISO 4217 is billed in.
-    decimals: currencyDecimals(row.currency)!,
-    boundaryAt: maybeInstant(row.boundary_at),
-    series: row.series,
-    number: row.number_text,
-    createdAt: toInstant(row.created_at),
-    issuedAt: maybeInstant(row.issued_at),
-    dueAt: maybeInstant(row.due_at),
-    taxStatus: row.tax_status,
-    subtotal: decimalOf(row.subtotal),
-    discount: decimalOf(row.discount),
-    net: decimalOf(row.net),
-    tax: decimalOf(row.tax),
-    carried: decimalOf(row.carried),
-    total: decimalOf(row.total),
-    credited: decimalOf(row.credited),
-    paid: decimalOf(row.paid),
-    creditNoted: decimalOf(row.credit_noted),
-    reduced: decimalOf(row.reduced),
-    refunded: decimalOf(row.refunded),
-    amountDue: decimalOf(row.amount_due),
-    collection: row.collection,
-    collectedBy: row.collected_by,
-    methodId: row.method_id,
-    sentAt: maybeInstant(row.sent_at),
-    paidAt: maybeInstant(row.paid_at),
-    voidedAt: maybeInstant(row.voided_at),
-    uncollectibleAt: maybeInstant(row.uncollectible_at),
-    lines: (JSON.parse(row.lines ?? '[]') as LineRow[]).map(lineOf),
-    attempts,
-    nextAttemptAt: maybeInstant(nextAttemptAt),
-    memo,
-    metadata,
+    decimals: currencyDecimals(invoice.currency)!,
+    lines: arraysOf(row.lines ?? '[]').map(OWN_LINE.readArray),
   };
 }
 
@@ -485,8 +300,6 @@ export function taxesOf(
 export function invoiceRecord(invoice: StoredInvoice): Invoice {
   const { decimals, lines } = invoice;
   const money = (amount: Decimal): string => formatMoney(amount, decimals);
-  const time = (instant: Instant | null): string | null =>
-    readTime(instant === null ? null : String(instant));
   const isDraft = invoice.status === 'draft';
   // What is issued has its sums; a draft has lines alone.
   const summed = (column: 'subtotal' | 'discount' | 'net' | 'tax' | 'total'): string =>
@@ -512,14 +325,14 @@ export function invoiceRecord(invoice: StoredInvoice): Invoice {
     paid: money(invoice.paid),
     creditNoted: money(invoice.creditNoted),
     refunded: money(invoice.refunded),
-    createdAt: time(invoice.createdAt)!,
-    issuedAt: time(invoice.issuedAt),
-    dueAt: time(invoice.dueAt),
-    sentAt: time(invoice.sentAt),
-    paidAt: time(invoice.paidAt),
-    voidedAt: time(invoice.voidedAt),
-    uncollectibleAt: time(invoice.uncollectibleAt),
-    periodStart: time(invoice.boundaryAt),
+    createdAt: isoTime(invoice.createdAt),
+    issuedAt: isoTime(invoice.issuedAt),
+    dueAt: isoTime(invoice.dueAt),
+    sentAt: isoTime(invoice.sentAt),
+    paidAt: isoTime(invoice.paidAt),
+    voidedAt: isoTime(invoice.voidedAt),
+    uncollectibleAt: isoTime(invoice.uncollectibleAt),
+    periodStart: isoTime(invoice.boundaryAt),
     collection: invoice.collection,
     collectedBy: invoice.collectedBy,
     methodId: invoice.methodId,
@@ -554,8 +367,8 @@ export function invoiceRecord(invoice: StoredInvoice): Invoice {
               percent: formatUnits(line.taxPercent),
               inclusive: line.taxInclusive!,
             },
-      periodStart: time(line.periodFrom),
-      periodEnd: time(line.periodTo),
+      periodStart: isoTime(line.periodFrom),
+      periodEnd: isoTime(line.periodTo),
     })),
     taxes: taxesOf(lines).map((rate) => ({
       key: rate.key,
@@ -565,7 +378,7 @@ export function invoiceRecord(invoice: StoredInvoice): Invoice {
       tax: money(rate.tax),
     })),
     attempts: invoice.attempts,
-    nextAttemptAt: time(invoice.nextAttemptAt),
+    nextAttemptAt: isoTime(invoice.nextAttemptAt),
     memo: invoice.memo,
     metadata: invoice.metadata,
   };

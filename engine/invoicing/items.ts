@@ -17,7 +17,8 @@ import {
   text,
   z,
 } from '../kernel';
-import type { StoredInvoiceLine } from './invoice-records';
+
+import type { StoredInvoiceLine } from './invoice-lines';
 import { newLine } from './rating';
 
 /** Items that people put on invoices: something in words, or an offer. */

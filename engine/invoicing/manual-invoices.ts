@@ -28,14 +28,8 @@ import {
 import { addPendingItems } from '../subscriptions';
 import { changeOfInvoice, invoiceIdInput } from './change-of-invoice';
 import { finalizeInvoices, type InvoicingContext } from './finalizing';
-import { insertLines } from './invoice-lines';
-import {
-  invoiceRecord,
-  requireInvoice,
-  type Invoice,
-  type StoredInvoice,
-  type StoredInvoiceLine,
-} from './invoice-records';
+import { insertLines, type StoredInvoiceLine } from './invoice-lines';
+import { invoiceRecord, requireInvoice, type Invoice, type StoredInvoice } from './invoice-records';
 import {
   itemChangeShape,
   itemInput,

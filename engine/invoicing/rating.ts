@@ -21,7 +21,8 @@ import {
   input,
   type Instant,
 } from '../kernel';
-import type { StoredInvoiceLine } from './invoice-records';
+
+import type { StoredInvoiceLine } from './invoice-lines';
 
 /**
  * What goes on an invoice for how much: pure functions, which read and write nothing. Everything is

@@ -2,7 +2,8 @@ import { atTime, toInstant, type Session } from '../database';
 import { Decimal, ZERO, isoTime, type Instant } from '../kernel';
 import type { CatalogMemory } from './catalog-memory';
 import type { PayerNames } from './chunks';
-import type { StoredInvoice, StoredInvoiceLine } from './invoice-records';
+import type { StoredInvoice } from './invoice-records';
+import type { StoredInvoiceLine } from './invoice-lines';
 import { windowsOf, type PeriodUsage, type PricedPeriod } from './rating';
 import { NAMES, unbilledOf } from './unbilled';
 

@@ -7,13 +7,8 @@ import {
   requireCreditNote,
   type StoredCreditNote,
 } from '../credit-notes';
-import {
-  readSnapshot,
-  requireInvoice,
-  taxesOf,
-  type StoredInvoice,
-  type StoredInvoiceLine,
-} from '../invoice-records';
+import { readSnapshot, requireInvoice, taxesOf, type StoredInvoice } from '../invoice-records';
+import { type StoredInvoiceLine } from '../invoice-lines';
 import { localeInput, readLogo, readSettings } from '../settings';
 import { htmlOf } from './html';
 import type { Logo } from './logo';

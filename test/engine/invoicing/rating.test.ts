@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 
 import type { Coupon, Pricing, TaxRate } from '../../../engine/catalog';
-import type { StoredInvoiceLine } from '../../../engine/invoicing/invoice-records';
+import type { StoredInvoiceLine } from '../../../engine/invoicing/invoice-lines';
 import {
   newLine,
   reckon,
