@@ -15,7 +15,6 @@ const ROOMS = [
   'sales',
   'subscriptions',
   'invoicing',
-  'reports',
 ];
 
 const roomRules = ROOMS.flatMap((room, index) => [

@@ -4,8 +4,9 @@
  *     import { openBilling } from 'n8n-nodes-billing/engine';
  *     const billing = await openBilling({ connection: { embedded: './billing' } });
  */
-export { openBilling, type Billing, type BillingOptions, type RunDueAnswer } from './billing';
-export type { FailedPart, RunDueRequest } from './running-due';
+export { openBilling, type Billing } from './billing';
+export type { BillingOptions } from './options';
+export type { FailedPart, RunDueAnswer, RunDueRequest } from './running-due';
 export type { AdvanceAnswer, AdvanceRequest, Sandbox, SandboxStatus } from './sandbox';
 
 export {

@@ -1,5 +1,10 @@
 import { BillingError, input, integer, isBillingError, parse } from './kernel';
-import { translate } from './database';
+import type { EarnedDone } from './books';
+import { translate, type DuePart } from './database';
+import type { DeliveriesDone, RetentionDone } from './events';
+import type { CollectDueDone, ForgottenPapers, Invoicing, TopUpsDone } from './invoicing';
+import type { DueDone } from './ledger';
+import type { AdvanceDone } from './subscriptions';
 
 /**
  * Everything whose time has come, room by room. Each part looks after itself: it takes what is due in
@@ -20,11 +25,43 @@ export interface FailedPart {
   message: string;
 }
 
-/** What one room has to do. Gives how much it did, by name. */
-export interface DuePart<Done extends object> {
-  part: string;
-  run(limit: number): Promise<Done>;
-}
+/** How much was done of what was due. */
+export type RunDueAnswer = DueCounts & {
+  /** Parts that could not be done; the others were. */
+  failed: FailedPart[];
+};
+
+export type DueCounts = Omit<AdvanceDone, 'left'> &
+  DueDone &
+  EarnedDone &
+  CollectDueDone &
+  TopUpsDone &
+  DeliveriesDone &
+  RetentionDone &
+  ForgottenPapers;
+
+const NOTHING_DUE: DueCounts = {
+  subscriptions: 0,
+  periods: 0,
+  expiries: 0,
+  holds: 0,
+  answers: 0,
+  postings: 0,
+  attempts: 0,
+  invoicesPaid: 0,
+  paymentsFailed: 0,
+  dunningSteps: 0,
+  refundsSent: 0,
+  topUpsBought: 0,
+  topUpsFailed: 0,
+  papersForgotten: 0,
+  webhooksSent: 0,
+  webhooksFailed: 0,
+  webhooksGivenUp: 0,
+  eventsDeleted: 0,
+};
+
+type DueParts = ReadonlyArray<DuePart<Partial<DueCounts>>>;
 
 const DEFAULT_LIMIT = 10_000;
 const dueInput = input({ limit: integer(1, 1_000_000).optional() });
@@ -42,7 +79,7 @@ function failureOf(part: string, error: unknown): FailedPart {
  * @param none what is answered of a part that failed
  * @throws invalid_input; what the first part threw, when none could be done
  */
-export async function runParts<Done extends object>(
+async function runParts<Done extends object>(
   parts: ReadonlyArray<DuePart<Partial<Done>>>,
   none: Done,
   request: RunDueRequest = {},
@@ -68,3 +105,45 @@ const firstOf = (errors: readonly unknown[]): unknown => {
   const told = errors.map(translate);
   return told.find((error) => error instanceof BillingError) ?? told[0];
 };
+
+/** @throws as `runParts` */
+export const runAllDue = (parts: DueParts, request?: RunDueRequest): Promise<RunDueAnswer> =>
+  runParts(parts, NOTHING_DUE, request);
+
+/** On a day of a sandbox everything that is due is done. */
+const MOST_DUE = 1_000_000;
+
+const NO_INVOICES = { invoicesIssued: 0, invoicesSent: 0, periodsOpened: 0, chargesFailed: 0 };
+
+/** What is done on a day of a sandbox: the billing cycle, then all that is due. */
+export async function runDay(invoicing: Invoicing, parts: DueParts) {
+  const problems: FailedPart[] = [];
+  const cycle = { part: 'invoices', run: () => invoicesOfDay(invoicing, problems) };
+  const { failed, ...done } = await runParts<DueCounts & typeof NO_INVOICES>(
+    [cycle, ...parts],
+    { ...NOTHING_DUE, ...NO_INVOICES },
+    { limit: MOST_DUE },
+  );
+  return { done, failed: [...problems, ...failed] };
+}
+
+/**
+ * The billing cycle on a day of a sandbox, under names that say what was done.
+ *
+ * @param problems where drafts are added that could not be reckoned
+ */
+async function invoicesOfDay(
+  invoicing: Invoicing,
+  problems: FailedPart[],
+): Promise<typeof NO_INVOICES> {
+  const { created, dispatched, failed } = await invoicing.runBillingCycle();
+  for (const { invoiceId, code, message } of dispatched.problems) {
+    problems.push({ part: 'invoices', code, message: `${invoiceId}: ${message}` });
+  }
+  return {
+    invoicesIssued: dispatched.issued,
+    invoicesSent: dispatched.sent,
+    periodsOpened: created.periods,
+    chargesFailed: dispatched.failed + failed,
+  };
+}

@@ -12,9 +12,10 @@ import {
   type MigrateIdentitiesAnswer,
   type MigrateIdentitiesRequest,
 } from './migrating';
-import type { ErasePart, ExportPart, MergePart } from './parts';
+import type { AccountParts, Room } from './parts';
 import type { AccountPorts, AccountStanding } from './ports';
 import { resolveAccount } from './resolving';
+import { verifyAccounts } from './verify';
 
 /** `billing.accounts`: who is billed. */
 export interface Accounts {
@@ -50,21 +51,34 @@ export interface Accounts {
   migrateIdentities(request: MigrateIdentitiesRequest): Promise<MigrateIdentitiesAnswer>;
 }
 
-/** What the rooms that keep something of an account do when it is merged, exported or erased. */
-export interface AccountParts {
-  merge: readonly MergePart[];
-  export: readonly ExportPart[];
-  erase: readonly ErasePart[];
-}
-
-export function openAccounts(context: Context, ports: AccountPorts, parts: AccountParts): Accounts {
+/**
+ * Opens the room.
+ *
+ * @param rooms all that keep something of an account
+ */
+export function openAccounts(
+  context: Context,
+  ports: AccountPorts,
+  rooms: readonly AccountParts[],
+): Room<Accounts> {
   const { database } = context;
   const identities = new Identities(context, ports);
   const details = new Details(context);
-  const families = new Families(context, ports);
-  const merges = new Merges(context, parts.merge);
-  const erasures = new Erasures(context, parts.erase);
-  return {
+  const families = new Families(
+    context,
+    ports,
+    rooms.flatMap((room) => room.obstacles ?? []),
+  );
+  const merges = new Merges(
+    context,
+    rooms.flatMap((room) => room.merge ?? []),
+  );
+  const erasures = new Erasures(
+    context,
+    rooms.flatMap((room) => room.erase ?? []),
+  );
+  const exports = rooms.flatMap((room) => room.export ?? []);
+  const calls: Accounts = {
     identify: identities.identify.bind(identities),
     get: async (request) => {
       const { account } = parse(getInput, request);
@@ -77,8 +91,9 @@ export function openAccounts(context: Context, ports: AccountPorts, parts: Accou
     attachChild: families.attachChild.bind(families),
     detachChild: families.detachChild.bind(families),
     merge: merges.merge.bind(merges),
-    export: (request) => exportAccount(context, parts.export, request),
+    export: (request) => exportAccount(context, exports, request),
     erase: erasures.erase.bind(erasures),
     migrateIdentities: (request) => migrateIdentities(context, request),
   };
+  return { calls, verify: [verifyAccounts] };
 }

@@ -12,6 +12,7 @@ import {
 } from '../kernel';
 import { readAccount, type Account } from './account';
 import { changeAccount, mergeConflict } from './changing';
+import type { Obstacle } from './parts';
 import type { AccountPorts } from './ports';
 import { resolveAccount, type ResolvedAccount } from './resolving';
 
@@ -71,6 +72,7 @@ export class Families {
   constructor(
     private readonly context: Context,
     private readonly ports: AccountPorts,
+    private readonly obstacles: readonly Obstacle[],
   ) {}
 
   /**
@@ -179,7 +181,7 @@ export class Families {
     child: ResolvedAccount,
     now: Instant,
   ): Promise<void> {
-    for (const obstacle of this.ports.obstaclesToAttach) {
+    for (const obstacle of this.obstacles) {
       const reason = await obstacle(session, child.accountId, now);
       if (reason === null) continue;
       throw mergeConflict(

@@ -16,7 +16,7 @@ export type {
   TaxId,
   TaxStatus,
 } from './account';
-export { openAccounts, type AccountParts, type Accounts } from './accounts';
+export { openAccounts, type Accounts } from './accounts';
 export { emailAddress } from './account';
 export { changeOf, changeOfAccount, type Changed, type Parties } from './change-of';
 export {
@@ -43,5 +43,12 @@ export {
   type AccountStatus,
   type ResolvedAccount,
 } from './resolving';
-export type { ErasePart, ExportPart, Merge, MergePart, WholeAccount } from './parts';
-export { verifyAccounts } from './verify';
+export type {
+  ErasePart,
+  ExportPart,
+  Merge,
+  MergePart,
+  Obstacle,
+  Room,
+  WholeAccount,
+} from './parts';

@@ -1,10 +1,10 @@
-import type { Session } from '../database';
+import type { DuePart, Session, VerifyPart } from '../database';
 import type { Instant } from '../kernel';
 import type { ResolvedAccount } from './resolving';
 
 /**
- * What each room that keeps something of an account does when accounts are merged, exported or
- * erased. The engine hands the parts of all rooms to this one when it opens (engine/billing.ts).
+ * What each room that keeps something of an account does when accounts are merged, exported, erased or
+ * attached. The engine hands all rooms to this one when it opens (engine/billing.ts).
  */
 
 /** An account, and the accounts that were merged into it. */
@@ -44,3 +44,24 @@ export interface Merge {
  * @throws merge_conflict, and nothing is merged
  */
 export type MergePart = (session: Session, merge: Merge) => Promise<Record<string, number>>;
+
+/** Why an account of its own cannot become somebody's child; null when it can. */
+export type Obstacle = (
+  session: Session,
+  accountId: string,
+  now: Instant,
+) => Promise<string | null>;
+
+/** An open room: its public calls, and its parts in what the engine asks of all rooms. */
+export interface Room<Calls extends object, Done extends object = object> {
+  calls: Calls;
+  verify?: readonly VerifyPart[];
+  merge?: readonly MergePart[];
+  export?: readonly ExportPart[];
+  erase?: readonly ErasePart[];
+  obstacles?: readonly Obstacle[];
+  due?: ReadonlyArray<DuePart<Done>>;
+}
+
+/** What every room has to do with accounts. */
+export type AccountParts = Pick<Room<object>, 'merge' | 'export' | 'erase' | 'obstacles'>;

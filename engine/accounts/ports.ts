@@ -31,10 +31,6 @@ export interface AccountPorts {
   standing(session: Session, payerId: string, now: Instant): Promise<AccountStanding>;
   /** Somebody was met for the first time; in the transaction that makes the account. */
   onCreated?(session: Session, account: ResolvedAccount, now: Instant): Promise<void>;
-  /** Why an account of its own cannot become somebody's child; null when it can. */
-  obstaclesToAttach: Array<
-    (session: Session, accountId: string, now: Instant) => Promise<string | null>
-  >;
   /** Moves an account's own units to the one that will pay for it; both are locked. */
   moveUnits(session: Session, move: Merge): Promise<unknown>;
 }

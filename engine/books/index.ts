@@ -1,5 +1,10 @@
+import type { Room } from '../accounts';
 import type { Context } from '../database';
+import { postEarned, type EarnedDone } from './earned';
+import { moveFees } from './fees';
 import { Books } from './reading';
+import { verifyBooks } from './verify';
+import { exportBook } from './whole-account';
 
 export { BOOK_ACCOUNTS, POSTING_KINDS, type BookAccount, type PostingKind } from './chart';
 export { postEarned, type EarnedDone } from './earned';
@@ -14,7 +19,6 @@ export type {
   PostingsRequest,
 } from './reading';
 export { verifyBooks } from './verify';
-export { exportBook } from './whole-account';
 
 /** `billing.books`: the money book, read only. What moves money posts to it. */
 export interface BooksReader {
@@ -23,11 +27,19 @@ export interface BooksReader {
   postings: Books['postings'];
 }
 
-export function openBooks(context: Context): BooksReader {
+/** Opens the room. */
+export function openBooks(context: Context): Room<BooksReader, EarnedDone> {
   const books = new Books(context);
-  return {
+  const calls: BooksReader = {
     accounts: books.accounts.bind(books),
     balances: books.balances.bind(books),
     postings: books.postings.bind(books),
+  };
+  return {
+    calls,
+    verify: [verifyBooks],
+    merge: [moveFees],
+    export: [exportBook(books)],
+    due: [{ part: 'books', run: (limit) => postEarned(context, { limit }) }],
   };
 }

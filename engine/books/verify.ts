@@ -1,4 +1,4 @@
-import type { Database, VerifyPart } from '../database';
+import type { VerifyPart } from '../database';
 import { ZERO, Decimal, formatValue } from '../kernel';
 import { POSTING_KINDS } from './chart';
 import { EARNED_JSON, FOLLOWED, followedOf, packed, type Earned, type FollowedRow } from './earned';
@@ -198,25 +198,23 @@ function compareSums(sums: NonNullable<CheckRow['sums']>, earned: readonly Earne
 }
 
 /** The money book's part of `billing.verify()`. */
-export const verifyBooks =
-  (database: Database): VerifyPart =>
-  async () => {
-    const checked = { postings: 0, book_marks: 0, fees: 0 };
-    const problems = await readFound<ProblemRow[]>(database, CHECK_TRANSFERS, []);
-    let after = START;
-    for (;;) {
-      const rows = await readFound<FollowedRow[]>(database, NEXT_PAYERS, [after, PAYERS]);
-      for (const ledgers of packed(rows.map(followedOf), PAYERS)) {
-        const { row, earned } = await readBooks<CheckRow>(database, CHECK_BOOKS, ledgers, [
-          POSTING_KINDS,
-        ]);
-        checked.postings += row.postings;
-        checked.fees += row.fees;
-        checked.book_marks += row.marks?.length ?? 0;
-        problems.push(...(row.problems ?? []), ...compareSums(row.sums ?? [], earned));
-      }
-      if (rows.length < PAYERS || problems.length >= MAX_PROBLEMS) break;
-      after = rows.at(-1)!.payer_id;
+export const verifyBooks: VerifyPart = async (database) => {
+  const checked = { postings: 0, book_marks: 0, fees: 0 };
+  const problems = await readFound<ProblemRow[]>(database, CHECK_TRANSFERS, []);
+  let after = START;
+  for (;;) {
+    const rows = await readFound<FollowedRow[]>(database, NEXT_PAYERS, [after, PAYERS]);
+    for (const ledgers of packed(rows.map(followedOf), PAYERS)) {
+      const { row, earned } = await readBooks<CheckRow>(database, CHECK_BOOKS, ledgers, [
+        POSTING_KINDS,
+      ]);
+      checked.postings += row.postings;
+      checked.fees += row.fees;
+      checked.book_marks += row.marks?.length ?? 0;
+      problems.push(...(row.problems ?? []), ...compareSums(row.sums ?? [], earned));
     }
-    return { checked, problems: problems.slice(0, MAX_PROBLEMS).map(problemOf) };
-  };
+    if (rows.length < PAYERS || problems.length >= MAX_PROBLEMS) break;
+    after = rows.at(-1)!.payer_id;
+  }
+  return { checked, problems: problems.slice(0, MAX_PROBLEMS).map(problemOf) };
+};

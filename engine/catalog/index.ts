@@ -89,13 +89,14 @@ export interface Catalog {
   importCatalog: CatalogFiles['importCatalog'];
 }
 
-export function openCatalog(context: Context): Catalog {
+/** Opens the room. */
+export function openCatalog(context: Context): { calls: Catalog } {
   const products = new Products(context);
   const offers = new Offers(context);
   const coupons = new Coupons(context);
   const taxRates = new TaxRates(context);
   const files = new CatalogFiles(context);
-  return {
+  const calls: Catalog = {
     saveProduct: products.saveProduct.bind(products),
     getProduct: products.getProduct.bind(products),
     listProducts: products.listProducts.bind(products),
@@ -110,4 +111,5 @@ export function openCatalog(context: Context): Catalog {
     exportCatalog: files.exportCatalog.bind(files),
     importCatalog: files.importCatalog.bind(files),
   };
+  return { calls };
 }

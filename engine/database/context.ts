@@ -1,7 +1,6 @@
 import type { Clock } from '../kernel';
 import type { Keep } from './answers';
 import type { Database } from './database';
-import type { Session } from './session';
 
 /** What every room is opened with. */
 export interface Context {
@@ -21,8 +20,17 @@ export interface Context {
 }
 
 /** What one room checks of its own tables; the parts of all rooms make `billing.verify()`. */
-export type VerifyPart = (session: Session) => Promise<{
+export type VerifyPart = (
+  database: Database,
+  options?: { onProgress?: (progress: { checked: number; total: number }) => void },
+) => Promise<{
   /** Rows looked at, by table. */
   checked: Record<string, number>;
   problems: Array<{ code: string; table: string; id: string; message: string }>;
 }>;
+
+/** What one room has to do as time passes. Gives how much it did, by name. */
+export interface DuePart<Done extends object = object> {
+  part: string;
+  run(limit: number): Promise<Done>;
+}

@@ -20,7 +20,7 @@ export { isOutOfLocks, isRetryable, isUniqueViolation, translate } from './failu
 export { keptSecret } from './kept-secret';
 export { MAX_LOCKED_ACCOUNTS, lockAccounts, tryLockAccounts } from './locks';
 export type { ServerConfig } from './server';
-export type { Context, VerifyPart } from './context';
+export type { Context, DuePart, VerifyPart } from './context';
 export type { Reserved, Session } from './session';
 export { pages, sweep, type FailedPayer, type Swept } from './sweep';
 export { Table, column, table, type RowOf } from './table';

@@ -1,13 +1,16 @@
-import type { Context } from '../database';
-import { EventLog } from './event-log';
+import type { Context, Session } from '../database';
+import { addDuration, readClock } from '../kernel';
+import { EventLog, readEventsOf } from './event-log';
+import { forgetTextsOf } from './forgetting';
 import type { EventPorts } from './ports';
 import { Readers } from './readers';
+import { deleteOldEvents } from './retention';
+import { verifyEvents } from './verify';
+import { deliverWebhooks } from './webhook-delivery';
 import { Webhooks } from './webhooks';
 
-export { readEventsOf } from './event-log';
 export type { ListEventsRequest, SampleEvent } from './event-log';
 export type { EventRecord } from './event-records';
-export { forgetTextsOf } from './forgetting';
 export type { EventPorts } from './ports';
 export type {
   EventReader,
@@ -18,11 +21,10 @@ export type {
   ReplayRequest,
 } from './readers';
 export { recordEvents, type NewEvent } from './recording';
-export { deleteOldEvents, type RetentionDone } from './retention';
+export type { RetentionDone } from './retention';
 export { webhookSecret, type WebhookSecret } from './signing';
 export { EVENTS, EVENT_TYPES, type EventData, type EventType } from './types';
-export { verifyEvents } from './verify';
-export { deliverWebhooks, type DeliveriesDone } from './webhook-delivery';
+export type { DeliveriesDone } from './webhook-delivery';
 export type { SaveWebhookRequest, Webhook, WebhookFailure } from './webhooks';
 
 /** `billing.events`: what happened, for triggers and webhooks. */
@@ -41,12 +43,32 @@ export interface Events {
   webhookFailures: Webhooks['webhookFailures'];
 }
 
-/** @param canSign whether there is a secret for outgoing webhooks */
-export function openEvents(context: Context, ports: EventPorts, canSign: boolean): Events {
+/** Longer than a workflow may stand still. */
+const KEEP = addDuration(0, { unit: 'day', count: 90 }, 'UTC');
+
+export interface EventOptions {
+  /** What signs outgoing webhooks, the newest first; null: there are none. */
+  signedBy: readonly string[] | null;
+  /** How long events are kept that all readers have passed, in milliseconds. */
+  keep?: number;
+}
+
+/** An account, and those that were merged into it. */
+interface Person {
+  accountId: string;
+  aliases: string[];
+}
+
+/** Opens the room. It is an earlier one than that of accounts, whose `Room` this is all the same. */
+export function openEvents(
+  context: Context,
+  ports: EventPorts,
+  { signedBy, keep = KEEP }: EventOptions,
+) {
   const readers = new Readers(context, ports);
   const log = new EventLog(context, ports);
-  const webhooks = new Webhooks(context, canSign);
-  return {
+  const webhooks = new Webhooks(context, signedBy !== null);
+  const calls: Events = {
     poll: readers.poll.bind(readers),
     acknowledge: readers.acknowledge.bind(readers),
     release: readers.release.bind(readers),
@@ -59,5 +81,37 @@ export function openEvents(context: Context, ports: EventPorts, canSign: boolean
     listWebhooks: webhooks.listWebhooks.bind(webhooks),
     deleteWebhook: webhooks.deleteWebhook.bind(webhooks),
     webhookFailures: webhooks.webhookFailures.bind(webhooks),
+  };
+  return {
+    calls,
+    verify: [verifyEvents],
+    export: [
+      async (
+        session: Session,
+        { accountId, aliases }: Person,
+        { entries }: { entries: number },
+      ) => ({
+        events: await readEventsOf(session, [accountId, ...aliases], entries),
+      }),
+    ],
+    erase: [
+      (session: Session, { accountId, aliases }: Person) =>
+        forgetTextsOf(session, [accountId, ...aliases]),
+    ],
+    due: [
+      ...(signedBy === null
+        ? []
+        : [
+            {
+              part: 'webhooks',
+              run: (limit: number) => deliverWebhooks(context, signedBy, { limit }),
+            },
+          ]),
+      {
+        part: 'events',
+        run: (limit: number) =>
+          deleteOldEvents(context, { now: readClock(context.clock), keep, limit }),
+      },
+    ],
   };
 }

@@ -1,10 +1,13 @@
+import type { Room } from '../accounts';
 import type { PaymentContext } from '../payments';
 import { Closings } from './closing';
 import {
   Retries,
   TopUps,
+  collectDue,
   invoicePayments,
   methodSaved,
+  type CollectDueDone,
   type TopUpPorts,
   type TopUpsDone,
 } from './collecting';
@@ -13,6 +16,14 @@ import { CreditNotes } from './credit-notes';
 import { BillingCycle } from './cycle';
 import { Dispatching } from './dispatching';
 import type { InvoicingContext } from './finalizing';
+import {
+  eraseInvoices,
+  exportInvoices,
+  forgetInvoices,
+  mergeInvoices,
+  openInvoicesObstacle,
+  type ForgottenPapers,
+} from './invoice-parts';
 import { ManualInvoices } from './manual-invoices';
 import { Previews } from './preview';
 import type { OwnRating } from './rating';
@@ -20,6 +31,7 @@ import { InvoiceReading } from './reading';
 import { InvoiceRefunds, giveBack } from './refunding-invoices';
 import { Papers } from './rendering/papers';
 import { Settings } from './settings';
+import { verifyInvoices } from './verify-invoices';
 
 export { invoicedPeriods } from './invoiced-periods';
 export type {
@@ -30,7 +42,6 @@ export type {
   VoidInvoiceRequest,
 } from './closing';
 export {
-  collectDue,
   standingOf,
   type CollectDueDone,
   type CollectionRecord,
@@ -67,14 +78,7 @@ export type {
   RemoveItemRequest,
   UpdateItemRequest,
 } from './manual-invoices';
-export {
-  eraseInvoices,
-  exportInvoices,
-  forgetInvoices,
-  mergeInvoices,
-  openInvoicesObstacle,
-  type ForgottenPapers,
-} from './invoice-parts';
+export type { ForgottenPapers } from './invoice-parts';
 export type { InvoicePreview } from './preview';
 export type { OwnRating, UsageToRate } from './rating';
 export type { ListInvoicesRequest } from './reading';
@@ -85,8 +89,6 @@ export type {
 } from './refunding-invoices';
 export type { RenderInvoiceRequest, RenderedPaper } from './rendering/papers';
 export type { InvoicingSettings, SaveSettingsRequest } from './settings';
-
-export { verifyInvoices } from './verify-invoices';
 
 /** `billing.invoicing`: what customers owe, and how it comes to be paid. */
 export interface Invoicing {
@@ -133,7 +135,7 @@ export function openInvoicing(
   paying: PaymentContext,
   ports: TopUpPorts,
   { rating = {} }: InvoicingOptions = {},
-): { invoicing: Invoicing; runTopUps(request: { limit?: number }): Promise<TopUpsDone> } {
+): Room<Invoicing, CollectDueDone | TopUpsDone | ForgottenPapers> {
   // What the context shows may change while the engine is open: it is asked, not copied.
   const context: InvoicingContext = Object.assign(Object.create(paying) as PaymentContext, {
     rating,
@@ -156,40 +158,50 @@ export function openInvoicing(
   const settings = new Settings(context);
   paying.purposes.set('invoice', invoicePayments(refunds));
   paying.onMethodSaved.push(methodSaved);
+  const calls: Invoicing = {
+    createInvoices: creating.createInvoices.bind(creating),
+    dispatchInvoices: dispatching.dispatchInvoices.bind(dispatching),
+    runBillingCycle: cycle.runBillingCycle.bind(cycle),
+    resetProducts: cycle.resetProducts.bind(cycle),
+    restoreProducts: cycle.restoreProducts.bind(cycle),
+    previewInvoice: previews.previewInvoice.bind(previews),
+    getInvoice: reading.getInvoice.bind(reading),
+    listInvoices: reading.listInvoices.bind(reading),
+    createInvoice: byHand.createInvoice.bind(byHand),
+    addItem: byHand.addItem.bind(byHand),
+    updateItem: byHand.updateItem.bind(byHand),
+    removeItem: byHand.removeItem.bind(byHand),
+    deleteDraft: byHand.deleteDraft.bind(byHand),
+    finalizeInvoice: byHand.finalizeInvoice.bind(byHand),
+    voidInvoice: closings.voidInvoice.bind(closings),
+    markUncollectible: closings.markUncollectible.bind(closings),
+    markPaid: closings.markPaid.bind(closings),
+    addCredit: closings.addCredit.bind(closings),
+    accountCredit: closings.accountCredit.bind(closings),
+    createCreditNote: creditNotes.createCreditNote.bind(creditNotes),
+    getCreditNote: creditNotes.getCreditNote.bind(creditNotes),
+    listCreditNotes: creditNotes.listCreditNotes.bind(creditNotes),
+    refundInvoice: refunds.refundInvoice.bind(refunds),
+    renderInvoice: papers.renderInvoice.bind(papers),
+    retryInvoice: retries.retryInvoice.bind(retries),
+    attempts: retries.attempts.bind(retries),
+    collection: retries.collection.bind(retries),
+    setTopUp: topUps.setTopUp.bind(topUps),
+    topUps: topUps.topUps.bind(topUps),
+    settings: settings.settings.bind(settings),
+    saveSettings: settings.saveSettings.bind(settings),
+  };
   return {
-    runTopUps: topUps.runTopUps.bind(topUps),
-    invoicing: {
-      createInvoices: creating.createInvoices.bind(creating),
-      dispatchInvoices: dispatching.dispatchInvoices.bind(dispatching),
-      runBillingCycle: cycle.runBillingCycle.bind(cycle),
-      resetProducts: cycle.resetProducts.bind(cycle),
-      restoreProducts: cycle.restoreProducts.bind(cycle),
-      previewInvoice: previews.previewInvoice.bind(previews),
-      getInvoice: reading.getInvoice.bind(reading),
-      listInvoices: reading.listInvoices.bind(reading),
-      createInvoice: byHand.createInvoice.bind(byHand),
-      addItem: byHand.addItem.bind(byHand),
-      updateItem: byHand.updateItem.bind(byHand),
-      removeItem: byHand.removeItem.bind(byHand),
-      deleteDraft: byHand.deleteDraft.bind(byHand),
-      finalizeInvoice: byHand.finalizeInvoice.bind(byHand),
-      voidInvoice: closings.voidInvoice.bind(closings),
-      markUncollectible: closings.markUncollectible.bind(closings),
-      markPaid: closings.markPaid.bind(closings),
-      addCredit: closings.addCredit.bind(closings),
-      accountCredit: closings.accountCredit.bind(closings),
-      createCreditNote: creditNotes.createCreditNote.bind(creditNotes),
-      getCreditNote: creditNotes.getCreditNote.bind(creditNotes),
-      listCreditNotes: creditNotes.listCreditNotes.bind(creditNotes),
-      refundInvoice: refunds.refundInvoice.bind(refunds),
-      renderInvoice: papers.renderInvoice.bind(papers),
-      retryInvoice: retries.retryInvoice.bind(retries),
-      attempts: retries.attempts.bind(retries),
-      collection: retries.collection.bind(retries),
-      setTopUp: topUps.setTopUp.bind(topUps),
-      topUps: topUps.topUps.bind(topUps),
-      settings: settings.settings.bind(settings),
-      saveSettings: settings.saveSettings.bind(settings),
-    },
+    calls,
+    verify: [verifyInvoices],
+    merge: [mergeInvoices],
+    export: [exportInvoices],
+    erase: [eraseInvoices],
+    obstacles: [openInvoicesObstacle],
+    due: [
+      { part: 'collecting', run: (limit) => collectDue(paying, { limit }) },
+      { part: 'top-ups', run: (limit) => topUps.runTopUps({ limit }) },
+      { part: 'papers', run: (limit) => forgetInvoices(paying, { limit }) },
+    ],
   };
 }

@@ -1,18 +1,23 @@
+import type { AccountPorts, Room } from '../accounts';
 import type { Context } from '../database';
 import { Checks } from './check';
 import { Uses } from './consume';
 import { Deductions } from './deducting';
+import { runDue, type DueDone } from './due';
 import { Exchanges } from './exchanging';
 import { Grants } from './grant';
 import { Holds } from './holding';
 import { KnownPayers } from './known-payers';
+import { moveAllUnits } from './moving';
 import { Overages } from './overage';
 import { NO_PORTS, type LedgerPorts } from './ports';
-import { Statements } from './reading';
+import { Statements, ownUnitsObstacle } from './reading';
 import { Restores } from './restore';
 import { readStatement, type StatementPage, type StatementRequest } from './statement';
 import type { Suggester } from './suggestions';
 import { Transfers } from './transfer';
+import { verifyLedger } from './verify';
+import { eraseLedger, exportLedger } from './whole-account';
 
 export { runDue, writeDueOf, type DueDone, type RunDueRequest } from './due';
 export { isFailed, type FailedItem } from './access';
@@ -53,7 +58,7 @@ export {
   type SetOverageRequest,
 } from './overage';
 export type { LedgerPorts, MovedValue, PaidOutside } from './ports';
-export { ownUnitsObstacle, type Balance, type EntriesRequest, type Entry } from './reading';
+export type { Balance, EntriesRequest, Entry } from './reading';
 export type { RestoreAnswer, RestoreRequest } from './restore';
 export type { StatementPage, StatementRequest } from './statement';
 export type { Shortage, SuggestedOffer, Suggester } from './suggestions';
@@ -67,7 +72,6 @@ export {
 } from './verify';
 export type { ConsumeAnswer } from './use-batch';
 export { shareValue } from './value';
-export { eraseLedger, exportLedger } from './whole-account';
 export {
   endGrants,
   followGrants,
@@ -105,6 +109,11 @@ export interface Ledger {
   statement(request: StatementRequest): Promise<StatementPage>;
 }
 
+/** The room, and what it fills of the ports of earlier ones. */
+export interface OpenedLedger extends Room<Ledger, DueDone> {
+  moveUnits: AccountPorts['moveUnits'];
+}
+
 /**
  * Opens the room. `suggester` is asked what a customer could buy, after a denial only.
  *
@@ -114,7 +123,7 @@ export function openLedger(
   context: Context,
   suggester: Suggester,
   filled: Partial<LedgerPorts> = {},
-): Ledger {
+): OpenedLedger {
   const ports: LedgerPorts = { ...NO_PORTS, ...filled };
   const known = new KnownPayers();
   context.onAccountChange.push((accountId) => known.forget(accountId));
@@ -129,7 +138,7 @@ export function openLedger(
   const restores = new Restores(context);
   const overages = new Overages(context);
   const statements = new Statements(context, ports);
-  return {
+  const calls: Ledger = {
     check: checks.check.bind(checks),
     checkMany: checks.checkMany.bind(checks),
     consume: uses.consume.bind(uses),
@@ -151,5 +160,15 @@ export function openLedger(
     grants: statements.grants.bind(statements),
     entries: statements.entries.bind(statements),
     statement: (request) => readStatement(statements, request),
+  };
+  return {
+    calls,
+    moveUnits: (session, move) => moveAllUnits(session, move, ports, 'units'),
+    verify: [verifyLedger],
+    merge: [async (session, merge) => ({ ...(await moveAllUnits(session, merge, ports)) })],
+    export: [exportLedger(calls)],
+    erase: [eraseLedger],
+    obstacles: [ownUnitsObstacle],
+    due: [{ part: 'ledger', run: (limit) => runDue(context, { limit }) }],
   };
 }

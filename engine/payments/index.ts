@@ -1,3 +1,4 @@
+import type { Room } from '../accounts';
 import type { Context } from '../database';
 import { manualGateway } from './adapters/manual';
 import { testGateway } from './adapters/test';
@@ -7,8 +8,10 @@ import { Gateways, type GatewayInfo } from './gateways';
 import { Methods } from './methods';
 import { Notices } from './notices';
 import { OrderCharges } from './order-charges';
+import { erasePayments, exportPayments, mergePayments } from './payment-parts';
 import { PaymentRecords } from './payments';
 import type { PaymentContext } from './ports';
+import { verifyPayments } from './verify-payments';
 
 export { signTestNotice, TEST_TOKENS, type TestToken } from './adapters/test';
 export {
@@ -45,7 +48,6 @@ export {
 } from './method-records';
 export type { MethodRequest, SaveMethodRequest } from './methods';
 export type { HandledWebhook, HandleWebhookRequest } from './notices';
-export { erasePayments, exportPayments, mergePayments } from './payment-parts';
 export type { PayOrderRequest } from './order-charges';
 export type { AttemptsRequest, MarkRefundedRequest, RefundsDueRequest } from './payments';
 export type { Payable, PaymentContext, PurposeHandlers, Settlement } from './ports';
@@ -59,7 +61,6 @@ export {
 export { refundableCharges, type RefundableCharge } from './refundable';
 export { executeRefunds, openRefund } from './refunding';
 export type { Purpose } from './transfers';
-export { verifyPayments } from './verify-payments';
 
 /** Names that gateways of the caller's own cannot have. */
 export const BUILT_IN_GATEWAYS: readonly string[] = ['manual', 'test'];
@@ -88,15 +89,16 @@ export interface PaymentOptions {
   testGateway?: boolean | { webhookSecret: string };
 }
 
-/**
- * Opens the room.
- *
- * @returns its calls, and the context that the rooms after it are opened with
- */
+export interface OpenedPayments extends Room<Payments> {
+  /** What the rooms after this one are opened with. */
+  paying: PaymentContext;
+}
+
+/** Opens the room. */
 export function openPayments(
   context: Context,
   { gateways = [], testGateway: test = false }: PaymentOptions = {},
-): { payments: Payments; paying: PaymentContext } {
+): OpenedPayments {
   const secret = typeof test === 'object' ? test.webhookSecret : null;
   const known = new Gateways(
     [manualGateway, testGateway(context.database, secret), ...gateways],
@@ -113,21 +115,26 @@ export function openPayments(
   const records = new PaymentRecords(paying);
   const checkouts = new Checkouts(paying);
   const notices = new Notices(paying);
+  const calls: Payments = {
+    gateways: () => Promise.resolve(known.list()),
+    saveMethod: methods.saveMethod.bind(methods),
+    methods: methods.methods.bind(methods),
+    removeMethod: methods.removeMethod.bind(methods),
+    setDefaultMethod: methods.setDefaultMethod.bind(methods),
+    payOrder: charges.payOrder.bind(charges),
+    attempts: records.attempts.bind(records),
+    attempt: records.attempt.bind(records),
+    checkoutLink: checkouts.checkoutLink.bind(checkouts),
+    handleWebhook: notices.handleWebhook.bind(notices),
+    refundsDue: records.refundsDue.bind(records),
+    markRefunded: records.markRefunded.bind(records),
+  };
   return {
+    calls,
     paying,
-    payments: {
-      gateways: () => Promise.resolve(known.list()),
-      saveMethod: methods.saveMethod.bind(methods),
-      methods: methods.methods.bind(methods),
-      removeMethod: methods.removeMethod.bind(methods),
-      setDefaultMethod: methods.setDefaultMethod.bind(methods),
-      payOrder: charges.payOrder.bind(charges),
-      attempts: records.attempts.bind(records),
-      attempt: records.attempt.bind(records),
-      checkoutLink: checkouts.checkoutLink.bind(checkouts),
-      handleWebhook: notices.handleWebhook.bind(notices),
-      refundsDue: records.refundsDue.bind(records),
-      markRefunded: records.markRefunded.bind(records),
-    },
+    verify: [verifyPayments],
+    merge: [mergePayments],
+    export: [exportPayments],
+    erase: [erasePayments],
   };
 }

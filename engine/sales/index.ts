@@ -1,7 +1,7 @@
-import { resolveAccount, type AccountPorts } from '../accounts';
+import { resolveAccount, type AccountPorts, type Room } from '../accounts';
 import { readClock } from '../kernel';
 import type { LedgerPorts, Suggester } from '../ledger';
-import type { PaymentContext, PurposeHandlers } from '../payments';
+import type { PaymentContext } from '../payments';
 import { Commissions } from './commissions';
 import { Confirmations } from './confirming';
 import { reasonAgainst, takePlaceOf } from './eligibility';
@@ -9,15 +9,19 @@ import { grantFreeTier } from './free-tier';
 import { GrantedOffers } from './granted-offers';
 import { IdentityHashing, type IdentitySecret } from './identity-hash';
 import { NO_SUBSCRIPTIONS, type OrderSubscriptions } from './order-hooks';
+import { eraseOrders, exportOrders, mergeOrders, openOrdersObstacle } from './order-parts';
 import { Orders } from './orders';
 import { orderHooksOf } from './hooks-of-orders';
 import { orderPayments } from './paying-orders';
+import { eraseReferrals, exportReferrals, mergeReferrals } from './referral-parts';
 import { ReferralPrograms } from './referral-program';
 import { Referrals } from './referrals';
 import { Refunds } from './refunding';
 import { suggester } from './suggesting';
 import { TrialMarks } from './trial-marks';
 import { Trials } from './trials';
+import { verifyOrders } from './verify-orders';
+import { verifyReferrals } from './verify-referrals';
 
 export type {
   Commission,
@@ -31,21 +35,17 @@ export type {
 export type { ConfirmOrderAnswer, ConfirmOrderRequest } from './confirming';
 export type { GrantOfferRequest } from './granted-offers';
 export type { IdentitySecret } from './identity-hash';
-export { eraseOrders, exportOrders, mergeOrders, openOrdersObstacle } from './order-parts';
 export type { LineGrants, OrderSubscriptions, RecurringLine } from './order-hooks';
 export type { Order, OrderLine } from './order-records';
 export { ORDER_STATUSES, type OrderStatus } from './order-state';
 export { refusalOf } from './order-lines';
 export { freePlaceWithoutOrder, takePlaces, takenPlaces, type Place } from './purchase-marks';
 export type { CreateOrderAnswer, CreateOrderRequest, DeniedOrder } from './orders';
-export { eraseReferrals, exportReferrals, mergeReferrals } from './referral-parts';
 export type { ReferralBonus, ReferralProgram, SetReferralProgramRequest } from './referral-program';
 export type { AttachReferralAnswer, AttachReferralRequest, ReferralStats } from './referrals';
 export type { Refund, RefundOrderAnswer, RefundOrderRequest } from './refunding';
 export { USED_RULES, type UsedRule } from './refund-plan';
 export type { ClaimTrialAnswer, ClaimTrialRequest } from './trials';
-export { verifyOrders } from './verify-orders';
-export { verifyReferrals } from './verify-referrals';
 
 /** `billing.sales`: how units come to accounts. */
 export interface Sales {
@@ -77,15 +77,12 @@ export interface SalesOptions {
 }
 
 /** The room, and what it fills of the ports of earlier ones. */
-export interface OpenedSales {
-  sales: Sales;
+export interface OpenedSales extends Room<Sales> {
   trialEligible: AccountPorts['trialEligible'];
   onCreated: NonNullable<AccountPorts['onCreated']>;
   eligible: LedgerPorts['eligible'];
   exchanged: LedgerPorts['exchanged'];
   suggest: Suggester;
-  /** What payments through gateways mean to orders. */
-  orderPayments: PurposeHandlers;
   /** Who has had a trial. */
   trials: Trying;
 }
@@ -93,6 +90,7 @@ export interface OpenedSales {
 /** Marks of trials, for what begins with a trial phase without an order. */
 export type Trying = Pick<TrialMarks, 'trialSpent' | 'spendTrial'>;
 
+/** Opens the room, and tells the one of payments what it has to do with them. */
 export function openSales(context: PaymentContext, options: SalesOptions): OpenedSales {
   const { clock } = context;
   const hashing =
@@ -108,25 +106,27 @@ export function openSales(context: PaymentContext, options: SalesOptions): Opene
   const programs = new ReferralPrograms(context);
   const referrals = new Referrals(context);
   const commissions = new Commissions(context);
+  context.purposes.set('order', orderPayments(hooks, confirmations, refunds));
+  const calls: Sales = {
+    grantOffer: grantedOffers.grantOffer.bind(grantedOffers),
+    createOrder: orders.createOrder.bind(orders),
+    confirmOrder: confirmations.confirmOrder.bind(confirmations),
+    cancelOrder: orders.cancelOrder.bind(orders),
+    refundOrder: refunds.refundOrder.bind(refunds),
+    getOrder: orders.getOrder.bind(orders),
+    listOrders: orders.listOrders.bind(orders),
+    claimTrial: trials.claimTrial.bind(trials),
+    referralProgram: programs.referralProgram.bind(programs),
+    setReferralProgram: programs.setReferralProgram.bind(programs),
+    attachReferral: referrals.attachReferral.bind(referrals),
+    referralStats: referrals.referralStats.bind(referrals),
+    commissions: commissions.commissions.bind(commissions),
+    requestPayout: commissions.requestPayout.bind(commissions),
+    decidePayout: commissions.decidePayout.bind(commissions),
+    listPayouts: commissions.listPayouts.bind(commissions),
+  };
   return {
-    sales: {
-      grantOffer: grantedOffers.grantOffer.bind(grantedOffers),
-      createOrder: orders.createOrder.bind(orders),
-      confirmOrder: confirmations.confirmOrder.bind(confirmations),
-      cancelOrder: orders.cancelOrder.bind(orders),
-      refundOrder: refunds.refundOrder.bind(refunds),
-      getOrder: orders.getOrder.bind(orders),
-      listOrders: orders.listOrders.bind(orders),
-      claimTrial: trials.claimTrial.bind(trials),
-      referralProgram: programs.referralProgram.bind(programs),
-      setReferralProgram: programs.setReferralProgram.bind(programs),
-      attachReferral: referrals.attachReferral.bind(referrals),
-      referralStats: referrals.referralStats.bind(referrals),
-      commissions: commissions.commissions.bind(commissions),
-      requestPayout: commissions.requestPayout.bind(commissions),
-      decidePayout: commissions.decidePayout.bind(commissions),
-      listPayouts: commissions.listPayouts.bind(commissions),
-    },
+    calls,
     trialEligible: async (session, accountId) =>
       !(await marks.trialSpent(
         session,
@@ -137,7 +137,11 @@ export function openSales(context: PaymentContext, options: SalesOptions): Opene
     eligible: reasonAgainst,
     exchanged: takePlaceOf,
     suggest,
-    orderPayments: orderPayments(hooks, confirmations, refunds),
     trials: marks,
+    verify: [verifyOrders, verifyReferrals],
+    merge: [mergeOrders, mergeReferrals],
+    export: [exportOrders, exportReferrals],
+    erase: [eraseOrders, eraseReferrals],
+    obstacles: [openOrdersObstacle],
   };
 }

@@ -1,4 +1,4 @@
-import { runChecks, type Check, type VerifyPart } from '../database';
+import { runChecks, type Check, type Session } from '../database';
 
 /** What must be true of trials, referrals, commissions and payouts: see migrations/0009-sales.ts. */
 
@@ -99,4 +99,4 @@ where not exists (
 ];
 
 /** Recomputes what trials and referrals have to hold to. Reads only. */
-export const verifyReferrals: VerifyPart = (session) => runChecks(session, COUNT, CHECKS);
+export const verifyReferrals = (session: Session) => runChecks(session, COUNT, CHECKS);

@@ -1,14 +1,22 @@
+import type { Room } from '../accounts';
 import type { Context } from '../database';
 import type { LedgerPorts } from '../ledger';
 import type { Trying } from '../sales';
-import { refreshPayers } from './advancing';
+import { advanceSubscriptions, refreshPayers, type AdvanceDone } from './advancing';
 import { Cancellations } from './cancelling';
 import { Changes } from './changing';
 import type { SubscriptionPorts } from './closing-periods';
 import { Pauses } from './pausing';
 import { Starts } from './starting';
 import { Steps } from './steps';
+import {
+  eraseSubscriptions,
+  exportSubscriptions,
+  mergeSubscriptions,
+  openSubscriptionsObstacle,
+} from './subscription-parts';
 import { SubscriptionReads } from './subscriptions';
+import { verifySubscriptions } from './verify-subscriptions';
 
 export { advanceSubscriptions, type AdvanceDone, type AdvanceRequest } from './advancing';
 export type { CancelRequest, SubscriptionRequest } from './cancelling';
@@ -55,14 +63,7 @@ export {
 } from './resetting';
 export type { DeniedSubscription, StartAnswer, StartRequest } from './starting';
 export type { AddStepsAnswer, AddStepsRequest } from './steps';
-export {
-  eraseSubscriptions,
-  exportSubscriptions,
-  mergeSubscriptions,
-  openSubscriptionsObstacle,
-} from './subscription-parts';
 export type { ListSubscriptionsRequest } from './subscriptions';
-export { verifySubscriptions } from './verify-subscriptions';
 
 /** `billing.subscriptions`: recurring offers in force. */
 export interface Subscriptions {
@@ -79,8 +80,7 @@ export interface Subscriptions {
 }
 
 /** The room, and what it fills of the ports of earlier ones. */
-export interface OpenedSubscriptions {
-  subscriptions: Subscriptions;
+export interface OpenedSubscriptions extends Room<Subscriptions, Omit<AdvanceDone, 'left'>> {
   refresh: LedgerPorts['refresh'];
 }
 
@@ -101,19 +101,34 @@ export function openSubscriptions(
   const changes = new Changes(context, ports);
   const pauses = new Pauses(context);
   const cancellations = new Cancellations(context, ports);
+  const calls: Subscriptions = {
+    start: starts.start.bind(starts),
+    get: reads.get.bind(reads),
+    list: reads.list.bind(reads),
+    addSteps: steps.addSteps.bind(steps),
+    change: changes.change.bind(changes),
+    pause: pauses.pause.bind(pauses),
+    resume: pauses.resume.bind(pauses),
+    cancel: cancellations.cancel.bind(cancellations),
+    undo: cancellations.undo.bind(cancellations),
+    reactivate: cancellations.reactivate.bind(cancellations),
+  };
   return {
-    subscriptions: {
-      start: starts.start.bind(starts),
-      get: reads.get.bind(reads),
-      list: reads.list.bind(reads),
-      addSteps: steps.addSteps.bind(steps),
-      change: changes.change.bind(changes),
-      pause: pauses.pause.bind(pauses),
-      resume: pauses.resume.bind(pauses),
-      cancel: cancellations.cancel.bind(cancellations),
-      undo: cancellations.undo.bind(cancellations),
-      reactivate: cancellations.reactivate.bind(cancellations),
-    },
+    calls,
     refresh: (session, payerIds, now) => refreshPayers(context, session, payerIds, now),
+    verify: [verifySubscriptions],
+    merge: [mergeSubscriptions],
+    export: [exportSubscriptions],
+    erase: [eraseSubscriptions],
+    obstacles: [openSubscriptionsObstacle],
+    due: [
+      {
+        part: 'subscriptions',
+        run: async (limit) => {
+          const { subscriptions, periods } = await advanceSubscriptions(context, { limit });
+          return { subscriptions, periods };
+        },
+      },
+    ],
   };
 }

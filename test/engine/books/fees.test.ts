@@ -37,14 +37,14 @@ describe.each(databaseKinds)('fees in the book (%s)', (name) => {
   beforeAll(async () => {
     opened = await openLedgerAlone(name, clock, { movedValue: () => Promise.resolve() });
     ({ database } = opened.context);
-    books = openBooks(opened.context);
+    books = openBooks(opened.context).calls;
     await opened.catalog.saveProduct({ key: 'A', name: 'A' });
   });
 
   beforeEach(() => clock.set(START));
 
   afterEach(async () => {
-    expect((await verifyBooks(database)(database)).problems).toEqual([]);
+    expect((await verifyBooks(database)).problems).toEqual([]);
   });
 
   afterAll(async () => {
@@ -400,7 +400,7 @@ describe.each(databaseKinds)('fees in the book (%s)', (name) => {
         const before = await standing(account);
         await post();
         expect(await standing(account)).toEqual(before);
-        expect((await verifyBooks(database)(database)).problems).toEqual([]);
+        expect((await verifyBooks(database)).problems).toEqual([]);
         clock.advance(200 * DAY);
         await post();
         const charged = fees.reduce((sum, { amount }) => sum.plus(amount), new Decimal(0));
@@ -438,10 +438,10 @@ describe.each(databaseKinds)('fees in the book (%s)', (name) => {
       await charge([feeOf(account, '30.00')]);
       const of = `where payer_id = '${account}'`;
       await change(`update {schema}.fees set posted = 1 ${of}`);
-      const { problems } = await verifyBooks(database)(database);
+      const { problems } = await verifyBooks(database);
       expect(problems.map(({ code }) => code)).toEqual(['fee', 'deferred']);
       await change(`update {schema}.fees set posted = 0, due_at = null ${of}`);
-      const { problems: idle } = await verifyBooks(database)(database);
+      const { problems: idle } = await verifyBooks(database);
       expect(idle).toMatchObject([
         { code: 'fee', message: expect.stringContaining('due') as string },
       ]);

@@ -62,7 +62,11 @@ describe.each(databaseKinds)('gates (%s)', (name) => {
     const { context, catalog } = opened;
     const noOffers: Parameters<typeof openLedger>[1] = (_session, shortages) =>
       Promise.resolve(shortages.map(() => []));
-    other = openLedger({ ...context, onAccountChange: [], onProductChange: [] }, noOffers, ports);
+    other = openLedger(
+      { ...context, onAccountChange: [], onProductChange: [] },
+      noOffers,
+      ports,
+    ).calls;
     await catalog.saveProduct({ key: 'A', name: 'A' });
     await catalog.saveProduct({ key: 'B', name: 'B' });
     await catalog.saveProduct({ key: 'COIN', name: 'Coins', isCurrency: true });

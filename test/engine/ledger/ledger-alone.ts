@@ -47,22 +47,21 @@ export async function openLedgerAlone(
   return {
     context,
     ports,
-    catalog: openCatalog(context),
+    catalog: openCatalog(context).calls,
     accounts: openAccounts(
       context,
       {
         trialEligible: () => Promise.resolve(true),
-        obstaclesToAttach: [],
         standing: () => Promise.resolve(NO_STANDING),
         moveUnits: (session, merge) => moveAllUnits(session, merge, ports, 'units'),
       },
-      { merge: [], export: [], erase: [] },
-    ),
+      [],
+    ).calls,
     ledger: openLedger(
       context,
       (_session, shortages) => Promise.resolve(shortages.map(() => [])),
       ports,
-    ),
+    ).calls,
     locked: (payers, work) =>
       database.transaction(undefined, async (session) => {
         await lockAccounts(session, payers);

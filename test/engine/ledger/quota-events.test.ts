@@ -30,7 +30,11 @@ describe.each(databaseKinds)('quota events (%s)', (name) => {
     const { context, catalog } = opened;
     const noOffers: Parameters<typeof openLedger>[1] = (_session, shortages) =>
       Promise.resolve(shortages.map(() => []));
-    other = openLedger({ ...context, onAccountChange: [], onProductChange: [] }, noOffers, ports);
+    other = openLedger(
+      { ...context, onAccountChange: [], onProductChange: [] },
+      noOffers,
+      ports,
+    ).calls;
     await catalog.saveProduct({ key: 'MSG', name: 'Messages', lowBalanceThreshold: 200 });
     await catalog.saveProduct({ key: 'B', name: 'B' });
     await catalog.saveProduct({

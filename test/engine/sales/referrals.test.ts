@@ -4,7 +4,7 @@ import knexFactory from 'knex';
 import { TestClock, openBilling, type Billing } from '../../../engine';
 import { openEmbedded } from '../../../engine/database/embedded';
 import { Decimal } from '../../../engine/kernel';
-import { verifyReferrals } from '../../../engine/sales';
+import { verifyReferrals } from '../../../engine/sales/verify-referrals';
 import { newSchema, onEachDatabase, serverUrl } from '../each-database';
 
 const START = Date.parse('2027-03-01T12:00:00Z');
