@@ -2,13 +2,14 @@ import { resolveAccount } from '../accounts';
 import {
   MAX_LOCKED_ACCOUNTS,
   arrayLiteral,
-  atTime,
-  toInstant,
+  column,
+  pages,
+  table,
+  type RowOf,
   type Context,
   type Session,
 } from '../database';
 import {
-  Decimal,
   accountReference,
   currencyDecimals,
   input,
@@ -23,8 +24,8 @@ import {
 } from '../kernel';
 import { advanceSubscriptions } from '../subscriptions';
 import { chunksOf, eachChunk, inChunk, type PayerNames } from './chunks';
-import type { Invoice } from './invoice-records';
-import { insertLines, type LineKind, type StoredInvoiceLine } from './invoice-lines';
+import type { Invoice, InvoiceStatus } from './invoice-records';
+import { LINE_KINDS, insertLines, type LineKind, type StoredInvoiceLine } from './invoice-lines';
 import { newLine } from './rating';
 import { unbilledOf } from './unbilled';
 
@@ -90,8 +91,60 @@ from (
 ) as due
 order by due.at, due.payer_id limit $4::integer`;
 
-/** Where to begin. */
-const START = { at: '-infinity', payer_id: '00000000-0000-0000-0000-000000000000' };
+/** How what is due is collected; all null where it belongs to no subscription. */
+const COLLECTED = table('subscriptions', {
+  collection: column.text<Invoice['collection']>().orNull,
+  collectedBy: column.text<Invoice['collectedBy']>().orNull,
+  methodId: column.uuid().orNull,
+});
+type Collected = RowOf<typeof COLLECTED>;
+const NO_SUBSCRIPTION: Collected = { collection: null, collectedBy: null, methodId: null };
+
+const ITEMS = table('pending_items', {
+  payerId: column.uuid(),
+  itemId: column.uuid(),
+  accountId: column.uuid(),
+  subscriptionId: column.uuid().orNull,
+  periodNumber: column.integer().orNull,
+  kind: column.text<Exclude<LineKind, 'usage'>>(),
+  sku: column.text().orNull,
+  version: column.integer().orNull,
+  product: column.text().orNull,
+  description: column.text().orNull,
+  quantity: column.decimal(),
+  unitPrice: column.decimal().orNull,
+  amount: column.decimal(),
+  currency: column.text(),
+  taxable: column.flag(),
+  discountable: column.flag(),
+  serviceFrom: column.instant(),
+  serviceTo: column.instant(),
+  dueAt: column.instant(),
+});
+type Item = RowOf<typeof ITEMS> & Collected;
+
+const PERIODS = table('subscription_periods', {
+  payerId: column.uuid(),
+  subscriptionId: column.uuid(),
+  number: column.integer(),
+  currency: column.text(),
+  endsAt: column.instant(),
+});
+
+const DRAFTS = table('invoices', {
+  payerId: column.uuid(),
+  invoiceId: column.uuid(),
+  accountId: column.uuid(),
+  kind: column.text<Invoice['kind']>(),
+  status: column.text<InvoiceStatus>(),
+  currency: column.text(),
+  boundaryAt: column.instant(),
+  createdAt: column.instant(),
+  collection: column.text<Invoice['collection']>(),
+  collectedBy: column.text<Invoice['collectedBy']>(),
+  methodId: column.uuid().orNull,
+});
+const PRESENT = DRAFTS.pick('invoiceId', 'currency', 'boundaryAt', 'collection', 'collectedBy');
 
 /**
  * What is due of payers ($1), each with the accounts merged into it ($3, arrays in text): items, periods
@@ -99,12 +152,8 @@ const START = { at: '-infinity', payer_id: '00000000-0000-0000-0000-000000000000
  */
 const READ_DUE = `
 select w.payer_id::text as payer_id,
-  (select json_agg(json_build_array(
-            i.payer_id, i.item_id, i.account_id, i.subscription_id, i.period_number, i.kind, i.sku,
-            i.version, i.product, i.description, i.quantity::text, i.unit_price::text,
-            i.amount::text, i.currency, i.taxable, i.discountable, ${atTime('i.service_from')},
-            ${atTime('i.service_to')}, ${atTime('i.due_at')}, s.collection, s.collected_by,
-            s.method_id) order by i.due_at, i.item_id)::text
+  (select json_agg(json_build_array(${ITEMS.selectArray('i')}, ${COLLECTED.selectArray('s')})
+                   order by i.due_at, i.item_id)::text
    from unnest(w.names) as n (name)
    cross join lateral (
      select * from {schema}.pending_items i
@@ -115,8 +164,7 @@ select w.payer_id::text as payer_id,
      where s.payer_id = i.payer_id and s.subscription_id = i.subscription_id offset 0) as s on true
   ) as items,
   (select json_agg(json_build_array(
-            p.payer_id, p.subscription_id, p.number, p.currency, ${atTime('p.ends_at')},
-            s.account_id, s.collection, s.collected_by, s.method_id,
+            ${PERIODS.selectArray('p')}, ${COLLECTED.selectArray('s')},
             exists (
               select from {schema}.overage_terms t
               cross join lateral (${unbilledOf('t.payer_id', 't.product')}) as u
@@ -131,7 +179,7 @@ select w.payer_id::text as payer_id,
      where s.payer_id = p.payer_id and s.subscription_id = p.subscription_id offset 0) as s
   ) as periods,
   (select json_agg(json_build_array(
-            d.invoice_id, d.currency, ${atTime('d.boundary_at')}, d.collection, d.collected_by,
+            ${PRESENT.selectArray('d')},
             (select coalesce(max(l.position), 0) from {schema}.invoice_lines l
              where l.payer_id = d.payer_id and l.invoice_id = d.invoice_id)))::text
    from {schema}.invoices d
@@ -140,70 +188,15 @@ from (
   select n.payer_id, n.names::uuid[] as names
   from unnest($1::uuid[], $3::text[]) as n (payer_id, names) offset 0) as w`;
 
-type ItemRow = [
-  payerId: string,
-  itemId: string,
-  accountId: string,
-  subscriptionId: string | null,
-  periodNumber: number | null,
-  kind: Exclude<LineKind, 'usage'>,
-  sku: string | null,
-  version: number | null,
-  product: string | null,
-  description: string | null,
-  quantity: string,
-  unitPrice: string | null,
-  amount: string,
-  currency: string,
-  taxable: boolean,
-  discountable: boolean,
-  serviceFrom: string,
-  serviceTo: string,
-  dueAt: string,
-  collection: Invoice['collection'] | null,
-  collectedBy: Invoice['collectedBy'] | null,
-  methodId: string | null,
-];
-
-type PeriodRow = [
-  payerId: string,
-  subscriptionId: string,
-  number: number,
-  currency: string,
-  endsAt: string,
-  accountId: string,
-  collection: Invoice['collection'],
-  collectedBy: Invoice['collectedBy'],
-  methodId: string | null,
-  hasUsage: boolean,
-];
-
-type DraftRow = [
-  invoiceId: string,
-  currency: string,
-  boundaryAt: string,
-  collection: Invoice['collection'],
-  collectedBy: Invoice['collectedBy'],
-  lastPosition: number,
-];
-
-const WRITE_DRAFTS = `
-insert into {schema}.invoices
-  (payer_id, invoice_id, account_id, kind, status, currency, boundary_at, created_at, collection,
-   collected_by, method_id)
-select n.payer_id, n.invoice_id, n.payer_id, 'cycle', 'draft', n.currency, n.boundary_at,
-       $8::timestamptz, n.collection, n.collected_by, n.method_id
-from unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::uuid[])
-     as n (payer_id, invoice_id, currency, boundary_at, collection, collected_by, method_id)`;
-
 const TAKE_ITEMS = `
 update {schema}.pending_items i set invoice_id = n.invoice_id
 from unnest($1::uuid[], $2::uuid[], $3::uuid[]) as n (payer_id, item_id, invoice_id)
 where i.payer_id = n.payer_id and i.item_id = n.item_id`;
 
+const CLOSED = PERIODS.pick('payerId', 'subscriptionId', 'number');
 const CLOSE_PERIODS = `
 update {schema}.subscription_periods p set drafted_at = $4::timestamptz
-from unnest($1::uuid[], $2::uuid[], $3::integer[]) as n (payer_id, subscription_id, number)
+from ${CLOSED.unnest()}
 where p.payer_id = n.payer_id and p.subscription_id = n.subscription_id and p.number = n.number`;
 
 const COUNT_DRAFTS = `
@@ -211,51 +204,47 @@ select count(*)::int as drafts from {schema}.invoices
 where status = 'draft' and kind = 'cycle' and boundary_at <= $1::timestamptz
   and ($2::uuid[] is null or payer_id = any($2::uuid[]))`;
 
+/** What is read of payers, as JSON. */
+interface DueRow {
+  payer_id: string;
+  items: string | null;
+  periods: string | null;
+  drafts: string | null;
+}
+
+const parsed = <T>(json: string | null): T[] => JSON.parse(json ?? '[]') as T[];
+
+const itemsOf = (row: DueRow): Item[] =>
+  parsed<[unknown[], unknown[]]>(row.items).map(([item, collected]) => ({
+    ...ITEMS.readArray(item),
+    ...COLLECTED.readArray(collected),
+  }));
+
+const periodsOf = (row: DueRow) =>
+  parsed<[unknown[], unknown[], boolean]>(row.periods).map(([period, collected, hasUsage]) => ({
+    ...PERIODS.readArray(period),
+    ...COLLECTED.readArray(collected),
+    hasUsage,
+  }));
+
 /** A draft that is made, or was there before. */
-interface Draft {
+interface Draft extends RowOf<typeof PRESENT> {
   isNew: boolean;
   payerId: string;
-  invoiceId: string;
-  currency: string;
-  boundaryAt: Instant;
-  collection: Invoice['collection'];
-  collectedBy: Invoice['collectedBy'];
   methodIds: Set<string | null>;
   lastPosition: number;
 }
 
-/** In which order kinds of lines stand on an invoice. */
-const KIND_ORDER: readonly LineKind[] = [
-  'fee',
-  'step',
-  'usage',
-  'proration_credit',
-  'proration_charge',
-  'one_off',
-];
-
-const lineOf = (item: ItemRow, position: number): StoredInvoiceLine => {
-  const amount = new Decimal(item[12]);
+const lineOf = (item: Item, position: number): StoredInvoiceLine => {
+  const { amount, serviceFrom, serviceTo } = item;
   return newLine({
+    ...item,
     position,
-    kind: item[5],
-    accountId: item[2],
-    subscriptionId: item[3],
-    periodNumber: item[4],
-    itemId: item[1],
-    sku: item[6],
-    version: item[7],
-    product: item[8],
-    description: item[9],
-    quantity: new Decimal(item[10]),
-    unitPrice: item[11] === null ? null : new Decimal(item[11]),
     subtotal: amount,
     net: amount,
     total: amount,
-    taxable: item[14],
-    discountable: item[15],
-    periodFrom: toInstant(item[16]),
-    periodTo: toInstant(item[17]),
+    periodFrom: serviceFrom,
+    periodTo: serviceTo,
   });
 };
 
@@ -270,30 +259,20 @@ class PayersDrafts {
 
   constructor(
     private readonly payerId: string,
-    rows: readonly DraftRow[],
+    row: DueRow,
   ) {
-    this.all = rows.map(
-      ([invoiceId, currency, boundaryAt, collection, collectedBy, lastPosition]) => ({
-        isNew: false,
-        payerId,
-        invoiceId,
-        currency,
-        boundaryAt: toInstant(boundaryAt),
-        collection,
-        collectedBy,
-        methodIds: new Set(),
-        lastPosition,
-      }),
-    );
+    this.all = parsed<[unknown[], number]>(row.drafts).map(([draft, lastPosition]) => ({
+      ...PRESENT.readArray(draft),
+      isNew: false,
+      payerId,
+      methodIds: new Set(),
+      lastPosition,
+    }));
   }
 
-  at(
-    boundaryAt: Instant,
-    currency: string,
-    collection: Invoice['collection'],
-    collectedBy: Invoice['collectedBy'],
-    methodId: string | null,
-  ): Draft {
+  at(boundaryAt: Instant, currency: string, collected: Collected): Draft {
+    const collection = collected.collection ?? 'charge';
+    const collectedBy = collected.collectedBy ?? 'engine';
     let draft = this.all.find(
       (one) =>
         one.boundaryAt === boundaryAt &&
@@ -315,8 +294,13 @@ class PayersDrafts {
       };
       this.all.push(draft);
     }
-    draft.methodIds.add(methodId);
+    draft.methodIds.add(collected.methodId);
     return draft;
+  }
+
+  /** Null: it belongs to no subscription. */
+  forItem(item: Item): Draft | null {
+    return item.collection === null ? null : this.at(item.dueAt, item.currency, item);
   }
 
   /** What belongs to no subscription goes along with what is billed anyway. */
@@ -324,7 +308,7 @@ class PayersDrafts {
     const beside = this.all
       .filter((one) => one.currency === currency && one.collectedBy === 'engine')
       .toSorted((a, b) => b.boundaryAt - a.boundaryAt)[0];
-    return beside ?? this.at(dueAt, currency, 'charge', 'engine', null);
+    return beside ?? this.at(dueAt, currency, NO_SUBSCRIPTION);
   }
 }
 
@@ -337,77 +321,60 @@ export async function draftDue(
   payers: readonly PayerNames[],
   now: Instant,
 ): Promise<ChunkDone> {
-  const rows = await session.query<{
-    payer_id: string;
-    items: string | null;
-    periods: string | null;
-    drafts: string | null;
-  }>(READ_DUE, [
+  const rows = await session.query<DueRow>(READ_DUE, [
     payers.map(({ payerId }) => payerId),
     isoTime(now),
     payers.map(({ names }) => arrayLiteral(names)),
   ]);
   const drafts: Draft[] = [];
-  const taken: Array<{ item: ItemRow; draft: Draft }> = [];
-  const closed: PeriodRow[] = [];
+  const taken: Array<{ item: Item; draft: Draft }> = [];
+  const closed: Array<RowOf<typeof PERIODS>> = [];
   for (const row of rows) {
-    const items = JSON.parse(row.items ?? '[]') as ItemRow[];
-    const periods = JSON.parse(row.periods ?? '[]') as PeriodRow[];
+    const items = itemsOf(row);
+    const periods = periodsOf(row);
     if (items.length === 0 && periods.length === 0) continue;
-    const ofPayer = new PayersDrafts(row.payer_id, JSON.parse(row.drafts ?? '[]') as DraftRow[]);
-    const mine = items.map((item) => ({ item, draft: null as Draft | null }));
-    for (const one of mine) {
-      const [collection, collectedBy, methodId] = [one.item[19], one.item[20], one.item[21]];
-      if (collection === null || collectedBy === null) continue;
-      const dueAt = toInstant(one.item[18]);
-      one.draft = ofPayer.at(dueAt, one.item[13], collection, collectedBy, methodId);
+    const ofPayer = new PayersDrafts(row.payer_id, row);
+    const own = items.map((item) => ofPayer.forItem(item));
+    for (const { hasUsage, currency, endsAt, ...period } of periods) {
+      if (hasUsage) ofPayer.at(endsAt, currency, period);
     }
-    for (const period of periods) {
-      closed.push(period);
-      const [, , , currency, endsAt, , collection, collectedBy, methodId, hasUsage] = period;
-      if (hasUsage) ofPayer.at(toInstant(endsAt), currency, collection, collectedBy, methodId);
-    }
-    for (const one of mine) {
-      one.draft ??= ofPayer.forOneOff(toInstant(one.item[18]), one.item[13]);
-      taken.push({ item: one.item, draft: one.draft });
-    }
+    items.forEach((item, index) => {
+      const draft = own[index] ?? ofPayer.forOneOff(item.dueAt, item.currency);
+      taken.push({ item, draft });
+    });
+    closed.push(...periods);
     drafts.push(...ofPayer.all.filter(({ isNew }) => isNew));
   }
   await writeDrafts(session, drafts, now);
   await takeItems(session, taken);
   if (closed.length > 0) {
-    await session.query(CLOSE_PERIODS, [
-      closed.map(([payerId]) => payerId),
-      closed.map(([, subscriptionId]) => subscriptionId),
-      closed.map(([, , number]) => number),
-      isoTime(now),
-    ]);
+    await session.query(CLOSE_PERIODS, [...CLOSED.values(closed), isoTime(now)]);
   }
   return { created: drafts.length, items: taken.length };
 }
 
 async function writeDrafts(session: Session, drafts: readonly Draft[], now: Instant) {
-  if (drafts.length === 0) return;
-  await session.query(WRITE_DRAFTS, [
-    drafts.map(({ payerId }) => payerId),
-    drafts.map(({ invoiceId }) => invoiceId),
-    drafts.map(({ currency }) => currency),
-    drafts.map(({ boundaryAt }) => isoTime(boundaryAt)),
-    drafts.map(({ collection }) => collection),
-    drafts.map(({ collectedBy }) => collectedBy),
-    // What is to be charged by different means is charged by the payer's usual one.
-    drafts.map(({ methodIds }) => (methodIds.size === 1 ? [...methodIds][0]! : null)),
-    isoTime(now),
-  ]);
+  await DRAFTS.write(
+    session,
+    drafts.map(({ methodIds, ...draft }) => ({
+      ...draft,
+      accountId: draft.payerId,
+      kind: 'cycle',
+      status: 'draft',
+      createdAt: now,
+      // What is to be charged by different means is charged by the payer's usual one.
+      methodId: methodIds.size === 1 ? [...methodIds][0]! : null,
+    })),
+  );
 }
 
 async function takeItems(
   session: Session,
-  taken: ReadonlyArray<{ item: ItemRow; draft: Draft }>,
+  taken: ReadonlyArray<{ item: Item; draft: Draft }>,
 ): Promise<void> {
   if (taken.length === 0) return;
   const inOrder = taken.toSorted(
-    (a, b) => KIND_ORDER.indexOf(a.item[5]) - KIND_ORDER.indexOf(b.item[5]),
+    (a, b) => LINE_KINDS.indexOf(a.item.kind) - LINE_KINDS.indexOf(b.item.kind),
   );
   await insertLines(
     session,
@@ -421,8 +388,8 @@ async function takeItems(
     }),
   );
   await session.query(TAKE_ITEMS, [
-    taken.map(({ item }) => item[0]),
-    taken.map(({ item }) => item[1]),
+    taken.map(({ item }) => item.payerId),
+    taken.map(({ item }) => item.itemId),
     taken.map(({ draft }) => draft.invoiceId),
   ]);
 }
@@ -485,24 +452,20 @@ export class Creating {
     run: (payerIds: readonly string[], wait: boolean) => Promise<string[]>,
   ): Promise<string[]> {
     const busy = new Set<string>();
-    let after = START;
     let taken = 0;
-    let isLast = false;
+    const due = pages<{ at: string; payer_id: string }>({
+      key: { at: 'instant', payer_id: 'uuid' },
+      // A payer has items, and periods that are over.
+      size: 2 * MAX_LOCKED_ACCOUNTS,
+      find: (after, size) => this.context.database.query(FIND_DUE, [isoTime(now), ...after, size]),
+    });
     const next = async (): Promise<string[] | null> => {
-      const size = Math.min(limit - done.payers - busy.size - taken, MAX_LOCKED_ACCOUNTS);
-      if (isLast || size <= 0) return null;
-      const rows = await this.context.database.query<{ payer_id: string; at: string }>(FIND_DUE, [
-        isoTime(now),
-        after.at,
-        after.payer_id,
-        // A payer has items, and periods that are over.
-        2 * size,
-      ]);
-      isLast = rows.length < 2 * size;
-      after = rows.at(-1) ?? after;
-      const payers = [...new Set(rows.map(({ payer_id }) => payer_id))].filter(
-        (payerId) => !busy.has(payerId),
-      );
+      const room = limit - done.payers - busy.size - taken;
+      const page = room > 0 ? await due.next() : null;
+      if (page === null || page.done === true) return null;
+      const payers = [...new Set(page.value.map(({ payer_id }) => payer_id))]
+        .filter((payerId) => !busy.has(payerId))
+        .slice(0, room);
       taken += payers.length;
       return payers;
     };
