@@ -62,8 +62,16 @@ export const column = {
     columnOf<T>({ type: 'text', select: same, read: same, write: same }),
   integer: () =>
     columnOf<number>({ type: 'integer', select: (c) => `${c}::integer`, read: same, write: same }),
-  /** A number of any size, as text: of a ledger's lines, of events. */
+  /** A number of any size, as text: of events. */
   bigint: () => columnOf<string>({ type: 'bigint', select: asText, read: same, write: same }),
+  /** The number of a line in its payer's ledger. */
+  sequence: () =>
+    columnOf<bigint>({
+      type: 'bigint',
+      select: asText,
+      read: (value: string) => BigInt(value),
+      write: String,
+    }),
   flag: () => columnOf<boolean>({ type: 'boolean', select: same, read: same, write: same }),
   /** Units, money, values, percents. */
   decimal: () =>

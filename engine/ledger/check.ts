@@ -27,9 +27,9 @@ import {
 import type { KnownAccount, KnownPayer, KnownPayers } from './known-payers';
 import { Lane } from './lane';
 import { firstEnd, withFreed } from './order-of-use';
-import { isDue, pocketKey } from './pockets';
-import { ONE, recogniseCheck, type Recognised } from './recognise';
+import { pocketKey, isDue } from './pockets';
 import type { LedgerPorts } from './ports';
+import { ONE, recogniseCheck, type Recognised } from './recognise';
 import { lookAt, type Seen } from './sights';
 import { addSuggestions, type Shortage, type SuggestedOffer, type Suggester } from './suggestions';
 

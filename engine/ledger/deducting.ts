@@ -19,7 +19,7 @@ import {
 } from '../kernel';
 import { decideRefreshed } from './access';
 import { shortReason } from './gates';
-import { Journal } from './journal';
+import { openJournal, writeJournal } from './journal-store';
 import { available, withFreed } from './order-of-use';
 import { isDue } from './pockets';
 import type { LedgerPorts } from './ports';
@@ -96,9 +96,7 @@ export class Deductions {
           );
         }
         const decide = async (anew: boolean): Promise<Omit<DeductAnswer, 'replayed'> | null> => {
-          const journal = await Journal.open(session, now, [
-            { payerId, product: productKey, kind },
-          ]);
+          const journal = await openJournal(session, now, [{ payerId, product: productKey, kind }]);
           const pocket = journal.pocket(payerId, productKey);
           if (!anew && isDue(pocket, now)) return null;
           const time = journal.now(payerId);
@@ -110,7 +108,7 @@ export class Deductions {
             const denial = { allowed: false, reason: shortReason(pocket.gate) };
             return { ...denial, deducted: '0', remaining, entryId: null };
           }
-          await journal.write([], now);
+          await writeJournal(session, journal, [], now);
           const entryId = ledgerId(payerId, taken.sequence);
           return { allowed: true, reason: null, deducted: formatUnits(amount), remaining, entryId };
         };

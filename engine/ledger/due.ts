@@ -1,7 +1,7 @@
 import { MAX_LOCKED_ACCOUNTS, tryLockAccounts, type Context, type Session } from '../database';
 import { input, integer, isoTime, parse, readClock, type Instant } from '../kernel';
 import type { ProductKind } from '../catalog';
-import { Journal } from './journal';
+import { openJournal, writeJournal } from './journal-store';
 
 /**
  * What comes due by itself: ends of grants and of holds, and of the time for which first answers are
@@ -142,10 +142,10 @@ export async function writeDueOf(
   pockets: ReadonlyArray<{ payerId: string; product: string; kind: ProductKind }>,
   now: Instant,
 ): Promise<Omit<DueDone, 'answers'>> {
-  const journal = await Journal.open(session, now, pockets);
+  const journal = await openJournal(session, now, pockets);
   // A pocket named twice has nothing due any more the second time.
   for (const { payerId, product } of pockets) journal.writeDue(journal.pocket(payerId, product));
-  await journal.write([], now);
+  await writeJournal(session, journal, [], now);
   return { expiries: journal.written('expiry'), holds: journal.written('release') };
 }
 

@@ -32,12 +32,14 @@ import {
 } from '../kernel';
 import { accountDenial, decideRefreshed, standing } from './access';
 import { giveUnits, type GrantOrder, type GrantRecord } from './grant';
-import { Journal, type GrantEnd, type Taken } from './journal';
+import { Journal, type Taken } from './journal';
+import { openJournal, writeJournal } from './journal-store';
 import { available, withFreed } from './order-of-use';
 import { isDue, type Pocket } from './pockets';
 import type { LedgerPorts } from './ports';
 import { splitAmong } from './spreading';
 import { addSuggestions, type SuggestedOffer, type Suggester } from './suggestions';
+import type { GrantEnd } from './validity';
 import { shareValue } from './value';
 
 /**
@@ -180,7 +182,7 @@ export class Exchanges {
     const { account, offer, currency, price } = sale;
     const { accountId, payerId } = account;
     const { key: product, kind } = currency;
-    const journal = await Journal.open(session, now, [{ payerId, product, kind }]);
+    const journal = await openJournal(session, now, [{ payerId, product, kind }]);
     const pocket = journal.pocket(payerId, product);
     if (!anew && isDue(pocket, now)) return null;
     const time = journal.now(payerId);
@@ -214,7 +216,7 @@ export class Exchanges {
       await addSuggestions(session, this.suggester, stand.missing.isZero() ? [] : [shortage]);
       return answer;
     }
-    await journal.write([], now);
+    await writeJournal(session, journal, [], now);
 
     const goods = await goodsOf(session, sale, worthsOf(pocket, taken));
     const cause = price.isZero() ? undefined : taken.sequence;

@@ -1,8 +1,9 @@
 import type { Session } from '../database';
 import type { Instant } from '../kernel';
 import { grantRecord, type GrantRecord } from './grant';
+import { grantJson, grantOf, readHoldings, type GrantRow } from './holdings';
 import { withFreed } from './order-of-use';
-import { grantJson, grantOf, pocketKey, readHoldings, type GrantRow } from './pockets';
+import { pocketKey } from './pockets';
 
 const READ_GRANTS_AND_SOURCES = `
 select ${grantJson('g.remaining', 'g.held')}::text as grant, d.source

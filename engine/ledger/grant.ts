@@ -37,10 +37,12 @@ import {
   type DurationUnit,
   type Instant,
 } from '../kernel';
-import { Journal, grantId, type GrantEnd } from './journal';
+import { grantId } from './journal';
+import { openJournal, readDebts, writeJournal } from './journal-store';
 import { hasExpired } from './order-of-use';
 import type { Grant } from './pockets';
 import type { LedgerPorts } from './ports';
+import type { GrantEnd } from './validity';
 import { unitValue, valueLeft } from './value';
 
 /** A grant as it goes out. */
@@ -196,7 +198,7 @@ export async function giveUnitsToMany(
     requireUnits(order.quantity, product, 'quantity');
     return product;
   };
-  const journal = await Journal.open(
+  const journal = await openJournal(
     session,
     now,
     gifts.flatMap(({ account: { payerId }, orders }) =>
@@ -206,7 +208,7 @@ export async function giveUnitsToMany(
       }),
     ),
   );
-  await journal.readDebts();
+  await readDebts(session, journal);
   const records = gifts.map(({ account, orders }) => {
     const time = orders.length === 0 ? now : journal.now(account.payerId);
     return orders.map((order) => {
@@ -224,7 +226,7 @@ export async function giveUnitsToMany(
       return grantRecord(grant, order.source, time);
     });
   });
-  await journal.write([], now);
+  await writeJournal(session, journal, [], now);
   return records;
 }
 

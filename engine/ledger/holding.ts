@@ -30,6 +30,7 @@ import { accountDenial, decideRefreshed, standing } from './access';
 import { changeOfLine, type OwnLine } from './change-of-line';
 import { isHard, shortReason } from './gates';
 import { Journal, type Settled } from './journal';
+import { openJournal, writeJournal } from './journal-store';
 import { available, isOver, withFreed } from './order-of-use';
 import { isDue, type Hold, type Pocket } from './pockets';
 import type { LedgerPorts } from './ports';
@@ -312,7 +313,7 @@ export class Holds {
   ): Promise<Omit<HoldAnswer, 'replayed'> | null> {
     const { accountId, payerId, timeZone } = wish.account;
     const { key: product, kind } = wish.product;
-    const journal = await Journal.open(session, now, [{ payerId, product, kind }]);
+    const journal = await openJournal(session, now, [{ payerId, product, kind }]);
     const pocket = journal.pocket(payerId, product);
     if (!anew && isDue(pocket, now)) return null;
     const time = journal.now(payerId);
@@ -337,7 +338,7 @@ export class Holds {
       await addSuggestions(session, this.suggester, shortages);
       return denied;
     }
-    await journal.write([], now);
+    await writeJournal(session, journal, [], now);
     return {
       allowed: true,
       reason: null,
@@ -407,7 +408,7 @@ export class Holds {
         }
         const first = settledAnswer(line.payerId, used, settled, available(pocket.grants, time));
         journal.answerEnd(hold, first);
-        await journal.write([], now);
+        await writeJournal(session, journal, [], now);
         return { answer: first, replayed: false };
       },
     );
@@ -438,7 +439,7 @@ export class Holds {
           entryId: ledgerId(line.payerId, sequence),
         };
         journal.answerEnd(hold, first);
-        await journal.write([], now);
+        await writeJournal(session, journal, [], now);
         return { answer: first, replayed: false };
       },
     );
@@ -536,7 +537,7 @@ export class Holds {
     now: Instant,
   ): Promise<OpenHold> {
     const { payer_id: payerId, product } = row;
-    const journal = await Journal.open(session, now, [{ payerId, product, kind }]);
+    const journal = await openJournal(session, now, [{ payerId, product, kind }]);
     const pocket = journal.pocket(payerId, product);
     const hold = pocket.holds.find((one) => one.sequence === BigInt(row.sequence));
     const time = journal.now(payerId);

@@ -48,7 +48,8 @@ export type {
   SettleRequest,
 } from './holding';
 export { setGates, type GateReason } from './gates';
-export { EARNING_KINDS, ENTRY_KINDS, type EntryKind, type GrantEnd } from './journal';
+export { EARNING_KINDS, ENTRY_KINDS, type EntryKind } from './lines';
+export type { GrantEnd } from './validity';
 export { moveAllUnits, type MovedAll } from './moving';
 export {
   setOverageTerms,

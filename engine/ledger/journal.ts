@@ -1,78 +1,44 @@
 import type { ProductKind } from '../catalog';
-import { arrayLiteral, atTime, serializationFailure, toInstant, type Session } from '../database';
-import { recordEvents, type NewEvent } from '../events';
-import {
-  Decimal,
-  ZERO,
-  addDuration,
-  formatUnits,
-  isoTime,
-  ledgerId,
-  monthsOf,
-  type Duration,
-  type Instant,
-} from '../kernel';
+import type { NewEvent } from '../events';
+import { Decimal, ZERO, formatUnits, ledgerId, type Instant } from '../kernel';
+import type {
+  EntryKind,
+  HoldOutcome,
+  NewEntry,
+  NewGrant,
+  Note,
+  PairKind,
+  Trace,
+  Unwritten,
+} from './lines';
 import { draw, hasExpired, isOver, withFreed, type Draw, type Drawn } from './order-of-use';
 import {
   emptyPocket,
   fill,
   overageRoom,
   pocketKey,
-  readGrants,
-  readHoldings,
   type Grant,
   type Hold,
   type Holdings,
-  type OverageTerms,
   type Pocket,
   type PocketName,
   type UnitDebt,
 } from './pockets';
 import { crossings, levelOf, type Level } from './thresholds';
+import { validityOf, type GrantEnd, type Validity } from './validity';
 import { valueMoved } from './value';
 
 /**
- * A transaction's worth of ledger lines. Under the payers' locks it reads their grants and last
- * lines once, lets rules work on them in memory, and writes everything at the end: each touched grant
- * once, whatever happened to it.
+ * A transaction's worth of ledger lines, decided in memory on what was read under the payers' locks.
+ * Pure: what comes of it is in `unwritten`, each touched grant once, whatever happened to it
+ * (journal-store.ts reads and writes).
  */
-
-export const ENTRY_KINDS = [
-  'grant',
-  'use',
-  'expiry',
-  'hold',
-  'release',
-  'uncovered',
-  'restore',
-  'exchange',
-  'transfer',
-  'deduction',
-  'refund',
-  'owed',
-  'debt',
-] as const;
-export type EntryKind = (typeof ENTRY_KINDS)[number];
-
-/**
- * Kinds of lines whose value was earned (of a restore: is not any more). The value of the others moves
- * along with the units, goes back with the money, or is none.
- */
-export const EARNING_KINDS = [
-  'use',
-  'expiry',
-  'restore',
-  'deduction',
-  'debt',
-] as const satisfies readonly EntryKind[];
 
 /** A pocket that a transaction will work on. */
 export type WantedPocket = PocketName & { kind: ProductKind };
 
 interface PayerBook {
   lastSequence: bigint;
-  /** When the last line was recorded; null before the first. */
-  lastAt: Instant | null;
   /** The time of everything this transaction writes for the payer: never before its last line. */
   now: Instant;
 }
@@ -82,24 +48,6 @@ export interface LastLine {
   payerId: string;
   sequence: bigint;
   recordedAt: Instant;
-}
-
-/** The first answer to a key, to be kept with the change that it answers. */
-export interface AnswerToKeep {
-  payer: string;
-  account: string;
-  keyHash: Buffer;
-  fingerprint: Buffer;
-  answer: unknown;
-  /** Milliseconds. */
-  keep: number;
-}
-
-export interface Trace {
-  sequence: bigint;
-  /** Signed, like the entry. */
-  amount: Decimal;
-  value: Decimal;
 }
 
 /** What a line is about, beside its pocket. */
@@ -112,35 +60,6 @@ interface Line {
   cause?: bigint;
   overage?: Decimal;
 }
-
-interface NewEntry {
-  payerId: string;
-  product: string;
-  sequence: bigint;
-  kind: EntryKind;
-  accountId: string;
-  amount: Decimal;
-  traces: Trace[];
-  effectiveAt: Instant;
-  recordedAt: Instant;
-  cause: bigint | null;
-  overage: Decimal | null;
-  source: string | null;
-  metadata: Record<string, unknown> | null;
-  reason: string | null;
-  author: string | null;
-}
-
-export interface Note {
-  source?: string | null;
-  metadata?: Record<string, unknown>;
-  /** Why, and who said so, of what people do by hand. */
-  reason?: string | null;
-  author?: string | null;
-}
-
-/** The end of a grant: at a moment, or counted from its beginning, `lead` behind that; null: never. */
-export type GrantEnd = { at: Instant } | { after: Duration; lead?: Duration | null } | null;
 
 export interface GrantTerms extends Note {
   accountId: string;
@@ -165,28 +84,11 @@ export interface MovedTerms {
   why: PairKind;
 }
 
-export type PairKind = 'transfer' | 'merge' | 'end';
-
 /** A move that was written: its two lines, and what it moved. */
 export interface Moved {
   out: bigint;
   grant: Grant;
   value: Decimal;
-}
-
-interface Pair {
-  payerId: string;
-  sequence: bigint;
-  otherPayerId: string;
-  otherSequence: bigint;
-  kind: PairKind;
-  grantSequence: bigint | null;
-}
-
-interface NewGrant extends Grant {
-  accountId: string;
-  sku: string | null;
-  offerVersion: number | null;
 }
 
 /** Units taken out of grants: the line, and what of which grant, amounts and values below 0. */
@@ -212,196 +114,52 @@ export interface Restored {
   expired: Decimal;
 }
 
-type HoldOutcome = 'settled' | 'released' | 'expired';
-
-interface HoldEnd {
-  hold: Hold;
-  outcome: HoldOutcome;
-  endedAt: Instant;
-  settled: Decimal | null;
-  answer: object | null;
-}
-
-/** The last line of each payer. Index order on the primary key: one row read a payer. */
-const READ_LAST_LINES = `
-select p.payer_id::text as payer_id, last.sequence::text as sequence, last.recorded_at
-from unnest($1::uuid[]) as p (payer_id)
-cross join lateral (
-  select e.sequence, ${atTime('e.recorded_at')} as recorded_at
-  from {schema}.entries e where e.payer_id = p.payer_id
-  order by e.sequence desc limit 1
-) as last`;
-
-/** One round trip; the statements are in database/migrations/0005-ledger-calls.ts. */
-const WRITE_ENTRIES = `
-select changed, written, kept, counted from {schema}.write_entries(
-  $1::uuid[], $2::bigint[], $3::numeric[], $4::numeric[], $5::numeric[], $6::numeric[],
-  $7::uuid[], $8::bigint[], $9::uuid[], $10::text[], $11::text[], $12::numeric[],
-  $13::text[], $14::text[], $15::text[], $16::timestamptz[], $17::timestamptz[], $18::text[], $19::text[],
-  $20::bigint[], $21::numeric[], $22::uuid[], $23::text[], $24::numeric[], $25::numeric[],
-  $26::uuid[], $27::uuid[], $28::bytea[], $29::bytea[], $30::text[], $31::timestamptz, $32::timestamptz[])`;
-
-const WRITE_GRANTS = `
-insert into {schema}.grants
-  (payer_id, sequence, account_id, product, initial, remaining, live, held, priority, valid_from,
-   expires_at, anchor_at, anchor_months, value, currency, sku, offer_version)
-select n.payer_id, n.sequence, n.account_id, n.product, n.initial, n.remaining, n.remaining > 0,
-       n.held, n.priority, n.valid_from, n.expires_at, n.anchor_at, n.anchor_months, n.value,
-       n.currency, n.sku, n.offer_version
-from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::numeric[], $6::numeric[],
-            $7::numeric[], $8::smallint[], $9::timestamptz[], $10::timestamptz[], $11::timestamptz[],
-            $12::integer[], $13::numeric[], $14::text[], $15::text[], $16::integer[])
-       as n (payer_id, sequence, account_id, product, initial, remaining, held, priority, valid_from,
-             expires_at, anchor_at, anchor_months, value, currency, sku, offer_version)`;
-
-const WRITE_HOLDS = `
-insert into {schema}.holds (payer_id, sequence, account_id, product, amount, expires_at)
-select n.payer_id, n.sequence, n.account_id, n.product, n.amount, n.expires_at
-from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::text[], $5::numeric[], $6::timestamptz[])
-       as n (payer_id, sequence, account_id, product, amount, expires_at)`;
-
-/** The database refuses to end a hold twice; the payer's lock is held, so that it never has to. */
-const END_HOLDS = `
-update {schema}.holds h
-set ended_at = n.ended_at, outcome = n.outcome, settled = n.settled, answer = n.answer
-from unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::text[], $5::numeric[], $6::text[])
-       as n (payer_id, sequence, ended_at, outcome, settled, answer)
-where h.payer_id = n.payer_id and h.sequence = n.sequence and h.ended_at is null
-returning 1 as ended`;
-
-/** Behind the lines, whose details may have made the row. */
-const WRITE_REASONS = `
-insert into {schema}.entry_details as d (payer_id, sequence, reason, author)
-select n.payer_id, n.sequence, n.reason, n.author
-from unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[])
-       as n (payer_id, sequence, reason, author)
-on conflict (payer_id, sequence) do update set reason = excluded.reason, author = excluded.author`;
-
-const WRITE_PAIRS = `
-insert into {schema}.entry_pairs
-  (payer_id, sequence, other_payer_id, other_sequence, kind, grant_sequence)
-select n.payer_id, n.sequence, n.other_payer_id, n.other_sequence, n.kind, n.grant_sequence
-from unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::bigint[], $5::text[], $6::bigint[])
-       as n (payer_id, sequence, other_payer_id, other_sequence, kind, grant_sequence)`;
-
-/** An end is only ever brought forward; the payer's lock is held. */
-const END_GRANTS = `
-update {schema}.grants g
-set ended_at = least(g.ended_at, n.at)
-from unnest($1::uuid[], $2::bigint[], $3::timestamptz[]) as n (payer_id, sequence, at)
-where g.payer_id = n.payer_id and g.sequence = n.sequence`;
-
-const READ_DEBTS = `
-select d.payer_id::text as payer_id, d.sequence::text as sequence, d.product,
-       d.paid::text as paid, (d.amount - d.paid - d.moved)::text as left_over
-from unnest($1::uuid[], $2::text[]) as pocket (payer_id, product)
-join {schema}.unit_debts d on d.payer_id = pocket.payer_id and d.product = pocket.product
-  and d.paid + d.moved < d.amount
-order by d.payer_id, d.sequence`;
-
-const WRITE_DEBTS = `
-insert into {schema}.unit_debts (payer_id, sequence, product, amount)
-select n.payer_id, n.sequence, n.product, n.amount
-from unnest($1::uuid[], $2::bigint[], $3::text[], $4::numeric[])
-       as n (payer_id, sequence, product, amount)`;
-
-/** By compare-and-set, as grants are. */
-const PAY_DEBTS = `
-update {schema}.unit_debts d
-set paid = n.paid, moved = case when n.moved_payer_id is null then d.moved else d.amount - n.paid end,
-    moved_payer_id = n.moved_payer_id, moved_sequence = n.moved_sequence
-from unnest($1::uuid[], $2::bigint[], $3::numeric[], $4::numeric[], $5::uuid[], $6::bigint[])
-       as n (payer_id, sequence, was, paid, moved_payer_id, moved_sequence)
-where d.payer_id = n.payer_id and d.sequence = n.sequence and d.paid = n.was
-returning 1 as paid`;
-
-const maybeTime = (instant: Instant | null): string | null =>
-  instant === null ? null : isoTime(instant);
-
-/** A list that says nothing costs nothing: it goes as null. */
-const sparse = <T>(list: Array<T | null>): Array<T | null> | null =>
-  list.every((item) => item === null) ? null : list;
-
 export class Journal {
   private readonly books = new Map<string, PayerBook>();
   private readonly pockets = new Map<string, Pocket>();
-  private readonly entries: NewEntry[] = [];
-  private readonly newGrants: NewGrant[] = [];
-  private readonly newHolds: Hold[] = [];
-  private readonly holdEnds: HoldEnd[] = [];
-  /** Grants that were read and then touched, with what they held when they were read. */
-  private readonly touched = new Map<Grant, { remaining: Decimal; held: Decimal }>();
-  /** Overage terms that were used, with what was used of them when they were read. */
-  private readonly usedTerms = new Map<OverageTerms, Decimal>();
-  private readonly pairs: Pair[] = [];
-  /** Grants that count no longer from a moment on. */
-  private readonly endings = new Map<Grant, Instant>();
-  private readonly newDebts: UnitDebt[] = [];
-  /** Debts that were paid or taken over, with what was paid of them when they were read. */
-  private readonly changedDebts = new Map<UnitDebt, Decimal>();
   /** Pockets of whose balance something is told, with how full they were when they were read. */
   private readonly levels = new Map<Pocket, Level>();
-  /** What these lines bring about, beside the balances. */
-  private readonly events: NewEvent[] = [];
-
-  private constructor(private readonly session: Session) {}
+  readonly unwritten: Unwritten = {
+    entries: [],
+    grants: [],
+    holds: [],
+    holdEnds: [],
+    pairs: [],
+    debts: [],
+    touched: new Map(),
+    endings: new Map(),
+    usedTerms: new Map(),
+    changedDebts: new Map(),
+    events: [],
+  };
 
   /**
-   * Reads what a transaction will work on. The payers must be locked, by an earlier statement.
-   *
    * @param now the clock, read after the locks were had
+   * @param lastLines of all payers that are wanted, but those that have none
    */
-  static async open(
-    session: Session,
-    now: Instant,
-    wanted: readonly WantedPocket[],
-  ): Promise<Journal> {
-    const payers = [...new Set(wanted.map((pocket) => pocket.payerId))];
-    if (payers.length === 0) return new Journal(session);
-    const lines = await session.query<{ payer_id: string; sequence: string; recorded_at: string }>(
-      READ_LAST_LINES,
-      [payers],
-    );
-    const lastLines = lines.map((line) => ({
-      payerId: line.payer_id,
-      sequence: BigInt(line.sequence),
-      recordedAt: toInstant(line.recorded_at),
-    }));
-    const names = new Map(wanted.map((pocket) => [pocketKey(pocket), pocket]));
-    const holdings = await readHoldings(session, [...names.values()]);
-    return Journal.of(session, now, wanted, lastLines, holdings);
-  }
-
-  /** A journal on what was read already, under the payers' locks. */
-  static of(
-    session: Session,
+  constructor(
     now: Instant,
     wanted: readonly WantedPocket[],
     lastLines: readonly LastLine[],
     holdings: Holdings,
-  ): Journal {
-    const journal = new Journal(session);
-    for (const { payerId } of wanted) {
-      journal.books.set(payerId, { lastSequence: 0n, lastAt: null, now });
-    }
+  ) {
+    for (const { payerId } of wanted) this.books.set(payerId, { lastSequence: 0n, now });
     for (const { payerId, sequence, recordedAt } of lastLines) {
-      const time = Math.max(now, recordedAt);
-      journal.books.set(payerId, { lastSequence: sequence, lastAt: recordedAt, now: time });
+      this.books.set(payerId, { lastSequence: sequence, now: Math.max(now, recordedAt) });
     }
     for (const { payerId, product, kind } of wanted) {
       const key = pocketKey({ payerId, product });
-      if (!journal.pockets.has(key)) {
-        journal.pockets.set(key, { payerId, product, kind, debts: [], ...emptyPocket() });
+      if (!this.pockets.has(key)) {
+        this.pockets.set(key, { payerId, product, kind, debts: [], ...emptyPocket() });
       }
     }
-    fill(journal.pockets, holdings);
-    for (const pocket of journal.pockets.values()) {
+    fill(this.pockets, holdings);
+    for (const pocket of this.pockets.values()) {
       const { thresholds, kind } = pocket;
       if (thresholds === null || kind !== 'quantity') continue;
-      const level = levelOf(pocket.grants, thresholds, journal.now(pocket.payerId));
-      journal.levels.set(pocket, level);
+      const level = levelOf(pocket.grants, thresholds, this.now(pocket.payerId));
+      this.levels.set(pocket, level);
     }
-    return journal;
   }
 
   /** One of the pockets that were wanted, as it stands after what was done so far. */
@@ -409,9 +167,30 @@ export class Journal {
     return this.pockets.get(pocketKey({ payerId, product }))!;
   }
 
+  /** All pockets that were wanted. */
+  allPockets(): Pocket[] {
+    return [...this.pockets.values()];
+  }
+
+  /**
+   * What is to be told. What was crossed is compared at the end: what fell and rose again in between
+   * is not told.
+   */
+  events(): NewEvent[] {
+    const crossed = [...this.levels].flatMap(([pocket, before]): NewEvent[] => {
+      const { payerId, product } = pocket;
+      const at = this.now(payerId);
+      const thresholds = pocket.thresholds!;
+      const after = levelOf(pocket.grants, thresholds, at);
+      const told = crossings(product, thresholds, before, after);
+      return told.map((one) => ({ ...one, payerId, accountId: payerId, at }));
+    });
+    return [...this.unwritten.events, ...crossed];
+  }
+
   /** How many lines of a kind were put on record so far. */
   written(kind: EntryKind): number {
-    return this.entries.filter((entry) => entry.kind === kind).length;
+    return this.unwritten.entries.filter((entry) => entry.kind === kind).length;
   }
 
   /** The time that counts for a payer in this transaction. */
@@ -438,7 +217,7 @@ export class Journal {
   /** Puts a new batch of units into a pocket. What is owed of the product is paid from it at once. */
   grant(pocket: Pocket, terms: GrantTerms): Grant {
     this.writeDue(pocket);
-    const end = validity(pocket, terms, this.now(pocket.payerId));
+    const end = validityOf(pocket, terms.ends, terms.timeZone, this.now(pocket.payerId));
     const { sku = null, offerVersion = null, cause } = terms;
     const batch = { ...terms, ...end, sku, offerVersion };
     const grant = this.addGrant(pocket, batch, 'grant', terms, cause);
@@ -482,34 +261,8 @@ export class Journal {
       offerVersion,
     };
     pocket.grants.push(grant);
-    this.newGrants.push(grant);
+    this.unwritten.grants.push(grant);
     return grant;
-  }
-
-  /**
-   * Reads what is owed of the pockets' products. Needed before units are granted.
-   */
-  async readDebts(): Promise<void> {
-    const pockets = [...this.pockets.values()];
-    if (pockets.length === 0) return;
-    const rows = await this.session.query<{
-      payer_id: string;
-      sequence: string;
-      product: string;
-      paid: string;
-      left_over: string;
-    }>(READ_DEBTS, [pockets.map(({ payerId }) => payerId), pockets.map(({ product }) => product)]);
-    for (const row of rows) {
-      const { debts } = this.pocket(row.payer_id, row.product);
-      debts.push({
-        payerId: row.payer_id,
-        product: row.product,
-        sequence: BigInt(row.sequence),
-        paid: new Decimal(row.paid),
-        left: new Decimal(row.left_over),
-        movedTo: null,
-      });
-    }
   }
 
   /** Debts are paid in the order in which they were made. */
@@ -526,7 +279,7 @@ export class Journal {
   }
 
   private touchDebt(debt: UnitDebt): void {
-    if (!this.changedDebts.has(debt)) this.changedDebts.set(debt, debt.paid);
+    if (!this.unwritten.changedDebts.has(debt)) this.unwritten.changedDebts.set(debt, debt.paid);
   }
 
   /** Puts on record that units are owed; the next grants of the product pay them. */
@@ -540,7 +293,7 @@ export class Journal {
     const { payerId, product } = pocket;
     const debt = { payerId, product, sequence, paid: ZERO, left: amount, movedTo: null };
     pocket.debts.push(debt);
-    this.newDebts.push(debt);
+    this.unwritten.debts.push(debt);
     return debt;
   }
 
@@ -585,7 +338,7 @@ export class Journal {
   end(grant: Grant, at: Instant): void {
     if (grant.expiresAt !== null && grant.expiresAt <= at) return;
     grant.expiresAt = at;
-    this.endings.set(grant, at);
+    this.unwritten.endings.set(grant, at);
   }
 
   /**
@@ -634,7 +387,7 @@ export class Journal {
     grantSequence: bigint | null,
   ): void {
     const [payerId, otherPayerId] = [from.payerId, into.payerId];
-    this.pairs.push(
+    this.unwritten.pairs.push(
       { payerId, sequence: out, otherPayerId, otherSequence: made, kind, grantSequence },
       {
         payerId: otherPayerId,
@@ -693,7 +446,7 @@ export class Journal {
     const parts = drawn.draws.map((one) => ({ sequence: one.grant.sequence, amount: one.amount }));
     const hold: Hold = { payerId, product, sequence, accountId, amount, expiresAt, parts };
     pocket.holds.push(hold);
-    this.newHolds.push(hold);
+    this.unwritten.holds.push(hold);
     return hold;
   }
 
@@ -744,7 +497,7 @@ export class Journal {
         {},
       );
       const { payerId, product } = pocket;
-      this.events.push({
+      this.unwritten.events.push({
         type: 'usage.uncovered',
         payerId,
         accountId,
@@ -767,16 +520,16 @@ export class Journal {
 
   /** Keeps the answer to the settling or release of a hold in this transaction. */
   answerEnd(hold: Hold, answer: object): void {
-    this.holdEnds.find((end) => end.hold === hold)!.answer = answer;
+    this.unwritten.holdEnds.find((end) => end.hold === hold)!.answer = answer;
   }
 
   /**
-   * Gives units of a use back to the grants they came from. Those of a grant whose time is over are
-   * lost again at once.
+   * Gives units of a use back to the grants they came from, which must be in the pocket. Those of a
+   * grant whose time is over are lost again at once.
    *
    * @param use the line; `parts` what goes back to which grants, `overage` what counted as that
    */
-  async restore(
+  restore(
     pocket: Pocket,
     use: {
       sequence: bigint;
@@ -786,11 +539,7 @@ export class Journal {
       overage: Decimal;
     },
     note: Note,
-  ): Promise<Restored> {
-    await this.include(
-      pocket,
-      use.parts.map(({ sequence }) => sequence),
-    );
+  ): Restored {
     this.writeDue(pocket);
     const now = this.now(pocket.payerId);
     const traces = use.parts.map(({ sequence, amount }) => {
@@ -823,201 +572,6 @@ export class Journal {
       this.loseGivenBack(pocket, hold.parts, hold.expiresAt, hold.sequence);
     }
     this.writeOff(pocket, now);
-  }
-
-  /**
-   * Writes everything, and keeps answers with it. Nothing was changed in the database before.
-   *
-   * @param answers the first answers to keys, kept in the same round trip, counted from `now`
-   */
-  async write(answers: readonly AnswerToKeep[], now: Instant): Promise<void> {
-    if (this.endings.size > 0) await this.writeEndings();
-    if (this.entries.length === 0 && answers.length === 0) return;
-    if (this.newGrants.length > 0) await this.writeGrants();
-    const added = new Set<Grant>(this.newGrants);
-    const changes = [...this.touched].filter(([grant]) => !added.has(grant));
-    const terms = [...this.usedTerms];
-    const { entries } = this;
-    const [result] = await this.session.query<{
-      changed: number;
-      written: number;
-      kept: number;
-      counted: number;
-    }>(WRITE_ENTRIES, [
-      changes.map(([grant]) => grant.payerId),
-      changes.map(([grant]) => grant.sequence.toString()),
-      changes.map(([, was]) => was.remaining.toFixed()),
-      changes.map(([grant]) => grant.remaining.toFixed()),
-      changes.map(([, was]) => was.held.toFixed()),
-      changes.map(([grant]) => grant.held.toFixed()),
-      entries.map((entry) => entry.payerId),
-      entries.map((entry) => entry.sequence.toString()),
-      entries.map((entry) => entry.accountId),
-      entries.map((entry) => entry.product),
-      entries.map((entry) => entry.kind),
-      entries.map((entry) => entry.amount.toFixed()),
-      entries.map((entry) => arrayLiteral(entry.traces.map((trace) => trace.sequence))),
-      entries.map((entry) => arrayLiteral(entry.traces.map((trace) => trace.amount.toFixed()))),
-      entries.map((entry) =>
-        entry.traces.every((trace) => trace.value.isZero())
-          ? null
-          : arrayLiteral(entry.traces.map((trace) => trace.value.toFixed())),
-      ),
-      entries.map((entry) => isoTime(entry.effectiveAt)),
-      entries.map((entry) => isoTime(entry.recordedAt)),
-      entries.map((entry) => entry.source),
-      entries.map((entry) =>
-        entry.source === null && entry.metadata === null
-          ? null
-          : JSON.stringify(entry.metadata ?? {}),
-      ),
-      sparse(entries.map((entry) => entry.cause?.toString() ?? null)),
-      sparse(entries.map((entry) => entry.overage?.toFixed() ?? null)),
-      terms.map(([one]) => one.payerId),
-      terms.map(([one]) => one.product),
-      terms.map(([, was]) => was.toFixed()),
-      terms.map(([one]) => one.used.toFixed()),
-      answers.map((answer) => answer.payer),
-      answers.map((answer) => answer.account),
-      answers.map((answer) => answer.keyHash),
-      answers.map((answer) => answer.fingerprint),
-      answers.map((answer) => JSON.stringify(answer.answer)),
-      isoTime(now),
-      answers.map((answer) => isoTime(now + answer.keep)),
-    ]);
-    const { changed, written, kept, counted } = result!;
-    if (changed !== changes.length || written !== entries.length || counted !== terms.length) {
-      throw serializationFailure('a grant changed without its account being locked');
-    }
-    if (kept !== answers.length) throw serializationFailure('an idempotency key was taken');
-    if (this.newHolds.length > 0) await this.writeHolds();
-    if (this.holdEnds.length > 0) await this.writeHoldEnds();
-    await this.writeReasons();
-    if (this.pairs.length > 0) await this.writePairs();
-    if (this.newDebts.length > 0) await this.writeDebts();
-    if (this.changedDebts.size > 0) await this.writeChangedDebts();
-    await this.writeEvents();
-  }
-
-  /** What was crossed is compared at the end: what fell and rose again in between is not told. */
-  private async writeEvents(): Promise<void> {
-    const crossed = [...this.levels].flatMap(([pocket, before]): NewEvent[] => {
-      const { payerId, product } = pocket;
-      const at = this.now(payerId);
-      const thresholds = pocket.thresholds!;
-      const after = levelOf(pocket.grants, thresholds, at);
-      const told = crossings(product, thresholds, before, after);
-      return told.map((one) => ({ ...one, payerId, accountId: payerId, at }));
-    });
-    await recordEvents(this.session, [...this.events, ...crossed]);
-  }
-
-  /** Ends of grants need no line, where nothing is left to lose. */
-  private async writeEndings(): Promise<void> {
-    const endings = [...this.endings];
-    await this.session.query(END_GRANTS, [
-      endings.map(([grant]) => grant.payerId),
-      endings.map(([grant]) => grant.sequence.toString()),
-      endings.map(([, at]) => isoTime(at)),
-    ]);
-  }
-
-  private async writeReasons(): Promise<void> {
-    const said = this.entries.filter(({ reason, author }) => reason !== null || author !== null);
-    if (said.length === 0) return;
-    await this.session.query(WRITE_REASONS, [
-      said.map(({ payerId }) => payerId),
-      said.map(({ sequence }) => sequence.toString()),
-      said.map(({ reason }) => reason),
-      said.map(({ author }) => author),
-    ]);
-  }
-
-  private async writePairs(): Promise<void> {
-    const { pairs } = this;
-    await this.session.query(WRITE_PAIRS, [
-      pairs.map((pair) => pair.payerId),
-      pairs.map((pair) => pair.sequence.toString()),
-      pairs.map((pair) => pair.otherPayerId),
-      pairs.map((pair) => pair.otherSequence.toString()),
-      pairs.map((pair) => pair.kind),
-      pairs.map((pair) => pair.grantSequence?.toString() ?? null),
-    ]);
-  }
-
-  private async writeDebts(): Promise<void> {
-    // Whatever was paid of them since is written next.
-    const debts = this.newDebts;
-    await this.session.query(WRITE_DEBTS, [
-      debts.map((debt) => debt.payerId),
-      debts.map((debt) => debt.sequence.toString()),
-      debts.map((debt) => debt.product),
-      debts.map((debt) => debt.paid.plus(debt.left).toFixed()),
-    ]);
-  }
-
-  private async writeChangedDebts(): Promise<void> {
-    const debts = [...this.changedDebts];
-    const changed = await this.session.query(PAY_DEBTS, [
-      debts.map(([debt]) => debt.payerId),
-      debts.map(([debt]) => debt.sequence.toString()),
-      debts.map(([, was]) => was.toFixed()),
-      debts.map(([debt]) => debt.paid.toFixed()),
-      debts.map(([{ movedTo }]) => movedTo?.payerId ?? null),
-      debts.map(([{ movedTo }]) => movedTo?.sequence.toString() ?? null),
-    ]);
-    if (changed.length !== debts.length) {
-      throw serializationFailure('a debt changed without its account being locked');
-    }
-  }
-
-  private async writeGrants(): Promise<void> {
-    const grants = this.newGrants;
-    await this.session.query(WRITE_GRANTS, [
-      grants.map((grant) => grant.payerId),
-      grants.map((grant) => grant.sequence.toString()),
-      grants.map((grant) => grant.accountId),
-      grants.map((grant) => grant.product),
-      grants.map((grant) => grant.initial.toFixed()),
-      grants.map((grant) => grant.remaining.toFixed()),
-      grants.map((grant) => grant.held.toFixed()),
-      grants.map((grant) => grant.priority),
-      grants.map((grant) => isoTime(grant.validFrom)),
-      grants.map((grant) => maybeTime(grant.expiresAt)),
-      grants.map((grant) => maybeTime(grant.anchorAt)),
-      grants.map((grant) => grant.anchorMonths),
-      grants.map((grant) => grant.value.toFixed()),
-      grants.map((grant) => grant.currency),
-      grants.map((grant) => grant.sku),
-      grants.map((grant) => grant.offerVersion),
-    ]);
-  }
-
-  private async writeHolds(): Promise<void> {
-    const holds = this.newHolds;
-    await this.session.query(WRITE_HOLDS, [
-      holds.map((hold) => hold.payerId),
-      holds.map((hold) => hold.sequence.toString()),
-      holds.map((hold) => hold.accountId),
-      holds.map((hold) => hold.product),
-      holds.map((hold) => hold.amount.toFixed()),
-      holds.map((hold) => isoTime(hold.expiresAt)),
-    ]);
-  }
-
-  private async writeHoldEnds(): Promise<void> {
-    const ends = this.holdEnds;
-    const ended = await this.session.query(END_HOLDS, [
-      ends.map(({ hold }) => hold.payerId),
-      ends.map(({ hold }) => hold.sequence.toString()),
-      ends.map(({ endedAt }) => isoTime(endedAt)),
-      ends.map(({ outcome }) => outcome),
-      ends.map(({ settled }) => settled?.toFixed() ?? null),
-      ends.map(({ answer }) => (answer === null ? null : JSON.stringify(answer))),
-    ]);
-    if (ended.length !== ends.length) {
-      throw serializationFailure('a hold ended without its account being locked');
-    }
   }
 
   /**
@@ -1087,7 +641,7 @@ export class Journal {
 
   private countOverage(pocket: Pocket, amount: Decimal): void {
     const terms = pocket.terms!;
-    if (!this.usedTerms.has(terms)) this.usedTerms.set(terms, terms.used);
+    if (!this.unwritten.usedTerms.has(terms)) this.unwritten.usedTerms.set(terms, terms.used);
     terms.used = terms.used.plus(amount);
   }
 
@@ -1112,7 +666,7 @@ export class Journal {
       outcome === 'settled' ? {} : note,
     );
     pocket.holds = pocket.holds.filter((one) => one !== hold);
-    this.holdEnds.push({ hold, outcome, endedAt, settled, answer: null });
+    this.unwritten.holdEnds.push({ hold, outcome, endedAt, settled, answer: null });
     return sequence;
   }
 
@@ -1149,17 +703,18 @@ export class Journal {
     this.append(pocket, { kind: 'expiry', accountId, amount, traces, effectiveAt, cause }, {});
   }
 
-  /** Reads grants that were used up and are not in the pocket for that. */
-  async include(pocket: Pocket, sequences: readonly bigint[]): Promise<void> {
-    const known = new Set(pocket.grants.map(({ sequence }) => sequence));
-    const missing = sequences.filter((sequence) => !known.has(sequence));
-    pocket.grants.push(...(await readGrants(this.session, pocket.payerId, missing)));
+  /** Takes in a grant that is used up, and is not in its pocket for that. */
+  include(grant: Grant): Grant {
+    const { grants } = this.pocket(grant.payerId, grant.product);
+    const known = grants.find(({ sequence }) => sequence === grant.sequence);
+    if (known === undefined) grants.push(grant);
+    return known ?? grant;
   }
 
   /** Sets what a grant holds and gives the trace of it, value included. */
   private move(grant: Grant, remaining: Decimal, held: Decimal): Trace {
-    if (!this.touched.has(grant)) {
-      this.touched.set(grant, { remaining: grant.remaining, held: grant.held });
+    if (!this.unwritten.touched.has(grant)) {
+      this.unwritten.touched.set(grant, { remaining: grant.remaining, held: grant.held });
     }
     const before = grant.remaining.plus(grant.held);
     const trace = {
@@ -1175,7 +730,6 @@ export class Journal {
   private append(pocket: PocketName, line: Line, note: Note): NewEntry {
     const book = this.books.get(pocket.payerId)!;
     book.lastSequence += 1n;
-    book.lastAt = book.now;
     const { payerId, product } = pocket;
     const { kind, accountId, amount, traces, effectiveAt } = line;
     const { overage, cause } = line;
@@ -1199,7 +753,7 @@ export class Journal {
       reason: note.reason ?? null,
       author: note.author ?? null,
     };
-    this.entries.push(entry);
+    this.unwritten.entries.push(entry);
     return entry;
   }
 }
@@ -1216,55 +770,6 @@ function drawHeld(pocket: Pocket, hold: Hold, amount: Decimal): Array<Draw<Grant
     missing = missing.minus(taken);
     return taken.isZero() ? [] : { grant: grantIn(pocket, part.sequence), amount: taken };
   });
-}
-
-export type Validity = Pick<Grant, 'validFrom' | 'expiresAt' | 'anchorAt' | 'anchorMonths'>;
-
-/**
- * When a grant counts. Access for a time, granted while access is in force, begins where that ends
- * and keeps its first day: 31 Jan, 28 Feb, 31 Mar. Everything else begins now.
- */
-function validity(pocket: Pocket, terms: GrantTerms, now: Instant): Validity {
-  if (terms.ends === null) {
-    return { validFrom: now, expiresAt: null, anchorAt: null, anchorMonths: null };
-  }
-  if ('at' in terms.ends) {
-    return { validFrom: now, expiresAt: terms.ends.at, anchorAt: null, anchorMonths: null };
-  }
-  const { after, lead = null } = terms.ends;
-  const behind = (end: Instant): Instant =>
-    lead === null ? end : addDuration(end, lead, terms.timeZone);
-  const last = pocket.kind === 'period' ? lastToEnd(pocket.grants, now) : null;
-  const months = monthsOf(after);
-  const validFrom = last?.expiresAt ?? now;
-  if (months === null) {
-    const expiresAt = behind(addDuration(validFrom, after, terms.timeZone));
-    return { validFrom, expiresAt, anchorAt: null, anchorMonths: null };
-  }
-  const anchorAt = last?.anchorAt ?? validFrom;
-  const anchorMonths = (last?.anchorMonths ?? 0) + months;
-  const span: Duration = { unit: 'month', count: anchorMonths };
-  return {
-    validFrom,
-    expiresAt: behind(addDuration(anchorAt, span, terms.timeZone)),
-    anchorAt,
-    anchorMonths,
-  };
-}
-
-/**
- * Of the grants not over yet, the one that ends last; null when none is in force, or none ends. One
- * that begins later, since what it followed was taken back, keeps nobody waiting.
- */
-function lastToEnd(grants: readonly Grant[], now: Instant): Grant | null {
-  const isInForce = grants.some((grant) => grant.validFrom <= now && !hasExpired(grant, now));
-  if (!isInForce) return null;
-  return grants
-    .filter((grant) => grant.expiresAt !== null && grant.expiresAt > now)
-    .reduce<Grant | null>(
-      (last, grant) => (last === null || grant.expiresAt! > last.expiresAt! ? grant : last),
-      null,
-    );
 }
 
 /** The public id of a grant: the id of the line that made it. */

@@ -1,7 +1,7 @@
 import { referenceKey, type ResolvedAccount } from '../accounts';
 import type { Decimal, Instant, ResolvedReference } from '../kernel';
-import { available, inOrderOfUse, isOver } from './order-of-use';
 import type { UsedProduct } from './access';
+import { available, inOrderOfUse, isOver } from './order-of-use';
 import type { Grant, PocketState } from './pockets';
 import { floorOf, levelOf, type Floor } from './thresholds';
 

@@ -3,7 +3,8 @@ import { findProducts } from '../catalog';
 import type { Session } from '../database';
 import { BillingError, ZERO, isoTime, ledgerId, type Instant } from '../kernel';
 import { moveGates } from './gates';
-import { Journal, type Moved } from './journal';
+import type { Moved } from './journal';
+import { openJournal, readDebts, writeJournal } from './journal-store';
 import { isOver } from './order-of-use';
 import type { Pocket } from './pockets';
 import type { LedgerPorts } from './ports';
@@ -67,8 +68,8 @@ export async function moveAllUnits(
     const { kind } = products.get(product)!;
     return [from, into].map(({ payerId }) => ({ payerId, product, kind }));
   });
-  const journal = await Journal.open(session, now, wanted);
-  await journal.readDebts();
+  const journal = await openJournal(session, now, wanted);
+  await readDebts(session, journal);
   const pockets = keys.map((key) => ({
     source: journal.pocket(from.payerId, key),
     target: journal.pocket(into.payerId, key),
@@ -98,7 +99,7 @@ export async function moveAllUnits(
     const terms = what === 'all' ? await session.query(COUNT_TERMS, payers) : [];
     return { grants: moves.length, debts, overageTerms: terms.length };
   }
-  await journal.write([], now);
+  await writeJournal(session, journal, [], now);
   const time = keys.length === 0 ? now : journal.now(from.payerId);
   await session.query(END_ALL_GRANTS, [from.payerId, isoTime(time)]);
   await tellBook(session, ports, moves, { from: from.payerId, into: into.payerId, now });

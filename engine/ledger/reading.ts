@@ -23,16 +23,10 @@ import {
 } from '../kernel';
 import { remainingOf } from './access';
 import { grantRecord, type GrantRecord } from './grant';
-import { ENTRY_KINDS, type EntryKind } from './journal';
+import { grantJson, grantOf, holdingsOf, type GrantRow, type HoldingsRow } from './holdings';
+import { ENTRY_KINDS, type EntryKind } from './lines';
 import { firstEnd, withFreed } from './order-of-use';
-import {
-  grantJson,
-  grantOf,
-  holdingsOf,
-  type Grant,
-  type GrantRow,
-  type HoldingsRow,
-} from './pockets';
+import type { Grant } from './pockets';
 import type { LedgerPorts } from './ports';
 
 /** What was and is there, read without writing. */

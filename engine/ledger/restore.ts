@@ -22,7 +22,8 @@ import {
 } from '../kernel';
 import { remainingOf } from './access';
 import { changeOfLine } from './change-of-line';
-import { Journal } from './journal';
+import { readGrants } from './holdings';
+import { openJournal, writeJournal } from './journal-store';
 import type { HeldUnits } from './order-of-use';
 
 /** Uses taken back: their units return to the grants they came from. Rule: billing-rules.md, Restore. */
@@ -311,15 +312,17 @@ async function takeBack(
   metadata: Record<string, unknown> | undefined,
   now: Instant,
 ): Promise<FirstAnswer> {
-  const journal = await Journal.open(session, now, [{ payerId, product, kind }]);
+  const journal = await openJournal(session, now, [{ payerId, product, kind }]);
   const pocket = journal.pocket(payerId, product);
+  const gaveUnits = new Set(taken.flatMap(({ use }) => use.parts.map(({ sequence }) => sequence)));
+  for (const grant of await readGrants(session, payerId, [...gaveUnits])) journal.include(grant);
   const entries: RestoreAnswer['entries'] = [];
   let [all, expired, overage] = [ZERO, ZERO, ZERO];
   for (const { use, amount } of taken) {
     const back = givenBack(use, amount);
     const { accountId, sequence } = use;
     const line = { accountId, sequence, amount, ...back };
-    const restored = await journal.restore(pocket, line, { metadata });
+    const restored = journal.restore(pocket, line, { metadata });
     entries.push({
       entryId: ledgerId(payerId, restored.sequence),
       useId: ledgerId(payerId, sequence),
@@ -329,7 +332,7 @@ async function takeBack(
     expired = expired.plus(restored.expired);
     overage = overage.plus(back.overage);
   }
-  await journal.write([], now);
+  await writeJournal(session, journal, [], now);
   const left = remainingOf(kind, pocket.grants, journal.now(payerId));
   return {
     restored: formatUnits(all.minus(expired).minus(overage)),

@@ -1,7 +1,7 @@
 import type { Context } from '../database';
 import { readClock, type Instant, type ResolvedReference } from '../kernel';
 import type { KnownPayers } from './known-payers';
-import { emptyPocket, fill, pocketKey, type PocketState } from './pockets';
+import { pocketKey, fill, emptyPocket, type PocketState } from './pockets';
 import { readStanding, type StandingView } from './use-statements';
 
 /** What was seen of a number of accounts and products, in one snapshot. */

@@ -34,7 +34,8 @@ import {
 import { accountDenial, decideRefreshed } from './access';
 import { isHard, shortReason } from './gates';
 import { grantRecord, type GrantRecord } from './grant';
-import { Journal, type Moved } from './journal';
+import type { Moved } from './journal';
+import { openJournal, readDebts, writeJournal } from './journal-store';
 import { tellBook } from './moving';
 import { available, draw, isInForce, withFreed, type Draw } from './order-of-use';
 import { isDue, type Grant, type Pocket } from './pockets';
@@ -204,11 +205,11 @@ export class Transfers {
         'Name another product by "toProduct", or an account that another one pays for by "toAccount".',
       );
     }
-    const journal = await Journal.open(session, now, [
+    const journal = await openJournal(session, now, [
       { payerId: from.payerId, product: product.key, kind: product.kind },
       { payerId: into.payerId, product: toProduct.key, kind: toProduct.kind },
     ]);
-    await journal.readDebts();
+    await readDebts(session, journal);
     const source = journal.pocket(from.payerId, product.key);
     if (!anew && isDue(source, now)) return null;
     const target = journal.pocket(into.payerId, toProduct.key);
@@ -246,7 +247,7 @@ export class Transfers {
       const why = { ...terms, why: 'transfer' } as const;
       return journal.moveUnits(source, from.accountId, parcel.draws, target, why, note);
     });
-    await journal.write([], now);
+    await writeJournal(session, journal, [], now);
     const ledgers = { from: from.payerId, into: into.payerId, now };
     await tellBook(session, this.ports, moves, ledgers);
     return {

@@ -27,6 +27,7 @@ import {
   type Wish,
 } from './access';
 import { Journal } from './journal';
+import { writeJournal } from './journal-store';
 import { withFreed } from './order-of-use';
 import { isDue } from './pockets';
 import type { LedgerPorts } from './ports';
@@ -195,8 +196,7 @@ async function decideBatch(
   const wishes = requests.map((request, index) =>
     resolvedWish(request, view.accounts[index]!, view.products.get(request.product)),
   );
-  const journal = Journal.of(
-    session,
+  const journal = new Journal(
     now,
     wishes.filter(isFine).map(({ account, product }) => ({
       payerId: account.payerId,
@@ -260,7 +260,9 @@ async function finishBatch(
     suggester,
     decided.flatMap(({ answer, shortage }) => (shortage === null ? [] : { answer, ...shortage })),
   );
-  await journal.write(
+  await writeJournal(
+    session,
+    journal,
     decided.flatMap(({ key, answer }) =>
       key === null
         ? []

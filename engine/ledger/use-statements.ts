@@ -3,8 +3,9 @@ import type { ProductKind } from '../catalog';
 import type { Session } from '../database';
 import type { Instant, ResolvedReference } from '../kernel';
 import type { UsedProduct } from './access';
+import { holdingsOf, type HoldingsRow } from './holdings';
 import type { LastLine } from './journal';
-import { holdingsOf, type Holdings, type HoldingsRow } from './pockets';
+import type { Holdings } from './pockets';
 
 /**
  * The hot path's reading: one round trip finds the accounts of a batch of uses, locks who pays for
@@ -16,8 +17,8 @@ const READ_USES = `
 select {schema}.lock_and_read($1::boolean, {schema}.follow_merges($2::uuid[]), $3::text[], $4::text[],
   $5::integer[], $6::text[], $7::bytea[])::text as view`;
 
-/** One use that is wanted: by whom, of what, under which key. */
-export interface WantedUse {
+/** What is looked up of a use: by whom, of what, under which key. */
+export interface UseLookup {
   account: ResolvedReference;
   product: string;
   keyHash: Buffer | null;
@@ -79,7 +80,7 @@ interface ViewRow extends StandingRow, HoldingsRow {
  */
 export async function readUses(
   session: Session,
-  uses: readonly WantedUse[],
+  uses: readonly UseLookup[],
   wait: boolean,
 ): Promise<UsesView> {
   const { ids, providers, externalIds, positions } = nameOnce(uses.map(({ account }) => account));
@@ -104,7 +105,7 @@ export async function readUses(
     answers.set(position - 1, [...(answers.get(position - 1) ?? []), found]);
   }
   return {
-    ...standingOf(view, positions, holdingsOf(view)),
+    ...viewOf(view, positions, holdingsOf(view)),
     busy: new Set(view.busy ?? []),
     answers,
   };
@@ -147,16 +148,12 @@ async function standingBy(
   const values = [...first, ids, providers, externalIds, positions, products];
   const [row] = await session.query<{ view: string }>(statement, values);
   const view = JSON.parse(row!.view) as StandingRow & { pockets: HoldingsRow };
-  return standingOf(view, positions, holdingsOf(view.pockets));
+  return viewOf(view, positions, holdingsOf(view.pockets));
 }
 
-function standingOf(
-  view: StandingRow,
-  positions: readonly number[],
-  holdings: Holdings,
-): StandingView {
+function viewOf(view: StandingRow, positions: readonly number[], holdings: Holdings): StandingView {
   const accounts = new Map(
-    (view.accounts ?? []).map((account) => [account[0], accountOf(account)]),
+    (view.accounts ?? []).map((account) => [account[0], resolvedAccountOf(account)]),
   );
   return {
     accounts: positions.map((position) => accounts.get(position) ?? null),
@@ -178,7 +175,7 @@ function standingOf(
   };
 }
 
-function accountOf([
+function resolvedAccountOf([
   ,
   accountId,
   payerId,

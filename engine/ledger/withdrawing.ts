@@ -2,9 +2,13 @@ import { resolveAccount } from '../accounts';
 import { findProducts, type ProductKind } from '../catalog';
 import type { Session } from '../database';
 import { Decimal, ZERO, addDuration, type Instant } from '../kernel';
-import { Journal, type Note, type Validity } from './journal';
+import { readHoldings, readGrants } from './holdings';
+import { Journal } from './journal';
+import { openJournal, writeJournal } from './journal-store';
+import type { Note } from './lines';
 import { hasExpired, withFreed } from './order-of-use';
-import { pocketKey, readGrants, readHoldings, type Grant } from './pockets';
+import { pocketKey, type Grant } from './pockets';
+import type { Validity } from './validity';
 import { valueLeft } from './value';
 
 /**
@@ -138,17 +142,12 @@ async function openOn(
   const keys = [...new Set(found.map(({ product }) => product))];
   const products = await findProducts(session, keys);
   const kindOf = (product: string): ProductKind => products.get(product)!.kind;
-  const journal = await Journal.open(
+  const journal = await openJournal(
     session,
     now,
     keys.map((product) => ({ payerId, product, kind: kindOf(product) })),
   );
-  const grants: Grant[] = [];
-  for (const { product, sequence } of found) {
-    const pocket = journal.pocket(payerId, product);
-    await journal.include(pocket, [sequence]);
-    grants.push(pocket.grants.find((grant) => grant.sequence === sequence)!);
-  }
+  const grants = found.map((grant) => journal.include(grant));
   for (const product of keys) journal.writeDue(journal.pocket(payerId, product));
   return { journal, grants };
 }
@@ -227,7 +226,7 @@ export async function withdrawUnits(
       journal.owe(pocket, accountId, owed, note);
     }
   }
-  await journal.write([], now);
+  await writeJournal(session, journal, [], now);
   return [...wanted.keys()].flatMap((sequence) => done.get(sequence) ?? []);
 }
 
@@ -264,7 +263,7 @@ export async function endGrants(
     journal.end(grant, isLater ? at : time);
     if (!isLater && grant.remaining.greaterThan(0)) journal.expire(pocket, grant, time);
   }
-  await journal.write([], now);
+  await writeJournal(session, journal, [], now);
 }
 
 /**
@@ -294,7 +293,7 @@ export async function prolongGrants(
     const terms = { accountId: payerId, quantity, validity, why: 'end' } as const;
     journal.moveUnits(pocket, payerId, [{ grant, amount: quantity }], pocket, terms, {});
   }
-  await journal.write([], now);
+  await writeJournal(session, journal, [], now);
 }
 
 /** The first day that a grant keeps, when its new end is whole months after it. */

@@ -1,0 +1,163 @@
+import type { Session } from '../database';
+import { Decimal, type Instant } from '../kernel';
+import type { GateReason } from './gates';
+import type { Grant, Hold, Holdings, PocketName } from './pockets';
+
+/** Reading what is in pockets. */
+
+const milliseconds = (column: string): string => `(extract(epoch from ${column}) * 1000)::bigint`;
+
+/**
+ * SQL for a grant `g` as `grantOf` reads it. What remains and what is held are asked of now or of
+ * another time. (The functions of database/migrations/0005-ledger-calls.ts give the same form.)
+ */
+export const grantJson = (remaining: string, held: string): string => `json_build_array(
+  g.payer_id, g.product, g.sequence::text, g.initial::text, (${remaining})::text, (${held})::text,
+  g.priority, ${milliseconds('g.valid_from')}, ${milliseconds('least(g.expires_at, g.ended_at)')},
+  ${milliseconds('g.anchor_at')}, g.anchor_months, g.value::text, g.currency)`;
+
+export type GrantRow = [
+  payerId: string,
+  product: string,
+  sequence: string,
+  initial: string,
+  remaining: string,
+  held: string,
+  priority: number,
+  validFrom: Instant,
+  expiresAt: Instant | null,
+  anchorAt: Instant | null,
+  anchorMonths: number | null,
+  value: string,
+  currency: string | null,
+];
+
+type HoldRow = [
+  payerId: string,
+  product: string,
+  sequence: string,
+  accountId: string,
+  amount: string,
+  expiresAt: Instant,
+  grantSequences: string[],
+  grantAmounts: string[],
+];
+
+type TermsRow = [payerId: string, product: string, limit: string | null, used: string];
+
+type GateRow = [payerId: string, product: string, reason: GateReason];
+
+type DueRow = [payerId: string, product: string, at: Instant];
+
+type ThresholdsRow = [
+  payerId: string,
+  product: string,
+  low: string | null,
+  percents: string[] | null,
+  spent: Array<[endsAt: Instant | null, units: string]> | null,
+];
+
+/** Members of the JSON that the functions read_pockets and lock_and_read give. */
+export interface HoldingsRow {
+  grants: GrantRow[] | null;
+  holds: HoldRow[] | null;
+  held: GrantRow[] | null;
+  terms: TermsRow[] | null;
+  gates: GateRow[] | null;
+  thresholds: ThresholdsRow[] | null;
+  due: DueRow[] | null;
+}
+
+export function grantOf(row: GrantRow): Grant {
+  return {
+    payerId: row[0],
+    product: row[1],
+    sequence: BigInt(row[2]),
+    initial: new Decimal(row[3]),
+    remaining: new Decimal(row[4]),
+    held: new Decimal(row[5]),
+    priority: row[6],
+    validFrom: row[7],
+    expiresAt: row[8],
+    anchorAt: row[9],
+    anchorMonths: row[10],
+    value: new Decimal(row[11]),
+    currency: row[12],
+  };
+}
+
+function holdOf(row: HoldRow): Hold {
+  const [payerId, product, sequence, accountId, amount, expiresAt, grants, amounts] = row;
+  return {
+    payerId,
+    product,
+    sequence: BigInt(sequence),
+    accountId,
+    amount: new Decimal(amount),
+    expiresAt,
+    parts: grants.map((grant, index) => ({
+      sequence: BigInt(grant),
+      // The hold's line took them out of what can be used.
+      amount: new Decimal(amounts[index]!).negated(),
+    })),
+  };
+}
+
+export function holdingsOf(row: HoldingsRow): Holdings {
+  return {
+    grants: [...(row.grants ?? []), ...(row.held ?? [])].map(grantOf),
+    holds: (row.holds ?? []).map(holdOf),
+    terms: (row.terms ?? []).map(([payerId, product, limit, used]) => ({
+      payerId,
+      product,
+      limit: limit === null ? null : new Decimal(limit),
+      used: new Decimal(used),
+    })),
+    gates: (row.gates ?? []).map(([payerId, product, reason]) => ({ payerId, product, reason })),
+    thresholds: (row.thresholds ?? []).map(([payerId, product, low, percents, spent]) => ({
+      payerId,
+      product,
+      low: low === null ? null : new Decimal(low),
+      percents: (percents ?? []).map((percent) => new Decimal(percent)),
+      spent: (spent ?? []).map(([endsAt, units]) => ({ endsAt, units: new Decimal(units) })),
+    })),
+    due: (row.due ?? []).map(([payerId, product, at]) => ({ payerId, product, at })),
+  };
+}
+
+/** One round trip and one snapshot; the statements are in database/migrations/0005-ledger-calls.ts. */
+const READ_POCKETS = `select {schema}.read_pockets($1::uuid[], $2::text[])::text as view`;
+
+/** What is in pockets, each named once. Locks nothing. */
+export async function readHoldings(
+  session: Session,
+  pockets: readonly PocketName[],
+): Promise<Holdings> {
+  if (pockets.length === 0) {
+    return { grants: [], holds: [], terms: [], gates: [], thresholds: [], due: [] };
+  }
+  const [row] = await session.query<{ view: string }>(READ_POCKETS, [
+    pockets.map(({ payerId }) => payerId),
+    pockets.map(({ product }) => product),
+  ]);
+  return holdingsOf(JSON.parse(row!.view) as HoldingsRow);
+}
+
+const READ_GRANTS_BY_SEQUENCE = `
+select ${grantJson('g.remaining', 'g.held')}::text as grant
+from unnest($2::bigint[]) as wanted (sequence)
+join {schema}.grants g on g.payer_id = $1::uuid and g.sequence = wanted.sequence`;
+
+/** Grants of one payer by their numbers, used up ones too. */
+export async function readGrants(
+  session: Session,
+  payerId: string,
+  sequences: readonly bigint[],
+): Promise<Grant[]> {
+  if (sequences.length === 0) return [];
+  const rows = await session.query<{ grant: string }>(READ_GRANTS_BY_SEQUENCE, [
+    payerId,
+    sequences.map(String),
+  ]);
+  return rows.map((row) => grantOf(JSON.parse(row.grant) as GrantRow));
+}
