@@ -1,3 +1,4 @@
+import { postAll } from '../books';
 import type { Session } from '../database';
 import { Decimal, ZERO, isoTime, newId, type Instant } from '../kernel';
 
@@ -48,6 +49,58 @@ export async function writeCredits(
     isoTime(now),
   ]);
   return ids;
+}
+
+export interface CreditMove {
+  from: string;
+  into: string;
+  currency: string;
+  amount: Decimal;
+}
+
+/**
+ * Lets account credit go to other payers: entries on both sides, and postings that say so. Moves of
+ * nothing, or to oneself, are left out. The payers must be locked.
+ */
+export async function moveCredits(
+  session: Session,
+  wanted: readonly CreditMove[],
+  now: Instant,
+): Promise<void> {
+  const moves = wanted.filter(({ from, into, amount }) => from !== into && !amount.isZero());
+  const ids = await writeCredits(
+    session,
+    moves.flatMap(({ from, into, currency, amount }) => [
+      { payerId: from, currency, amount: amount.negated(), reason: 'moved' as const },
+      { payerId: into, currency, amount, reason: 'moved' as const },
+    ]),
+    now,
+  );
+  await postAll(
+    session,
+    moves.flatMap(({ from, into, currency, amount }, index) => {
+      const reference = { type: 'credit', id: ids[2 * index]! };
+      const of = { currency, at: now, kind: 'transfer', reference } as const;
+      return [
+        {
+          ...of,
+          payerId: from,
+          legs: [
+            { account: 'customer_credit' as const, amount },
+            { account: 'transfer' as const, amount: amount.negated() },
+          ],
+        },
+        {
+          ...of,
+          payerId: into,
+          legs: [
+            { account: 'transfer' as const, amount },
+            { account: 'customer_credit' as const, amount: amount.negated() },
+          ],
+        },
+      ];
+    }),
+  );
 }
 
 const READ = `

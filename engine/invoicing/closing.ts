@@ -27,12 +27,11 @@ import {
   type Instant,
 } from '../kernel';
 import { findUndecided } from '../payments';
-import { readCredits, writeCredits } from './account-credit';
+import { moveCredits, readCredits, writeCredits } from './account-credit';
 import { changeOfInvoice, invoiceIdInput, type InvoiceAtHand } from './change-of-invoice';
 import {
   creditableLines,
   issueCreditNote,
-  moveCredit,
   requireMoney,
   settledOf,
   takenBackLegs,
@@ -277,9 +276,9 @@ export class Closings {
       [{ payerId, currency: money, amount: credit, reason: 'used', invoiceId }],
       now,
     );
-    await moveCredit(
+    await moveCredits(
       session,
-      { from: payerId, into: payer.payerId, currency: money, amount: credit },
+      [{ from: payerId, into: payer.payerId, currency: money, amount: credit }],
       now,
     );
     return { creditNoted: ZERO, reduced: ZERO };
@@ -353,14 +352,10 @@ export class Closings {
         );
       }
       if (!settled.replayed) {
-        await moveCredit(
+        const { currency: money } = invoice;
+        await moveCredits(
           session,
-          {
-            from: payerId,
-            into: payer.payerId,
-            currency: invoice.currency,
-            amount: settled.excess,
-          },
+          [{ from: payerId, into: payer.payerId, currency: money, amount: settled.excess }],
           now,
         );
       }

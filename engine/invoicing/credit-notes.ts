@@ -26,7 +26,7 @@ import {
   type ChangeOptions,
   type Instant,
 } from '../kernel';
-import { writeCredits } from './account-credit';
+import { moveCredits, writeCredits } from './account-credit';
 import { changeOfInvoice, invoiceIdInput, type InvoiceAtHand } from './change-of-invoice';
 import {
   CREDIT_TARGETS,
@@ -531,9 +531,9 @@ export async function issueCreditNote(
     [{ payerId, currency, amount: to.credit, reason: 'credit_note', invoiceId, creditNoteId }],
     now,
   );
-  await moveCredit(
+  await moveCredits(
     session,
-    { from: payerId, into: payer.payerId, currency, amount: to.credit },
+    [{ from: payerId, into: payer.payerId, currency, amount: to.credit }],
     now,
   );
 
@@ -654,48 +654,6 @@ async function write(
     JSON.stringify(snapshot),
     note.note,
     JSON.stringify(note.metadata),
-  ]);
-}
-
-/** Lets account credit go to another payer: entries on both sides, and postings that say so. */
-export async function moveCredit(
-  session: Session,
-  move: { from: string; into: string; currency: string; amount: Decimal },
-  now: Instant,
-): Promise<void> {
-  const { from, into, currency, amount: moved } = move;
-  if (from === into || moved.isZero()) return;
-  const [out] = await writeCredits(
-    session,
-    [
-      { payerId: from, currency, amount: moved.negated(), reason: 'moved' },
-      { payerId: into, currency, amount: moved, reason: 'moved' },
-    ],
-    now,
-  );
-  const of = {
-    currency,
-    at: now,
-    kind: 'transfer',
-    reference: { type: 'credit', id: out! },
-  } as const;
-  await postAll(session, [
-    {
-      ...of,
-      payerId: from,
-      legs: [
-        { account: 'customer_credit', amount: moved },
-        { account: 'transfer', amount: moved.negated() },
-      ],
-    },
-    {
-      ...of,
-      payerId: into,
-      legs: [
-        { account: 'transfer', amount: moved },
-        { account: 'customer_credit', amount: moved.negated() },
-      ],
-    },
   ]);
 }
 

@@ -13,11 +13,16 @@ import {
 } from '../kernel';
 import type { PaymentContext } from '../payments';
 import { couponsInForce, couponsUsed, type CouponInForce } from '../subscriptions';
-import { readCredits, writeCredits, type NewAccountCredit } from './account-credit';
+import {
+  moveCredits,
+  readCredits,
+  writeCredits,
+  type CreditMove,
+  type NewAccountCredit,
+} from './account-credit';
 import { CatalogMemory } from './catalog-memory';
 import { findNames, type PayerNames } from './chunks';
 import { openCollection } from './collecting/collections';
-import { moveCredit } from './credit-notes';
 import { invoiceEvent } from './invoice-events';
 import { insertLines, reckonLines, type StoredInvoiceLine } from './invoice-lines';
 import { findInvoices, type StoredInvoice } from './invoice-records';
@@ -193,9 +198,9 @@ export async function finalizeDrafts(
     reckoned.map(({ invoice }) => invoice),
   );
   await saveSnapshots(session, reckoned, settings);
-  for (const move of moves.fromHolders) await moveCredit(session, move, now);
+  await moveCredits(session, moves.fromHolders, now);
   await writeCredits(session, credits, now);
-  for (const move of moves.toHolders) await moveCredit(session, move, now);
+  await moveCredits(session, moves.toHolders, now);
   const lowered = reckoned.flatMap((one) => one.lowered);
   await couponsUsed(session, namesIn(payers), lowered);
   await postAll(
@@ -206,9 +211,17 @@ export async function finalizeDrafts(
     session,
     reckoned.flatMap(({ invoice }) => feesOf(invoice, now)),
   );
+  await invoicesPaid(
+    session,
+    reckoned.flatMap(({ invoice }) => (isPaidAtOnce(invoice) ? invoice : [])),
+    now,
+  );
   const issued = await issue(context, session, reckoned, { settings, dueDays, isSent }, now);
   return { issued, dropped, problems };
 }
+
+/** Free, or paid by account credit: known before there is a number. */
+const isPaidAtOnce = ({ amountDue }: StoredInvoice): boolean => amountDue.isZero();
 
 const namesIn = (payers: readonly PayerNames[]): string[] => payers.flatMap(({ names }) => names);
 
@@ -315,13 +328,6 @@ async function reckonDraft(
     taxed,
     lowered,
   };
-}
-
-interface CreditMove {
-  from: string;
-  into: string;
-  currency: string;
-  amount: Decimal;
 }
 
 /**
@@ -453,7 +459,10 @@ const feesOf = (invoice: StoredInvoice, now: Instant) =>
       reference: { type: 'invoice', id: invoice.invoiceId },
     }));
 
-/** Numbers, and what happens with them: nothing is waited for from here to the commit. */
+/**
+ * Numbers, and what bears them: from here to the commit nothing is waited for, and only a handful of
+ * statements is made, since everybody else waits for the next number.
+ */
 async function issue(
   context: InvoicingContext,
   session: Session,
@@ -484,7 +493,7 @@ async function issue(
     return due;
   };
   const issued = reckoned.map(({ invoice, taxed }, index): StoredInvoice => {
-    const isPaid = invoice.amountDue.isZero();
+    const isPaid = isPaidAtOnce(invoice);
     // What is charged is due at once.
     const days =
       dueDays.get(invoice.invoiceId) ??
@@ -532,6 +541,5 @@ async function issue(
     issued.filter(({ status }) => status === 'open'),
     now,
   );
-  await invoicesPaid(session, paid, now);
   return issued;
 }

@@ -9,8 +9,8 @@ import {
   readClock,
   type Instant,
 } from '../kernel';
-import { readCredits } from './account-credit';
-import { creditNoteRecord, listCreditNotes, moveCredit } from './credit-notes';
+import { moveCredits, readCredits } from './account-credit';
+import { creditNoteRecord, listCreditNotes } from './credit-notes';
 import { findInvoice, invoiceRecord, listInvoices, readSnapshot } from './invoice-records';
 import { readInvoiceRefunds } from './refunding-invoices';
 import { readSettings } from './settings';
@@ -191,9 +191,12 @@ export const mergeInvoices: MergePart = async (session, { into, from, now, dryRu
   const found = (await readCredits(session, [from.payerId])).get(from.payerId);
   const credits = [...(found ?? [])].filter(([, amount]) => !amount.isZero());
   if (!dryRun) {
-    for (const [currency, amount] of credits) {
-      await moveCredit(session, { from: from.payerId, into: into.payerId, currency, amount }, now);
-    }
+    const way = { from: from.payerId, into: into.payerId };
+    await moveCredits(
+      session,
+      credits.map(([currency, amount]) => ({ ...way, currency, amount })),
+      now,
+    );
   }
   return { invoices: counted!.invoices, accountCredits: credits.length };
 };

@@ -9,7 +9,7 @@ import { givePeriods, productsFor, unitsOf } from './period-units';
 import { endEventOf, ended, eventOf, type Standing } from './planning';
 import { dropQueuedChanges } from './queued-changes';
 import {
-  findOfPayer,
+  findOfPayers,
   isInForce,
   saveSubscriptions,
   type StoredSubscription,
@@ -22,21 +22,38 @@ import { OfferVersions, allowOverage } from './writing';
  * payer locked. Subscriptions that are over are left as they are.
  */
 
-/** A period of a subscription, by its number. */
-export interface PeriodName {
+/** A subscription, and who pays for it: whoever did when it was billed, perhaps merged away since. */
+interface PaidSubscription {
+  payerId: string;
   subscriptionId: string;
+}
+
+/** A period of a subscription, by its number. */
+export interface PeriodName extends PaidSubscription {
   number: number;
+}
+
+/** Subscriptions of one payer. */
+const named = (payerId: string, subscriptionIds: readonly string[]): PaidSubscription[] =>
+  subscriptionIds.map((subscriptionId) => ({ payerId, subscriptionId }));
+
+function bySubscription<T extends { subscriptionId: string }>(all: readonly T[]): Map<string, T[]> {
+  const groups = new Map<string, T[]>();
+  for (const one of all) {
+    const group = groups.get(one.subscriptionId);
+    if (group === undefined) groups.set(one.subscriptionId, [one]);
+    else group.push(one);
+  }
+  return groups;
 }
 
 /** Subscriptions as they stand now, all boundaries that were passed behind them. */
 async function standingsOf(
   session: Session,
-  payerId: string,
-  subscriptionIds: readonly string[],
+  wanted: readonly PaidSubscription[],
   now: Instant,
 ): Promise<Standing[]> {
-  const ids = [...new Set(subscriptionIds)];
-  const found = await readStandings(session, await findOfPayer(session, payerId, ids));
+  const found = await readStandings(session, await findOfPayers(session, wanted));
   const ledgers = [...new Set(found.map(({ receiver }) => receiver.payerId))];
   if (!(await advancePayers(session, ledgers, now))) return found;
   return readStandings(
@@ -47,57 +64,50 @@ async function standingsOf(
 
 /**
  * Periods are paid: those whose units waited for that get them, as long as they are not over. An
- * invoice of 0.00 is paid when it is issued.
- *
- * @param payerId who pays; the lock of the account that this is by now is held
+ * invoice of 0.00 is paid when it is issued. As many statements for many as for one; the locks of the
+ * accounts that pay by now are held.
  */
 export async function periodsPaid(
   session: Session,
-  payerId: string,
   periods: readonly PeriodName[],
   now: Instant,
 ): Promise<void> {
+  if (periods.length === 0) return;
   // Also of one that waits for nothing: of two periods that were bought ahead the later may be paid first.
-  const live = (
-    await standingsOf(
-      session,
-      payerId,
-      periods.map(({ subscriptionId }) => subscriptionId),
-      now,
-    )
-  ).filter(({ subscription }) => subscription.endedAt === null);
+  const live = (await standingsOf(session, periods, now)).filter(
+    ({ subscription }) => subscription.endedAt === null,
+  );
   if (live.length === 0) return;
-  const paid = new Set(periods.map(({ subscriptionId, number }) => `${number} ${subscriptionId}`));
-  const isPaid = (subscriptionId: string, number: number): boolean =>
-    paid.has(`${number} ${subscriptionId}`);
-  const offers = new OfferVersions();
-  const giving: Array<{ standing: Standing; period: StoredPeriod }> = [];
-  const changed: StoredSubscription[] = [];
+  const paid = bySubscription(periods);
   const names = live.flatMap(({ subscription }) => {
-    const named = periods.filter((one) => one.subscriptionId === subscription.subscriptionId);
-    const numbers = new Set(named.map(({ number }) => number));
+    const numbers = new Set(paid.get(subscription.subscriptionId)!.map(({ number }) => number));
     if (subscription.awaitingPayment) numbers.add(subscription.periodNumber);
     return [...numbers].map((number) => ({ subscription, number }));
   });
   const all = await findPeriods(session, names);
+  const found = bySubscription(all);
+  const offers = new OfferVersions();
+  await offers.load(session, [...live.map(({ subscription }) => subscription), ...all]);
+  const giving: Array<{ standing: Standing; period: StoredPeriod }> = [];
+  const changed: StoredSubscription[] = [];
   for (const standing of live) {
     const { subscription } = standing;
-    const found = all.filter((period) => period.subscriptionId === subscription.subscriptionId);
-    await offers.load(session, [subscription, ...found]);
-    const given = found.filter(
+    const { subscriptionId } = subscription;
+    const isPaid = new Set(paid.get(subscriptionId)!.map(({ number }) => number));
+    const own = found.get(subscriptionId) ?? [];
+    const given = own.filter(
       (period) =>
         period.grantedAt === null &&
         period.orderId === null &&
         period.endsAt > now &&
-        (isPaid(period.subscriptionId, period.number) ||
+        (isPaid.has(period.number) ||
           comesByItself(period, offers.of(period.sku, period.version).collect, now)),
     );
     giving.push(...given.map((period) => ({ standing, period })));
-    const isCurrent = (period: StoredPeriod): boolean =>
-      period.number === subscription.periodNumber;
     const isThere = (period: StoredPeriod): boolean =>
-      isCurrent(period) && (given.includes(period) || period.grantedAt !== null);
-    if (subscription.awaitingPayment && found.some(isThere)) {
+      period.number === subscription.periodNumber &&
+      (given.includes(period) || period.grantedAt !== null);
+    if (subscription.awaitingPayment && own.some(isThere)) {
       changed.push({ ...subscription, awaitingPayment: false });
     }
   }
@@ -112,6 +122,19 @@ const comesByItself = (
   now: Instant,
 ): boolean => period.startsAt <= now && collect?.renewalGrants !== 'payment';
 
+/** What a period brings depends on what those before it left: of each subscription one at a time. */
+function inTurns<T extends { period: StoredPeriod }>(giving: readonly T[]): T[][] {
+  const turns: T[][] = [];
+  const inOrder = giving.toSorted((a, b) => a.period.number - b.period.number);
+  const taken = new Map<string, number>();
+  for (const one of inOrder) {
+    const turn = taken.get(one.period.subscriptionId) ?? 0;
+    taken.set(one.period.subscriptionId, turn + 1);
+    (turns[turn] ??= []).push(one);
+  }
+  return turns;
+}
+
 async function giveWaiting(
   session: Session,
   giving: ReadonlyArray<{ standing: Standing; period: StoredPeriod }>,
@@ -124,16 +147,16 @@ async function giveWaiting(
     offer: offers.of(period.sku, period.version),
   }));
   const products = await productsFor(session, openings, now);
-  await givePeriods(
-    session,
-    openings.map(({ receiver, period, offer }) => ({
-      receiver,
-      period,
-      offer,
-      units: unitsOf(offer, period, receiver.timeZone, products, now),
-    })),
-    now,
-  );
+  for (const turn of inTurns(openings)) {
+    await givePeriods(
+      session,
+      turn.map((opening) => {
+        const { receiver, period, offer } = opening;
+        return { ...opening, units: unitsOf(offer, period, receiver.timeZone, products, now) };
+      }),
+      now,
+    );
+  }
   await allowOverage(session, openings);
 }
 
@@ -170,7 +193,7 @@ export async function paymentFailed(
   graceUntil: Instant,
   now: Instant,
 ): Promise<void> {
-  const concerned = (await standingsOf(session, payerId, subscriptionIds, now)).filter(
+  const concerned = (await standingsOf(session, named(payerId, subscriptionIds), now)).filter(
     ({ subscription }) => isInForce(subscription) && subscription.status !== 'past_due',
   );
   await changeAll(
@@ -189,7 +212,7 @@ export async function paymentOverdue(
   subscriptionIds: readonly string[],
   now: Instant,
 ): Promise<void> {
-  const concerned = (await standingsOf(session, payerId, subscriptionIds, now)).filter(
+  const concerned = (await standingsOf(session, named(payerId, subscriptionIds), now)).filter(
     ({ subscription }) =>
       (isInForce(subscription) || subscription.status === 'paused') && !subscription.overdue,
   );
@@ -220,7 +243,7 @@ export async function paymentRecovered(
   subscriptionIds: readonly string[],
   now: Instant,
 ): Promise<void> {
-  const concerned = (await standingsOf(session, payerId, subscriptionIds, now)).filter(
+  const concerned = (await standingsOf(session, named(payerId, subscriptionIds), now)).filter(
     ({ subscription }) => subscription.status === 'past_due' || subscription.overdue,
   );
   await changeAll(
@@ -240,7 +263,7 @@ export async function paymentInGrace(
   graceUntil: Instant,
   now: Instant,
 ): Promise<void> {
-  const found = await standingsOf(session, payerId, subscriptionIds, now);
+  const found = await standingsOf(session, named(payerId, subscriptionIds), now);
   const inGrace = (one: StoredSubscription) => ({ ...one, overdue: false, graceUntil });
   const wereOverdue = found.filter(({ subscription }) => subscription.overdue);
   await changeAll(session, wereOverdue, 'subscription.past_due', inGrace, now);
@@ -263,7 +286,7 @@ export async function dunningEnded(
   now: Instant,
 ): Promise<void> {
   if (action === 'keep') return;
-  const concerned = (await standingsOf(session, payerId, subscriptionIds, now)).filter(
+  const concerned = (await standingsOf(session, named(payerId, subscriptionIds), now)).filter(
     ({ subscription }) => subscription.endedAt === null,
   );
   const offers = new OfferVersions();

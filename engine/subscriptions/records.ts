@@ -167,10 +167,17 @@ select ${SUBSCRIPTION_COLUMNS} from {schema}.subscriptions s
 where s.subscription_id = any($1::uuid[])
 order by s.subscription_id`;
 
-const FIND_OF_PAYER = `
-select ${SUBSCRIPTION_COLUMNS} from {schema}.subscriptions s
-where s.subscription_id = any($1::uuid[]) and s.payer_id in (
-  select account_id from {schema}.accounts where account_id = $2::uuid or merged_into = $2::uuid)
+/** By the primary key, under whichever name of their payers they stand. */
+const FIND_OF_PAYERS = `
+select distinct on (s.subscription_id) ${SUBSCRIPTION_COLUMNS}
+from unnest($1::uuid[], $2::uuid[]) as w (payer_id, subscription_id)
+cross join lateral (
+  select w.payer_id as account_id
+  union all
+  select a.account_id from {schema}.accounts a where a.merged_into = w.payer_id) as n
+cross join lateral (
+  select * from {schema}.subscriptions s
+  where s.payer_id = n.account_id and s.subscription_id = w.subscription_id offset 0) as s
 order by s.subscription_id`;
 
 /** Those that are not over, of a payer and of accounts that were merged into it. */
@@ -208,16 +215,17 @@ export async function findById(
   return (await session.query<SubscriptionRow>(FIND_BY_ID, [subscriptionIds])).map(subscriptionOf);
 }
 
-/** Some subscriptions of a payer, or of accounts merged into it; unknown ones are left out. */
-export async function findOfPayer(
+/** Some subscriptions of payers, or of accounts merged into them; unknown ones are left out. */
+export async function findOfPayers(
   session: Session,
-  payerId: string,
-  subscriptionIds: readonly string[],
+  wanted: ReadonlyArray<Pick<StoredSubscription, 'payerId' | 'subscriptionId'>>,
 ): Promise<StoredSubscription[]> {
-  if (subscriptionIds.length === 0) return [];
-  return (await session.query<SubscriptionRow>(FIND_OF_PAYER, [subscriptionIds, payerId])).map(
-    subscriptionOf,
-  );
+  if (wanted.length === 0) return [];
+  const rows = await session.query<SubscriptionRow>(FIND_OF_PAYERS, [
+    wanted.map(({ payerId }) => payerId),
+    wanted.map(({ subscriptionId }) => subscriptionId),
+  ]);
+  return rows.map(subscriptionOf);
 }
 
 /** The subscriptions that a payer has and that are not over, those of accounts merged into it too. */

@@ -6,7 +6,8 @@ import Decimal from 'decimal.js';
 import { TestClock, isBillingError, openBilling, type Billing, type Invoice } from '../../engine';
 import { Random, seedOfRun } from '../faults/random';
 import { databaseKinds, newSchema, serverUrl } from './each-database';
-import { QUIET, mortalKnex } from './mortal-knex';
+import { mortalKnex } from './mortal-knex';
+import { QUIET } from './watched-knex';
 
 /**
  * Two years of a shop with 200 customers, week by week: they upgrade, go back, pause, cancel, come back,

@@ -2,7 +2,7 @@ import { aliasesOf, resolveAccount } from '../../accounts';
 import type { Session } from '../../database';
 import { isId, type Instant } from '../../kernel';
 import type { PurposeHandlers, StoredRefund } from '../../payments';
-import { moveCredit } from '../credit-notes';
+import { moveCredits } from '../account-credit';
 import { findInvoiceOwner, requireInvoice } from '../invoice-records';
 import { settleInvoice } from '../settling';
 import { countAttempt, findCollections } from './collections';
@@ -50,7 +50,7 @@ export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => 
     if (!replayed) {
       // Credit of an account that was merged since is that of the one it was merged into.
       const { payerId: into } = await resolveAccount(session, { accountId: payerId });
-      await moveCredit(session, { from: payerId, into, currency, amount: excess }, now);
+      await moveCredits(session, [{ from: payerId, into, currency, amount: excess }], now);
     }
     return null;
   },

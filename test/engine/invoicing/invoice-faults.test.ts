@@ -3,7 +3,8 @@ import knexFactory, { type Knex } from 'knex';
 
 import { TestClock, openBilling, type Billing } from '../../../engine';
 import { databaseKinds, newSchema, openOnServer, serverUrl } from '../each-database';
-import { QUIET, mortalKnex } from '../mortal-knex';
+import { mortalKnex } from '../mortal-knex';
+import { QUIET } from '../watched-knex';
 
 /**
  * The billing cycle under faults: killed at each place where it can be killed, by many workers at once,

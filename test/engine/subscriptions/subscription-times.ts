@@ -31,8 +31,7 @@ export const tellSubscriptions = (billing: Billing, schema: string, now: () => n
       inSession(account, (session) =>
         periodsPaid(
           session,
-          account,
-          numbers.map((number) => ({ subscriptionId, number })),
+          numbers.map((number) => ({ payerId: account, subscriptionId, number })),
           now(),
         ),
       ),

@@ -1,0 +1,189 @@
+import knexFactory, { type Knex } from 'knex';
+
+import { TestClock, openBilling, type Billing } from '../../../engine';
+import { databaseKinds, newSchema, serverUrl } from '../each-database';
+import { QUIET, watchedKnex } from '../watched-knex';
+
+/** How many statements the work on invoices takes, and how few of them while others wait for a number. */
+
+if (databaseKinds.includes('server')) {
+  describe('statements of invoicing (server)', () => {
+    const opened: Billing[] = [];
+    let knex: Knex;
+    /** What was asked of the database, in order, since it was last looked at. */
+    let heard: string[] = [];
+    let counter = 0;
+
+    beforeAll(() => {
+      knex = knexFactory({
+        client: 'pg',
+        connection: serverUrl(),
+        pool: { min: 0, max: 1 },
+        log: QUIET,
+      });
+    });
+    afterAll(async () => {
+      try {
+        for (const billing of opened) {
+          expect(await billing.verify()).toMatchObject({ ok: true, problems: [] });
+        }
+      } finally {
+        for (const billing of opened) await billing.close();
+        await knex.destroy();
+      }
+    });
+
+    async function setUp(): Promise<{ billing: Billing; clock: TestClock }> {
+      const clock = new TestClock('2027-01-01T00:00:00Z');
+      const connection = watchedKnex(knex, (_line, text, call) => {
+        heard.push(text);
+        return call();
+      });
+      const billing = await openBilling({ connection, schema: newSchema(), clock });
+      opened.push(billing);
+      await billing.catalog.saveProduct({ key: 'MSG', name: 'Messages' });
+      for (const [sku, price] of [
+        ['free', '0.00'],
+        ['plan', '30.00'],
+      ] as const) {
+        await billing.catalog.saveOffer({
+          sku,
+          name: sku,
+          price,
+          currency: 'USD',
+          billing: 'recurring',
+          interval: { unit: 'month', count: 1 },
+          collect: { renewalGrants: 'payment' },
+          items: [{ product: 'MSG', quantity: 10 }],
+        });
+      }
+      return { billing, clock };
+    }
+
+    /** Subscribers whose next invoices are due: for nothing, paid by credit, or neither. */
+    async function subscribers(
+      billing: Billing,
+      many: number,
+      of: 'free' | 'credit' | 'owing',
+    ): Promise<string[]> {
+      const accounts: string[] = [];
+      for (let index = 0; index < many; index += 1) {
+        counter += 1;
+        const { accountId: account } = await billing.accounts.identify({
+          provider: 'app',
+          externalId: `s-${counter}`,
+        });
+        if (of === 'credit') {
+          await billing.invoicing.addCredit({ account, currency: 'USD', amount: '100.00' });
+        }
+        await billing.subscriptions.start({
+          account,
+          sku: of === 'free' ? 'free' : 'plan',
+          collection: 'send',
+        });
+        accounts.push(account);
+      }
+      await billing.invoicing.createInvoices();
+      return accounts;
+    }
+
+    async function statementsOf(work: () => Promise<unknown>): Promise<string[]> {
+      heard = [];
+      await work();
+      return heard;
+    }
+
+    /** Those between the one that takes numbers and the commit. */
+    const whileNumbered = (statements: readonly string[]): string[] => {
+      const taken = statements.findIndex((text) => text.includes('.invoice_series as s'));
+      expect(taken).toBeGreaterThan(0);
+      return statements.slice(taken + 1, statements.indexOf('COMMIT', taken));
+    };
+
+    test.each(['free', 'credit', 'owing'] as const)(
+      'invoices (%s) are dispatched by as many statements however many they are',
+      async (of) => {
+        const { billing, clock } = await setUp();
+        const counts: number[] = [];
+        for (const many of [20, 60]) {
+          const accounts = await subscribers(billing, many, of);
+          const statements = await statementsOf(async () => {
+            const done = await billing.invoicing.dispatchInvoices();
+            expect(done).toMatchObject({ issued: many, paid: of === 'owing' ? 0 : many });
+          });
+          counts.push(statements.length);
+          expect(whileNumbered(statements).length).toBeLessThanOrEqual(3);
+          const { available } = await billing.ledger.balance({
+            account: accounts.at(-1)!,
+            product: 'MSG',
+          });
+          expect(available).toBe(of === 'owing' ? '0' : '10');
+        }
+        expect(counts[1]).toBe(counts[0]);
+
+        // A month later, when the units of the renewal wait for its payment.
+        clock.set('2027-02-01T00:00:00Z');
+        await billing.invoicing.createInvoices();
+        const statements = await statementsOf(() => billing.invoicing.dispatchInvoices());
+        expect(statements.length).toBe(counts[0]);
+        expect(whileNumbered(statements).length).toBeLessThanOrEqual(3);
+      },
+    );
+
+    test('what is paid at once, in one chunk, brings the same as one by one', async () => {
+      const found: unknown[] = [];
+      for (const isOneByOne of [false, true]) {
+        const { billing, clock } = await setUp();
+        const accounts = [
+          ...(await subscribers(billing, 3, 'free')),
+          ...(await subscribers(billing, 3, 'credit')),
+        ];
+        // Nobody looked for a month: two invoices of each subscription are due together.
+        clock.set('2027-02-10T00:00:00Z');
+        await billing.invoicing.createInvoices();
+        const { items: drafts } = await billing.invoicing.listInvoices({ status: 'draft' });
+        expect(drafts).toHaveLength(12);
+        if (!isOneByOne) await billing.invoicing.dispatchInvoices();
+        else {
+          for (const { invoiceId } of drafts.toReversed()) {
+            await billing.invoicing.dispatchInvoices({ invoiceIds: [invoiceId] });
+          }
+        }
+        const states: unknown[] = [];
+        for (const account of accounts) {
+          const { items: invoices } = await billing.invoicing.listInvoices({ account });
+          const { items: entries } = await billing.ledger.entries({ account });
+          const { items: subscriptions } = await billing.subscriptions.list({ account });
+          const { items: events } = await billing.events.list({ account });
+          states.push({
+            invoices: invoices.map(({ status, credited, paidAt }) => ({
+              status,
+              credited,
+              paidAt,
+            })),
+            entries: entries.map(
+              ({ kind, amount, recordedAt }) => `${kind} ${amount} ${recordedAt}`,
+            ),
+            awaiting: subscriptions.map(({ awaitingPayment, period }) => ({
+              awaitingPayment,
+              period,
+            })),
+            events: events.map(({ type }) => type).toSorted(),
+            balance: await billing.ledger.balance({ account, product: 'MSG' }),
+            credit: (await billing.invoicing.accountCredit({ account })).credits,
+          });
+        }
+        found.push(states);
+      }
+      expect(found[1]).toEqual(found[0]);
+      expect(found[0]).toContainEqual(
+        expect.objectContaining({
+          invoices: [
+            expect.objectContaining({ credited: '30.00', status: 'paid' }),
+            expect.objectContaining({ credited: '30.00', status: 'paid' }),
+          ],
+        }),
+      );
+    });
+  });
+}
