@@ -1,4 +1,5 @@
 import * as fs from 'node:fs';
+import { createRequire } from 'node:module';
 import * as path from 'node:path';
 import { PassThrough } from 'node:stream';
 
@@ -33,6 +34,30 @@ describe('the command line', () => {
     for (const command of commands.filter((name) => name !== 'help')) {
       expect(text).toMatch(new RegExp(`[\\s\`]${command}[\\s\`]`));
     }
+  });
+});
+
+describe('docs/architecture.md', () => {
+  const text = page('docs/architecture.md');
+
+  it('names files that are there', () => {
+    const named = namesIn(text).filter((name) => /^[\w/.-]+\/[\w.-]+\.(ts|sql|cjs)$/.test(name));
+    expect(named.length).toBeGreaterThan(30);
+    const gone = named.filter(
+      (file) => ![file, `engine/${file}`].some((at) => fs.existsSync(path.join(root, at))),
+    );
+    expect(gone).toEqual([]);
+  });
+
+  it('names the rooms in the order in which they may import each other', () => {
+    const { forbidden } = createRequire(__filename)('../../.dependency-cruiser.cjs') as {
+      forbidden: Array<{ name: string }>;
+    };
+    const rooms = forbidden.flatMap(
+      ({ name }) => /^(\w+)-imports-earlier-rooms-only$/.exec(name)?.[1] ?? [],
+    );
+    const listed = [...text.matchAll(/^\| `engine\/(\w+)`/gm)].map(([, room]) => room!);
+    expect(listed).toEqual(rooms.filter((room) => fs.existsSync(path.join(root, 'engine', room))));
   });
 });
 
