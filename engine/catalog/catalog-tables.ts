@@ -1,6 +1,6 @@
 import { BillingError, type Duration } from '../kernel';
-import type { CouponDuration, CouponRecord } from './coupons';
-import type { Offer, OfferItem } from './offers';
+import type { CouponDuration, CouponRecord } from './coupon-records';
+import type { Offer, OfferItem } from './offer-records';
 import type { Pricing } from './pricing';
 import type { Product } from './products';
 import type { TaxRate } from './tax-rates';

@@ -39,8 +39,10 @@ import {
   type CatalogRecords,
   type Table,
 } from './catalog-tables';
-import { findCoupon, listCouponRecords, parseCoupon, saveCoupon } from './coupons';
-import { findOffers, parseOffer, saveOffer } from './offers';
+import { findCoupon, listCoupons } from './coupon-records';
+import { parseCoupon, saveCoupon } from './coupons';
+import { findOffers } from './offer-records';
+import { parseOffer, saveOffer } from './offers';
 import { allProducts, findProducts, parseProduct, saveProduct } from './products';
 import { findTaxRates, parseTaxRate, saveTaxRate } from './tax-rates';
 
@@ -288,7 +290,7 @@ export class CatalogFiles {
     return this.context.database.transaction(undefined, async (session) => ({
       products: await allProducts(session),
       offers: await findOffers(session, null),
-      coupons: await listCouponRecords(session, null, now),
+      coupons: await listCoupons(session, null, now),
       taxRates: await findTaxRates(session, null),
     }));
   }

@@ -6,7 +6,6 @@ import { Products } from './products';
 import { TaxRates } from './tax-rates';
 
 export {
-  decimalsOfCurrency,
   findFreeTier,
   findOffer,
   findOfferVersion,
@@ -14,8 +13,8 @@ export {
   offerPrice,
   type Offer,
   type OfferItem,
-  type SaveOfferRequest,
-} from './offers';
+} from './offer-records';
+export type { SaveOfferRequest } from './offers';
 export {
   DEFAULT_PRIORITY,
   type Collect,
@@ -33,6 +32,7 @@ export {
   type Tier,
 } from './pricing';
 export {
+  decimalsOfCurrency,
   findProducts,
   markProductsUsed,
   requireUnits,
@@ -43,18 +43,20 @@ export {
 } from './products';
 export {
   couponCovers,
-  couponStays,
   discountOf,
   findCoupon,
-  keepCoupon,
-  releaseCoupon,
-  reserveCoupon,
   type Coupon,
   type CouponDuration,
   type CouponRecord,
+} from './coupon-records';
+export {
+  couponStays,
+  keepCoupon,
+  releaseCoupon,
+  reserveCoupon,
   type CouponUse,
-  type SaveCouponRequest,
-} from './coupons';
+} from './coupon-uses';
+export type { SaveCouponRequest } from './coupons';
 export type {
   CatalogChange,
   CatalogDocument,

@@ -5,6 +5,7 @@ import {
   flag,
   formatMoney,
   formatUnits,
+  given,
   input,
   integer,
   key,
@@ -324,10 +325,10 @@ export function checkedOfferTerms(
   of: TermsOf,
 ): OfferTerms {
   return {
-    description: kept(written.description, old?.description),
-    summary: kept(written.summary, old?.summary),
-    imageUrl: kept(written.imageUrl, old?.imageUrl),
-    returnUrl: kept(written.returnUrl, old?.returnUrl),
+    description: given(written.description, old?.description ?? null),
+    summary: given(written.summary, old?.summary ?? null),
+    imageUrl: given(written.imageUrl, old?.imageUrl ?? null),
+    returnUrl: given(written.returnUrl, old?.returnUrl ?? null),
     trialPhases: checkedPhases(written.trialPhases, old?.trialPhases ?? [], of),
     bonuses:
       written.bonuses === undefined
@@ -346,9 +347,6 @@ export function checkedOfferTerms(
     collect: checkedCollect(written.collect, old?.collect ?? null, of),
   };
 }
-
-const kept = (written: string | null | undefined, old: string | null | undefined): string | null =>
-  written === undefined ? (old ?? null) : written;
 
 function checkedPhases(
   written: WrittenOfferTerms['trialPhases'],
@@ -455,12 +453,13 @@ function checkedCollect(
 }
 
 /**
- * Terms as a version has them; those of a version from before there were terms are the defaults.
- *
- * @param stored the JSON of the column
+ * Terms as a version has them, formatted; what is not there is as by default.
  */
-export function offerTermsOf(stored: string, price: string, decimals: number): OfferTerms {
-  const terms = JSON.parse(stored) as Partial<OfferTerms>;
+export function offerTermsOf(
+  terms: Partial<OfferTerms>,
+  price: string,
+  decimals: number,
+): OfferTerms {
   return {
     description: terms.description ?? null,
     summary: terms.summary ?? null,

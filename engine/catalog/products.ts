@@ -1,14 +1,15 @@
-import { atTime, readTime, type Context, type Session } from '../database';
+import { column, table, type Context, type Session } from '../database';
 import {
   BillingError,
-  Decimal,
   LIMITS,
   MAX_UNIT_DECIMALS,
   amount,
   changeFields,
+  currencyDecimals,
   flag,
   foldCase,
   formatUnits,
+  given,
   input,
   integer,
   key,
@@ -18,6 +19,7 @@ import {
   requireDecimals,
   text,
   type ChangeOptions,
+  type Decimal,
 } from '../kernel';
 import { claimName } from './names';
 import { percent } from './percent';
@@ -61,63 +63,47 @@ const saveProductInput = input({
 const getProductInput = input({ key: key() });
 const listProductsInput = input({ keys: list(key(), 1000).optional() });
 
-const COLUMNS = `
-  key, name, unit, decimals, kind, is_currency, low_balance_threshold::text as low_balance_threshold,
-  usage_thresholds::text[] as usage_thresholds, used, metadata::text as metadata, ${atTime('created_at')} as created_at,
-  ${atTime('updated_at')} as updated_at`;
+interface StoredProduct extends Omit<Product, 'usageThresholds'> {
+  usageThresholds: string[] | null;
+  foldedKey: string;
+  /** Whether it was granted, or something is priced in it. */
+  used: boolean;
+}
 
-const FIND_PRODUCTS = `select ${COLUMNS} from {schema}.products where key = any($1::text[])`;
-const LIST_PRODUCTS = `select ${COLUMNS} from {schema}.products order by key`;
+const STORED = table<StoredProduct>('products', {
+  key: column.text(),
+  name: column.text(),
+  unit: column.text(),
+  decimals: column.integer(),
+  kind: column.text(),
+  isCurrency: column.flag(),
+  lowBalanceThreshold: column.amount().orNull,
+  usageThresholds: column.list('numeric').orNull,
+  metadata: column.json(),
+  createdAt: column.time(),
+  updatedAt: column.time(),
+  foldedKey: column.text(),
+  used: column.flag(),
+});
+const PRODUCTS = STORED.omit('foldedKey', 'used');
+const FOR_SAVE = STORED.omit('foldedKey');
+const WRITTEN = STORED.omit('used');
+
+const READ_PRODUCTS = `select ${PRODUCTS.select('p')} from {schema}.products p`;
+const FIND_PRODUCTS = `${READ_PRODUCTS} where key = any($1::text[])`;
+const LIST_PRODUCTS = `${READ_PRODUCTS} order by key`;
 /** Locks the product, so that a first grant and a change of kind take turns. */
 const FIND_FOR_SAVE = `
-select ${COLUMNS} from {schema}.products where key = $1 for update`;
+select ${FOR_SAVE.select('p')} from {schema}.products p where key = $1 for update`;
 const MARK_USED = `update {schema}.products set used = true where key = any($1::text[]) and not used`;
 
 const SAVE_PRODUCT = `
-insert into {schema}.products
-  (key, folded_key, name, unit, decimals, kind, is_currency, low_balance_threshold, metadata,
-   created_at, updated_at, usage_thresholds)
-values ($1, $10, $2, $3, $4, $5, $6, $7::numeric, $8::jsonb, $9::timestamptz, $9::timestamptz,
-        $11::numeric[])
-on conflict (key) do update set
-  name = excluded.name, unit = excluded.unit, decimals = excluded.decimals, kind = excluded.kind,
-  is_currency = excluded.is_currency, low_balance_threshold = excluded.low_balance_threshold,
-  usage_thresholds = excluded.usage_thresholds, metadata = excluded.metadata, updated_at = excluded.updated_at
-returning ${COLUMNS}`;
+${WRITTEN.upsert(['key'], ['foldedKey', 'createdAt'])} returning ${PRODUCTS.select('t')}`;
 
-interface ProductRow {
-  key: string;
-  name: string;
-  unit: string;
-  decimals: number;
-  kind: ProductKind;
-  is_currency: boolean;
-  low_balance_threshold: string | null;
-  usage_thresholds: string[] | null;
-  used: boolean;
-  metadata: string;
-  created_at: string;
-  updated_at: string;
-}
-
-function productOf(row: ProductRow): Product {
-  return {
-    key: row.key,
-    name: row.name,
-    unit: row.unit,
-    decimals: row.decimals,
-    kind: row.kind,
-    isCurrency: row.is_currency,
-    lowBalanceThreshold:
-      row.low_balance_threshold === null
-        ? null
-        : formatUnits(new Decimal(row.low_balance_threshold)),
-    usageThresholds: (row.usage_thresholds ?? []).map((one) => formatUnits(new Decimal(one))),
-    metadata: JSON.parse(row.metadata) as Record<string, unknown>,
-    createdAt: readTime(row.created_at),
-    updatedAt: readTime(row.updated_at),
-  };
-}
+const productOf = (row: Omit<StoredProduct, 'foldedKey' | 'used'>): Product => ({
+  ...row,
+  usageThresholds: row.usageThresholds ?? [],
+});
 
 export function unknownProduct(productKey: string, parameter = 'product'): BillingError {
   return new BillingError('unknown_product', `There is no product "${productKey}".`, {
@@ -131,18 +117,53 @@ export async function findProducts(
   session: Session,
   keys: Iterable<string>,
 ): Promise<Map<string, Product>> {
-  const rows = await session.query<ProductRow>(FIND_PRODUCTS, [[...new Set(keys)]]);
+  const rows = await PRODUCTS.rows(session, FIND_PRODUCTS, [[...new Set(keys)]]);
   return new Map(rows.map((row) => [row.key, productOf(row)]));
 }
 
 /** All products by key. */
 export async function allProducts(session: Session): Promise<Product[]> {
-  return (await session.query<ProductRow>(LIST_PRODUCTS)).map(productOf);
+  return (await PRODUCTS.rows(session, LIST_PRODUCTS)).map(productOf);
 }
 
 /** From the first grant of it, or the first price in it, a product's kind stays what it is. */
 export async function markProductsUsed(session: Session, keys: Iterable<string>): Promise<void> {
   await session.query(MARK_USED, [[...new Set(keys)].sort()]);
+}
+
+/**
+ * Decimals of a currency: an ISO 4217 one, or a product that is one.
+ *
+ * @throws invalid_input naming the parameter when it is neither
+ */
+export function decimalsOfCurrency(
+  code: string,
+  products: ReadonlyMap<string, Product>,
+  parameter: string,
+): number {
+  const iso = currencyDecimals(code);
+  if (iso !== null) return iso;
+  const product = products.get(code);
+  if (product?.isCurrency === true) return product.decimals;
+  throw new BillingError(
+    'invalid_input',
+    `"${parameter}" ${code} is neither an ISO 4217 currency nor a product that is a currency.`,
+    {
+      parameter,
+      advice: 'Write it in capitals, such as USD, or save the product first.',
+    },
+  );
+}
+
+/** Decimals of the currency that something is priced in; from here on a product that is one stays one. */
+export async function decimalsOfPrices(
+  session: Session,
+  code: string,
+  products: ReadonlyMap<string, Product>,
+): Promise<number> {
+  const decimals = decimalsOfCurrency(code, products, 'currency');
+  if (products.get(code)?.isCurrency === true) await markProductsUsed(session, [code]);
+  return decimals;
 }
 
 /** Refuses an amount of units that is finer than the product's. */
@@ -158,7 +179,9 @@ export function requireUnits(
 type ProductChange = ReturnType<typeof parseProduct>;
 export const parseProduct = (request: unknown) => parse(saveProductInput, request);
 
-function refuseChangeOfUsed(before: ProductRow, after: Product): void {
+type ProductForSave = Omit<StoredProduct, 'foldedKey'>;
+
+function refuseChangeOfUsed(before: ProductForSave, after: Product): void {
   if (after.decimals < before.decimals) {
     throw new BillingError(
       'invalid_input',
@@ -170,7 +193,7 @@ function refuseChangeOfUsed(before: ProductRow, after: Product): void {
   const fixed =
     after.kind !== before.kind
       ? 'kind'
-      : after.isCurrency !== before.is_currency
+      : after.isCurrency !== before.isCurrency
         ? 'isCurrency'
         : null;
   if (fixed === null) return;
@@ -182,10 +205,13 @@ function refuseChangeOfUsed(before: ProductRow, after: Product): void {
 }
 
 /** The product that has the key; when none has, the name is taken for it. */
-async function findForSave(session: Session, productKey: string): Promise<ProductRow | undefined> {
-  const [there] = await session.query<ProductRow>(FIND_FOR_SAVE, [productKey]);
+async function findForSave(
+  session: Session,
+  productKey: string,
+): Promise<ProductForSave | undefined> {
+  const [there] = await FOR_SAVE.rows(session, FIND_FOR_SAVE, [productKey]);
   if (there !== undefined || (await claimName(session, 'product', productKey))) return there;
-  const [justSaved] = await session.query<ProductRow>(FIND_FOR_SAVE, [productKey]);
+  const [justSaved] = await FOR_SAVE.rows(session, FIND_FOR_SAVE, [productKey]);
   return justSaved;
 }
 
@@ -200,8 +226,8 @@ export async function saveProduct(
   change: ProductChange,
   now: string,
 ): Promise<Product> {
-  const before = await findForSave(session, change.key);
-  const old = before === undefined ? null : productOf(before);
+  const old = await findForSave(session, change.key);
+  const threshold = change.lowBalanceThreshold;
   const product: Product = {
     key: change.key,
     name: change.name,
@@ -209,12 +235,10 @@ export async function saveProduct(
     decimals: change.decimals ?? old?.decimals ?? 0,
     kind: change.kind ?? old?.kind ?? 'quantity',
     isCurrency: change.isCurrency ?? old?.isCurrency ?? false,
-    lowBalanceThreshold:
-      change.lowBalanceThreshold === undefined
-        ? (old?.lowBalanceThreshold ?? null)
-        : change.lowBalanceThreshold === null
-          ? null
-          : formatUnits(change.lowBalanceThreshold),
+    lowBalanceThreshold: given(
+      threshold && formatUnits(threshold),
+      old?.lowBalanceThreshold ?? null,
+    ),
     usageThresholds:
       change.usageThresholds === undefined
         ? (old?.usageThresholds ?? [])
@@ -223,9 +247,7 @@ export async function saveProduct(
     createdAt: now,
     updatedAt: now,
   };
-  if (change.lowBalanceThreshold !== undefined && change.lowBalanceThreshold !== null) {
-    requireUnits(change.lowBalanceThreshold, product, 'lowBalanceThreshold');
-  }
+  if (threshold) requireUnits(threshold, product, 'lowBalanceThreshold');
   if (product.usageThresholds.length > 0 && product.kind !== 'quantity') {
     throw new BillingError(
       'invalid_input',
@@ -242,20 +264,19 @@ export async function saveProduct(
       },
     );
   }
-  if (before !== undefined) refuseChangeOfUsed(before, product);
-  const [saved] = await session.query<ProductRow>(SAVE_PRODUCT, [
-    product.key,
-    product.name,
-    product.unit,
-    product.decimals,
-    product.kind,
-    product.isCurrency,
-    product.lowBalanceThreshold,
-    JSON.stringify(product.metadata),
-    now,
-    foldCase(product.key),
-    product.usageThresholds.length === 0 ? null : product.usageThresholds,
-  ]);
+  if (old !== undefined) refuseChangeOfUsed(old, product);
+  const { usageThresholds } = product;
+  const [saved] = await PRODUCTS.rows(
+    session,
+    SAVE_PRODUCT,
+    WRITTEN.values([
+      {
+        ...product,
+        usageThresholds: usageThresholds.length === 0 ? null : usageThresholds,
+        foldedKey: foldCase(product.key),
+      },
+    ]),
+  );
   return productOf(saved!);
 }
 

@@ -1,13 +1,13 @@
-import { atTime, isUniqueViolation, readTime, type Context, type Session } from '../database';
+import { column, isUniqueViolation, table, type Context, type Session } from '../database';
 import {
   BillingError,
-  Decimal,
   LIMITS,
   changeFields,
   country,
   flag,
   foldCase,
   formatUnits,
+  given,
   input,
   key,
   list,
@@ -46,64 +46,39 @@ const saveTaxRateInput = input({
 
 const listTaxRatesInput = input({ keys: list(key(), 1000).optional() });
 
-const COLUMNS = `
-  key, name, percent::text as percent, country, inclusive, active, metadata::text as metadata,
-  ${atTime('created_at')} as created_at, ${atTime('updated_at')} as updated_at`;
+const STORED = table<TaxRate & { foldedKey: string }>('tax_rates', {
+  key: column.text(),
+  foldedKey: column.text(),
+  name: column.text(),
+  percent: column.amount(),
+  country: column.text().orNull,
+  inclusive: column.flag(),
+  active: column.flag(),
+  metadata: column.json(),
+  createdAt: column.time(),
+  updatedAt: column.time(),
+});
+const RATES = STORED.omit('foldedKey');
+
+const ratesWhere = (condition: string): string =>
+  `select ${RATES.select('r')} from {schema}.tax_rates r where ${condition}`;
 
 /** `$1` null gives all. */
-const FIND_RATES = `
-select ${COLUMNS} from {schema}.tax_rates
-where $1::text[] is null or key = any($1::text[]) order by key`;
+const FIND_RATES = ratesWhere('$1::text[] is null or key = any($1::text[]) order by key');
+const FIND_RATE_OF_COUNTRY = ratesWhere('country = $1 and active');
+const FIND_FOR_SAVE = ratesWhere('folded_key = $1 for update');
 
-const FIND_RATE_OF_COUNTRY = `
-select ${COLUMNS} from {schema}.tax_rates where country = $1 and active`;
-
-const FIND_FOR_SAVE = `
-select ${COLUMNS} from {schema}.tax_rates where folded_key = $1 for update`;
-
-const SAVE_RATE = `
-insert into {schema}.tax_rates
-  (key, folded_key, name, percent, country, inclusive, active, metadata, created_at, updated_at)
-values ($1, $2, $3, $4::numeric, $5, $6::boolean, $7::boolean, $8::jsonb, $9::timestamptz,
-        $9::timestamptz)
-on conflict (key) do update set
-  name = excluded.name, percent = excluded.percent, country = excluded.country,
-  inclusive = excluded.inclusive, active = excluded.active, metadata = excluded.metadata,
-  updated_at = excluded.updated_at
-returning ${COLUMNS}`;
-
-interface RateRow {
-  key: string;
-  name: string;
-  percent: string;
-  country: string | null;
-  inclusive: boolean;
-  active: boolean;
-  metadata: string;
-  created_at: string;
-  updated_at: string;
-}
-
-function rateOf(row: RateRow): TaxRate {
-  return {
-    key: row.key,
-    name: row.name,
-    percent: formatUnits(new Decimal(row.percent)),
-    country: row.country,
-    inclusive: row.inclusive,
-    active: row.active,
-    metadata: JSON.parse(row.metadata) as Record<string, unknown>,
-    createdAt: readTime(row.created_at),
-    updatedAt: readTime(row.updated_at),
-  };
-}
+const SAVE_RATE = `${STORED.upsert(['key'], ['foldedKey', 'createdAt'])} returning ${RATES.select('t')}`;
 
 /** Tax rates by key, or all. */
-export async function findTaxRates(
-  session: Session,
-  keys: readonly string[] | null,
-): Promise<TaxRate[]> {
-  return (await session.query<RateRow>(FIND_RATES, [keys])).map(rateOf);
+export function findTaxRates(session: Session, keys: readonly string[] | null): Promise<TaxRate[]> {
+  return RATES.rows(session, FIND_RATES, [keys]);
+}
+
+/** The active one, of which there is one at most. */
+async function rateOfCountry(session: Session, code: string): Promise<TaxRate | null> {
+  const [rate] = await RATES.rows(session, FIND_RATE_OF_COUNTRY, [code]);
+  return rate ?? null;
 }
 
 /**
@@ -135,8 +110,7 @@ export async function taxRateFor(
     return taxStatus === 'normal' ? rate : null;
   }
   if (taxStatus !== 'normal' || wanted.country === null) return null;
-  const [row] = await session.query<RateRow>(FIND_RATE_OF_COUNTRY, [wanted.country]);
-  return row === undefined ? null : rateOf(row);
+  return rateOfCountry(session, wanted.country);
 }
 
 type RateChange = ReturnType<typeof parseTaxRate>;
@@ -154,38 +128,42 @@ export async function saveTaxRate(
   change: RateChange,
   now: string,
 ): Promise<TaxRate> {
-  const [before] = await session.query<RateRow>(FIND_FOR_SAVE, [foldCase(change.key)]);
-  if (before !== undefined && before.key !== change.key) {
+  const { key: rateKey } = change;
+  const foldedKey = foldCase(rateKey);
+  const [old] = await RATES.rows(session, FIND_FOR_SAVE, [foldedKey]);
+  if (old !== undefined && old.key !== rateKey) {
     throw new BillingError(
       'invalid_input',
-      `"key" ${change.key} differs from the tax rate ${before.key} by upper and lower case alone.`,
-      { parameter: 'key', advice: `Use ${before.key}, or a key that differs by more.` },
+      `"key" ${rateKey} differs from the tax rate ${old.key} by upper and lower case alone.`,
+      { parameter: 'key', advice: `Use ${old.key}, or a key that differs by more.` },
     );
   }
-  const old = before === undefined ? null : rateOf(before);
-  const of = change.country === undefined ? (old?.country ?? null) : change.country;
+  const of = given(change.country, old?.country ?? null);
   const active = change.active ?? old?.active ?? true;
   if (active && of !== null) {
-    const [other] = await session.query<RateRow>(FIND_RATE_OF_COUNTRY, [of]);
-    if (other !== undefined && other.key !== change.key) throw secondOfCountry(of, other.key);
+    const other = await rateOfCountry(session, of);
+    if (other !== null && other.key !== rateKey) throw secondOfCountry(of, other.key);
   }
-  const values = [
-    change.key,
-    foldCase(change.key),
-    change.name,
-    formatUnits(change.percent),
-    of,
-    change.inclusive ?? old?.inclusive ?? false,
+  const rate = {
+    key: rateKey,
+    foldedKey,
+    name: change.name,
+    percent: formatUnits(change.percent),
+    country: of,
+    inclusive: change.inclusive ?? old?.inclusive ?? false,
     active,
-    JSON.stringify(change.metadata ?? old?.metadata ?? {}),
-    now,
-  ];
-  const [saved] = await session.query<RateRow>(SAVE_RATE, values).catch((error: unknown) => {
-    const { constraint } = error as { constraint?: string };
-    if (!isUniqueViolation(error) || constraint !== 'tax_rates_country') throw error;
-    throw secondOfCountry(of, 'one that was just saved');
-  });
-  return rateOf(saved!);
+    metadata: change.metadata ?? old?.metadata ?? {},
+    createdAt: now,
+    updatedAt: now,
+  };
+  const [saved] = await RATES.rows(session, SAVE_RATE, STORED.values([rate])).catch(
+    (error: unknown) => {
+      const { constraint } = error as { constraint?: string };
+      if (!isUniqueViolation(error) || constraint !== 'tax_rates_country') throw error;
+      throw secondOfCountry(of, 'one that was just saved');
+    },
+  );
+  return saved!;
 }
 
 export interface SaveTaxRateRequest extends ChangeOptions {

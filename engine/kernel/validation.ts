@@ -83,6 +83,9 @@ function missing(input: unknown, otherwise: string): string {
   return input === undefined || input === null ? 'is missing' : otherwise;
 }
 
+/** What a field comes to in a change: null clears it, and what is left out stays. */
+export const given = <T>(change: T | undefined, was: T): T => (change === undefined ? was : change);
+
 /** A product key or a sku. Case is kept and counts; two keys may not differ by case alone. */
 export function key(): z.ZodType<string, unknown> {
   return text(LIMITS.key).refine(
