@@ -1,4 +1,4 @@
-import { atTime, readTime, type Session } from '../database';
+import { atTime, column, table, type Session } from '../database';
 import {
   BillingError,
   LIMITS,
@@ -119,42 +119,26 @@ where a.merged_into is null
 order by a.account_id desc
 limit $4::integer`;
 
-interface AccountRow {
-  account_id: string;
-  parent_id: string | null;
-  status: AccountStatus;
-  time_zone: string;
-  created_at: string;
-  erased_at: string | null;
-  name: string | null;
-  email: string | null;
-  metadata: string;
-  contact: string | null;
-  tax: string;
-  identities: string;
-  aliases: string[];
-}
-
-const accountOf = (row: AccountRow): Account => ({
-  accountId: row.account_id,
-  parentId: row.parent_id,
-  status: row.status,
-  name: row.name,
-  email: row.email,
-  timeZone: row.time_zone,
-  contact: row.contact === null ? null : (JSON.parse(row.contact) as Contact),
-  tax: JSON.parse(row.tax) as Tax,
-  identities: JSON.parse(row.identities) as Identity[],
-  aliases: row.aliases,
-  metadata: JSON.parse(row.metadata) as Record<string, unknown>,
-  createdAt: readTime(row.created_at),
-  erasedAt: readTime(row.erased_at),
+const ACCOUNTS = table<Account>('accounts', {
+  accountId: column.uuid(),
+  parentId: column.uuid().orNull,
+  status: column.text(),
+  name: column.text().orNull,
+  email: column.text().orNull,
+  timeZone: column.text(),
+  contact: column.json<Contact>().orNull,
+  tax: column.json(),
+  identities: column.json(),
+  aliases: column.list('uuid'),
+  metadata: column.json(),
+  createdAt: column.time(),
+  erasedAt: column.time().orNull,
 });
 
 /** An account that is known to exist, by its own id. */
 export async function readAccount(session: Session, accountId: string): Promise<Account> {
-  const [row] = await session.query<AccountRow>(GET_ACCOUNT, [accountId]);
-  return accountOf(row!);
+  const [account] = await ACCOUNTS.rows(session, GET_ACCOUNT, [accountId]);
+  return account!;
 }
 
 export const getInput = input({ account: accountReference() });
@@ -187,14 +171,14 @@ export async function listAccounts(
       parameter: 'cursor',
     });
   }
-  const rows = await session.query<AccountRow>(LIST_ACCOUNTS, [
+  const accounts = await ACCOUNTS.rows(session, LIST_ACCOUNTS, [
     search === undefined ? null : containing(search),
     search !== undefined && isId(search) ? search : null,
     cursor ?? null,
     limit + 1,
   ]);
-  const items = rows.slice(0, limit).map(accountOf);
-  return { items, nextCursor: rows.length > limit ? items.at(-1)!.accountId : null };
+  const items = accounts.slice(0, limit);
+  return { items, nextCursor: accounts.length > limit ? items.at(-1)!.accountId : null };
 }
 
 /** An e-mail address, roughly: who has one knows it, and nobody is found by it. */

@@ -1,44 +1,18 @@
-import { once, type Context, type Session } from '../database';
-import { BillingError, readClock, type Instant, type ResolvedReference } from '../kernel';
-import type { Account } from './account';
-import { payersOf, resolveAccount, type ResolvedAccount } from './resolving';
+import type { Context, Session } from '../database';
+import { BillingError, type Instant } from '../kernel';
+import { changeOf, type Change, type Parties } from './change-of';
 
-/**
- * Runs a change of one account, once for its key, and tells who keeps accounts in mind.
- *
- * @param change `asked` gives the inputs beside the account
- */
-export async function changeAccount(
+/** Runs a change of an account (see `changeOf`), and tells who keeps accounts in mind. */
+export async function changeAccount<P extends Parties, T extends { accountId: string }>(
   context: Context,
-  change: {
-    kind: string;
-    request: { idempotencyKey?: string; tx?: unknown };
-    account: ResolvedReference;
-    asked: (session: Session) => Promise<Record<string, unknown>>;
-  },
-  work: (session: Session, account: ResolvedAccount, now: Instant) => Promise<Account>,
-): Promise<Account & { replayed: boolean }> {
-  const { idempotencyKey, tx } = change.request;
-  const now = readClock(context.clock);
-  const changed = await context.database.transaction(tx, async (session) => {
-    const account = await resolveAccount(session, change.account);
-    const { answer, replayed } = await once(
-      session,
-      {
-        kind: change.kind,
-        payers: payersOf(account),
-        account: account.accountId,
-        key: idempotencyKey,
-        request: { ...(await change.asked(session)), account: account.accountId },
-        now,
-        keep: context.keep,
-      },
-      () => work(session, account, now),
-    );
-    return { ...answer, replayed };
-  });
-  tellOf(context, [changed.accountId]);
-  return changed;
+  change: Change<P>,
+  work: (session: Session, parties: P, now: Instant) => Promise<T>,
+): Promise<T & { replayed: boolean }> {
+  const { answer, replayed } = await changeOf(context, change, async (session, parties, now) => ({
+    answer: await work(session, parties, now),
+  }));
+  tellOf(context, [answer.accountId]);
+  return { ...answer, replayed };
 }
 
 /** Tells who keeps accounts in mind that these have changed. */
@@ -49,10 +23,3 @@ export function tellOf(context: Context, accountIds: readonly string[]): void {
 /** Why two accounts cannot be joined. */
 export const mergeConflict = (message: string, parameter: string, advice?: string): BillingError =>
   new BillingError('merge_conflict', message, { parameter, advice });
-
-/** Thrown to undo the transaction of what was only to be tried; brings out what it would have given. */
-export class Tried<T> extends Error {
-  constructor(readonly outcome: T) {
-    super('tried');
-  }
-}

@@ -1,11 +1,12 @@
 import { taxRateFor } from '../catalog';
-import type { Context, Session } from '../database';
+import { column, table, type Context, type Session } from '../database';
 import {
   BillingError,
   LIMITS,
   accountReference,
   changeFields,
   country,
+  given,
   input,
   isoTime,
   key,
@@ -30,7 +31,7 @@ import {
   type TaxStatus,
 } from './account';
 import { changeAccount } from './changing';
-import type { AccountStatus } from './resolving';
+import { resolveAccount, type AccountStatus } from './resolving';
 
 /** What people change about an account: its status, and to whom and how it is invoiced. */
 
@@ -84,28 +85,32 @@ where account_id = $1::uuid`;
 
 const DELETE_CONTACT = `delete from {schema}.account_contacts where account_id = $1::uuid`;
 
-const SAVE_CONTACT = `
-insert into {schema}.account_contacts
-  (account_id, name, company, phone, line1, line2, city, postal_code, region, country, updated_at)
-values ($1::uuid, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11::timestamptz)
-on conflict (account_id) do update
-set name = excluded.name, company = excluded.company, phone = excluded.phone,
-    line1 = excluded.line1, line2 = excluded.line2, city = excluded.city,
-    postal_code = excluded.postal_code, region = excluded.region, country = excluded.country,
-    updated_at = excluded.updated_at`;
+export const CONTACTS = table('account_contacts', {
+  accountId: column.uuid(),
+  name: column.text().orNull,
+  company: column.text().orNull,
+  phone: column.text().orNull,
+  line1: column.text().orNull,
+  line2: column.text().orNull,
+  city: column.text().orNull,
+  postalCode: column.text().orNull,
+  region: column.text().orNull,
+  country: column.text().orNull,
+  updatedAt: column.instant(),
+});
+const SAVE_CONTACT = CONTACTS.upsert(['accountId']);
 
 const DELETE_TAX = `delete from {schema}.account_taxes where account_id = $1::uuid`;
 
-const SAVE_TAX = `
-insert into {schema}.account_taxes (account_id, status, country, tax_rate, tax_ids, updated_at)
-values ($1::uuid, $2, $3, $4, $5::jsonb, $6::timestamptz)
-on conflict (account_id) do update
-set status = excluded.status, country = excluded.country, tax_rate = excluded.tax_rate,
-    tax_ids = excluded.tax_ids, updated_at = excluded.updated_at`;
-
-/** Of two changes at once each must see what the other made of the account. */
-const LOCK_DETAILS = `
-select 1 as found from {schema}.account_details where account_id = $1::uuid for update`;
+export const TAXES = table('account_taxes', {
+  accountId: column.uuid(),
+  status: column.text<TaxStatus>(),
+  country: column.text().orNull,
+  taxRate: column.text().orNull,
+  taxIds: column.json<TaxId[]>(),
+  updatedAt: column.instant(),
+});
+const SAVE_TAX = TAXES.upsert(['accountId']);
 
 /** Of the one who pays: a child's orders and invoices are its parent's. */
 const READ_TAX_DETAILS = `
@@ -166,9 +171,6 @@ export interface AddressInput {
 type ContactChange = z.output<typeof contactInput>;
 type TaxChange = z.output<typeof taxInput>;
 
-/** What is given replaces what was there. */
-const given = <T>(change: T | undefined, was: T): T => (change === undefined ? was : change);
-
 export class Details {
   constructor(private readonly context: Context) {}
 
@@ -180,23 +182,17 @@ export class Details {
    */
   async update(request: UpdateAccountRequest): Promise<Account & { replayed: boolean }> {
     const change = parse(updateInput, request);
-    const {
-      idempotencyKey: _key,
-      metadata: _metadata,
-      tx: _tx,
-      account: _account,
-      ...inputs
-    } = change;
+    const { account, idempotencyKey, tx, metadata: _metadata, ...inputs } = change;
     return changeAccount(
       this.context,
       {
         kind: 'updateAccount',
-        request: change,
-        account: change.account,
-        asked: () => Promise.resolve(inputs),
+        parties: async (session) => ({ owner: await resolveAccount(session, account), locks: [] }),
+        request: ({ owner }) => ({ ...inputs, account: owner.accountId }),
+        idempotencyKey,
+        tx,
       },
-      async (session, { accountId }, now) => {
-        await session.query(LOCK_DETAILS, [accountId]);
+      async (session, { owner: { accountId } }, now) => {
         const before = await readAccount(session, accountId);
         if (before.erasedAt !== null) throw wasErased(accountId);
         await session.query(UPDATE_ACCOUNT, [
@@ -232,6 +228,8 @@ const wasErased = (accountId: string): BillingError =>
     advice: 'accounts.identify makes a new account of a person who comes again.',
   });
 
+const NO_ADDRESS = { line1: null, city: null, postalCode: null, country: null };
+
 async function saveContact(
   session: Session,
   accountId: string,
@@ -244,20 +242,18 @@ async function saveContact(
     return;
   }
   const was = before ?? { name: null, company: null, phone: null, address: null };
-  const address = given(change.address, was.address);
-  await session.query(SAVE_CONTACT, [
+  const address = { ...NO_ADDRESS, ...given(change.address, was.address) };
+  const contact = {
     accountId,
-    given(change.name, was.name),
-    given(change.company, was.company),
-    given(change.phone, was.phone),
-    address?.line1 ?? null,
-    address?.line2 ?? null,
-    address?.city ?? null,
-    address?.postalCode ?? null,
-    address?.region ?? null,
-    address?.country ?? null,
-    isoTime(now),
-  ]);
+    name: given(change.name, was.name),
+    company: given(change.company, was.company),
+    phone: given(change.phone, was.phone),
+    ...address,
+    line2: address.line2 ?? null,
+    region: address.region ?? null,
+    updatedAt: now,
+  };
+  await session.query(SAVE_CONTACT, CONTACTS.values([contact]));
 }
 
 async function saveTax(
@@ -276,12 +272,13 @@ async function saveTax(
   if (taxRate !== null) {
     await taxRateFor(session, { country: null, taxRate, taxStatus: 'normal' });
   }
-  await session.query(SAVE_TAX, [
+  const tax = {
     accountId,
-    given(change.status, before.status),
-    given(change.country, before.country),
-    given(change.taxRate, before.taxRate),
-    JSON.stringify(given(change.taxIds, before.taxIds)),
-    isoTime(now),
-  ]);
+    status: given(change.status, before.status),
+    country: given(change.country, before.country),
+    taxRate: given(change.taxRate, before.taxRate),
+    taxIds: given(change.taxIds, before.taxIds),
+    updatedAt: now,
+  };
+  await session.query(SAVE_TAX, TAXES.values([tax]));
 }

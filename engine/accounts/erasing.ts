@@ -1,5 +1,4 @@
-import { NO_ACCOUNT, lockAccounts, once, serializationFailure, type Context } from '../database';
-import type { Session } from '../database';
+import { NO_ACCOUNT, type Context, type Session } from '../database';
 import {
   BillingError,
   accountReference,
@@ -7,7 +6,6 @@ import {
   input,
   isoTime,
   parse,
-  readClock,
   text,
   type AccountReference,
   type ChangeOptions,
@@ -15,9 +13,9 @@ import {
 } from '../kernel';
 import { aliasesOf } from './aliases';
 import { readAccount } from './account';
-import { tellOf } from './changing';
+import { changeAccount } from './changing';
 import type { ErasePart, WholeAccount } from './parts';
-import { payersOf, resolveAccount } from './resolving';
+import { resolveAccount } from './resolving';
 
 /**
  * A person asks to be forgotten: what they are known by and what people wrote about them goes; ids,
@@ -90,41 +88,25 @@ export class Erasures {
    */
   async erase(request: EraseRequest): Promise<EraseAnswer> {
     const wanted = parse(eraseInput, request);
-    const { context } = this;
-    const now = readClock(context.clock);
-    const { answer, replayed } = await context.database.transaction(wanted.tx, async (session) => {
-      const account = await resolveAccount(session, wanted.account);
-      const { accountId, payerId } = account;
+    const parties = async (session: Session) => {
+      const owner = await resolveAccount(session, wanted.account);
+      const { accountId } = owner;
       if (wanted.confirm.toLowerCase() !== accountId) {
         throw new BillingError('invalid_input', '"confirm" is not the id of this account.', {
           parameter: 'confirm',
           advice: 'Erasing cannot be undone: repeat the accountId that accounts.get gives.',
         });
       }
-      await lockAccounts(session, [accountId, payerId]);
-      const locked = await resolveAccount(session, { accountId });
-      if (locked.accountId !== accountId || locked.payerId !== payerId) {
-        throw serializationFailure('the account got another payer meanwhile');
-      }
-      return once(
-        session,
-        {
-          kind: 'erase',
-          payers: payersOf(account),
-          account: accountId,
-          key: wanted.idempotencyKey,
-          request: { account: accountId },
-          now,
-          keep: context.keep,
-        },
-        async () => {
-          const aliases = await aliasesOf(session, accountId);
-          return this.empty(session, { accountId, payerId, aliases }, now);
-        },
-      );
-    });
-    tellOf(context, [answer.accountId]);
-    return { ...answer, replayed };
+      return { owner, locks: [accountId] };
+    };
+    return changeAccount(
+      this.context,
+      { ...wanted, kind: 'erase', parties, request: ({ owner }) => ({ account: owner.accountId }) },
+      async (session, { owner: { accountId, payerId } }, now) => {
+        const aliases = await aliasesOf(session, accountId);
+        return this.empty(session, { accountId, payerId, aliases }, now);
+      },
+    );
   }
 
   private async empty(

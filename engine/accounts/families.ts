@@ -1,4 +1,4 @@
-import { lockAccounts, serializationFailure, type Context, type Session } from '../database';
+import type { Context, Session } from '../database';
 import {
   BillingError,
   accountReference,
@@ -37,13 +37,13 @@ select 1 as found from {schema}.accounts
 where payer_id = $1::uuid and account_id <> $1::uuid and merged_into is null
 limit 1`;
 
-/** Those that were merged into the account go along. */
 const SET_PAYER = `
 update {schema}.accounts
 set earlier_payers = array_append(array_remove(earlier_payers, payer_id), payer_id),
     payer_id = $2::uuid
 where account_id = $1::uuid`;
 
+/** Those that were merged into the account go along. */
 const SET_PAYER_OF_ALIASES = `
 update {schema}.accounts set payer_id = $2::uuid where merged_into = $1::uuid`;
 
@@ -93,22 +93,25 @@ export class Families {
         parameter: parentReference ? 'child' : 'parent',
       });
     }
-    const asked = async (session: Session) => ({
-      parent: (await resolveAccount(session, parentReference, 'parent')).accountId,
-      // As keys of older versions know it: only there when it is asked for.
-      moveUnits: wanted.moveUnits === true ? true : undefined,
-    });
+    const parties = async (session: Session) => {
+      const owner = await resolveAccount(session, childReference);
+      const parent = await resolveAccount(session, parentReference, 'parent');
+      return { owner, parent, locks: [owner.accountId, parent.accountId] };
+    };
     return changeAccount(
       this.context,
-      { kind: 'attachChild', request: wanted, account: childReference, asked },
-      async (session, before, now) => {
-        const { accountId } = await resolveAccount(session, parentReference, 'parent');
-        await lockAccounts(session, [before.payerId, before.accountId, accountId]);
-        const parent = await resolveAccount(session, parentReference, 'parent');
-        const child = await resolveAccount(session, { accountId: before.accountId }, 'child');
-        if (parent.accountId !== accountId || child.accountId !== before.accountId) {
-          throw serializationFailure('an account was merged into another meanwhile');
-        }
+      {
+        ...wanted,
+        kind: 'attachChild',
+        parties,
+        request: ({ owner, parent }) => ({
+          parent: parent.accountId,
+          // As keys of older versions know it: only there when it is asked for.
+          moveUnits: wanted.moveUnits === true ? true : undefined,
+          account: owner.accountId,
+        }),
+      },
+      async (session, { owner: child, parent }, now) => {
         if (child.accountId === parent.accountId || child.payerId !== parent.accountId) {
           await this.requireFamily(session, child, parent);
           if (wanted.moveUnits === true) {
@@ -129,16 +132,18 @@ export class Families {
     if (!reference) {
       throw new BillingError('invalid_input', '"child" is missing.', { parameter: 'child' });
     }
-    const asked = () => Promise.resolve({});
     return changeAccount(
       this.context,
-      { kind: 'detachChild', request: wanted, account: reference, asked },
-      async (session, child) => {
-        await lockAccounts(session, [child.payerId, child.accountId]);
-        const now = await resolveAccount(session, { accountId: child.accountId });
-        if (now.payerId !== child.payerId || now.accountId !== child.accountId) {
-          throw serializationFailure('the child got another parent');
-        }
+      {
+        ...wanted,
+        kind: 'detachChild',
+        parties: async (session) => {
+          const owner = await resolveAccount(session, reference);
+          return { owner, locks: [owner.accountId] };
+        },
+        request: ({ owner }) => ({ account: owner.accountId }),
+      },
+      async (session, { owner: child }) => {
         if (child.payerId !== child.accountId) {
           await setPayer(session, child.accountId, child.accountId);
         }

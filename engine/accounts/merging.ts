@@ -1,5 +1,4 @@
-import { lockAccounts, moveAnswers, once, serializationFailure } from '../database';
-import type { Context, Session } from '../database';
+import { moveAnswers, rehearse, type Context, type Session } from '../database';
 import {
   accountReference,
   changeFields,
@@ -8,13 +7,14 @@ import {
   isoTime,
   oneOf,
   parse,
-  readClock,
   type AccountReference,
   type ChangeOptions,
   type ResolvedReference,
 } from '../kernel';
 import { readAccount, type Account } from './account';
-import { Tried, mergeConflict, tellOf } from './changing';
+import { changeOf, type Parties } from './change-of';
+import { mergeConflict, tellOf } from './changing';
+import { CONTACTS, TAXES } from './details';
 import type { Merge, MergePart } from './parts';
 import { payersOf, resolveAccount, type ResolvedAccount } from './resolving';
 
@@ -101,22 +101,22 @@ update {schema}.account_details
 set name = null, email = null, metadata = '{}', updated_at = $3::timestamptz
 where account_id = $2::uuid`;
 
+const MOVED_CONTACT = CONTACTS.omit('accountId').names;
 const MOVE_CONTACT = `
 with other as (
   delete from {schema}.account_contacts where account_id = $2::uuid returning *
 )
-insert into {schema}.account_contacts
-  (account_id, name, company, phone, line1, line2, city, postal_code, region, country, updated_at)
-select $1::uuid, name, company, phone, line1, line2, city, postal_code, region, country, updated_at
-from other
+insert into {schema}.account_contacts (account_id, ${MOVED_CONTACT})
+select $1::uuid, ${MOVED_CONTACT} from other
 on conflict (account_id) do nothing`;
 
+const MOVED_TAX = TAXES.omit('accountId').names;
 const MOVE_TAX = `
 with other as (
   delete from {schema}.account_taxes where account_id = $2::uuid returning *
 )
-insert into {schema}.account_taxes (account_id, status, country, tax_rate, tax_ids, updated_at)
-select $1::uuid, status, country, tax_rate, tax_ids, updated_at from other
+insert into {schema}.account_taxes (account_id, ${MOVED_TAX})
+select $1::uuid, ${MOVED_TAX} from other
 on conflict (account_id) do nothing`;
 
 export class Merges {
@@ -140,41 +140,34 @@ export class Merges {
     const wanted = parse(mergeInput, request);
     const { prefer, dryRun = false } = wanted;
     const { context } = this;
-    const now = readClock(context.clock);
     const changed: string[] = [];
-    try {
-      const { answer, replayed } = await context.database.transaction(
-        wanted.tx,
-        async (session) => {
-          const into = await resolveAccount(session, wanted.into, 'into');
-          return once(
-            session,
-            {
-              kind: 'merge',
-              payers: payersOf(into),
-              account: into.accountId,
-              key: dryRun ? undefined : wanted.idempotencyKey,
-              // As it was named: afterwards it leads to the other.
-              request: { account: into.accountId, from: wanted.from, prefer: prefer ?? null },
-              now,
-              keep: context.keep,
-            },
-            async () => {
-              const merge = { ...(await readPair(session, wanted)), now, dryRun };
-              const done = await this.move(session, merge, prefer, changed);
-              if (dryRun) throw new Tried(done);
-              return done;
-            },
-          );
+    const mergeIn = async (session?: Session): Promise<MergeAnswer> => {
+      const { answer, replayed } = await changeOf(
+        context,
+        {
+          kind: 'merge',
+          parties: (reading) => readPair(reading, wanted),
+          // As it was named: afterwards it leads to the other.
+          request: ({ into }) => ({
+            account: into.accountId,
+            from: wanted.from,
+            prefer: prefer ?? null,
+          }),
+          idempotencyKey: dryRun ? undefined : wanted.idempotencyKey,
+          tx: wanted.tx,
+          within: session,
+        },
+        async (inside, { into, from }, now) => {
+          requireMergeable({ into, from }, wanted.from);
+          return { answer: await this.move(inside, { into, from, now, dryRun }, prefer, changed) };
         },
       );
-      tellOf(context, changed);
       return { ...answer, replayed };
-    } catch (error) {
-      if (!(error instanceof Tried)) throw error;
-      const { outcome } = error as Tried<Omit<MergeAnswer, 'replayed'>>;
-      return { ...outcome, replayed: false };
-    }
+    };
+    if (dryRun) return rehearse(context.database, wanted.tx, mergeIn);
+    const answer = await mergeIn();
+    tellOf(context, changed);
+    return answer;
   }
 
   /** @param changed gets the accounts of which something is not as it was */
@@ -220,25 +213,14 @@ export class Merges {
   }
 }
 
-/** Both accounts, locked and fit for a merge. @throws merge_conflict, unknown_account */
+/** Both accounts; the key belongs to the one that stays. @throws unknown_account */
 async function readPair(
   session: Session,
   wanted: { into: ResolvedReference; from: ResolvedReference },
-): Promise<{ into: ResolvedAccount; from: ResolvedAccount }> {
-  const read = async () => ({
-    into: await resolveAccount(session, wanted.into, 'into'),
-    from: await resolveAccount(session, wanted.from, 'from'),
-  });
-  const before = await read();
-  const ids = ({ into, from }: typeof before): string[] =>
-    [into, from].flatMap(({ accountId, payerId }) => [accountId, payerId]);
-  await lockAccounts(session, ids(before));
-  const both = await read();
-  if (ids(both).join() !== ids(before).join()) {
-    throw serializationFailure('an account got another payer meanwhile');
-  }
-  requireMergeable(both, wanted.from);
-  return both;
+): Promise<Parties & { into: ResolvedAccount; from: ResolvedAccount }> {
+  const into = await resolveAccount(session, wanted.into, 'into');
+  const from = await resolveAccount(session, wanted.from, 'from');
+  return { owner: into, into, from, locks: [into.accountId, from.accountId, from.payerId] };
 }
 
 function requireMergeable(

@@ -1,4 +1,4 @@
-import type { Context, Session } from '../database';
+import { pages, rehearse, type Context, type Session } from '../database';
 import {
   BillingError,
   LIMITS,
@@ -16,7 +16,6 @@ import {
   text,
   type Instant,
 } from '../kernel';
-import { Tried } from './changing';
 
 /** Identities for accounts that are known by something else so far. */
 
@@ -85,7 +84,7 @@ where a.merged_into is null and a.erased_at is null and a.account_id > $3::uuid
   and not exists (
     select 1 from {schema}.identities i where i.account_id = a.account_id and i.provider = $1::text)
 order by a.account_id
-limit ${CHUNK}`;
+limit $5::integer`;
 
 /** Neither another's identity nor one of the account's own makes way. */
 const GIVE = `
@@ -104,8 +103,6 @@ interface Candidate {
   accountId: string;
   externalId: string;
 }
-
-const START = '00000000-0000-0000-0000-000000000000';
 
 class Migration {
   readonly answer: MigrateIdentitiesAnswer;
@@ -146,22 +143,19 @@ class Migration {
   /** Gives the accounts that got theirs. */
   private async insert(candidates: readonly Candidate[]): Promise<ReadonlySet<string>> {
     if (candidates.length === 0) return new Set();
-    try {
-      return await this.context.database.transaction(undefined, async (session) => {
-        const rows = await session.query<{ account_id: string }>(GIVE, [
-          this.to,
-          candidates.map((candidate) => candidate.externalId),
-          candidates.map(({ accountId }) => accountId),
-          isoTime(this.now),
-        ]);
-        const given = new Set(rows.map((row) => row.account_id));
-        if (this.answer.dryRun) throw new Tried(given);
-        return given;
-      });
-    } catch (error) {
-      if (!(error instanceof Tried)) throw error;
-      return (error as Tried<ReadonlySet<string>>).outcome;
-    }
+    const { database } = this.context;
+    const insertIn = async (session: Session): Promise<ReadonlySet<string>> => {
+      const rows = await session.query<{ account_id: string }>(GIVE, [
+        this.to,
+        candidates.map((candidate) => candidate.externalId),
+        candidates.map(({ accountId }) => accountId),
+        isoTime(this.now),
+      ]);
+      return new Set(rows.map((row) => row.account_id));
+    };
+    return this.answer.dryRun
+      ? rehearse(database, undefined, insertIn)
+      : database.transaction(undefined, insertIn);
   }
 
   private async holdersOf(candidates: readonly Candidate[]): Promise<Map<string, string>> {
@@ -203,15 +197,12 @@ export async function migrateIdentities(
   const mapped =
     map && new Map(map.map((row) => [canonicalExternalId(name, row.externalId), row.to]));
   const migration = new Migration(context, to, dryRun, readClock(context.clock));
-  const session: Session = context.database;
-  let after = START;
-  for (;;) {
-    const rows = await session.query<{ account_id: string; value: string }>(FIND, [
-      to,
-      name,
-      after,
-      kind,
-    ]);
+  const found = pages<{ account_id: string; value: string }>({
+    key: { account_id: 'uuid' },
+    size: CHUNK,
+    find: ([after], size) => context.database.query(FIND, [to, name, after, kind, size]),
+  });
+  for await (const rows of found) {
     const candidates: Candidate[] = [];
     for (const { account_id: accountId, value } of rows) {
       const id = mapped === undefined ? value : mapped.get(value);
@@ -227,9 +218,8 @@ export async function migrateIdentities(
     await migration.give(candidates.slice(0, room));
     if (candidates.length > room || (rows.length === CHUNK && migration.answer.given >= limit)) {
       migration.answer.more = true;
-      return migration.answer;
+      break;
     }
-    if (rows.length < CHUNK) return migration.answer;
-    after = rows.at(-1)!.account_id;
   }
+  return migration.answer;
 }

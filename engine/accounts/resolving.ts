@@ -1,4 +1,4 @@
-import type { Session } from '../database';
+import { column, table, type Session } from '../database';
 import { BillingError, isId, type ResolvedReference } from '../kernel';
 
 export type AccountStatus = 'active' | 'suspended' | 'closed';
@@ -15,10 +15,19 @@ export interface ResolvedAccount {
   timeZone: string;
 }
 
+const RESOLVED = table<ResolvedAccount>('accounts', {
+  accountId: column.uuid(),
+  payerId: column.uuid(),
+  earlierPayers: column.list('uuid'),
+  status: column.text(),
+  payerStatus: column.text(),
+  timeZone: column.text(),
+});
+
 /** One row a reference that leads to an account; the others are missing. Of an alias it is the other. */
 const RESOLVE = `
-select r.position::int as position, a.account_id::text as account_id, a.payer_id::text as payer_id,
-       a.earlier_payers::text[] as earlier_payers, a.status, p.status as payer_status, p.time_zone
+select r.position::int as position, ${RESOLVED.omit('payerStatus', 'timeZone').select('a')},
+       p.status as payer_status, p.time_zone
 from unnest($1::uuid[], $2::text[], $3::text[])
        with ordinality as r (account_id, provider, external_id, position)
 left join {schema}.identities i
@@ -26,16 +35,6 @@ left join {schema}.identities i
 join {schema}.accounts n on n.account_id = coalesce(r.account_id, i.account_id)
 join {schema}.accounts a on a.account_id = coalesce(n.merged_into, n.account_id)
 join {schema}.accounts p on p.account_id = a.payer_id`;
-
-interface AccountRow {
-  position: number;
-  account_id: string;
-  payer_id: string;
-  earlier_payers: string[];
-  status: AccountStatus;
-  payer_status: AccountStatus;
-  time_zone: string;
-}
 
 /** One text for each reference. */
 export const referenceKey = (reference: ResolvedReference): string =>
@@ -77,19 +76,10 @@ export async function resolveAccounts(
 ): Promise<Array<ResolvedAccount | null>> {
   if (references.length === 0) return [];
   const { ids, providers, externalIds, positions } = nameOnce(references);
-  const rows = await session.query<AccountRow>(RESOLVE, [ids, providers, externalIds]);
-  const found = new Map(rows.map((row) => [row.position, accountOf(row)]));
+  const rows = await session.query<{ position: number }>(RESOLVE, [ids, providers, externalIds]);
+  const found = new Map(rows.map((row) => [row.position, RESOLVED.read(row)]));
   return positions.map((position) => found.get(position) ?? null);
 }
-
-const accountOf = (row: AccountRow): ResolvedAccount => ({
-  accountId: row.account_id,
-  payerId: row.payer_id,
-  earlierPayers: row.earlier_payers,
-  status: row.status,
-  payerStatus: row.payer_status,
-  timeZone: row.time_zone,
-});
 
 export function unknownAccount(reference: ResolvedReference, parameter = 'account'): BillingError {
   const name =

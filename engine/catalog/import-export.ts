@@ -5,6 +5,7 @@ import {
   fingerprintDigest,
   isUniqueViolation,
   once,
+  rehearse,
   serializationFailure,
   type Context,
   type Session,
@@ -225,28 +226,6 @@ async function importAll(
   return { counts, changes };
 }
 
-/** Carries what was found out of a transaction that is to leave nothing behind. */
-class Rehearsed extends Error {
-  constructor(readonly outcome: Outcome) {
-    super('This was a dry run.');
-  }
-}
-
-async function rehearse(
-  { database }: Context,
-  tx: unknown,
-  work: (session: Session) => Promise<Outcome>,
-): Promise<Outcome> {
-  try {
-    return await database.transaction(tx, async (session): Promise<Outcome> => {
-      throw new Rehearsed(await work(session));
-    });
-  } catch (error) {
-    if (error instanceof Rehearsed) return error.outcome;
-    throw error;
-  }
-}
-
 /** Reads the request into records. @throws invalid_input, import_invalid */
 function readRequest(request: z.output<typeof importInput>): Written[] {
   const { format, json } = request;
@@ -312,7 +291,7 @@ export class CatalogFiles {
     const now = readClock(clock);
     const work = (session: Session): Promise<Outcome> => importAll(session, written, isoTime(now));
     if (dryRun) {
-      return { applied: false, ...(await rehearse(this.context, tx, work)), replayed: false };
+      return { applied: false, ...(await rehearse(database, tx, work)), replayed: false };
     }
     return database.transaction(tx, async (session) => {
       const { answer, replayed } = await once(

@@ -19,6 +19,7 @@ export { Database, type Connection, type DatabaseOptions } from './database';
 export { isOutOfLocks, isRetryable, isUniqueViolation, translate } from './failures';
 export { keptSecret } from './kept-secret';
 export { MAX_LOCKED_ACCOUNTS, lockAccounts, tryLockAccounts } from './locks';
+export { rehearse } from './rehearse';
 export type { ServerConfig } from './server';
 export type { Context, DuePart, VerifyPart } from './context';
 export type { Reserved, Session } from './session';

@@ -90,8 +90,8 @@ export const column = {
       read: (value: string) => formatUnits(new Decimal(value)),
       write: same,
     }),
-  /** An array of texts, or of amounts as they go out. */
-  list: <T extends string = string>(of: 'text' | 'numeric' = 'text') =>
+  /** An array of texts, of ids, or of amounts as they go out. */
+  list: <T extends string = string>(of: 'text' | 'numeric' | 'uuid' = 'text') =>
     columnOf<T[]>({
       type: 'text',
       cast: `${of}[]`,

@@ -1,5 +1,12 @@
 import { resolveAccount, type ResolvedAccount } from '../accounts';
-import { atTime, lockAccounts, toInstant, type Database, type Session } from '../database';
+import {
+  atTime,
+  lockAccounts,
+  rehearse,
+  toInstant,
+  type Database,
+  type Session,
+} from '../database';
 import {
   accountReference,
   input,
@@ -52,13 +59,6 @@ from {schema}.invoices d
 where d.payer_id = any($1::uuid[]) and d.status = 'draft' and d.kind = 'cycle'
 order by d.boundary_at, d.invoice_id`;
 
-/** Thrown to undo what was only tried out. */
-class TriedOut extends Error {
-  constructor(readonly found: StoredInvoice | null) {
-    super('tried out');
-  }
-}
-
 /** A free trial phase and a pause bring no invoice; what comes behind them may. */
 const MAX_BOUNDARIES = 4;
 
@@ -76,17 +76,10 @@ export class Previews {
     const { account } = parse(previewInput, request);
     const { database } = this.context;
     const resolved = await resolveAccount(database, account);
-    try {
-      await database.transaction(undefined, async (session) => {
-        throw new TriedOut(await this.tryOut(session, resolved));
-      });
-    } catch (error) {
-      if (!(error instanceof TriedOut)) throw error;
-      if (error.found === null) return null;
-      const record = invoiceRecord(error.found);
-      return { ...record, invoiceId: null, number: null, series: null, status: 'draft' };
-    }
-    return null;
+    const found = await rehearse(database, undefined, (session) => this.tryOut(session, resolved));
+    if (found === null) return null;
+    const record = invoiceRecord(found);
+    return { ...record, invoiceId: null, number: null, series: null, status: 'draft' };
   }
 
   private async tryOut(
