@@ -145,19 +145,18 @@ export async function readHoldings(
 
 const READ_GRANTS_BY_SEQUENCE = `
 select ${grantJson('g.remaining', 'g.held')}::text as grant
-from unnest($2::bigint[]) as wanted (sequence)
-join {schema}.grants g on g.payer_id = $1::uuid and g.sequence = wanted.sequence`;
+from unnest($1::uuid[], $2::bigint[]) as wanted (payer_id, sequence)
+join {schema}.grants g on g.payer_id = wanted.payer_id and g.sequence = wanted.sequence`;
 
-/** Grants of one payer by their numbers, used up ones too. */
+/** Grants by their numbers, used up ones too. */
 export async function readGrants(
   session: Session,
-  payerId: string,
-  sequences: readonly bigint[],
+  names: ReadonlyArray<Pick<Grant, 'payerId' | 'sequence'>>,
 ): Promise<Grant[]> {
-  if (sequences.length === 0) return [];
+  if (names.length === 0) return [];
   const rows = await session.query<{ grant: string }>(READ_GRANTS_BY_SEQUENCE, [
-    payerId,
-    sequences.map(String),
+    names.map(({ payerId }) => payerId),
+    names.map(({ sequence }) => sequence.toString()),
   ]);
   return rows.map((row) => grantOf(JSON.parse(row.grant) as GrantRow));
 }

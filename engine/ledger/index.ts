@@ -80,6 +80,7 @@ export {
   readGrantStates,
   withdrawUnits,
   type FollowedGrant,
+  type GrantName,
   type GrantState,
   type Withdrawal,
   type WithdrawnUnits,

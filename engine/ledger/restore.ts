@@ -315,7 +315,8 @@ async function takeBack(
   const journal = await openJournal(session, now, [{ payerId, product, kind }]);
   const pocket = journal.pocket(payerId, product);
   const gaveUnits = new Set(taken.flatMap(({ use }) => use.parts.map(({ sequence }) => sequence)));
-  for (const grant of await readGrants(session, payerId, [...gaveUnits])) journal.include(grant);
+  const names = [...gaveUnits].map((sequence) => ({ payerId, sequence }));
+  for (const grant of await readGrants(session, names)) journal.include(grant);
   const entries: RestoreAnswer['entries'] = [];
   let [all, expired, overage] = [ZERO, ZERO, ZERO];
   for (const { use, amount } of taken) {

@@ -1,5 +1,5 @@
-import { resolveAccount } from '../accounts';
-import { findProducts, type ProductKind } from '../catalog';
+import { resolveAccounts } from '../accounts';
+import { findProducts } from '../catalog';
 import type { Session } from '../database';
 import { Decimal, ZERO, addDuration, type Instant } from '../kernel';
 import { readHoldings, readGrants } from './holdings';
@@ -7,7 +7,7 @@ import { Journal } from './journal';
 import { openJournal, writeJournal } from './journal-store';
 import type { Note } from './lines';
 import { hasExpired, withFreed } from './order-of-use';
-import { pocketKey, type Grant } from './pockets';
+import { pocketKey, type Grant, type Pocket } from './pockets';
 import type { Validity } from './validity';
 import { valueLeft } from './value';
 
@@ -38,7 +38,10 @@ export async function readGrantStates(
   sequences: readonly bigint[],
   now: Instant,
 ): Promise<GrantState[]> {
-  const found = await readGrants(session, payerId, sequences);
+  const found = await readGrants(
+    session,
+    sequences.map((sequence) => ({ payerId, sequence })),
+  );
   const pockets = new Map(found.map((grant) => [pocketKey(grant), grant]));
   const { holds } = await readHoldings(session, [...pockets.values()]);
   const standing = new Map(
@@ -131,25 +134,42 @@ async function readUsed(
   return new Map(rows.map((row) => [BigInt(row.sequence), new Decimal(row.used)]));
 }
 
-/** Journals on the pockets of some grants, with the grants themselves. */
-async function openOn(
+/** A grant by its number in its payer's ledger. */
+export interface GrantName {
+  payerId: string;
+  sequence: bigint;
+}
+
+const nameOf = ({ payerId, sequence }: GrantName): string => `${payerId} ${sequence}`;
+
+/** Journals on the pockets of some grants, with the grants themselves; unknown ones are left out. */
+async function openOn<Name extends GrantName>(
   session: Session,
-  payerId: string,
-  sequences: readonly bigint[],
+  names: readonly Name[],
   now: Instant,
-): Promise<{ journal: Journal; grants: Grant[] }> {
-  const found = await readGrants(session, payerId, sequences);
-  const keys = [...new Set(found.map(({ product }) => product))];
-  const products = await findProducts(session, keys);
-  const kindOf = (product: string): ProductKind => products.get(product)!.kind;
+): Promise<{ journal: Journal; grants: Array<{ grant: Grant; pocket: Pocket; name: Name }> }> {
+  const found = await readGrants(session, names);
+  const products = await findProducts(session, [...new Set(found.map(({ product }) => product))]);
   const journal = await openJournal(
     session,
     now,
-    keys.map((product) => ({ payerId, product, kind: kindOf(product) })),
+    found.map(({ payerId, product }) => ({ payerId, product, kind: products.get(product)!.kind })),
   );
-  const grants = found.map((grant) => journal.include(grant));
-  for (const product of keys) journal.writeDue(journal.pocket(payerId, product));
-  return { journal, grants };
+  const grants = new Map<string, { grant: Grant; pocket: Pocket }>();
+  for (const read of found) {
+    const pocket = journal.pocket(read.payerId, read.product);
+    grants.set(nameOf(read), { grant: journal.include(read), pocket });
+  }
+  for (const pocket of new Set([...grants.values()].map((one) => one.pocket))) {
+    journal.writeDue(pocket);
+  }
+  return {
+    journal,
+    grants: names.flatMap((name) => {
+      const own = grants.get(nameOf(name));
+      return own === undefined ? [] : [{ ...own, name }];
+    }),
+  };
 }
 
 export interface Withdrawal {
@@ -195,7 +215,13 @@ export async function withdrawUnits(
   const wanted = new Map(withdrawal.grants.map(({ sequence, amount }) => [sequence, amount]));
   const before = new Map(withdrawal.grants.map((one) => [one.sequence, one.owed ?? ZERO]));
   if (wanted.size === 0) return [];
-  const { journal, grants } = await openOn(session, payerId, [...wanted.keys()], now);
+  const opened = await openOn(
+    session,
+    [...wanted.keys()].map((sequence) => ({ payerId, sequence })),
+    now,
+  );
+  const { journal } = opened;
+  const grants = opened.grants.map(({ grant }) => grant);
   if (grants.length === 0) return [];
   const used = await readUsed(session, payerId, grants);
   const done = new Map<bigint, WithdrawnUnits>();
@@ -232,34 +258,22 @@ export async function withdrawUnits(
 
 /**
  * Gives grants an end, if they have no earlier one: now, and what is left is lost; or later, and what is
- * left moves to a new grant with that end (`followGrants` finds it).
+ * left moves to a new grant with that end (`followGrants` finds it). The payers must be locked.
  */
 export async function endGrants(
   session: Session,
-  payerId: string,
-  sequences: readonly bigint[],
-  at: Instant,
+  ends: ReadonlyArray<GrantName & { at: Instant }>,
   now: Instant,
 ): Promise<void> {
-  const { journal, grants } = await openOn(session, payerId, [...new Set(sequences)], now);
-  if (grants.length === 0) return;
-  const time = journal.now(payerId);
-  for (const grant of grants) {
+  if (ends.length === 0) return;
+  const { journal, grants } = await openOn(session, ends, now);
+  for (const { grant, pocket, name } of grants) {
+    const { at } = name;
     if (grant.expiresAt !== null && grant.expiresAt <= at) continue;
-    const pocket = journal.pocket(payerId, grant.product);
+    const time = journal.now(grant.payerId);
     // What would have begun later does not begin at all.
     const isLater = at > time && grant.validFrom < at;
-    if (grant.remaining.greaterThan(0) && isLater) {
-      const validity = {
-        validFrom: grant.validFrom,
-        expiresAt: at,
-        anchorAt: null,
-        anchorMonths: null,
-      };
-      const quantity = grant.remaining;
-      const terms = { accountId: payerId, quantity, validity, why: 'end' } as const;
-      journal.moveUnits(pocket, payerId, [{ grant, amount: quantity }], pocket, terms, {});
-    }
+    if (isLater) moveToEnd(journal, pocket, grant, { expiresAt: at });
     journal.end(grant, isLater ? at : time);
     if (!isLater && grant.remaining.greaterThan(0)) journal.expire(pocket, grant, time);
   }
@@ -270,30 +284,41 @@ export async function endGrants(
  * Gives grants a later end: what is left of them moves to new ones with that end, with its value and
  * priority (`followGrants` finds them). Grants that are over, that never end, or that end later anyway
  * stay as they are; units on hold stay with the old end. Access for months keeps its first day where the
- * new end is so many months after it. The payer must be locked.
+ * new end is so many months after it. The payers must be locked.
  */
 export async function prolongGrants(
   session: Session,
-  payerId: string,
-  sequences: readonly bigint[],
-  until: Instant,
+  ends: ReadonlyArray<GrantName & { until: Instant }>,
   now: Instant,
 ): Promise<void> {
-  const { journal, grants } = await openOn(session, payerId, [...new Set(sequences)], now);
+  if (ends.length === 0) return;
+  const { journal, grants } = await openOn(session, ends, now);
   const ending = grants.filter(
-    ({ remaining, expiresAt }) =>
-      remaining.greaterThan(0) && expiresAt !== null && expiresAt < until,
+    ({ grant: { remaining, expiresAt }, name }) =>
+      remaining.greaterThan(0) && expiresAt !== null && expiresAt < name.until,
   );
   if (ending.length === 0) return;
-  const { timeZone } = await resolveAccount(session, { accountId: payerId });
-  for (const grant of ending) {
-    const pocket = journal.pocket(payerId, grant.product);
-    const { remaining: quantity, validFrom } = grant;
-    const validity = { validFrom, expiresAt: until, ...anchorFor(grant, until, timeZone) };
-    const terms = { accountId: payerId, quantity, validity, why: 'end' } as const;
-    journal.moveUnits(pocket, payerId, [{ grant, amount: quantity }], pocket, terms, {});
-  }
+  const accounts = ending.map(({ grant }) => ({ accountId: grant.payerId }));
+  const payers = await resolveAccounts(session, accounts);
+  ending.forEach(({ grant, pocket, name: { until } }, index) => {
+    const anchor = anchorFor(grant, until, payers[index]!.timeZone);
+    moveToEnd(journal, pocket, grant, { expiresAt: until, ...anchor });
+  });
   await writeJournal(session, journal, [], now);
+}
+
+/** What is left of a grant, if anything, goes on as another one with another end. */
+function moveToEnd(
+  journal: Journal,
+  pocket: Pocket,
+  grant: Grant,
+  end: Pick<Validity, 'expiresAt'> & Partial<Validity>,
+): void {
+  const { payerId, remaining: quantity, validFrom } = grant;
+  if (quantity.isZero()) return;
+  const validity = { validFrom, anchorAt: null, anchorMonths: null, ...end };
+  const terms = { accountId: payerId, quantity, validity, why: 'end' } as const;
+  journal.moveUnits(pocket, payerId, [{ grant, amount: quantity }], pocket, terms, {});
 }
 
 /** The first day that a grant keeps, when its new end is whole months after it. */

@@ -218,15 +218,12 @@ async function endUntilNextPayment(
     lead_unit: Duration['unit'] | null;
     lead_count: number | null;
   }>(FIND_UNTIL_NEXT_PAYMENT, [account.payerId, products, isoTime(now)]);
-  const byEnd = new Map<Instant, bigint[]>();
-  for (const { sequence, lead_unit: unit, lead_count: count } of rows) {
-    const end =
-      unit === null || count === null ? now : addDuration(now, { unit, count }, account.timeZone);
-    byEnd.set(end, [...(byEnd.get(end) ?? []), BigInt(sequence)]);
-  }
-  for (const [end, sequences] of byEnd) {
-    await endGrants(session, account.payerId, sequences, end, now);
-  }
+  const ends = rows.map(({ sequence, lead_unit: unit, lead_count: count }) => ({
+    payerId: account.payerId,
+    sequence: BigInt(sequence),
+    at: unit === null || count === null ? now : addDuration(now, { unit, count }, account.timeZone),
+  }));
+  await endGrants(session, ends, now);
 }
 
 /**

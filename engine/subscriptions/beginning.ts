@@ -153,7 +153,7 @@ export async function extendSubscription(
   const [{ period }] = outcome.openings as [Opening];
   // Paid already: what is left over lasts longer at once.
   if (orderId !== null) {
-    await prolongLeftOver(session, { receiver: standing.receiver, period, offer }, now);
+    await prolongLeftOver(session, [{ receiver: standing.receiver, period, offer }], now);
   }
   await writeOutcomes(session, [{ ...outcome, subscription: extended }], now);
   return extended;

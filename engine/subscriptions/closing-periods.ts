@@ -1,7 +1,13 @@
 import { discountOf, couponCovers, findCoupon, findProducts, totals, type Offer } from '../catalog';
 import { atTime, toInstant, type Session } from '../database';
 import { Decimal, ZERO, isoTime, type Instant } from '../kernel';
-import { endGrants, prolongGrants, readGrantStates, withdrawUnits } from '../ledger';
+import {
+  endGrants,
+  prolongGrants,
+  readGrantStates,
+  withdrawUnits,
+  type GrantName,
+} from '../ledger';
 import { freePlaceWithoutOrder } from '../sales';
 import {
   addPendingItems,
@@ -9,13 +15,8 @@ import {
   type ItemKind,
   type NewPendingItem,
 } from './pending-items';
-import {
-  findPeriodGrants,
-  presentGrants,
-  type GrantKind,
-  type PeriodGrant,
-  type Receiver,
-} from './period-units';
+import { grantsThere, type GrantKind } from './period-grants';
+import type { Receiver } from './period-units';
 import { couponsInForce } from './coupons';
 import { daysLeft, shareOf } from './proration';
 import type { StoredSubscription } from './records';
@@ -291,47 +292,46 @@ export async function freePlace(
   await freePlaceWithoutOrder(session, [payerId, receiver.payerId], sku, now);
 }
 
-/** What periods brought that is there now, by the ledger it is in. */
-interface UnitsThere {
-  ledgerId: string;
-  sequence: bigint;
-  origin: PeriodGrant;
+/** Units left over from periods. */
+interface UnitsThere extends GrantName {
+  product: string;
+  /** Of the period that brought them. */
+  number: number;
   remaining: Decimal;
   expiresAt: Instant | null;
 }
 
 async function unitsThere(
   session: Session,
-  subscription: StoredSubscription,
-  periods: ReadonlyArray<Pick<OpenPeriod, 'number'>>,
+  { payerId, subscriptionId }: StoredSubscription,
+  numbers: readonly number[],
   receiver: Receiver,
   kinds: readonly GrantKind[],
   now: Instant,
 ): Promise<UnitsThere[]> {
-  const numbers = periods.map(({ number }) => number);
-  const made = (await findPeriodGrants(session, subscription, numbers)).filter(({ kind }) =>
-    kinds.includes(kind),
+  const ledgerId = receiver.payerId;
+  const range = { first: Math.min(...numbers), last: Math.max(...numbers) };
+  const wanted = numbers.length === 0 ? [] : [{ payerId, subscriptionId, ledgerId, ...range }];
+  const found = (await grantsThere(session, wanted, now)).filter(
+    ({ number, kind }) => numbers.includes(number) && kinds.includes(kind),
   );
-  const present = (await presentGrants(session, made)).filter(
-    ({ ledgerId }) => ledgerId === receiver.payerId,
-  );
-  const sequences = [...new Set(present.map(({ sequence }) => sequence))];
-  const states = await readGrantStates(session, receiver.payerId, sequences, now);
+  const sequences = found.map(({ sequence }) => sequence);
+  const states = await readGrantStates(session, ledgerId, sequences, now);
   const bySequence = new Map(states.map((state) => [state.sequence, state]));
-  return present.flatMap(({ ledgerId, sequence, origin }) => {
-    const state = bySequence.get(sequence);
-    if (state === undefined || (state.remaining.isZero() && state.held.isZero())) return [];
-    const { remaining, expiresAt } = state;
-    return [{ ledgerId, sequence, origin, remaining, expiresAt }];
+  return found.map(({ sequence, product, number }) => {
+    const { remaining, expiresAt } = bySequence.get(sequence)!;
+    return { payerId: ledgerId, sequence, product, number, remaining, expiresAt };
   });
 }
+
+const numbersOf = (periods: readonly OpenPeriod[]): number[] => periods.map(({ number }) => number);
 
 /** Products of which units can be counted; access by time and unlimited use cannot be divided. */
 async function countedProducts(
   session: Session,
   units: readonly UnitsThere[],
 ): Promise<Map<string, number>> {
-  const keys = [...new Set(units.map(({ origin }) => origin.product))];
+  const keys = [...new Set(units.map(({ product }) => product))];
   const products = keys.length === 0 ? [] : [...(await findProducts(session, keys)).values()];
   return new Map(
     products.filter(({ kind }) => kind === 'quantity').map(({ key, decimals }) => [key, decimals]),
@@ -349,7 +349,9 @@ export async function lapseRest(
   receiver: Receiver,
   now: Instant,
 ): Promise<void> {
-  const units = await unitsThere(session, subscription, periods, receiver, ['item', 'order'], now);
+  const kinds: GrantKind[] = ['item', 'order'];
+  const numbers = numbersOf(periods);
+  const units = await unitsThere(session, subscription, numbers, receiver, kinds, now);
   const counted = await countedProducts(session, units);
   const shares = new Map(
     periods.map((period) => [
@@ -357,10 +359,10 @@ export async function lapseRest(
       daysLeft(period, Math.max(now, period.startsAt), receiver.timeZone),
     ]),
   );
-  const lapsing = units.flatMap(({ sequence, origin, remaining }) => {
-    const decimals = counted.get(origin.product);
+  const lapsing = units.flatMap(({ sequence, product, number, remaining }) => {
+    const decimals = counted.get(product);
     if (decimals === undefined) return [];
-    const amount = shareOf(remaining, shares.get(origin.number)!, decimals, 'down');
+    const amount = shareOf(remaining, shares.get(number)!, decimals, 'down');
     return amount.isZero() ? [] : [{ sequence, amount }];
   });
   await withdrawUnits(session, {
@@ -371,11 +373,22 @@ export async function lapseRest(
     note: { source: `change of subscription ${subscription.subscriptionId}` },
     now,
   });
-  await endGrants(session, receiver.payerId, uncounted(units, counted), now, now);
+  await endUncounted(session, units, counted, now);
 }
 
-const uncounted = (units: readonly UnitsThere[], counted: ReadonlyMap<string, number>): bigint[] =>
-  units.filter(({ origin }) => !counted.has(origin.product)).map(({ sequence }) => sequence);
+async function endUncounted(
+  session: Session,
+  units: readonly UnitsThere[],
+  counted: ReadonlyMap<string, number>,
+  now: Instant,
+): Promise<void> {
+  const ending = units.filter(({ product }) => !counted.has(product));
+  await endGrants(session, ending.map(endingAt(now)), now);
+}
+
+const endingAt =
+  (at: Instant) =>
+  ({ payerId, sequence }: GrantName) => ({ payerId, sequence, at });
 
 /** Units left over from periods go on until a later end; access by time ends, for the new one brings its own. */
 export async function prolongRest(
@@ -387,13 +400,16 @@ export async function prolongRest(
   now: Instant,
 ): Promise<void> {
   const kinds: GrantKind[] = ['item', 'order', 'step'];
-  const units = await unitsThere(session, subscription, periods, receiver, kinds, now);
+  const numbers = numbersOf(periods);
+  const units = await unitsThere(session, subscription, numbers, receiver, kinds, now);
   const counted = await countedProducts(session, units);
-  const sequences = units
-    .filter(({ origin }) => counted.has(origin.product))
-    .map(({ sequence }) => sequence);
-  await prolongGrants(session, receiver.payerId, sequences, until, now);
-  await endGrants(session, receiver.payerId, uncounted(units, counted), now, now);
+  const lasting = units.filter(({ product }) => counted.has(product));
+  await prolongGrants(
+    session,
+    lasting.map(({ payerId, sequence }) => ({ payerId, sequence, until })),
+    now,
+  );
+  await endUncounted(session, units, counted, now);
 }
 
 /**
@@ -411,16 +427,16 @@ export async function endRest(
   now: Instant,
 ): Promise<void> {
   const kinds: GrantKind[] = ['item', 'order', 'step'];
-  const units = await unitsThere(session, subscription, periods, receiver, kinds, now);
+  const numbers = numbersOf(periods);
+  const units = await unitsThere(session, subscription, numbers, receiver, kinds, now);
   const byNumber = new Map(periods.map((period) => [period.number, period]));
-  const ending = units.filter(({ origin, expiresAt }) => {
-    const period = byNumber.get(origin.number)!;
-    const item = offerOf(period).items.find(({ product }) => product === origin.product);
+  const ending = units.filter(({ number, product, expiresAt }) => {
+    const period = byNumber.get(number)!;
+    const item = offerOf(period).items.find((one) => one.product === product);
     const hasOwnTime = period.phase === null && item?.expiresAfter != null;
     return expiresAt !== null && !hasOwnTime;
   });
-  const sequences = ending.map(({ sequence }) => sequence);
-  await endGrants(session, receiver.payerId, sequences, now, now);
+  await endGrants(session, ending.map(endingAt(now)), now);
 }
 
 /** What was to last as long as the last of some periods ends with the one before again. */
@@ -433,11 +449,11 @@ export async function shortenRest(
 ): Promise<void> {
   const { startsAt, endsAt } = periods.at(-1)!;
   const numbers = Array.from({ length: subscription.periodNumber - 1 }, (_, index) => index + 1);
-  const before = numbers.map((number) => ({ number }));
-  const units = await unitsThere(session, subscription, before, receiver, ['item', 'order'], now);
+  const kinds: GrantKind[] = ['item', 'order'];
+  const units = await unitsThere(session, subscription, numbers, receiver, kinds, now);
   const counted = await countedProducts(session, units);
-  const sequences = units
-    .filter(({ origin, expiresAt }) => counted.has(origin.product) && expiresAt === endsAt)
-    .map(({ sequence }) => sequence);
-  await endGrants(session, receiver.payerId, sequences, startsAt, now);
+  const ending = units.filter(
+    ({ product, expiresAt }) => counted.has(product) && expiresAt === endsAt,
+  );
+  await endGrants(session, ending.map(endingAt(startsAt)), now);
 }

@@ -7,7 +7,8 @@ import { advancePayers, readStandings } from './advancing';
 import { beginSubscription, extendSubscription, openingOf } from './beginning';
 import { endNow } from './cancelling';
 import { NO_INVOICES, cutPeriods, openPeriods, shortenRest } from './closing-periods';
-import { linkGrants, markGranted, prolongLeftOver, type GrantKind } from './period-units';
+import { linkGrants } from './period-grants';
+import { markGranted } from './period-units';
 import type { Standing } from './planning';
 import { findSubscription, saveSubscriptions, type StoredSubscription } from './records';
 import { standingOf } from './starting';
@@ -89,22 +90,6 @@ async function replaceTrial(
   return outcome.subscription;
 }
 
-async function extend(
-  session: Session,
-  standing: Standing,
-  line: RecurringLine,
-  orderId: string,
-  now: Instant,
-): Promise<StoredSubscription> {
-  const { quantity } = line;
-  const offer = wholeInterval(line.offer);
-  const extended = await extendSubscription(session, standing, offer, { quantity, orderId }, now);
-  const { payerId, subscriptionId, periodNumber: number, periodStart, periodEnd } = extended;
-  const period = { payerId, subscriptionId, number, startsAt: periodStart, endsAt: periodEnd };
-  await prolongLeftOver(session, { receiver: standing.receiver, period, offer }, now);
-  return extended;
-}
-
 async function openFor(
   session: Session,
   { orderId, account, renews }: OrderOfPeriods,
@@ -130,10 +115,12 @@ async function openFor(
   } else {
     const kept = { ...standing.subscription, renews: renews ?? standing.subscription.renews };
     const asked = { ...standing, subscription: kept };
+    const offer = wholeInterval(line.offer);
+    const terms = { quantity: line.quantity, orderId };
     one =
       kept.phase === null
-        ? await extend(session, asked, line, orderId, now)
-        : await replaceTrial(session, asked, wholeInterval(line.offer), orderId, now);
+        ? await extendSubscription(session, asked, offer, terms, now)
+        : await replaceTrial(session, asked, offer, orderId, now);
   }
   await session.query(WRITE, [
     one.payerId,
@@ -186,7 +173,7 @@ export const orderSubscriptions: OrderSubscriptions = {
           counted[kind] += 1;
           const position = counted[kind];
           const ledgerId = account.payerId;
-          return { ...period, kind: kind as GrantKind, position, ledgerId, sequence, product };
+          return { ...period, kind, position, ledgerId, sequence, product };
         }),
       );
       await markGranted(session, [period], now);

@@ -19,13 +19,13 @@ import {
 } from '../kernel';
 import {
   endGrants,
-  followGrants,
   giveUnitsToMany,
   prolongGrants,
-  readGrantStates,
   type GrantEnd,
+  type GrantName,
   type GrantOrder,
 } from '../ledger';
+import { grantsThere, linkGrants, type GrantKind, type PeriodRange } from './period-grants';
 import type { OpenedPeriod } from './periods';
 
 /**
@@ -34,8 +34,6 @@ import type { OpenedPeriod } from './periods';
  */
 
 export const SUBSCRIPTION_SOURCE = 'subscription';
-
-export type GrantKind = 'item' | 'bonus' | 'step' | 'order';
 
 /** Who gets units, in whose ledger, by whose calendar. */
 export type Receiver = Pick<ResolvedAccount, 'accountId' | 'payerId' | 'timeZone'>;
@@ -58,24 +56,11 @@ export interface PeriodGift {
   units: readonly PeriodUnits[];
 }
 
-const WRITE = `
-insert into {schema}.period_grants
-  (payer_id, subscription_id, period_number, kind, position, ledger_id, grant_sequence, product)
-select * from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::text[], $5::smallint[],
-                     $6::uuid[], $7::bigint[], $8::text[])`;
-
 const MARK_GRANTED = `
 update {schema}.subscription_periods p set granted_at = $4::timestamptz
 from unnest($1::uuid[], $2::uuid[], $3::integer[]) as n (payer_id, subscription_id, number)
 where p.payer_id = n.payer_id and p.subscription_id = n.subscription_id and p.number = n.number
   and p.granted_at is null`;
-
-const FIND = `
-select kind, position::integer as position, ledger_id::text as ledger_id,
-       grant_sequence::text as sequence, product, period_number
-from {schema}.period_grants
-where payer_id = $1::uuid and subscription_id = $2::uuid and period_number = any($3::integer[])
-order by period_number, grant_sequence`;
 
 /** What an item of a trial phase is, among the offer's own items. */
 const ownItem = (offer: Offer, product: string): OfferItem | undefined =>
@@ -213,10 +198,9 @@ export async function bringUnits(
   now: Instant,
 ): Promise<void> {
   if (gifts.length === 0) return;
-  await endEarlierOnes(session, gifts, now);
-  for (const gift of gifts) {
-    if (gift.period.startsAt > now) await prolongLeftOver(session, gift, now);
-  }
+  await endUntilNext(session, gifts, now);
+  const early = gifts.filter(({ period }) => period.startsAt > now);
+  await prolongLeftOver(session, early, now);
   await giveUnitsOfPeriods(session, gifts, now);
 }
 
@@ -249,48 +233,68 @@ export async function markGranted(
   ]);
 }
 
+/** Ends what items brought that last until the next payment. Few offers have such items. */
+async function endUntilNext(
+  session: Session,
+  gifts: readonly PeriodGift[],
+  now: Instant,
+): Promise<void> {
+  const ending = gifts.flatMap(({ receiver, period, offer: { sku, version }, units }) =>
+    units.flatMap(({ position, endsEarlier }) => {
+      if (endsEarlier === undefined) return [];
+      const at = behind(now, endsEarlier.lead, receiver.timeZone);
+      return [{ ...before(receiver, period), position, sku, version, at }];
+    }),
+  );
+  const found = await grantsThere(session, ending, now);
+  await endGrants(
+    session,
+    found.map(({ payerId, sequence, wanted: { at } }) => ({ payerId, sequence, at })),
+    now,
+  );
+}
+
+const before = (
+  receiver: Receiver,
+  { payerId, subscriptionId, number }: Pick<OpenedPeriod, 'payerId' | 'subscriptionId' | 'number'>,
+): PeriodRange => ({
+  payerId,
+  subscriptionId,
+  ledgerId: receiver.payerId,
+  first: 1,
+  last: number - 1,
+});
+
 /**
  * What is left of the periods before a period that comes early lasts as long as that one. Of counted
  * units only: access by time follows by itself. Steps end with their own period.
  */
 export async function prolongLeftOver(
   session: Session,
-  { receiver, period, offer }: Pick<PeriodGift, 'receiver' | 'period' | 'offer'>,
+  gifts: ReadonlyArray<Pick<PeriodGift, 'receiver' | 'period' | 'offer'>>,
   now: Instant,
 ): Promise<void> {
-  const before = Array.from({ length: period.number - 1 }, (_, index) => index + 1);
-  const brought = (await findPeriodGrants(session, period, before)).filter(
-    ({ kind }) => kind === 'item' || kind === 'order',
-  );
-  if (brought.length === 0) return;
-  const { payerId, timeZone } = receiver;
-  const products = await findProducts(
+  const found = await grantsThere(
     session,
-    brought.map(({ product }) => product),
-  );
-  const present = (await presentGrants(session, brought)).filter(
-    ({ ledgerId, origin }) =>
-      ledgerId === payerId && products.get(origin.product)!.kind === 'quantity',
-  );
-  const states = await readGrantStates(
-    session,
-    payerId,
-    present.map(({ sequence }) => sequence),
+    gifts.map((gift) => ({ ...before(gift.receiver, gift.period), gift })),
     now,
   );
-  const leads = new Map(offer.items.map(({ product, leadTime }) => [product, leadTime]));
-  const untils = new Map<Instant, bigint[]>();
-  for (const { sequence, product, expiresAt, remaining } of states) {
-    const lead = leads.get(product) ?? null;
+  const left = found.filter(({ kind }) => kind === 'item' || kind === 'order');
+  if (left.length === 0) return;
+  const products = await findProducts(session, [...new Set(left.map(({ product }) => product))]);
+  const ends = new Map<string, GrantName & { until: Instant }>();
+  for (const { payerId, sequence, product, expiresAt, wanted } of left) {
+    if (products.get(product)!.kind !== 'quantity') continue;
+    const { receiver, period, offer } = wanted.gift;
+    const lead = offer.items.find((item) => item.product === product)?.leadTime ?? null;
+    const name = `${payerId} ${sequence}`;
+    const end = ends.get(name)?.until ?? expiresAt;
     const endsWithPeriod =
-      expiresAt === period.startsAt || expiresAt === behind(period.startsAt, lead, timeZone);
-    if (!endsWithPeriod || remaining.isZero()) continue;
-    const until = behind(period.endsAt, lead, timeZone);
-    untils.set(until, [...(untils.get(until) ?? []), sequence]);
+      end === period.startsAt || end === behind(period.startsAt, lead, receiver.timeZone);
+    if (!endsWithPeriod) continue;
+    ends.set(name, { payerId, sequence, until: behind(period.endsAt, lead, receiver.timeZone) });
   }
-  for (const [until, sequences] of untils) {
-    await prolongGrants(session, payerId, sequences, until, now);
-  }
+  await prolongGrants(session, [...ends.values()], now);
 }
 
 /** The same for units that come on top of a period: steps. */
@@ -327,105 +331,4 @@ export async function giveUnitsOfPeriods(
       })),
     ),
   );
-}
-
-/** A grant that a period brought. */
-export interface PeriodGrant {
-  number: number;
-  kind: GrantKind;
-  position: number;
-  ledgerId: string;
-  sequence: bigint;
-  product: string;
-}
-
-/** Puts down which grants belong to which periods. */
-export async function linkGrants(
-  session: Session,
-  grants: ReadonlyArray<PeriodGrant & { payerId: string; subscriptionId: string }>,
-): Promise<void> {
-  if (grants.length === 0) return;
-  await session.query(WRITE, [
-    grants.map(({ payerId }) => payerId),
-    grants.map(({ subscriptionId }) => subscriptionId),
-    grants.map(({ number }) => number),
-    grants.map(({ kind }) => kind),
-    grants.map(({ position }) => position),
-    grants.map(({ ledgerId }) => ledgerId),
-    grants.map(({ sequence }) => sequence.toString()),
-    grants.map(({ product }) => product),
-  ]);
-}
-
-/** The grants that periods of a subscription brought. */
-export async function findPeriodGrants(
-  session: Session,
-  { payerId, subscriptionId }: { payerId: string; subscriptionId: string },
-  numbers: readonly number[],
-): Promise<PeriodGrant[]> {
-  const rows = await session.query<{
-    kind: GrantKind;
-    position: number;
-    ledger_id: string;
-    sequence: string;
-    product: string;
-    period_number: number;
-  }>(FIND, [payerId, subscriptionId, numbers]);
-  return rows.map((row) => ({
-    number: row.period_number,
-    kind: row.kind,
-    position: row.position,
-    ledgerId: row.ledger_id,
-    sequence: BigInt(row.sequence),
-    product: row.product,
-  }));
-}
-
-/**
- * Where what periods brought is now: by their numbers in the ledger that it is in, after merges and
- * changes of ends.
- */
-export async function presentGrants(
-  session: Session,
-  grants: readonly PeriodGrant[],
-): Promise<Array<{ ledgerId: string; sequence: bigint; origin: PeriodGrant }>> {
-  const byLedger = new Map<string, PeriodGrant[]>();
-  for (const grant of grants) {
-    byLedger.set(grant.ledgerId, [...(byLedger.get(grant.ledgerId) ?? []), grant]);
-  }
-  const found: Array<{ ledgerId: string; sequence: bigint; origin: PeriodGrant }> = [];
-  for (const [ledgerId, ofLedger] of byLedger) {
-    const origins = new Map(ofLedger.map((grant) => [grant.sequence, grant]));
-    const steps = await followGrants(session, ledgerId, [...origins.keys()]);
-    for (const { origin, payerId, sequence } of steps) {
-      found.push({ ledgerId: payerId, sequence, origin: origins.get(origin)! });
-    }
-  }
-  return found;
-}
-
-/** Ends what items brought that last until the next payment. Few offers have such items. */
-async function endEarlierOnes(
-  session: Session,
-  gifts: readonly PeriodGift[],
-  now: Instant,
-): Promise<void> {
-  for (const { receiver, period, units } of gifts) {
-    const ending = units.filter(({ endsEarlier }) => endsEarlier !== undefined);
-    if (ending.length === 0 || period.number === 1) continue;
-    const before = await findPeriodGrants(
-      session,
-      period,
-      Array.from({ length: period.number - 1 }, (_, index) => index + 1),
-    );
-    for (const { position, endsEarlier } of ending) {
-      const own = before.filter((grant) => grant.kind === 'item' && grant.position === position);
-      const present = await presentGrants(session, own);
-      const sequences = present
-        .filter(({ ledgerId }) => ledgerId === receiver.payerId)
-        .map(({ sequence }) => sequence);
-      const at = behind(now, endsEarlier!.lead, receiver.timeZone);
-      if (sequences.length > 0) await endGrants(session, receiver.payerId, sequences, at, now);
-    }
-  }
 }

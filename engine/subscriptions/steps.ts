@@ -17,7 +17,8 @@ import {
 } from '../kernel';
 import { changeOfSubscription, subscriptionIdInput, wrongState } from './change-of-subscription';
 import { addPendingItems } from './pending-items';
-import { SUBSCRIPTION_SOURCE, findPeriodGrants, giveUnitsOfPeriods } from './period-units';
+import { stepsBrought } from './period-grants';
+import { SUBSCRIPTION_SOURCE, giveUnitsOfPeriods } from './period-units';
 import type { Standing } from './planning';
 import { readSubscription, type Subscription } from './reading';
 import { isInForce, saveDetails } from './records';
@@ -138,8 +139,8 @@ export class Steps {
       itemId,
       isoTime(now),
     ]);
-    const brought = await findPeriodGrants(session, subscription, [periodNumber]);
-    const position = brought.filter(({ kind }) => kind === 'step').length + 1;
+    const period = { payerId, subscriptionId, number: periodNumber };
+    const position = (await stepsBrought(session, period)) + 1;
     const order = {
       product: item.product,
       quantity: count.times(size),
@@ -151,7 +152,6 @@ export class Steps {
       sku: offer.sku,
       offerVersion: offer.version,
     };
-    const period = { payerId, subscriptionId, number: periodNumber };
     const units = [{ kind: 'step' as const, position, order }];
     await giveUnitsOfPeriods(session, [{ receiver, period, units }], now);
     return null;

@@ -164,7 +164,13 @@ describe.each(databaseKinds)('ledger moves (%s)', (name) => {
     );
   const writeDue = () => runDue(opened.context);
   const end = (account: string, sequences: bigint[], at: number) =>
-    locked([account], (session, now) => endGrants(session, account, sequences, at, now));
+    locked([account], (session, now) =>
+      endGrants(
+        session,
+        sequences.map((sequence) => ({ payerId: account, sequence, at })),
+        now,
+      ),
+    );
   const mergeInto = (from: string, into: string, dryRun = false): Promise<MovedAll> =>
     locked([from, into], async (session, now) =>
       moveAllUnits(

@@ -347,7 +347,7 @@ describe.each(databaseKinds)('quota events (%s)', (name) => {
     const [grant] = await give(account, 100);
     const sequence = BigInt(parseLedgerId(grant!.grantId)!.sequence);
     await opened.locked([account], (session, now) =>
-      endGrants(session, account, [sequence], now, now),
+      endGrants(session, [{ payerId: account, sequence, at: now }], now),
     );
     expect(await events(account)).toEqual(LOW(150));
   });

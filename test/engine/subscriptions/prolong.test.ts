@@ -43,7 +43,11 @@ describe.each(databaseKinds)('prolonging grants (%s)', (name) => {
   };
   const prolong = (account: string, sequences: bigint[], until: number) =>
     opened.locked([account], (session, now) =>
-      prolongGrants(session, account, sequences, until, now),
+      prolongGrants(
+        session,
+        sequences.map((sequence) => ({ payerId: account, sequence, until })),
+        now,
+      ),
     );
   const followed = async (account: string, sequence: bigint) =>
     (await opened.locked([account], (session) => followGrants(session, account, [sequence]))).map(
