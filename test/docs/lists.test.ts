@@ -61,6 +61,20 @@ describe('docs/architecture.md', () => {
   });
 });
 
+describe('docs/operations.md', () => {
+  it('says where all lies that people write, or are known by', () => {
+    const [, personal] = page('docs/operations.md').split('## What is personal\n');
+    const named = namesIn(personal!.split(/^## /m)[0]!);
+    const schema = page('test/engine/database/schema.sql');
+    const tables = [...schema.matchAll(/^create table \w+\.(\w+) .*?^\);/gms)];
+    const written = tables
+      .filter(([text, name]) => /^ {2}metadata jsonb/m.test(text) || /_details$/.test(name!))
+      .map(([, name]) => name!);
+    expect(written.length).toBeGreaterThan(10);
+    expect(written.filter((name) => !named.includes(name))).toEqual([]);
+  });
+});
+
 describe('README.md', () => {
   const readme = page('README.md');
 
