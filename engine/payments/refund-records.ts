@@ -108,14 +108,8 @@ order by r.refund_id`;
 
 export const refundRecord = (refund: StoredRefund): PaymentRefund => transferRecord(refund);
 
-const findAll = async (
-  session: Session,
-  statement: string,
-  values: readonly unknown[],
-): Promise<StoredRefund[]> => (await session.query<object>(statement, values)).map(REFUNDS.read);
-
 export async function findRefund(session: Session, refundId: string): Promise<StoredRefund | null> {
-  return (await findAll(session, FIND, [refundId]))[0] ?? null;
+  return (await REFUNDS.rows(session, FIND, [refundId]))[0] ?? null;
 }
 
 export async function findRefundByReference(
@@ -124,7 +118,7 @@ export async function findRefundByReference(
   charge: string,
   reference: string,
 ): Promise<StoredRefund | null> {
-  return (await findAll(session, FIND_BY_REFERENCE, [gateway, charge, reference]))[0] ?? null;
+  return (await REFUNDS.rows(session, FIND_BY_REFERENCE, [gateway, charge, reference]))[0] ?? null;
 }
 
 export async function findSentRefund(
@@ -133,23 +127,23 @@ export async function findSentRefund(
   charge: string,
   amount: string,
 ): Promise<StoredRefund | null> {
-  return (await findAll(session, FIND_SENT, [gateway, charge, amount]))[0] ?? null;
+  return (await REFUNDS.rows(session, FIND_SENT, [gateway, charge, amount]))[0] ?? null;
 }
 
 /** All refunds of what was paid for something, failed ones too. */
 export const refundsOf = (session: Session, of: PaidFor): Promise<StoredRefund[]> =>
-  findAll(session, OF_PURPOSE, [of.payerId, of.purpose, of.purposeId]);
+  REFUNDS.rows(session, OF_PURPOSE, [of.payerId, of.purpose, of.purposeId]);
 
 export const refundsOfAccounts = (
   session: Session,
   accounts: readonly string[],
-): Promise<StoredRefund[]> => findAll(session, LIST_OF_ACCOUNTS, [accounts]);
+): Promise<StoredRefund[]> => REFUNDS.rows(session, LIST_OF_ACCOUNTS, [accounts]);
 
 export const listRefundsDue = (
   session: Session,
   wanted: { accounts: readonly string[] | null; after: string | null; limit: number },
 ): Promise<StoredRefund[]> =>
-  findAll(session, LIST_DUE, [wanted.accounts, wanted.after, wanted.limit]);
+  REFUNDS.rows(session, LIST_DUE, [wanted.accounts, wanted.after, wanted.limit]);
 
 /** Keeps others from a refund for a while. The payer is locked. */
 export async function leaseRefund(

@@ -1,9 +1,15 @@
-import { resolveAccount, changeOf, type ResolvedAccount } from '../accounts';
-import { type Context, type Session } from '../database';
-import { type Instant } from '../kernel';
+import {
+  changeOf,
+  resolveAccount,
+  type Changed,
+  type Parties,
+  type ResolvedAccount,
+} from '../accounts';
+import type { Context, Session } from '../database';
+import type { Instant } from '../kernel';
 import { followGrants } from '../ledger';
 import { findOrderGrants } from './order-grants';
-import type { OrderHooks } from './order-hooks';
+import type { OrderHooks, PaidOrder } from './order-hooks';
 import { findOrder, findOwner, type StoredOrder } from './order-records';
 
 /** An order that a change works on, under the locks. */
@@ -29,16 +35,17 @@ interface OrderChange {
   within?: Session;
 }
 
-interface Parties {
-  /** Who ordered, as the key knows it. */
-  owner: ResolvedAccount;
+interface OrderParties extends Parties {
   /** Who ordered, in the order's ledger. */
   account: ResolvedAccount;
   payers: string[];
-  locks: string[];
 }
 
-async function partiesOf(session: Session, hooks: OrderHooks, orderId: string): Promise<Parties> {
+async function partiesOf(
+  session: Session,
+  hooks: OrderHooks,
+  orderId: string,
+): Promise<OrderParties> {
   const { payerId, accountId } = await findOwner(session, orderId);
   const owner = await resolveAccount(session, { accountId });
   const payer = await resolveAccount(session, { accountId: payerId });
@@ -86,8 +93,8 @@ export async function changeOfOrder<T extends object>(
     session: Session,
     atHand: OrderAtHand,
     now: Instant,
-  ) => Promise<{ answer: T; replayed: boolean }>,
-): Promise<{ answer: T; replayed: boolean }> {
+  ) => Promise<{ answer: T; replayed?: boolean }>,
+): Promise<Changed<T>> {
   const { kind, orderId, request, ...joined } = change;
   return changeOf(
     context,
@@ -108,5 +115,15 @@ export async function locksOfOrder(
   hooks: OrderHooks,
   orderId: string,
 ): Promise<string[]> {
-  return (await partiesOf(session, hooks, orderId)).locks;
+  return [...(await partiesOf(session, hooks, orderId)).locks];
 }
+
+/** An order as hooks see it. */
+export const paidOrder = ({ order, account }: OrderAtHand): Omit<PaidOrder, 'isFirst'> => ({
+  orderId: order.orderId,
+  accountId: order.accountId,
+  payerId: account.payerId,
+  currency: order.currency,
+  net: order.net,
+  total: order.total,
+});

@@ -1,20 +1,18 @@
-import { post, type Leg } from '../books';
 import { couponStays, findOfferVersion, keepCoupon, releaseCoupon, type Offer } from '../catalog';
-import type { Context, Session } from '../database';
+import { column, table, type Context, type Session } from '../database';
 import {
   BillingError,
   Decimal,
   MAX_UNIT_DECIMALS,
-  ZERO,
   addDuration,
   amount,
   changeFields,
   currency,
   formatMoney,
   input,
-  isoTime,
   key,
   parse,
+  recordId,
   text,
   type z,
   type ChangeOptions,
@@ -22,12 +20,21 @@ import {
   type Instant,
 } from '../kernel';
 import { readGrantRecords, type GrantRecord } from '../ledger';
-import { changeOfOrder, type OrderAtHand } from './change-of-order';
+import { changeOfOrder, paidOrder, type OrderAtHand } from './change-of-order';
 import { findOrderGrants, giveOrder } from './order-grants';
 import type { OrderHooks, PaidOrder, RecurringLine } from './order-hooks';
-import { findOrder, namesOf, orderRecord, type Order, type StoredOrder } from './order-records';
+import { postSale } from './order-postings';
+import {
+  findOrder,
+  moveOrder,
+  namesOf,
+  noteOnOrder,
+  orderRecord,
+  type Order,
+  type StoredOrder,
+} from './order-records';
 import { requireAction } from './order-state';
-import { CANCEL_ORDER, WRITE_ORDER_DETAILS, orderIdInput } from './orders';
+import { DEFAULT_GATEWAY, mismatch, takeReference } from './payment-references';
 import { freePlaces, keepPlaces, takePlaces, takenPlaces, type Place } from './purchase-marks';
 
 export interface ConfirmOrderRequest extends ChangeOptions {
@@ -57,10 +64,8 @@ export type ConfirmOrderAnswer = Order & {
 
 type FirstAnswer = Omit<ConfirmOrderAnswer, 'replayed'>;
 
-export const DEFAULT_GATEWAY = 'manual';
-
 const confirmOrderInput = input({
-  orderId: orderIdInput(),
+  orderId: recordId(),
   paymentId: text(255).optional(),
   gateway: key().optional(),
   amount: amount({ decimals: MAX_UNIT_DECIMALS, zero: true }).optional(),
@@ -68,26 +73,16 @@ const confirmOrderInput = input({
   ...changeFields,
 });
 
-const PAY_ORDER = `
-update {schema}.orders
-set status = 'paid', paid = total, paid_at = $3::timestamptz, gateway = $4, payment_id = $5
-where payer_id = $1::uuid and order_id = $2::uuid`;
-
-const FIND_REFERENCE = `
-select order_id::text as order_id from {schema}.payment_references
-where gateway = $1 and kind = $2 and reference = $3`;
-
-/** Of two orders that want one payment at the same moment one waits for the other here. */
-const TAKE_REFERENCE = `
-insert into {schema}.payment_references (gateway, kind, reference, payer_id, order_id)
-values ($1, $2, $3, $4::uuid, $5::uuid)
-on conflict do nothing
-returning 1 as taken`;
-
-const RECORD_REFUND_DUE = `
-insert into {schema}.refunds_due
-  (payer_id, order_id, gateway, payment_id, amount, currency, reason, recorded_at)
-values ($1::uuid, $2::uuid, $3, $4, $5::numeric, $6, $7, $8::timestamptz)`;
+const REFUNDS_DUE = table('refunds_due', {
+  payerId: column.uuid(),
+  orderId: column.uuid(),
+  gateway: column.text(),
+  paymentId: column.text(),
+  amount: column.decimal(),
+  currency: column.text(),
+  reason: column.text<TooLate>(),
+  recordedAt: column.instant(),
+});
 
 /** Whether the payer has paid money for an order before. */
 const HAS_PAID = `
@@ -98,32 +93,6 @@ limit 1`;
 interface Payment {
   gateway: string;
   id: string | null;
-}
-
-const mismatch = (parameter: string, message: string, advice?: string): BillingError =>
-  new BillingError('payment_mismatch', message, { parameter, advice });
-
-/**
- * A payment, or a refund, of a gateway is one order's for good.
- *
- * @throws payment_mismatch when it is another order's
- */
-export async function takeReference(
-  session: Session,
-  kind: 'payment' | 'refund',
-  { gateway, id }: { gateway: string; id: string },
-  order: Pick<StoredOrder, 'payerId' | 'orderId'>,
-): Promise<void> {
-  const { payerId, orderId } = order;
-  const taken = await session.query(TAKE_REFERENCE, [gateway, kind, id, payerId, orderId]);
-  if (taken.length > 0) return;
-  const [found] = await session.query<{ order_id: string }>(FIND_REFERENCE, [gateway, kind, id]);
-  if (found?.order_id === orderId) return;
-  throw mismatch(
-    `${kind}Id`,
-    `The ${kind} ${id} of ${gateway} belongs to another order, ${found?.order_id}.`,
-    `Each ${kind} stands for one order.`,
-  );
 }
 
 /** Whether this very payment has been confirmed for the order before. @throws payment_mismatch */
@@ -207,7 +176,7 @@ export class Confirmations {
       this.context,
       this.hooks,
       { kind: 'confirmOrder', orderId, request: inputs, idempotencyKey, tx, within },
-      async (session, atHand, now): Promise<{ answer: FirstAnswer; replayed: boolean }> => {
+      async (session, atHand, now): Promise<{ answer: FirstAnswer; replayed?: boolean }> => {
         const { order } = atHand;
         const said = { amount: wanted.amount, currency: wanted.currency };
         if (order.status !== 'refunded' && isRepeat(order, payment)) {
@@ -233,7 +202,7 @@ export class Confirmations {
           const owed = { ...due, amount: total, currency: money, reason: first.reason };
           await this.hooks.refundDue(session, owed, now);
         }
-        return { answer: first, replayed: false };
+        return { answer: first };
       },
     );
     return { ...answer, replayed };
@@ -247,19 +216,21 @@ export class Confirmations {
     now: Instant,
   ): Promise<FirstAnswer> {
     const { order, account } = atHand;
-    const { payerId, orderId } = order;
+    const { orderId } = order;
     const offers = new Map<number, Offer>();
     for (const line of order.lines) {
       offers.set(line.position, await findOfferVersion(session, line.sku, line.version));
     }
     const tooLate = await this.keepAll(session, atHand, offers, now);
     if (metadata !== undefined) {
-      await session.query(WRITE_ORDER_DETAILS, [payerId, orderId, JSON.stringify(metadata)]);
+      await noteOnOrder(session, order, metadata);
     }
     if (tooLate !== null) return owe(session, atHand, payment, tooLate, now);
 
     const isFirst = !order.total.isZero() && !(await hasPaid(session, atHand));
-    await session.query(PAY_ORDER, [payerId, orderId, isoTime(now), payment.gateway, payment.id]);
+    const { gateway, id: paymentId } = payment;
+    const by = { gateway, paymentId, paid: order.total, paidAt: now };
+    await moveOrder(session, { ...order, ...by, status: 'paid' });
     const recurring = recurringLines(order, offers);
     const { subscriptions } = this.hooks;
     const ends = await subscriptions.opened(
@@ -273,7 +244,7 @@ export class Confirmations {
       const made = await findOrderGrants(session, order);
       await subscriptions.granted(session, { orderId, account }, made, now);
     }
-    await postSale(session, atHand, payment.gateway, now);
+    await postSale(session, atHand, gateway, now);
     const paid: PaidOrder = { ...paidOrder(atHand), isFirst };
     for (const hook of this.hooks.paid) await hook(session, paid, now);
     const record = orderRecord(await findOrder(session, orderId), now);
@@ -354,16 +325,6 @@ async function hasPaid(session: Session, { order, account }: OrderAtHand): Promi
   return (await session.query(HAS_PAID, [names, order.orderId])).length > 0;
 }
 
-/** An order as hooks see it. */
-export const paidOrder = ({ order, account }: OrderAtHand): Omit<PaidOrder, 'isFirst'> => ({
-  orderId: order.orderId,
-  accountId: order.accountId,
-  payerId: account.payerId,
-  currency: order.currency,
-  net: order.net,
-  total: order.total,
-});
-
 /** A payment that cannot be taken any more: on record, so that it is given back. */
 async function owe(
   session: Session,
@@ -372,23 +333,15 @@ async function owe(
   reason: TooLate,
   now: Instant,
 ): Promise<FirstAnswer> {
-  const { payerId, orderId } = order;
-  const at = isoTime(now);
-  const gateway = payment.id === null ? null : payment.gateway;
-  await session.query(CANCEL_ORDER, [payerId, orderId, at, gateway, payment.id]);
+  const { payerId, orderId, total: amount, currency: money } = order;
+  const { gateway, id: paymentId } = payment;
+  const by = { gateway: paymentId === null ? null : gateway, paymentId };
+  await moveOrder(session, { ...order, ...by, status: 'cancelled', cancelledAt: now });
   await freePlaces(session, payers, orderId, now);
   await releaseCoupon(session, payerId, orderId, now);
-  if (payment.id !== null) {
-    await session.query(RECORD_REFUND_DUE, [
-      payerId,
-      orderId,
-      payment.gateway,
-      payment.id,
-      order.total.toFixed(),
-      order.currency,
-      reason,
-      at,
-    ]);
+  if (paymentId !== null) {
+    const due = { payerId, orderId, gateway, paymentId, amount, currency: money, reason };
+    await REFUNDS_DUE.write(session, [{ ...due, recordedAt: now }]);
   }
   const record = orderRecord(await findOrder(session, orderId), now);
   return { allowed: false, reason, ...record, grants: [] };
@@ -406,42 +359,4 @@ async function answerAgain(
   const sequences = made.map(({ sequence }) => sequence);
   const grants = await readGrantRecords(session, ledgerId, sequences, now);
   return { allowed: order.status !== 'cancelled', reason, ...orderRecord(order, now), grants };
-}
-
-/** Legs that move something. */
-export const moving = (legs: readonly Leg[]): Leg[] =>
-  legs.filter(({ amount: on }) => !on.isZero());
-
-/** The money book: what was sold is owed as work, and was paid at once. */
-async function postSale(
-  session: Session,
-  { order, account }: OrderAtHand,
-  gateway: string,
-  at: Instant,
-): Promise<void> {
-  if (order.total.isZero()) return;
-  const { total, net, tax } = order;
-  const common = {
-    payerId: account.payerId,
-    currency: order.currency,
-    at,
-    reference: { type: 'order', id: order.orderId },
-  };
-  await post(session, {
-    ...common,
-    kind: 'sale',
-    legs: moving([
-      { account: 'receivable', amount: total },
-      { account: 'deferred', amount: ZERO.minus(net) },
-      { account: 'tax_payable', amount: ZERO.minus(tax) },
-    ]),
-  });
-  await post(session, {
-    ...common,
-    kind: 'payment',
-    legs: [
-      { account: 'cash', gateway, amount: total },
-      { account: 'receivable', amount: ZERO.minus(total) },
-    ],
-  });
 }

@@ -4,6 +4,12 @@ import type { Session } from '../database';
 import type { DenialReason, Instant } from '../kernel';
 import { blockingPurchases, takePlaces } from './purchase-marks';
 
+/** Why an account can neither order nor be given anything, or null. */
+export function statusReason({ status, payerStatus }: ResolvedAccount): DenialReason | null {
+  if ([status, payerStatus].includes('closed')) return 'account_closed';
+  return [status, payerStatus].includes('suspended') ? 'account_suspended' : null;
+}
+
 /** Whether an offer is for sale to an account at all: on sale, and no other's custom plan. */
 export const isOnSaleFor = (
   offer: Offer,

@@ -1,20 +1,23 @@
 import { resolveAccount, type AccountPorts, type Room } from '../accounts';
 import { readClock } from '../kernel';
 import type { LedgerPorts, Suggester } from '../ledger';
-import type { PaymentContext } from '../payments';
+import { openRefund, type PaymentContext } from '../payments';
 import { Commissions } from './commissions';
 import { Confirmations } from './confirming';
 import { reasonAgainst, takePlaceOf } from './eligibility';
 import { grantFreeTier } from './free-tier';
 import { GrantedOffers } from './granted-offers';
 import { IdentityHashing, type IdentitySecret } from './identity-hash';
-import { NO_SUBSCRIPTIONS, type OrderSubscriptions } from './order-hooks';
+import { tellOfPaid, tellOfRefunded } from './order-events';
+import { NO_SUBSCRIPTIONS, type OrderHooks, type OrderSubscriptions } from './order-hooks';
 import { eraseOrders, exportOrders, mergeOrders, openOrdersObstacle } from './order-parts';
+import { orderPayments } from './order-payments';
 import { Orders } from './orders';
-import { orderHooksOf } from './hooks-of-orders';
-import { orderPayments } from './paying-orders';
+import { Payouts } from './payouts';
+import { payersToLockForOrder } from './referral-chain';
 import { eraseReferrals, exportReferrals, mergeReferrals } from './referral-parts';
 import { ReferralPrograms } from './referral-program';
+import { reverseCommission, rewardReferral } from './referral-rewards';
 import { Referrals } from './referrals';
 import { Refunds } from './refunding';
 import { suggester } from './suggesting';
@@ -23,15 +26,7 @@ import { Trials } from './trials';
 import { verifyOrders } from './verify-orders';
 import { verifyReferrals } from './verify-referrals';
 
-export type {
-  Commission,
-  CommissionBalance,
-  DecidePayoutRequest,
-  Payout,
-  PayoutStatus,
-  RequestPayoutAnswer,
-  RequestPayoutRequest,
-} from './commissions';
+export type { Commission, CommissionBalance } from './commissions';
 export type { ConfirmOrderAnswer, ConfirmOrderRequest } from './confirming';
 export type { GrantOfferRequest } from './granted-offers';
 export type { IdentitySecret } from './identity-hash';
@@ -41,9 +36,17 @@ export { ORDER_STATUSES, type OrderStatus } from './order-state';
 export { refusalOf } from './order-lines';
 export { freePlaceWithoutOrder, takePlaces, takenPlaces, type Place } from './purchase-marks';
 export type { CreateOrderAnswer, CreateOrderRequest, DeniedOrder } from './orders';
+export type {
+  DecidePayoutRequest,
+  Payout,
+  PayoutStatus,
+  RequestPayoutAnswer,
+  RequestPayoutRequest,
+} from './payouts';
 export type { ReferralBonus, ReferralProgram, SetReferralProgramRequest } from './referral-program';
 export type { AttachReferralAnswer, AttachReferralRequest, ReferralStats } from './referrals';
-export type { Refund, RefundOrderAnswer, RefundOrderRequest } from './refunding';
+export type { Refund } from './refund-records';
+export type { RefundOrderAnswer, RefundOrderRequest } from './refunding';
 export { USED_RULES, type UsedRule } from './refund-plan';
 export type { ClaimTrialAnswer, ClaimTrialRequest } from './trials';
 
@@ -62,9 +65,9 @@ export interface Sales {
   attachReferral: Referrals['attachReferral'];
   referralStats: Referrals['referralStats'];
   commissions: Commissions['commissions'];
-  requestPayout: Commissions['requestPayout'];
-  decidePayout: Commissions['decidePayout'];
-  listPayouts: Commissions['listPayouts'];
+  requestPayout: Payouts['requestPayout'];
+  decidePayout: Payouts['decidePayout'];
+  listPayouts: Payouts['listPayouts'];
 }
 
 export interface SalesOptions {
@@ -97,7 +100,17 @@ export function openSales(context: PaymentContext, options: SalesOptions): Opene
     options.identitySecret === null ? null : new IdentityHashing(options.identitySecret);
   const marks = new TrialMarks(hashing, options.keepTrials);
   const suggest = suggester(marks, clock);
-  const hooks = orderHooksOf(context, marks, options.subscriptions ?? NO_SUBSCRIPTIONS);
+  const hooks: OrderHooks = {
+    payersToLock: [payersToLockForOrder],
+    paid: [rewardReferral, tellOfPaid],
+    refunded: [reverseCommission, tellOfRefunded],
+    async refundDue(session, { orderId, paymentId, ...refund }, now) {
+      const about = { purpose: 'order' as const, purposeId: orderId, attemptId: null };
+      await openRefund(context, session, { ...refund, ...about, charge: paymentId }, now);
+    },
+    trials: marks,
+    subscriptions: options.subscriptions ?? NO_SUBSCRIPTIONS,
+  };
   const grantedOffers = new GrantedOffers(context);
   const orders = new Orders(context, hooks);
   const confirmations = new Confirmations(context, hooks);
@@ -106,6 +119,7 @@ export function openSales(context: PaymentContext, options: SalesOptions): Opene
   const programs = new ReferralPrograms(context);
   const referrals = new Referrals(context);
   const commissions = new Commissions(context);
+  const payouts = new Payouts(context);
   context.purposes.set('order', orderPayments(hooks, confirmations, refunds));
   const calls: Sales = {
     grantOffer: grantedOffers.grantOffer.bind(grantedOffers),
@@ -121,9 +135,9 @@ export function openSales(context: PaymentContext, options: SalesOptions): Opene
     attachReferral: referrals.attachReferral.bind(referrals),
     referralStats: referrals.referralStats.bind(referrals),
     commissions: commissions.commissions.bind(commissions),
-    requestPayout: commissions.requestPayout.bind(commissions),
-    decidePayout: commissions.decidePayout.bind(commissions),
-    listPayouts: commissions.listPayouts.bind(commissions),
+    requestPayout: payouts.requestPayout.bind(payouts),
+    decidePayout: payouts.decidePayout.bind(payouts),
+    listPayouts: payouts.listPayouts.bind(payouts),
   };
   return {
     calls,

@@ -1,5 +1,5 @@
 import type { ResolvedAccount } from '../accounts';
-import type { Offer, OfferItem } from '../catalog';
+import { DEFAULT_PRIORITY, type Offer, type OfferItem } from '../catalog';
 import { Decimal, ZERO, addDuration, type Duration, type Instant } from '../kernel';
 import type { GrantOrder } from '../ledger';
 
@@ -9,6 +9,10 @@ export interface Gift {
   source: string;
   metadata?: Record<string, unknown>;
 }
+
+/** What an item of a recurring offer's first trial phase is, among the offer's own items. */
+export const priorityIn = (offer: Offer, product: string): number =>
+  offer.items.find((item) => item.product === product)?.priority ?? DEFAULT_PRIORITY;
 
 /** How long what an item brings lasts; null: without end. */
 export function lifeOf(offer: Offer, item: OfferItem): Duration | null {

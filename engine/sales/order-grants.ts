@@ -1,6 +1,6 @@
 import type { ResolvedAccount } from '../accounts';
-import { DEFAULT_PRIORITY, findProducts, findSinglePrices, type Offer } from '../catalog';
-import type { Session } from '../database';
+import { findProducts, findSinglePrices, type Offer } from '../catalog';
+import { column, table, type Session } from '../database';
 import {
   Decimal,
   ZERO,
@@ -18,7 +18,7 @@ import {
   type GrantOrder,
   type GrantRecord,
 } from '../ledger';
-import { lifeOf } from './offer-content';
+import { lifeOf, priorityIn } from './offer-content';
 import type { StoredLine, StoredOrder } from './order-records';
 
 /** What a line of an order brings: a grant for each item, and one for each bonus. */
@@ -47,21 +47,24 @@ export interface OrderGrant {
   bonus: boolean;
 }
 
-const WRITE_ORDER_GRANTS = `
-insert into {schema}.order_grants
-  (payer_id, order_id, ledger_id, position, grant_sequence, product, bonus, until_next_payment,
-   lead_unit, lead_count)
-select $1::uuid, $2::uuid, $3::uuid, n.position, n.sequence, n.product, n.bonus, n.until_next,
-       n.lead_unit, n.lead_count
-from unnest($4::smallint[], $5::bigint[], $6::text[], $7::boolean[], $8::boolean[], $9::text[],
-            $10::integer[])
-       as n (position, sequence, product, bonus, until_next, lead_unit, lead_count)`;
+const ORDER_GRANTS = table('order_grants', {
+  payerId: column.uuid(),
+  orderId: column.uuid(),
+  ledgerId: column.uuid(),
+  position: column.integer(),
+  sequence: column.bigint().named('grant_sequence'),
+  product: column.text(),
+  bonus: column.flag(),
+  untilNextPayment: column.flag(),
+  leadUnit: column.text<Duration['unit']>().orNull,
+  leadCount: column.integer().orNull,
+});
+const MADE = ORDER_GRANTS.pick('position', 'ledgerId', 'sequence', 'product', 'bonus');
 
 const FIND_ORDER_GRANTS = `
-select position, ledger_id::text as ledger_id, grant_sequence::text as sequence, product, bonus
-from {schema}.order_grants
-where payer_id = $1::uuid and order_id = $2::uuid
-order by position, grant_sequence`;
+select ${MADE.select('o')} from {schema}.order_grants o
+where o.payer_id = $1::uuid and o.order_id = $2::uuid
+order by o.position, o.grant_sequence`;
 
 /**
  * Grants in force that end when a product is paid for again, by the numbers they have after merges.
@@ -86,10 +89,6 @@ join {schema}.grants g on g.payer_id = w.ledger_id and g.sequence = w.grant_sequ
 where w.ledger_id = $1::uuid and g.ended_at is null
   and (g.expires_at is null or g.expires_at > $3::timestamptz)
 order by w.grant_sequence`;
-
-/** What an item of a recurring offer's first trial phase is, among the offer's own items. */
-const priorityIn = (offer: Offer, product: string): number =>
-  offer.items.find((item) => item.product === product)?.priority ?? DEFAULT_PRIORITY;
 
 /** The items of a line with how long they last, before money is shared among them. */
 function itemsOf(
@@ -258,18 +257,21 @@ export async function giveOrder(
     })),
     now,
   );
-  await session.query(WRITE_ORDER_GRANTS, [
-    order.payerId,
-    order.orderId,
-    account.payerId,
-    brought.map(({ position }) => position),
-    grants.map(({ grantId }) => parseLedgerId(grantId)!.sequence),
-    brought.map(({ product }) => product),
-    brought.map(({ bonus }) => bonus),
-    brought.map(({ untilNextPayment }) => untilNextPayment !== undefined),
-    brought.map(({ untilNextPayment }) => untilNextPayment?.lead?.unit ?? null),
-    brought.map(({ untilNextPayment }) => untilNextPayment?.lead?.count ?? null),
-  ]);
+  await ORDER_GRANTS.write(
+    session,
+    brought.map(({ position, product, bonus, untilNextPayment }, index) => ({
+      payerId: order.payerId,
+      orderId: order.orderId,
+      ledgerId: account.payerId,
+      position,
+      sequence: parseLedgerId(grants[index]!.grantId)!.sequence,
+      product,
+      bonus,
+      untilNextPayment: untilNextPayment !== undefined,
+      leadUnit: untilNextPayment?.lead?.unit ?? null,
+      leadCount: untilNextPayment?.lead?.count ?? null,
+    })),
+  );
   return grants;
 }
 
@@ -278,18 +280,6 @@ export async function findOrderGrants(
   session: Session,
   order: Pick<StoredOrder, 'payerId' | 'orderId'>,
 ): Promise<OrderGrant[]> {
-  const rows = await session.query<{
-    position: number;
-    ledger_id: string;
-    sequence: string;
-    product: string;
-    bonus: boolean;
-  }>(FIND_ORDER_GRANTS, [order.payerId, order.orderId]);
-  return rows.map((row) => ({
-    position: row.position,
-    ledgerId: row.ledger_id,
-    sequence: BigInt(row.sequence),
-    product: row.product,
-    bonus: row.bonus,
-  }));
+  const rows = await MADE.rows(session, FIND_ORDER_GRANTS, [order.payerId, order.orderId]);
+  return rows.map((row) => ({ ...row, sequence: BigInt(row.sequence) }));
 }

@@ -132,12 +132,3 @@ export const NO_SUBSCRIPTIONS: OrderSubscriptions = {
   granted: () => Promise.resolve(),
   refunded: () => Promise.resolve(),
 };
-
-export const noOrderHooks = (): OrderHooks => ({
-  payersToLock: [],
-  paid: [],
-  refunded: [],
-  refundDue: () => Promise.resolve(),
-  trials: { trialSpent: () => Promise.resolve(false), spendTrial: () => Promise.resolve(true) },
-  subscriptions: NO_SUBSCRIPTIONS,
-});

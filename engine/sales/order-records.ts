@@ -1,12 +1,13 @@
-import { atTime, readTime, toInstant, type Session } from '../database';
+import { aliasesOf } from '../accounts';
+import { column, table, type RowOf, type Session } from '../database';
 import {
   BillingError,
   Decimal,
   currencyDecimals,
   decimalsOf,
   formatMoney,
-  formatUnits,
   isId,
+  isoTime,
   type Instant,
 } from '../kernel';
 import { isLapsed, type OrderStatus } from './order-state';
@@ -67,70 +68,96 @@ export interface Order {
   metadata: Record<string, unknown>;
 }
 
-/** A line of an order as rules work on it. */
-export interface StoredLine {
-  position: number;
-  sku: string;
-  version: number;
-  name: string;
-  quantity: number;
-  unitPrice: Decimal;
+const AMOUNTS = {
+  subtotal: column.decimal(),
+  discount: column.decimal(),
+  net: column.decimal(),
+  tax: column.decimal(),
+  total: column.decimal(),
+};
+
+const ORDERS = table('orders', {
+  orderId: column.uuid(),
+  payerId: column.uuid(),
+  accountId: column.uuid(),
+  status: column.text<OrderStatus>(),
+  currency: column.text(),
+  ...AMOUNTS,
+  paid: column.decimal(),
+  refunded: column.decimal(),
+  coupon: column.text().orNull,
+  taxKey: column.text().orNull,
+  taxName: column.text().orNull,
+  taxPercent: column.amount().orNull,
+  taxInclusive: column.flag().orNull,
+  gateway: column.text().orNull,
+  paymentId: column.text().orNull,
+  createdAt: column.instant(),
+  expiresAt: column.instant(),
+  paidAt: column.instant().orNull,
+  cancelledAt: column.instant().orNull,
+  renews: column.flag().orNull,
+});
+
+const LINES = table('order_items', {
+  payerId: column.uuid(),
+  orderId: column.uuid(),
+  position: column.integer(),
+  sku: column.text(),
+  version: column.integer(),
+  name: column.text(),
+  quantity: column.integer(),
+  unitPrice: column.decimal(),
   /** 1: the offer's first trial phase. */
-  phase: number | null;
-  subtotal: Decimal;
-  discount: Decimal;
-  net: Decimal;
-  tax: Decimal;
-  total: Decimal;
-  refundedNet: Decimal;
-  refundedTax: Decimal;
-}
+  phase: column.integer().orNull,
+  ...AMOUNTS,
+});
+const LINE = LINES.omit('payerId', 'orderId');
+
+/** An order as it is kept, its lines apart. */
+export type OrderRow = RowOf<typeof ORDERS>;
+export type LineRow = RowOf<typeof LINE>;
+
+/** A line of an order as rules work on it. */
+export type StoredLine = LineRow & { refundedNet: Decimal; refundedTax: Decimal };
 
 /** An order as rules work on it. */
-export interface StoredOrder {
-  orderId: string;
-  payerId: string;
-  accountId: string;
-  status: OrderStatus;
-  currency: string;
+export type StoredOrder = Omit<OrderRow, 'taxKey' | 'taxName' | 'taxPercent' | 'taxInclusive'> & {
   /** Of the currency. */
   decimals: number;
-  subtotal: Decimal;
-  discount: Decimal;
-  net: Decimal;
-  tax: Decimal;
-  total: Decimal;
-  paid: Decimal;
-  refunded: Decimal;
   lines: StoredLine[];
-  coupon: string | null;
   taxRate: Order['taxRate'];
-  gateway: string | null;
-  paymentId: string | null;
   refundDue: { amount: Decimal; reason: string } | null;
-  createdAt: Instant;
-  expiresAt: Instant;
-  paidAt: Instant | null;
-  cancelledAt: Instant | null;
-  renews: boolean | null;
   metadata: Record<string, unknown>;
-}
+};
 
-const COLUMNS = `
-  o.order_id::text as order_id, o.payer_id::text as payer_id, o.account_id::text as account_id,
-  o.status, o.currency, o.subtotal::text as subtotal, o.discount::text as discount,
-  o.net::text as net, o.tax::text as tax, o.total::text as total, o.paid::text as paid,
-  o.refunded::text as refunded, o.coupon, o.tax_key, o.tax_name, o.tax_percent::text as tax_percent,
-  o.tax_inclusive, o.gateway, o.payment_id, ${atTime('o.created_at')} as created_at,
-  ${atTime('o.expires_at')} as expires_at, ${atTime('o.paid_at')} as paid_at,
-  ${atTime('o.cancelled_at')} as cancelled_at, o.renews,
+/** What changes of an order. */
+const PROGRESS = ORDERS.pick(
+  'payerId',
+  'orderId',
+  'status',
+  'paid',
+  'refunded',
+  'gateway',
+  'paymentId',
+  'paidAt',
+  'cancelledAt',
+);
+
+const DETAILS = table('order_details', {
+  payerId: column.uuid(),
+  orderId: column.uuid(),
+  metadata: column.json<Record<string, unknown>>(),
+});
+const ADD_METADATA = `
+on conflict (payer_id, order_id) do update set metadata = t.metadata || excluded.metadata`;
+
+const COLUMNS = `${ORDERS.select('o')},
   (select d.metadata::text from {schema}.order_details d
    where d.payer_id = o.payer_id and d.order_id = o.order_id) as metadata,
   (select json_build_array(f.amount::text, f.reason)::text from {schema}.refunds_due f
    where f.payer_id = o.payer_id and f.order_id = o.order_id) as refund_due,
-  (select json_agg(json_build_array(
-            i.position, i.sku, i.version, i.name, i.quantity, i.unit_price::text, i.phase,
-            i.subtotal::text, i.discount::text, i.net::text, i.tax::text, i.total::text,
+  (select json_agg(json_build_array(${LINE.selectArray('i')},
             coalesce(r.net, 0)::text, coalesce(r.tax, 0)::text) order by i.position)::text
    from {schema}.order_items i
    left join lateral (
@@ -140,9 +167,9 @@ const COLUMNS = `
 
 const FIND_ORDER = `select ${COLUMNS} from {schema}.orders o where o.order_id = $1::uuid`;
 
+const OWNER = ORDERS.pick('payerId', 'accountId');
 const FIND_OWNER = `
-select payer_id::text as payer_id, account_id::text as account_id
-from {schema}.orders where order_id = $1::uuid`;
+select ${OWNER.select('o')} from {schema}.orders o where o.order_id = $1::uuid`;
 
 /**
  * Newest first; ids are made in the order of time. $1 who ordered or $2 who paid, aliases included
@@ -157,87 +184,20 @@ where (coalesce($1::uuid[], $2::uuid[]) is null
 order by o.order_id desc
 limit $5::integer`;
 
-/** An account and those that were merged into it. */
-const FIND_ALIASES = `
-select account_id::text as account_id from {schema}.accounts
-where account_id = $1::uuid or merged_into = $1::uuid`;
-
-interface OrderRow {
-  order_id: string;
-  payer_id: string;
-  account_id: string;
-  status: OrderStatus;
-  currency: string;
-  subtotal: string;
-  discount: string;
-  net: string;
-  tax: string;
-  total: string;
-  paid: string;
-  refunded: string;
-  coupon: string | null;
-  tax_key: string | null;
-  tax_name: string | null;
-  tax_percent: string | null;
-  tax_inclusive: boolean | null;
-  gateway: string | null;
-  payment_id: string | null;
-  created_at: string;
-  expires_at: string;
-  paid_at: string | null;
-  cancelled_at: string | null;
-  renews: boolean | null;
+interface SelectedOrder {
   metadata: string | null;
   refund_due: string | null;
   items: string;
 }
 
-type LineRow = [
-  position: number,
-  sku: string,
-  version: number,
-  name: string,
-  quantity: number,
-  unitPrice: string,
-  phase: number | null,
-  subtotal: string,
-  discount: string,
-  net: string,
-  tax: string,
-  total: string,
-  refundedNet: string,
-  refundedTax: string,
-];
+type SelectedLine = [line: unknown[], refundedNet: string, refundedTax: string];
 
-const lineOf = (row: LineRow): StoredLine => ({
-  position: row[0],
-  sku: row[1],
-  version: row[2],
-  name: row[3],
-  quantity: row[4],
-  unitPrice: new Decimal(row[5]),
-  phase: row[6],
-  subtotal: new Decimal(row[7]),
-  discount: new Decimal(row[8]),
-  net: new Decimal(row[9]),
-  tax: new Decimal(row[10]),
-  total: new Decimal(row[11]),
-  refundedNet: new Decimal(row[12]),
-  refundedTax: new Decimal(row[13]),
-});
-
-const maybeInstant = (milliseconds: string | null): Instant | null =>
-  milliseconds === null ? null : toInstant(milliseconds);
-
-function taxRateOf(row: OrderRow): Order['taxRate'] {
-  if (row.tax_key === null) return null;
-  return {
-    key: row.tax_key,
-    name: row.tax_name!,
-    percent: formatUnits(new Decimal(row.tax_percent!)),
-    inclusive: row.tax_inclusive!,
-  };
-}
+const linesOf = (items: string): StoredLine[] =>
+  (JSON.parse(items) as SelectedLine[]).map(([line, net, tax]) => ({
+    ...LINE.readArray(line),
+    refundedNet: new Decimal(net),
+    refundedTax: new Decimal(tax),
+  }));
 
 function refundDueOf(written: string | null): StoredOrder['refundDue'] {
   if (written === null) return null;
@@ -245,39 +205,35 @@ function refundDueOf(written: string | null): StoredOrder['refundDue'] {
   return { amount: new Decimal(amount), reason };
 }
 
-const orderOf = (row: OrderRow): StoredOrder => ({
-  orderId: row.order_id,
-  payerId: row.payer_id,
-  accountId: row.account_id,
-  status: row.status,
-  currency: row.currency,
-  // Only money of ISO 4217 is ordered in.
-  decimals: currencyDecimals(row.currency)!,
-  subtotal: new Decimal(row.subtotal),
-  discount: new Decimal(row.discount),
-  net: new Decimal(row.net),
-  tax: new Decimal(row.tax),
-  total: new Decimal(row.total),
-  paid: new Decimal(row.paid),
-  refunded: new Decimal(row.refunded),
-  lines: (JSON.parse(row.items) as LineRow[]).map(lineOf),
-  coupon: row.coupon,
-  taxRate: taxRateOf(row),
-  gateway: row.gateway,
-  paymentId: row.payment_id,
-  refundDue: refundDueOf(row.refund_due),
-  createdAt: toInstant(row.created_at),
-  expiresAt: toInstant(row.expires_at),
-  paidAt: maybeInstant(row.paid_at),
-  cancelledAt: maybeInstant(row.cancelled_at),
-  renews: row.renews,
-  metadata: JSON.parse(row.metadata ?? '{}') as Record<string, unknown>,
+function orderOf(selected: SelectedOrder): StoredOrder {
+  const { taxKey, taxName, taxPercent, taxInclusive, ...order } = ORDERS.read(selected);
+  return {
+    ...order,
+    // Only money of ISO 4217 is ordered in.
+    decimals: currencyDecimals(order.currency)!,
+    lines: linesOf(selected.items),
+    taxRate:
+      taxKey === null
+        ? null
+        : { key: taxKey, name: taxName!, percent: taxPercent!, inclusive: taxInclusive! },
+    refundDue: refundDueOf(selected.refund_due),
+    metadata: JSON.parse(selected.metadata ?? '{}') as Record<string, unknown>,
+  };
+}
+
+const amountsOf = (
+  { subtotal, discount, net, tax, total }: Pick<OrderRow, keyof typeof AMOUNTS>,
+  money: (amount: Decimal) => string,
+) => ({
+  subtotal: money(subtotal),
+  discount: money(discount),
+  net: money(net),
+  tax: money(tax),
+  total: money(total),
 });
 
 export function orderRecord(order: StoredOrder, now: Instant): Order {
   const money = (amount: Decimal): string => formatMoney(amount, order.decimals);
-  const time = (instant: Instant | null): string | null =>
-    readTime(instant === null ? null : String(instant));
   return {
     orderId: order.orderId,
     account: order.accountId,
@@ -285,11 +241,7 @@ export function orderRecord(order: StoredOrder, now: Instant): Order {
     status: order.status,
     lapsed: isLapsed(order, now),
     currency: order.currency,
-    subtotal: money(order.subtotal),
-    discount: money(order.discount),
-    net: money(order.net),
-    tax: money(order.tax),
-    total: money(order.total),
+    ...amountsOf(order, money),
     paid: money(order.paid),
     refunded: money(order.refunded),
     items: order.lines.map((line) => ({
@@ -299,11 +251,7 @@ export function orderRecord(order: StoredOrder, now: Instant): Order {
       name: line.name,
       quantity: line.quantity,
       unitPrice: line.unitPrice.toFixed(Math.max(order.decimals, decimalsOf(line.unitPrice))),
-      subtotal: money(line.subtotal),
-      discount: money(line.discount),
-      net: money(line.net),
-      tax: money(line.tax),
-      total: money(line.total),
+      ...amountsOf(line, money),
       refunded: money(line.refundedNet.plus(line.refundedTax)),
     })),
     coupon: order.coupon,
@@ -311,10 +259,10 @@ export function orderRecord(order: StoredOrder, now: Instant): Order {
     gateway: order.gateway,
     paymentId: order.paymentId,
     refundDue: order.refundDue === null ? null : money(order.refundDue.amount),
-    createdAt: time(order.createdAt)!,
-    expiresAt: time(order.expiresAt)!,
-    paidAt: time(order.paidAt),
-    cancelledAt: time(order.cancelledAt),
+    createdAt: isoTime(order.createdAt),
+    expiresAt: isoTime(order.expiresAt),
+    paidAt: isoTime(order.paidAt),
+    cancelledAt: isoTime(order.cancelledAt),
     renew: order.renews,
     metadata: order.metadata,
   };
@@ -328,7 +276,7 @@ export const unknownOrder = (orderId: string): BillingError =>
 
 /** @throws unknown_order */
 export async function findOrder(session: Session, orderId: string): Promise<StoredOrder> {
-  const [row] = isId(orderId) ? await session.query<OrderRow>(FIND_ORDER, [orderId]) : [];
+  const [row] = isId(orderId) ? await session.query<SelectedOrder>(FIND_ORDER, [orderId]) : [];
   if (row === undefined) throw unknownOrder(orderId);
   return orderOf(row);
 }
@@ -338,11 +286,9 @@ export async function findOwner(
   session: Session,
   orderId: string,
 ): Promise<{ payerId: string; accountId: string }> {
-  const [row] = isId(orderId)
-    ? await session.query<{ payer_id: string; account_id: string }>(FIND_OWNER, [orderId])
-    : [];
-  if (row === undefined) throw unknownOrder(orderId);
-  return { payerId: row.payer_id, accountId: row.account_id };
+  const [owner] = isId(orderId) ? await OWNER.rows(session, FIND_OWNER, [orderId]) : [];
+  if (owner === undefined) throw unknownOrder(orderId);
+  return owner;
 }
 
 /** Orders, newest first. */
@@ -356,7 +302,7 @@ export async function listOrders(
     limit: number;
   },
 ): Promise<StoredOrder[]> {
-  const rows = await session.query<OrderRow>(LIST_ORDERS, [
+  const rows = await session.query<SelectedOrder>(LIST_ORDERS, [
     wanted.accounts,
     wanted.payers,
     wanted.statuses,
@@ -366,8 +312,36 @@ export async function listOrders(
   return rows.map(orderOf);
 }
 
-/** The ids under which something of an account may stand: its own, and those merged into it. */
-export async function namesOf(session: Session, accountId: string): Promise<string[]> {
-  const rows = await session.query<{ account_id: string }>(FIND_ALIASES, [accountId]);
-  return rows.map((row) => row.account_id);
+/** Writes a new order with its lines. The payer is locked. */
+export async function writeOrder(
+  session: Session,
+  order: OrderRow,
+  lines: readonly LineRow[],
+  metadata: Record<string, unknown>,
+): Promise<void> {
+  const { payerId, orderId } = order;
+  await ORDERS.write(session, [order]);
+  await LINES.write(
+    session,
+    lines.map((line) => ({ ...line, payerId, orderId })),
+  );
+  await noteOnOrder(session, order, metadata);
 }
+
+/** Adds to an order's metadata. */
+export const noteOnOrder = (
+  session: Session,
+  { payerId, orderId }: Pick<OrderRow, 'payerId' | 'orderId'>,
+  metadata: Record<string, unknown>,
+): Promise<void> => DETAILS.write(session, [{ payerId, orderId, metadata }], ADD_METADATA);
+
+/** Writes how far an order has come. The payer is locked. */
+export async function moveOrder(session: Session, order: RowOf<typeof PROGRESS>): Promise<void> {
+  await session.query(PROGRESS.update('payerId', 'orderId'), PROGRESS.values([order]));
+}
+
+/** The ids under which something of an account may stand: its own, and those merged into it. */
+export const namesOf = async (session: Session, accountId: string): Promise<string[]> => [
+  accountId,
+  ...(await aliasesOf(session, accountId)),
+];

@@ -17,6 +17,7 @@ import {
 import type { Context, Session } from '../database';
 import {
   BillingError,
+  ZERO,
   accountReference,
   addDuration,
   changeFields,
@@ -24,24 +25,26 @@ import {
   flag,
   input,
   integer,
-  isId,
-  isoTime,
   key,
   list,
   newId,
   oneOf,
+  pageFields,
+  pageOf,
   parse,
   readClock,
-  text,
+  recordId,
   type AccountReference,
   type ChangeOptions,
   type DenialReason,
   type Duration,
   type DurationUnit,
   type Instant,
+  type PageRequest,
 } from '../kernel';
 import { type SuggestedOffer } from '../ledger';
 import { changeOfOrder } from './change-of-order';
+import { statusReason } from './eligibility';
 import type { OrderHooks } from './order-hooks';
 import {
   currencyOf,
@@ -54,7 +57,18 @@ import {
   type PricedLine,
   type WantedLine,
 } from './order-lines';
-import { findOrder, listOrders, namesOf, orderRecord, type Order } from './order-records';
+import {
+  findOrder,
+  listOrders,
+  moveOrder,
+  namesOf,
+  noteOnOrder,
+  orderRecord,
+  writeOrder,
+  type LineRow,
+  type Order,
+  type OrderRow,
+} from './order-records';
 import { ORDER_STATUSES, requireAction, type OrderStatus } from './order-state';
 import { freePlaces, takePlaces, takenPlaces, type Place } from './purchase-marks';
 
@@ -107,47 +121,13 @@ const createOrderInput = input({
   ...changeFields,
 });
 
-/** An order is named by its id; what is none is nobody's. */
-export const orderIdInput = () => text(100).transform((id) => id.toLowerCase());
-
-const cancelOrderInput = input({ orderId: orderIdInput(), ...changeFields });
-const getOrderInput = input({ orderId: orderIdInput() });
+const cancelOrderInput = input({ orderId: recordId(), ...changeFields });
+const getOrderInput = input({ orderId: recordId() });
 const listOrdersInput = input({
   account: accountReference().optional(),
   status: oneOf(ORDER_STATUSES).optional(),
-  limit: integer(1, 500).optional(),
-  cursor: text(100).optional(),
+  ...pageFields,
 });
-
-const WRITE_ORDER = `
-insert into {schema}.orders
-  (payer_id, order_id, account_id, status, currency, subtotal, discount, net, tax, total, coupon,
-   tax_key, tax_name, tax_percent, tax_inclusive, created_at, expires_at, renews)
-values ($1::uuid, $2::uuid, $3::uuid, 'pending', $4, $5::numeric, $6::numeric, $7::numeric,
-        $8::numeric, $9::numeric, $10, $11, $12, $13::numeric, $14::boolean, $15::timestamptz,
-        $16::timestamptz, $17::boolean)`;
-
-const WRITE_LINES = `
-insert into {schema}.order_items
-  (payer_id, order_id, position, sku, version, name, quantity, unit_price, phase,
-   subtotal, discount, net, tax, total)
-select $1::uuid, $2::uuid, n.position, n.sku, n.version, n.name, n.quantity, n.unit_price, n.phase,
-       n.subtotal, n.discount, n.net, n.tax, n.total
-from unnest($3::text[], $4::integer[], $5::text[], $6::integer[], $7::numeric[], $8::smallint[],
-            $9::numeric[], $10::numeric[], $11::numeric[], $12::numeric[], $13::numeric[])
-       with ordinality as n (sku, version, name, quantity, unit_price, phase,
-                             subtotal, discount, net, tax, total, position)`;
-
-/** Metadata is added to what is there. */
-export const WRITE_ORDER_DETAILS = `
-insert into {schema}.order_details as d (payer_id, order_id, metadata)
-values ($1::uuid, $2::uuid, $3::jsonb)
-on conflict (payer_id, order_id) do update set metadata = d.metadata || excluded.metadata`;
-
-export const CANCEL_ORDER = `
-update {schema}.orders
-set status = 'cancelled', cancelled_at = $3::timestamptz, gateway = $4, payment_id = $5
-where payer_id = $1::uuid and order_id = $2::uuid`;
 
 /** Offers for lines, in their present version. @throws unknown_offer */
 async function wantedLines(
@@ -179,12 +159,6 @@ async function ownersOf(
   );
   return new Map(ids.map((id, index) => [id, accounts[index]?.accountId ?? id]));
 }
-
-/** Why an account cannot order at all. */
-const refusalOfAccount = ({ status, payerStatus }: ResolvedAccount): DenialReason | null => {
-  if ([status, payerStatus].includes('closed')) return 'account_closed';
-  return [status, payerStatus].includes('suspended') ? 'account_suspended' : null;
-};
 
 const denied = (reason: DenialReason, sku: string | null = null): FirstAnswer => ({
   allowed: false,
@@ -241,7 +215,7 @@ export class Orders {
       taxStatus: details.taxStatus,
     });
 
-    const refused = refusalOfAccount(account);
+    const refused = statusReason(account);
     if (refused !== null) return denied(refused);
     const owners = await ownersOf(session, lines);
     for (const line of lines) {
@@ -280,12 +254,7 @@ export class Orders {
     const sums = totalsOf(priced, coupon, rate, decimals);
     const renews = wanted.renew ?? null;
     const order = { orderId, account, currency, coupon, rate, now, expiresAt, renews };
-    await writeOrder(session, order, priced, sums);
-    await session.query(WRITE_ORDER_DETAILS, [
-      payerId,
-      orderId,
-      JSON.stringify(wanted.metadata ?? {}),
-    ]);
+    await writeOrder(session, newOrder(order, sums), newLines(priced, sums), wanted.metadata ?? {});
     const record = orderRecord(await findOrder(session, orderId), now);
     return { allowed: true, reason: null, ...record };
   }
@@ -318,15 +287,11 @@ export class Orders {
       { kind: 'cancelOrder', orderId, request: {}, idempotencyKey, tx },
       async (session, { order, payers }, now) => {
         requireAction('cancel', order);
-        const { payerId } = order;
-        await session.query(CANCEL_ORDER, [payerId, orderId, isoTime(now), null, null]);
+        await moveOrder(session, { ...order, status: 'cancelled', cancelledAt: now });
         await freePlaces(session, payers, orderId, now);
-        await releaseCoupon(session, payerId, orderId, now);
-        if (metadata !== undefined) {
-          await session.query(WRITE_ORDER_DETAILS, [payerId, orderId, JSON.stringify(metadata)]);
-        }
-        const cancelled = orderRecord(await findOrder(session, orderId), now);
-        return { answer: cancelled, replayed: false };
+        await releaseCoupon(session, order.payerId, orderId, now);
+        if (metadata !== undefined) await noteOnOrder(session, order, metadata);
+        return { answer: orderRecord(await findOrder(session, orderId), now) };
       },
     );
     return { ...answer, replayed };
@@ -347,19 +312,9 @@ export class Orders {
    * @throws invalid_input, unknown_account
    */
   async listOrders(
-    request: {
-      account?: AccountReference;
-      status?: OrderStatus;
-      limit?: number;
-      cursor?: string;
-    } = {},
+    request: PageRequest & { account?: AccountReference; status?: OrderStatus } = {},
   ): Promise<{ items: Order[]; nextCursor: string | null }> {
     const { account, status, limit = 50, cursor } = parse(listOrdersInput, request);
-    if (cursor !== undefined && !isId(cursor)) {
-      throw new BillingError('invalid_input', '"cursor" is none that this list gave.', {
-        parameter: 'cursor',
-      });
-    }
     const { database } = this.context;
     const named = account === undefined ? null : await resolveAccount(database, account);
     const names = named === null ? null : await namesOf(database, named.accountId);
@@ -371,13 +326,13 @@ export class Orders {
       limit: limit + 1,
     });
     const now = readClock(this.context.clock);
-    const items = found.slice(0, limit).map((order) => orderRecord(order, now));
-    return { items, nextCursor: found.length > limit ? items.at(-1)!.orderId : null };
+    const records = found.map((order) => orderRecord(order, now));
+    return pageOf(records, limit, ({ orderId }) => orderId);
   }
 }
 
-async function writeOrder(
-  session: Session,
+/** An order as it is when it was just made. */
+function newOrder(
   order: {
     orderId: string;
     account: ResolvedAccount;
@@ -388,42 +343,41 @@ async function writeOrder(
     expiresAt: Instant;
     renews: boolean | null;
   },
-  lines: readonly PricedLine[],
-  sums: Totals,
-): Promise<void> {
-  const { account, orderId, rate } = order;
-  await session.query(WRITE_ORDER, [
-    account.payerId,
-    orderId,
-    account.accountId,
-    order.currency,
-    sums.subtotal.toFixed(),
-    sums.discount.toFixed(),
-    sums.net.toFixed(),
-    sums.tax.toFixed(),
-    sums.total.toFixed(),
-    order.coupon?.code ?? null,
-    rate?.key ?? null,
-    rate?.name ?? null,
-    rate?.percent ?? null,
-    rate?.inclusive ?? null,
-    isoTime(order.now),
-    isoTime(order.expiresAt),
-    order.renews,
-  ]);
-  await session.query(WRITE_LINES, [
-    account.payerId,
-    orderId,
-    lines.map(({ offer }) => offer.sku),
-    lines.map(({ offer }) => offer.version),
-    lines.map(({ offer }) => offer.name),
-    lines.map((line) => line.quantity),
-    lines.map((line) => line.unitPrice.toFixed()),
-    lines.map((line) => line.phase),
-    sums.lines.map((line) => line.subtotal.toFixed()),
-    sums.lines.map((line) => line.discount.toFixed()),
-    sums.lines.map((line) => line.net.toFixed()),
-    sums.lines.map((line) => line.tax.toFixed()),
-    sums.lines.map((line) => line.total.toFixed()),
-  ]);
+  { subtotal, discount, net, tax, total }: Totals,
+): OrderRow {
+  const { account, rate } = order;
+  return {
+    orderId: order.orderId,
+    payerId: account.payerId,
+    accountId: account.accountId,
+    status: 'pending',
+    currency: order.currency,
+    ...{ subtotal, discount, net, tax, total },
+    paid: ZERO,
+    refunded: ZERO,
+    coupon: order.coupon?.code ?? null,
+    taxKey: rate?.key ?? null,
+    taxName: rate?.name ?? null,
+    taxPercent: rate?.percent ?? null,
+    taxInclusive: rate?.inclusive ?? null,
+    gateway: null,
+    paymentId: null,
+    createdAt: order.now,
+    expiresAt: order.expiresAt,
+    paidAt: null,
+    cancelledAt: null,
+    renews: order.renews,
+  };
 }
+
+const newLines = (lines: readonly PricedLine[], sums: Totals): LineRow[] =>
+  lines.map(({ offer, quantity, unitPrice, phase }, index) => ({
+    position: index + 1,
+    sku: offer.sku,
+    version: offer.version,
+    name: offer.name,
+    quantity,
+    unitPrice,
+    phase,
+    ...sums.lines[index]!,
+  }));

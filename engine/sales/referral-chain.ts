@@ -1,22 +1,24 @@
-import type { Session } from '../database';
+import { column, table, type RowOf, type Session } from '../database';
 
 /**
  * Who brought a payer, and who brought that one. Of a payer that others were merged into the
  * referral counts that it has itself, else the first of theirs.
  */
 
-export interface Referrer {
-  referralId: string;
+const REFERRERS = table('referrals', {
+  referralId: column.uuid(),
   /** The row's key: the payer that was brought, by the name it had then. */
-  rowPayerId: string;
+  rowPayerId: column.uuid(),
   /** The account that was brought. */
-  broughtId: string;
-  referrerId: string;
+  broughtId: column.uuid(),
+  referrerId: column.uuid(),
   /** Who pays for the referrer by now. */
-  referrerPayerId: string;
+  referrerPayerId: column.uuid(),
   /** Whether an order was paid since. */
-  rewarded: boolean;
-}
+  rewarded: column.flag(),
+});
+
+export type Referrer = RowOf<typeof REFERRERS>;
 
 /** An account as which payer $1 answers by now, and all that were merged into that one. */
 export const FAMILY = `
@@ -39,30 +41,12 @@ where r.payer_id in (${FAMILY})
 order by r.payer_id <> $1::uuid, r.created_at, r.payer_id
 limit 1`;
 
-interface ReferrerRow {
-  referral_id: string;
-  row_payer_id: string;
-  brought_id: string;
-  referrer_id: string;
-  referrer_payer_id: string;
-  rewarded: boolean;
-}
-
 async function referrerOf(
   session: Session,
   payerId: string,
   others: readonly string[],
 ): Promise<Referrer | null> {
-  const [row] = await session.query<ReferrerRow>(FIND_REFERRER, [payerId, others]);
-  if (row === undefined) return null;
-  return {
-    referralId: row.referral_id,
-    rowPayerId: row.row_payer_id,
-    broughtId: row.brought_id,
-    referrerId: row.referrer_id,
-    referrerPayerId: row.referrer_payer_id,
-    rewarded: row.rewarded,
-  };
+  return (await REFERRERS.rows(session, FIND_REFERRER, [payerId, others]))[0] ?? null;
 }
 
 const FIND_PRESENT_PAYER = `

@@ -1,59 +1,40 @@
 import type { ErasePart, ExportPart, MergePart } from '../accounts';
-import { atTime, readTime } from '../database';
-import { allCommissions, allPayouts } from './commissions';
+import { column, table } from '../database';
+import { readCommissions } from './commissions';
+import { allPayouts } from './payouts';
 import { FAMILY } from './referral-chain';
 
 /** What trials and referrals have to say when accounts are exported, erased or merged. */
 
+const TRIALS = table('trial_marks', {
+  sku: column.text(),
+  orderId: column.uuid().orNull,
+  startedAt: column.time(),
+  endsAt: column.time().orNull,
+});
 const READ_TRIALS = `
-select sku, order_id::text as order_id, ${atTime('started_at')} as started_at,
-       ${atTime('ends_at')} as ends_at
-from {schema}.trial_marks
-where account_id = any($1::uuid[])
-order by started_at`;
+select ${TRIALS.select('m')} from {schema}.trial_marks m
+where m.account_id = any($1::uuid[])
+order by m.started_at`;
 
+const REFERRALS = table('referrals', {
+  referralId: column.uuid(),
+  account: column.uuid().named('account_id'),
+  referrer: column.uuid().named('referrer_id'),
+  createdAt: column.time(),
+  firstPaidAt: column.time().orNull,
+});
 const READ_REFERRALS = `
-select referral_id::text as referral_id, account_id::text as account_id,
-       referrer_id::text as referrer_id, ${atTime('created_at')} as created_at,
-       ${atTime('first_paid_at')} as first_paid_at
-from {schema}.referrals
-where account_id = any($1::uuid[]) or referrer_id = any($1::uuid[])
-order by referral_id`;
-
-interface TrialRow {
-  sku: string;
-  order_id: string | null;
-  started_at: string;
-  ends_at: string | null;
-}
-
-interface ReferralRow {
-  referral_id: string;
-  account_id: string;
-  referrer_id: string;
-  created_at: string;
-  first_paid_at: string | null;
-}
+select ${REFERRALS.select('r')} from {schema}.referrals r
+where r.account_id = any($1::uuid[]) or r.referrer_id = any($1::uuid[])
+order by r.referral_id`;
 
 export const exportReferrals: ExportPart = async (session, account) => {
   const ids = [account.accountId, ...account.aliases];
-  const trials = await session.query<TrialRow>(READ_TRIALS, [ids]);
-  const referrals = await session.query<ReferralRow>(READ_REFERRALS, [ids]);
   return {
-    trials: trials.map((row) => ({
-      sku: row.sku,
-      orderId: row.order_id,
-      startedAt: readTime(row.started_at),
-      endsAt: readTime(row.ends_at),
-    })),
-    referrals: referrals.map((row) => ({
-      referralId: row.referral_id,
-      account: row.account_id,
-      referrer: row.referrer_id,
-      createdAt: readTime(row.created_at),
-      firstPaidAt: readTime(row.first_paid_at),
-    })),
-    commissions: await allCommissions(session, account.accountId),
+    trials: await TRIALS.rows(session, READ_TRIALS, [ids]),
+    referrals: await REFERRALS.rows(session, READ_REFERRALS, [ids]),
+    commissions: await readCommissions(session, account.accountId, null, null),
     payouts: await allPayouts(session, account.accountId),
   };
 };

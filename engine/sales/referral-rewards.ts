@@ -1,9 +1,10 @@
 import { resolveAccount, type ResolvedAccount } from '../accounts';
-import { postAll, type Posting } from '../books';
+import { postAll } from '../books';
 import { DEFAULT_PRIORITY, decimalsOfCurrency, findOffer, findProducts } from '../catalog';
-import { lockAccounts, type Session } from '../database';
+import { column, lockAccounts, table, type RowOf, type Session } from '../database';
 import { Decimal, ZERO, isoTime, newId, parseLedgerId, round, type Instant } from '../kernel';
 import { giveUnits, type GrantOrder } from '../ledger';
+import { COMMISSIONS } from './commissions';
 import { givenContent } from './offer-content';
 import type { OrderRefund, PaidOrder } from './order-hooks';
 import { FAMILY, referrersOf, type Referrer } from './referral-chain';
@@ -16,6 +17,8 @@ import { findProgram, type ReferralBonus, type ReferralProgram } from './referra
 
 /** To whom fees go that are commissions, in the money book. */
 const FEES_OF = 'referrals';
+type CommissionLine = RowOf<typeof COMMISSIONS>;
+
 export const REFERRAL_SOURCE = 'referral';
 
 const MARK_REWARDED = `
@@ -28,61 +31,61 @@ insert into {schema}.referral_bonuses
   (payer_id, referral_id, side, order_id, program_version, grant_sequences, created_at)
 values ($1::uuid, $2::uuid, $3, $4::uuid, $5::integer, $6::bigint[], $7::timestamptz)`;
 
-const WRITE_COMMISSION = `
-insert into {schema}.commissions
-  (payer_id, commission_id, account_id, referral_id, order_payer_id, order_id, level, kind, refund_id,
-   currency, net, percent, amount, created_at)
-values ($1::uuid, $2::uuid, $3::uuid, $4::uuid, $5::uuid, $6::uuid, $7::smallint, $8, $9,
-        $10, $11::numeric, $12::numeric, $13::numeric, $14::timestamptz)`;
-
 /** What each receiver has of an order: earned, and taken back so far. */
-const FIND_COMMISSIONS = `
-select payer_id::text as payer_id, account_id::text as account_id,
-       referral_id::text as referral_id, level,
-       max(net)::text as net, max(percent)::text as percent,
-       sum(amount) filter (where kind = 'earned')::text as earned,
-       coalesce(-sum(amount) filter (where kind = 'reversed'), 0)::text as reversed
-from {schema}.commissions
-where order_id = $2::uuid and (order_payer_id in (${FAMILY})
-  -- Who paid may have got a parent since, with all that the order brought.
-  or order_payer_id = (select o.payer_id from {schema}.orders o where o.order_id = $2::uuid))
-group by payer_id, account_id, referral_id, level
-order by level`;
+const RECEIVED = table('commissions', {
+  payerId: column.uuid(),
+  accountId: column.uuid(),
+  referralId: column.uuid(),
+  level: column.integer(),
+  net: column.decimal(),
+  percent: column.amount(),
+  earned: column.decimal(),
+  reversed: column.decimal(),
+});
 
-interface CommissionRow {
-  payer_id: string;
-  account_id: string;
-  referral_id: string;
-  level: number;
-  net: string;
-  percent: string;
-  earned: string;
-  reversed: string;
-}
+const FIND_COMMISSIONS = `
+select ${RECEIVED.select('c')}
+from (
+  select payer_id, account_id, referral_id, level, max(net) as net, max(percent) as percent,
+         sum(amount) filter (where kind = 'earned') as earned,
+         coalesce(-sum(amount) filter (where kind = 'reversed'), 0) as reversed
+  from {schema}.commissions
+  where order_id = $2::uuid and (order_payer_id in (${FAMILY})
+    -- Who paid may have got a parent since, with all that the order brought.
+    or order_payer_id = (select o.payer_id from {schema}.orders o where o.order_id = $2::uuid))
+  group by payer_id, account_id, referral_id, level) as c
+order by c.level`;
 
 async function currencyDecimalsOf(session: Session, currency: string): Promise<number> {
   const products = await findProducts(session, [currency]);
   return decimalsOfCurrency(currency, products, 'currency');
 }
 
-/** Debits the seller's fees, credits what is owed to the receiver; the other way around below 0. */
-const commissionPosting = (
-  payerId: string,
-  currency: string,
-  commissionId: string,
-  amount: Decimal,
+/**
+ * Writes lines of commission, and posts them: the seller's fees are debited, what is owed to the
+ * receiver is credited; the other way around below 0.
+ */
+async function writeCommissions(
+  session: Session,
+  lines: readonly CommissionLine[],
   at: Instant,
-): Posting => ({
-  payerId,
-  currency,
-  at,
-  kind: 'commission',
-  reference: { type: 'commission', id: commissionId },
-  legs: [
-    { account: 'fees', gateway: FEES_OF, amount },
-    { account: 'commission_payable', amount: amount.negated() },
-  ],
-});
+): Promise<void> {
+  await COMMISSIONS.write(session, lines);
+  await postAll(
+    session,
+    lines.map(({ payerId, currency, commissionId, amount }) => ({
+      payerId,
+      currency,
+      at,
+      kind: 'commission',
+      reference: { type: 'commission', id: commissionId },
+      legs: [
+        { account: 'fees', gateway: FEES_OF, amount },
+        { account: 'commission_payable', amount: amount.negated() },
+      ],
+    })),
+  );
+}
 
 async function bonusOrders(
   session: Session,
@@ -146,7 +149,7 @@ async function earnCommission(
 ): Promise<void> {
   if (program.commission === null) return;
   const decimals = await currencyDecimalsOf(session, order.currency);
-  const postings: Posting[] = [];
+  const lines: CommissionLine[] = [];
   for (const [index, percent] of program.commission.levels.entries()) {
     const referrer = referrers[index];
     if (referrer === undefined) break;
@@ -155,26 +158,25 @@ async function earnCommission(
     // Down: all levels together never come to more than their percentages.
     const earned = round(order.net.times(percent).dividedBy(100), decimals, 'down');
     if (earned.isZero()) continue;
-    const id = newId();
-    await session.query(WRITE_COMMISSION, [
-      receiver.payerId,
-      id,
-      receiver.accountId,
-      referrer.referralId,
-      order.payerId,
-      order.orderId,
-      index + 1,
-      'earned',
-      null,
-      order.currency,
-      order.net.toFixed(),
+    const commission = {
+      payerId: receiver.payerId,
+      commissionId: newId(),
+      accountId: receiver.accountId,
+      referralId: referrer.referralId,
+      orderPayerId: order.payerId,
+      orderId: order.orderId,
+      level: index + 1,
+      kind: 'earned' as const,
+      refundId: null,
+      currency: order.currency,
+      net: order.net,
       percent,
-      earned.toFixed(),
-      isoTime(now),
-    ]);
-    postings.push(commissionPosting(receiver.payerId, order.currency, id, earned, now));
+      amount: earned,
+      createdAt: isoTime(now),
+    };
+    lines.push(commission);
   }
-  await postAll(session, postings);
+  await writeCommissions(session, lines, now);
 }
 
 /**
@@ -217,34 +219,27 @@ export async function reverseCommission(
   refund: OrderRefund,
   now: Instant,
 ): Promise<void> {
-  const rows = await session.query<CommissionRow>(FIND_COMMISSIONS, [order.payerId, order.orderId]);
-  if (rows.length === 0) return;
+  const received = await RECEIVED.rows(session, FIND_COMMISSIONS, [order.payerId, order.orderId]);
+  if (received.length === 0) return;
   const decimals = await currencyDecimalsOf(session, order.currency);
   const part = Decimal.min(refund.part, 1);
-  const postings: Posting[] = [];
-  for (const row of rows) {
+  const lines = received.flatMap(({ earned, reversed, ...row }): CommissionLine[] => {
     // From the whole each time, so that many small refunds come to what one large one does.
-    const due = round(new Decimal(row.earned).times(part), decimals);
-    const back = due.minus(row.reversed);
-    if (back.lessThanOrEqualTo(0)) continue;
-    const id = newId();
-    await session.query(WRITE_COMMISSION, [
-      row.payer_id,
-      id,
-      row.account_id,
-      row.referral_id,
-      order.payerId,
-      order.orderId,
-      row.level,
-      'reversed',
-      refund.refundId,
-      order.currency,
-      row.net,
-      row.percent,
-      back.negated().toFixed(),
-      isoTime(now),
-    ]);
-    postings.push(commissionPosting(row.payer_id, order.currency, id, back.negated(), now));
-  }
-  await postAll(session, postings);
+    const back = round(earned.times(part), decimals).minus(reversed);
+    if (back.lessThanOrEqualTo(0)) return [];
+    return [
+      {
+        ...row,
+        commissionId: newId(),
+        orderPayerId: order.payerId,
+        orderId: order.orderId,
+        kind: 'reversed',
+        refundId: refund.refundId,
+        currency: order.currency,
+        amount: back.negated(),
+        createdAt: isoTime(now),
+      },
+    ];
+  });
+  await writeCommissions(session, lines, now);
 }

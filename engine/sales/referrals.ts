@@ -1,18 +1,17 @@
-import { payersOf, resolveAccount, type ResolvedAccount } from '../accounts';
-import { lockAccounts, once, serializationFailure, type Context, type Session } from '../database';
+import { changeOf, payersOf, resolveAccount, type ResolvedAccount } from '../accounts';
+import { column, table, type Context, type Session } from '../database';
 import {
   accountReference,
   changeFields,
   input,
-  isoTime,
   newId,
   parse,
-  readClock,
   type AccountReference,
   type ChangeOptions,
   type DenialReason,
 } from '../kernel';
 import { commissionBalances, type CommissionBalance } from './commissions';
+import { statusReason } from './eligibility';
 import { FAMILY } from './referral-chain';
 
 export interface AttachReferralRequest extends ChangeOptions {
@@ -28,6 +27,8 @@ export interface AttachReferralAnswer {
   referralId: string | null;
   replayed: boolean;
 }
+
+type Attached = Omit<AttachReferralAnswer, 'replayed'>;
 
 export interface ReferralStats {
   /** People brought by the account. */
@@ -75,9 +76,13 @@ with recursive brought_by (account_id) as (
 )
 select 1 as found from brought_by where account_id = any($1::uuid[]) limit 1`;
 
-const WRITE_REFERRAL = `
-insert into {schema}.referrals (payer_id, referral_id, account_id, referrer_id, created_at)
-values ($1::uuid, $2::uuid, $3::uuid, $4::uuid, $5::timestamptz)`;
+const REFERRALS = table('referrals', {
+  payerId: column.uuid(),
+  referralId: column.uuid(),
+  accountId: column.uuid(),
+  referrerId: column.uuid(),
+  createdAt: column.instant(),
+});
 
 const READ_STATS = `
 select count(*)::int as referred, count(r.first_order_id)::int as paid,
@@ -85,12 +90,6 @@ select count(*)::int as referred, count(r.first_order_id)::int as paid,
 from {schema}.referrals r
 left join {schema}.referral_bonuses b on b.referral_id = r.referral_id and b.side = 'referrer'
 where r.referrer_id in (${FAMILY}) and r.payer_id not in (${FAMILY})`;
-
-const closedOrSuspended = (account: ResolvedAccount): DenialReason | null => {
-  const statuses = [account.status, account.payerStatus];
-  if (statuses.includes('closed')) return 'account_closed';
-  return statuses.includes('suspended') ? 'account_suspended' : null;
-};
 
 export class Referrals {
   constructor(private readonly context: Context) {}
@@ -105,46 +104,39 @@ export class Referrals {
    */
   async attachReferral(request: AttachReferralRequest): Promise<AttachReferralAnswer> {
     const wanted = parse(attachInput, request);
-    return this.context.database.transaction(wanted.tx, async (session) => {
-      const before = [
-        await resolveAccount(session, wanted.account),
-        await resolveAccount(session, wanted.referrer, 'referrer'),
-      ];
-      const payers = before.map(({ payerId }) => payerId);
-      await lockAccounts(session, payers);
-      const now = readClock(this.context.clock);
-      const account = await resolveAccount(session, wanted.account);
-      const referrer = await resolveAccount(session, wanted.referrer, 'referrer');
-      if (account.payerId !== payers[0] || referrer.payerId !== payers[1]) {
-        throw serializationFailure('an account got another payer meanwhile');
-      }
-      const { answer, replayed } = await once(
-        session,
-        {
-          kind: 'attachReferral',
-          payers: payersOf(account),
-          account: account.accountId,
-          key: wanted.idempotencyKey,
-          request: { account: account.accountId, referrer: referrer.accountId },
-          now,
-          keep: this.context.keep,
+    const { answer, replayed } = await changeOf(
+      this.context,
+      {
+        kind: 'attachReferral',
+        parties: async (session) => {
+          const owner = await resolveAccount(session, wanted.account);
+          const referrer = await resolveAccount(session, wanted.referrer, 'referrer');
+          return { owner, referrer, locks: [referrer.payerId] };
         },
-        async () => {
-          const reason = await this.reasonAgainst(session, account, referrer);
-          if (reason !== null) return { allowed: false, reason, referralId: null };
-          const referralId = newId();
-          await session.query(WRITE_REFERRAL, [
-            account.payerId,
+        request: ({ owner, referrer }) => ({
+          account: owner.accountId,
+          referrer: referrer.accountId,
+        }),
+        idempotencyKey: wanted.idempotencyKey,
+        tx: wanted.tx,
+      },
+      async (session, { owner: account, referrer }, now): Promise<{ answer: Attached }> => {
+        const reason = await this.reasonAgainst(session, account, referrer);
+        if (reason !== null) return { answer: { allowed: false, reason, referralId: null } };
+        const referralId = newId();
+        await REFERRALS.write(session, [
+          {
+            payerId: account.payerId,
             referralId,
-            account.accountId,
-            referrer.accountId,
-            isoTime(now),
-          ]);
-          return { allowed: true, reason: null, referralId };
-        },
-      );
-      return { ...answer, replayed };
-    });
+            accountId: account.accountId,
+            referrerId: referrer.accountId,
+            createdAt: now,
+          },
+        ]);
+        return { answer: { allowed: true, reason: null, referralId } };
+      },
+    );
+    return { ...answer, replayed };
   }
 
   private async reasonAgainst(
@@ -164,7 +156,7 @@ export class Referrals {
       [referrer.accountId, referrer.payerId],
     ]);
     if (circle.length > 0) return 'self_referral';
-    return closedOrSuspended(account) ?? closedOrSuspended(referrer);
+    return statusReason(account) ?? statusReason(referrer);
   }
 
   /** What an account's referrals came to. @throws unknown_account */

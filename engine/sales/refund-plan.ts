@@ -59,6 +59,9 @@ export interface PlannedLine {
   wanted: WantedUnits[];
 }
 
+export const grantKey = (grant: { ledgerId: string; sequence: bigint | string }): string =>
+  `${grant.ledgerId}.${grant.sequence}`;
+
 /** What has not come back yet of a line's money. */
 export const leftOf = (line: RefundLine): { net: Decimal; tax: Decimal; amount: Decimal } => {
   const net = line.net.minus(line.refundedNet);

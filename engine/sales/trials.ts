@@ -1,6 +1,5 @@
-import { changeOfAccount } from '../accounts';
-import type { ResolvedAccount } from '../accounts';
-import { DEFAULT_PRIORITY, findOffer, type Offer } from '../catalog';
+import { changeOfAccount, type ResolvedAccount } from '../accounts';
+import { findOffer, type Offer } from '../catalog';
 import type { Context, Session } from '../database';
 import {
   BillingError,
@@ -28,9 +27,9 @@ import {
   type SuggestedOffer,
   type Suggester,
 } from '../ledger';
-import { reasonAgainst } from './eligibility';
+import { reasonAgainst, statusReason } from './eligibility';
 import { requireHashable, type GivenIdentity, type IdentityHashing } from './identity-hash';
-import { givenContent } from './offer-content';
+import { givenContent, priorityIn } from './offer-content';
 import { takePlaces, takenPlaces, type Place } from './purchase-marks';
 import type { TrialMarks } from './trial-marks';
 
@@ -101,8 +100,7 @@ function trialContent(
   const orders = phase.items.map((item) => ({
     product: item.product,
     quantity: new Decimal(item.quantity),
-    priority:
-      offer.items.find(({ product }) => product === item.product)?.priority ?? DEFAULT_PRIORITY,
+    priority: priorityIn(offer, item.product),
     ends: { at },
     value: ZERO,
     currency: null,
@@ -119,12 +117,6 @@ function endOf(grants: readonly GrantRecord[]): string | null {
   const ends = grants.map(({ expiresAt }) => expiresAt);
   return ends.includes(null) ? null : ([...ends].sort().at(-1) ?? null);
 }
-
-const statusReason = (account: ResolvedAccount): DenialReason | null => {
-  const statuses = [account.status, account.payerStatus];
-  if (statuses.includes('closed')) return 'account_closed';
-  return statuses.includes('suspended') ? 'account_suspended' : null;
-};
 
 export class Trials {
   constructor(

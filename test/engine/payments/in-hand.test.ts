@@ -82,7 +82,7 @@ describe('what was left without an outcome', () => {
     database = await Database.open({
       connection: serverUrl(),
       schema: newSchema(),
-      lockTimeout: 300,
+      lockTimeout: 3_000,
     });
     const opened: Context = {
       database,
