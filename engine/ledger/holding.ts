@@ -1,6 +1,6 @@
-import { ledgersOf, resolveWithAliases, changeOfAccount, type ResolvedAccount } from '../accounts';
+import { changeOfAccount, type ResolvedAccount } from '../accounts';
 import { findProducts, requireUnits, unknownProduct, type Product } from '../catalog';
-import { atTime, readTime, toInstant, type Context, type Session } from '../database';
+import type { Context, Session } from '../database';
 import {
   BillingError,
   Decimal,
@@ -15,7 +15,6 @@ import {
   key,
   ledgerId,
   parse,
-  readClock,
   text,
   units,
   type AccountReference,
@@ -27,8 +26,9 @@ import {
   type ResolvedReference,
 } from '../kernel';
 import { accountDenial, decideRefreshed, standing } from './access';
-import { changeOfLine, type OwnLine } from './change-of-line';
+import { changeOfLine } from './change-of-line';
 import { isHard, shortReason } from './gates';
+import { findHold, holdRecord, type HoldRecord, type StoredHold } from './hold-records';
 import { Journal, type Settled } from './journal';
 import { openJournal, writeJournal } from './journal-store';
 import { available, isOver, withFreed } from './order-of-use';
@@ -109,29 +109,6 @@ export interface ExtendRequest extends HoldReference, ChangeOptions {
   expiresIn: DurationInput;
 }
 
-export type HoldStatus = 'open' | 'settled' | 'released' | 'expired';
-
-export interface HoldRecord {
-  holdId: string;
-  /** Who holds: the payer, or a child of it. */
-  account: string;
-  product: string;
-  amount: string;
-  expiresAt: string;
-  status: HoldStatus;
-  createdAt: string;
-  endedAt: string | null;
-  /** Units that were asked to be settled, covered or not. */
-  settled: string | null;
-}
-
-export interface HoldsRequest {
-  account: AccountReference;
-  product?: string;
-  /** Only those still open. Default true. */
-  open?: boolean;
-}
-
 const holdInput = input({
   account: accountReference(),
   product: key(),
@@ -148,73 +125,10 @@ const settleInput = input({
 });
 const releaseInput = input({ ...reference, ...changeFields });
 const extendInput = input({ ...reference, expiresIn: duration(), ...changeFields });
-const holdsInput = input({
-  account: accountReference(),
-  product: key().optional(),
-  open: flag().optional(),
-});
-
-const HOLD_COLUMNS = `
-  h.payer_id::text as payer_id, h.sequence::text as sequence, h.account_id::text as account_id,
-  h.product, h.amount::text as amount, ${atTime('h.expires_at')} as expires_at,
-  ${atTime('h.ended_at')} as ended_at, h.outcome, h.settled::text as settled, h.answer`;
-
-const READ_HOLD = `
-select ${HOLD_COLUMNS}, ${atTime('e.recorded_at')} as created_at
-from {schema}.holds h
-join {schema}.entries e on e.payer_id = h.payer_id and e.sequence = h.sequence
-where h.payer_id = $1::uuid and h.sequence = $2::bigint`;
-
-/** Of another's ledger, present or earlier, only the account's own holds are its business. */
-const READ_HOLDS = `
-select ${HOLD_COLUMNS}, ${atTime('e.recorded_at')} as created_at
-from unnest($1::uuid[], $2::uuid[]) as p (payer_id, only_account)
-join {schema}.holds h on h.payer_id = p.payer_id
-join {schema}.entries e on e.payer_id = h.payer_id and e.sequence = h.sequence
-where (p.only_account is null or h.account_id = p.only_account)
-  and ($3::text is null or h.product = $3)
-  and (not $4::boolean or (h.outcome is null and h.expires_at > $5::timestamptz))
-order by e.recorded_at desc, h.sequence desc`;
-
 /** Under the payer's lock. */
 const EXTEND_HOLD = `
 update {schema}.holds set expires_at = $3::timestamptz
 where payer_id = $1::uuid and sequence = $2::bigint and ended_at is null`;
-
-interface HoldRow {
-  payer_id: string;
-  sequence: string;
-  account_id: string;
-  product: string;
-  amount: string;
-  expires_at: string;
-  ended_at: string | null;
-  outcome: Exclude<HoldStatus, 'open'> | null;
-  settled: string | null;
-  answer: string | null;
-  created_at: string;
-}
-
-/** @param now holds over by then are free, whether or not that was written */
-function recordOf(row: HoldRow, now: Instant): HoldRecord {
-  const lapsed = row.outcome === null && isOver({ expiresAt: toInstant(row.expires_at) }, now);
-  return {
-    holdId: ledgerId(row.payer_id, row.sequence),
-    account: row.account_id,
-    product: row.product,
-    amount: formatUnits(new Decimal(row.amount)),
-    expiresAt: readTime(row.expires_at),
-    status: lapsed ? 'expired' : (row.outcome ?? 'open'),
-    createdAt: readTime(row.created_at),
-    endedAt: lapsed ? readTime(row.expires_at) : readTime(row.ended_at),
-    settled: row.settled === null ? null : formatUnits(new Decimal(row.settled)),
-  };
-}
-
-async function findHold(session: Session, line: OwnLine): Promise<HoldRow | null> {
-  const [row] = await session.query<HoldRow>(READ_HOLD, [line.payerId, line.sequence]);
-  return row ?? null;
-}
 
 const unknownHold = (holdId: string): BillingError =>
   new BillingError('unknown_hold', `There is no hold "${holdId}" of this account.`, {
@@ -222,8 +136,8 @@ const unknownHold = (holdId: string): BillingError =>
     advice: 'Pass the holdId that ledger.hold gave.',
   });
 
-const notOpen = (row: HoldRow, now: Instant): BillingError => {
-  const { holdId, status, endedAt } = recordOf(row, now);
+const notOpen = (row: StoredHold, now: Instant): BillingError => {
+  const { holdId, status, endedAt } = holdRecord(row, now);
   const [what, advice] =
     status === 'settled'
       ? ['was settled with another amount', 'Correct it with ledger.restore or ledger.consume.']
@@ -372,7 +286,7 @@ export class Holds {
       async (session, line, account, now) => {
         const row = (await findHold(session, line))!;
         const product = await readProduct(session, row.product);
-        const used = amount ?? new Decimal(row.amount);
+        const used = amount ?? row.amount;
         requireUnits(used, product, 'amount');
         if (row.outcome === 'settled' && used.equals(row.settled!)) {
           return replayOf<Omit<SettleAnswer, 'replayed'>>(row);
@@ -473,33 +387,10 @@ export class Holds {
           );
         }
         await session.query(EXTEND_HOLD, [line.payerId, line.sequence, isoTime(expiresAt)]);
-        return { answer: recordOf((await findHold(session, line))!, time), replayed: false };
+        return { answer: holdRecord((await findHold(session, line))!, time), replayed: false };
       },
     );
     return { ...answer, replayed };
-  }
-
-  /**
-   * Holds of an account, newest first: for a payer all of its ledger, its children's among them; for a
-   * child its own, whoever paid.
-   *
-   * @throws unknown_account, unknown_product
-   */
-  async holds(request: HoldsRequest): Promise<HoldRecord[]> {
-    const wanted = parse(holdsInput, request);
-    const now = readClock(this.context.clock);
-    const session: Session = this.context.database;
-    const account = await resolveWithAliases(session, wanted.account);
-    if (wanted.product !== undefined) await readProduct(session, wanted.product);
-    const ledgers = ledgersOf(account);
-    const rows = await session.query<HoldRow>(READ_HOLDS, [
-      ledgers.map(({ payerId }) => payerId),
-      ledgers.map(({ onlyAccount }) => onlyAccount),
-      wanted.product ?? null,
-      wanted.open ?? true,
-      isoTime(now),
-    ]);
-    return rows.map((row) => recordOf(row, now));
   }
 
   private changeHold<T extends object>(
@@ -523,7 +414,7 @@ export class Holds {
         idempotencyKey: wanted.idempotencyKey,
         tx: wanted.tx,
         unknown: unknownHold,
-        findAccount: async (session, line) => (await findHold(session, line))?.account_id ?? null,
+        findAccount: async (session, line) => (await findHold(session, line))?.accountId ?? null,
       },
       work,
     );
@@ -532,21 +423,21 @@ export class Holds {
   /** @throws hold_not_open, for one that is over by the clock too */
   private async openHold(
     session: Session,
-    row: HoldRow,
+    row: StoredHold,
     { kind }: Product,
     now: Instant,
   ): Promise<OpenHold> {
-    const { payer_id: payerId, product } = row;
+    const { payerId, product } = row;
     const journal = await openJournal(session, now, [{ payerId, product, kind }]);
     const pocket = journal.pocket(payerId, product);
-    const hold = pocket.holds.find((one) => one.sequence === BigInt(row.sequence));
+    const hold = pocket.holds.find((one) => one.sequence === row.sequence);
     const time = journal.now(payerId);
     if (hold === undefined || isOver(hold, time)) throw notOpen(row, time);
     return { journal, pocket, hold };
   }
 }
 
-const replayOf = <T>(row: HoldRow): { answer: T; replayed: true } => ({
+const replayOf = <T>(row: StoredHold): { answer: T; replayed: true } => ({
   answer: JSON.parse(row.answer!) as T,
   replayed: true,
 });

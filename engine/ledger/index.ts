@@ -6,6 +6,7 @@ import { Deductions } from './deducting';
 import { runDue, type DueDone } from './due';
 import { Exchanges } from './exchanging';
 import { Grants } from './grant';
+import { listHolds, type HoldRecord, type HoldsRequest } from './hold-records';
 import { Holds } from './holding';
 import { KnownPayers } from './known-payers';
 import { moveAllUnits } from './moving';
@@ -35,13 +36,11 @@ export {
   type GrantRequest,
 } from './grant';
 export { readGrantRecords } from './grant-records';
+export type { HoldRecord, HoldStatus, HoldsRequest } from './hold-records';
 export type {
   ExtendRequest,
   HoldAnswer,
-  HoldRecord,
   HoldRequest,
-  HoldStatus,
-  HoldsRequest,
   ReleaseAnswer,
   ReleaseRequest,
   SettleAnswer,
@@ -101,7 +100,14 @@ export interface Ledger {
   settle: Holds['settle'];
   release: Holds['release'];
   extend: Holds['extend'];
-  holds: Holds['holds'];
+  /**
+   * Holds of an account, newest first, at most `limit`: for a payer all of its ledger, its children's
+   * among them; for a child its own, whoever paid. The next page begins behind the last of this one:
+   * `cursor` is its `holdId`.
+   *
+   * @throws unknown_account, unknown_product, invalid_input
+   */
+  holds(request: HoldsRequest): Promise<HoldRecord[]>;
   restore: Restores['restore'];
   setOverage: Overages['setOverage'];
   overage: Overages['overage'];
@@ -154,7 +160,7 @@ export function openLedger(
     settle: holds.settle.bind(holds),
     release: holds.release.bind(holds),
     extend: holds.extend.bind(holds),
-    holds: holds.holds.bind(holds),
+    holds: (request) => listHolds(context, request),
     restore: restores.restore.bind(restores),
     setOverage: overages.setOverage.bind(overages),
     overage: overages.overage.bind(overages),

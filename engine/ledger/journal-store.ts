@@ -3,8 +3,9 @@ import { recordEvents } from '../events';
 import { isoTime, type Instant } from '../kernel';
 import { readHoldings } from './holdings';
 import { Journal, type WantedPocket, type LastLine } from './journal';
-import type { HoldOutcome, NewEntry, PairKind, Unwritten } from './lines';
+import type { NewEntry, Unwritten } from './lines';
 import { pocketKey, type Grant } from './pockets';
+import { GRANTS, HOLDS, LINE, PAIRS } from './tables';
 
 /** Reads what a journal decides on, and writes what it has decided. */
 
@@ -19,59 +20,18 @@ export interface AnswerToKeep {
   keep: number;
 }
 
-const LINE = { payerId: column.uuid(), sequence: column.sequence() };
-
 const LAST_LINES = table('entries', { ...LINE, recordedAt: column.instant() });
-
-const GRANTS = table('grants', {
-  ...LINE,
-  accountId: column.uuid(),
-  product: column.text(),
-  initial: column.decimal(),
-  remaining: column.decimal(),
-  live: column.flag(),
-  held: column.decimal(),
-  priority: column.integer(),
-  validFrom: column.instant(),
-  expiresAt: column.instant().orNull,
-  anchorAt: column.instant().orNull,
-  anchorMonths: column.integer().orNull,
-  value: column.decimal(),
-  currency: column.text().orNull,
-  sku: column.text().orNull,
-  offerVersion: column.integer().orNull,
-});
 
 const GRANT_ENDS = table('grants', { ...LINE, endedAt: column.instant() });
 
-const HOLDS = table('holds', {
-  ...LINE,
-  accountId: column.uuid(),
-  product: column.text(),
-  amount: column.decimal(),
-  expiresAt: column.instant(),
-});
+const NEW_HOLDS = HOLDS.pick('payerId', 'sequence', 'accountId', 'product', 'amount', 'expiresAt');
 
-const HOLD_ENDS = table('holds', {
-  ...LINE,
-  endedAt: column.instant(),
-  outcome: column.text<HoldOutcome>(),
-  settled: column.decimal().orNull,
-  answer: column.text().orNull,
-});
+const HOLD_ENDS = HOLDS.pick('payerId', 'sequence', 'endedAt', 'outcome', 'settled', 'answer');
 
 const REASONS = table('entry_details', {
   ...LINE,
   reason: column.text().orNull,
   author: column.text().orNull,
-});
-
-const PAIRS = table('entry_pairs', {
-  ...LINE,
-  otherPayerId: column.uuid(),
-  otherSequence: column.sequence(),
-  kind: column.text<PairKind>(),
-  grantSequence: column.sequence().orNull,
 });
 
 const DEBTS = table('unit_debts', {
@@ -203,7 +163,7 @@ export async function writeJournal(
     unwritten.grants.map((grant) => ({ ...grant, live: grant.remaining.greaterThan(0) })),
   );
   await writeEntries(session, unwritten, answers, now);
-  await HOLDS.write(session, unwritten.holds);
+  await NEW_HOLDS.write(session, unwritten.holds);
   await writeHoldEnds(session, unwritten.holdEnds);
   await writeReasons(session, unwritten.entries);
   await PAIRS.write(session, unwritten.pairs);

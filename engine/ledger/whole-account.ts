@@ -1,13 +1,12 @@
 import type { ErasePart, ExportPart } from '../accounts';
-import type { Holds } from './holding';
+import type { HoldRecord, HoldsRequest } from './hold-records';
 import type { Overages } from './overage';
 import type { Entry, Statements } from './reading';
 
 /** What the ledger knows of an account, for an export, and what of it goes when a person is erased. */
 
 type Reads = Pick<Statements, 'balance' | 'grants' | 'entries'> &
-  Pick<Overages, 'overage'> &
-  Pick<Holds, 'holds'>;
+  Pick<Overages, 'overage'> & { holds(request: HoldsRequest): Promise<HoldRecord[]> };
 
 const PAGE = 1_000;
 
@@ -29,6 +28,16 @@ async function newestEntries(
   return { entries, more: true };
 }
 
+async function allHolds(ledger: Reads, account: string): Promise<HoldRecord[]> {
+  const holds: HoldRecord[] = [];
+  for (;;) {
+    const cursor = holds.at(-1)?.holdId;
+    const page = await ledger.holds({ account, open: false, limit: PAGE, cursor });
+    holds.push(...page);
+    if (page.length < PAGE) return holds;
+  }
+}
+
 /** Of a child no balances, grants or terms: those are its parent's. */
 export const exportLedger =
   (ledger: Reads): ExportPart =>
@@ -39,7 +48,7 @@ export const exportLedger =
       balances: pays ? await ledger.balance({ account }) : [],
       grants: pays ? await ledger.grants({ account }) : [],
       overage: pays ? await ledger.overage({ account }) : [],
-      holds: await ledger.holds({ account, open: false }),
+      holds: await allHolds(ledger, account),
       entries,
       entriesTruncated: more,
     };

@@ -579,6 +579,41 @@ onEachDatabase('holds', (database) => {
     );
   });
 
+  test('a list has an end, and goes on behind it, also over two ledgers', async () => {
+    const [parent, child] = [await newAccount(), await newAccount()];
+    await give(child, 200);
+    await give(parent, 200);
+    const made: string[] = [];
+    const holdAndRelease = async (): Promise<void> => {
+      const { holdId } = await holding(child, 1);
+      await billing.ledger.release({ holdId: holdId! });
+      made.unshift(holdId!);
+    };
+    for (let n = 0; n < 70; n += 1) await holdAndRelease();
+    clock.advance(1);
+    await billing.ledger.deduct({ account: child, product: 'MSG', amount: 200, reason: 'test' });
+    await billing.accounts.attachChild({ child, parent });
+    for (let n = 0; n < 40; n += 1) await holdAndRelease();
+    const ids = async (request: object): Promise<string[]> =>
+      (await billing.ledger.holds({ account: child, open: false, ...request })).map(
+        (hold) => hold.holdId,
+      );
+    expect(await ids({})).toEqual(made.slice(0, 100));
+    expect(await ids({ cursor: made[99] })).toEqual(made.slice(100));
+    expect(await ids({ limit: 30, cursor: made[24] })).toEqual(made.slice(25, 55));
+    expect(await ids({ limit: 1000 })).toEqual(made);
+    expect(await ids({ cursor: made.at(-1) })).toEqual([]);
+    const exported = await billing.accounts.export({ account: child });
+    expect(exported).toMatchObject({ holds: made.map((holdId) => ({ holdId })) });
+    for (const cursor of ['x', `${parent}.999`]) {
+      await expect(ids({ cursor })).rejects.toMatchObject({
+        code: 'invalid_input',
+        parameter: 'cursor',
+      });
+    }
+    await expect(ids({ limit: 1001 })).rejects.toMatchObject({ parameter: 'limit' });
+  });
+
   test('a suspended account may settle and release what it holds, and take no more', async () => {
     const { account, holdId } = await open();
     const other = await holding(account, 10);

@@ -3,7 +3,7 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { readOptions } from '../../../shared/reading';
 import { shownFor } from '../../operation';
-import { pagingParameters, readLimit } from '../../paging';
+import { pagingParameters, readLimit, readPages } from '../../paging';
 import { accountAndProduct, readAccountAndProduct } from '../balance/accountAndProduct';
 
 const properties: INodeProperties[] = [
@@ -29,12 +29,13 @@ const properties: INodeProperties[] = [
 
 export const description = shownFor('hold', 'getAll', properties);
 
+const PAGE_SIZE = 1000;
+
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  const limit = readLimit(context, itemIndex);
   const { includeEnded } = readOptions(context, 'filters', itemIndex);
-  const holds = await billing.ledger.holds({
-    ...readAccountAndProduct(context, itemIndex),
-    open: includeEnded !== true,
+  const about = { ...readAccountAndProduct(context, itemIndex), open: includeEnded !== true };
+  return readPages(readLimit(context, itemIndex), PAGE_SIZE, async (page) => {
+    const items = await billing.ledger.holds({ ...about, ...page });
+    return { items, nextCursor: items.length < page.limit ? null : items.at(-1)!.holdId };
   });
-  return holds.slice(0, limit);
 }

@@ -1,0 +1,152 @@
+import { ledgersOf, resolveWithAliases } from '../accounts';
+import { findProducts, unknownProduct } from '../catalog';
+import { column, table, type Context, type RowOf, type Session } from '../database';
+import {
+  BillingError,
+  accountReference,
+  flag,
+  formatUnits,
+  input,
+  integer,
+  isoTime,
+  key,
+  ledgerId,
+  parse,
+  parseLedgerId,
+  readClock,
+  text,
+  type AccountReference,
+  type Instant,
+} from '../kernel';
+import type { OwnLine } from './change-of-line';
+import { isOver } from './order-of-use';
+import { HOLDS } from './tables';
+
+/** Holds as they are on record. */
+
+export type HoldStatus = 'open' | 'settled' | 'released' | 'expired';
+
+export interface HoldRecord {
+  holdId: string;
+  /** Who holds: the payer, or a child of it. */
+  account: string;
+  product: string;
+  amount: string;
+  expiresAt: string;
+  status: HoldStatus;
+  createdAt: string;
+  endedAt: string | null;
+  /** Units that were asked to be settled, covered or not. */
+  settled: string | null;
+}
+
+export interface HoldsRequest {
+  account: AccountReference;
+  product?: string;
+  /** Only those still open. Default true. */
+  open?: boolean;
+  /** Up to 1000; the default is 100. */
+  limit?: number;
+  /** Only those behind this one: the `holdId` with which the page before ended. */
+  cursor?: string;
+}
+
+const holdsInput = input({
+  account: accountReference(),
+  product: key().optional(),
+  open: flag().optional(),
+  limit: integer(1, 1000).optional(),
+  cursor: text(100).optional(),
+});
+
+/** When it was made is when its line was recorded. */
+const MADE = table('entries', { createdAt: column.instant().named('recorded_at') });
+
+export type StoredHold = RowOf<typeof HOLDS> & RowOf<typeof MADE>;
+
+const readRow = (row: object): StoredHold => ({ ...HOLDS.read(row), ...MADE.read(row) });
+
+const READ_HOLD = `
+select ${HOLDS.select('h')}, ${MADE.select('e')}
+from {schema}.holds h
+join {schema}.entries e on e.payer_id = h.payer_id and e.sequence = h.sequence
+where h.payer_id = $1::uuid and h.sequence = $2::bigint`;
+
+/**
+ * A page of holds, newest first, behind the one named by $6 and $7. Each ledger's part is read backwards
+ * along a key, no further than the page needs. Of another's ledger, present or earlier, only the
+ * account's own holds are its business.
+ */
+const readHolds = (condition: string): string => `
+select ${HOLDS.select('h')}, ${MADE.select('h')}
+from unnest($1::uuid[], $2::uuid[]) as p (payer_id, only_account)
+left join {schema}.entries before on before.payer_id = $6::uuid and before.sequence = $7::bigint
+cross join lateral (
+  select h.*, e.recorded_at
+  from {schema}.holds h
+  join {schema}.entries e on e.payer_id = h.payer_id and e.sequence = h.sequence
+  where h.payer_id = p.payer_id
+    and (p.only_account is null or h.account_id = p.only_account)
+    and ($3::text is null or h.product = $3)
+    and ($6::uuid is null
+      or (e.recorded_at, h.payer_id, h.sequence)
+       < (before.recorded_at, before.payer_id, before.sequence))
+    and ${condition}
+  order by h.sequence desc
+  limit $4::integer
+) as h
+order by h.recorded_at desc, h.payer_id desc, h.sequence desc
+limit $4::integer`;
+
+const READ_OPEN_HOLDS = readHolds('h.outcome is null and h.expires_at > $5::timestamptz');
+/** Those that ended, too; the moment is not asked for. */
+const READ_ALL_HOLDS = readHolds('$5::timestamptz is not null');
+
+/** @param now holds over by then are free, whether or not that was written */
+export function holdRecord(hold: StoredHold, now: Instant): HoldRecord {
+  const lapsed = hold.outcome === null && isOver(hold, now);
+  const endedAt = lapsed ? hold.expiresAt : hold.endedAt;
+  return {
+    holdId: ledgerId(hold.payerId, hold.sequence),
+    account: hold.accountId,
+    product: hold.product,
+    amount: formatUnits(hold.amount),
+    expiresAt: isoTime(hold.expiresAt),
+    status: lapsed ? 'expired' : (hold.outcome ?? 'open'),
+    createdAt: isoTime(hold.createdAt),
+    endedAt: endedAt === null ? null : isoTime(endedAt),
+    settled: hold.settled === null ? null : formatUnits(hold.settled),
+  };
+}
+
+export async function findHold(session: Session, line: OwnLine): Promise<StoredHold | null> {
+  const [row] = await session.query<object>(READ_HOLD, [line.payerId, line.sequence]);
+  return row === undefined ? null : readRow(row);
+}
+
+/** What `ledger.holds` gives. */
+export async function listHolds(context: Context, request: HoldsRequest): Promise<HoldRecord[]> {
+  const { product, cursor, open = true, limit = 100, ...wanted } = parse(holdsInput, request);
+  const now = readClock(context.clock);
+  const session: Session = context.database;
+  const ledgers = ledgersOf(await resolveWithAliases(session, wanted.account));
+  if (product !== undefined && !(await findProducts(session, [product])).has(product)) {
+    throw unknownProduct(product);
+  }
+  const after = cursor === undefined ? null : parseLedgerId(cursor);
+  if (cursor !== undefined && (after === null || (await findHold(session, after)) === null)) {
+    throw new BillingError('invalid_input', '"cursor" is no hold that this list gave.', {
+      parameter: 'cursor',
+    });
+  }
+  const rows = await session.query<object>(open ? READ_OPEN_HOLDS : READ_ALL_HOLDS, [
+    ledgers.map(({ payerId }) => payerId),
+    ledgers.map(({ onlyAccount }) => onlyAccount),
+    product ?? null,
+    limit,
+    isoTime(now),
+    after?.payerId ?? null,
+    after?.sequence ?? null,
+  ]);
+  return rows.map((row) => holdRecord(readRow(row), now));
+}
