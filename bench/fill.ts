@@ -11,7 +11,8 @@ import { count } from './report';
  * nothing wrong with it.
  *
  * Each account has packs, one after the other: a grant, and uses of 1 until it is used up, each with
- * its value and its answer. The last pack holds more than any benchmark uses up.
+ * its value and its answer. The last pack holds more than any benchmark uses up. All were paid for, and
+ * the money book has followed to the last line.
  */
 
 /** Lines a pack: the grant, and the uses of it. */
@@ -80,7 +81,33 @@ from (
   from line group by pack, initial, value
 ) as packs cross join account`;
 
-const TABLES = ['entries', 'answers', 'grants'];
+/** Each pack was paid for ($1 accounts). */
+const FILL_PAID = `
+insert into {schema}.postings
+  (payer_id, posting_id, currency, kind, reference_type, reference_id, posted_at, accounts, gateways, amounts)
+select g.payer_id, gen_random_uuid(), g.currency, 'outside_grant', 'grant', g.payer_id || '.' || g.sequence,
+       g.valid_from, array['cash', 'deferred'], array['manual', null], array[g.value, -g.value]
+from {schema}.grants g where g.payer_id = any($1::uuid[])`;
+
+/** The book has followed, day by day, to the last line. */
+const FILL_EARNED = `
+insert into {schema}.postings
+  (payer_id, posting_id, currency, kind, reference_type, reference_id, posted_at, accounts, gateways, amounts)
+select payer_id, gen_random_uuid(), '${PAID.currency}', 'earned', 'lines', payer_id || '.' || first || '-' || last,
+       at, array['deferred', 'revenue'], array[null, null]::text[], array[earned, -earned]
+from (
+  select e.payer_id, min(e.sequence) as first, max(e.sequence) as last, max(e.effective_at) as at,
+         -sum(e.grant_values[1]) as earned
+  from {schema}.entries e where e.payer_id = any($1::uuid[]) and e.kind = 'use'
+  group by e.payer_id, (e.effective_at at time zone 'UTC')::date
+) as days where earned <> 0`;
+
+const FILL_MARKS = `
+insert into {schema}.book_marks (payer_id, posted_sequence, due_at)
+select e.payer_id, max(e.sequence), date_trunc('day', now()) + interval '1 day'
+from {schema}.entries e where e.payer_id = any($1::uuid[]) group by e.payer_id`;
+
+const TABLES = ['entries', 'answers', 'grants', 'postings', 'book_marks'];
 
 /**
  * @param schema of an engine that was opened, with these accounts and the product, and no grants
@@ -123,6 +150,9 @@ export async function fillLedger(
   await Promise.all([fillEntries(), fillAnswers()]);
   const sql = FILL_GRANTS.replaceAll('{schema}', escapeIdentifier(schema));
   await pool.query(sql, [1, lines, lines, begin, accounts]);
+  for (const statement of [FILL_PAID, FILL_EARNED, FILL_MARKS]) {
+    await pool.query(statement.replaceAll('{schema}', escapeIdentifier(schema)), [accounts]);
+  }
   progress('vacuum, as autovacuum would have done meanwhile, and a checkpoint');
   for (const table of TABLES) {
     await pool.query(`vacuum (analyze) ${escapeIdentifier(schema)}.${table}`);
