@@ -1,12 +1,7 @@
 import { randomBytes } from 'node:crypto';
 
-import {
-  openBilling,
-  type Billing,
-  type BillingOptions,
-  type Clock,
-  type Connection,
-} from '../../engine';
+import { openBilling, type Billing, type BillingOptions, type Clock } from '../../engine';
+import { openMigrated } from '../postgres/migrated';
 
 /** Engine suites run on a real Postgres and on the embedded database alike. */
 
@@ -49,25 +44,28 @@ export const databaseKinds = (['server', 'embedded'] as const).filter(
  */
 export function onEachDatabase(suite: string, tests: (database: TestDatabase) => void): void {
   describe.each(databaseKinds)(`${suite} (%s)`, (name) => {
-    const opened: Billing[] = [];
+    const opened: Array<{ billing: Billing; end(): Promise<void> }> = [];
     afterAll(async () => {
-      for (const billing of opened) {
+      for (const { billing, end } of opened) {
         try {
           expect(await billing.verify()).toMatchObject({ ok: true, problems: [] });
         } finally {
-          await billing.close();
+          await end();
         }
       }
     });
     tests({
       name,
       async open(clock, schema = newSchema(), options = {}) {
-        const connection: Connection =
-          name === 'server'
-            ? { connectionString: serverUrl(), poolSize: 20 }
-            : { embedded: 'memory' };
-        const billing = await openBilling({ connection, schema, clock, ...options });
-        opened.push(billing);
+        if (name === 'server') {
+          const connection = { connectionString: serverUrl(), poolSize: 20 };
+          const billing = await openBilling({ connection, schema, clock, ...options });
+          opened.push({ billing, end: () => billing.close() });
+          return billing;
+        }
+        const { knex, close } = await openMigrated(schema);
+        const billing = await openBilling({ connection: knex, schema, clock, ...options });
+        opened.push({ billing, end: close });
         return billing;
       },
     });
