@@ -54,13 +54,16 @@ from (
 join {schema}.products p on p.key = due.product
 order by due.at, due.payer_id, due.sequence limit $5::integer`;
 
-/** Answers somebody is replacing are left to them. By the index answers_expiry. */
-const DELETE_ANSWERS = `
+/**
+ * Answers somebody is replacing are left to them. Those over for longest first: by the index
+ * answers_expiry, so that the work is as much as is deleted, however many are kept.
+ */
+export const DELETE_ANSWERS = `
 with gone as (
   delete from {schema}.answers
   where ctid = any(array(
     select ctid from {schema}.answers where expires_at <= $1::timestamptz
-    limit $2::integer for update skip locked))
+    order by expires_at limit $2::integer for update skip locked))
   returning 1
 )
 select count(*)::integer as deleted from gone`;

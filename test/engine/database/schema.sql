@@ -875,7 +875,7 @@ create table billing.answers (
   constraint answers_pkey PRIMARY KEY (payer_id, account_id, key_hash)
 );
 comment on table billing.answers is 'The first answer to each idempotency key, until it expires.';
-CREATE INDEX answers_expiry ON billing.answers USING brin (expires_at);
+CREATE INDEX answers_expiry ON billing.answers USING btree (expires_at);
 
 create table billing.book_marks (
   payer_id uuid not null,

@@ -7,6 +7,7 @@ import {
   type BillingOptions,
   type Duration,
 } from '../../../engine';
+import { DELETE_ANSWERS } from '../../../engine/ledger/due';
 import { newSchema, onEachDatabase, openOnServer, serverUrl } from '../each-database';
 
 /** What comes due by itself is put on record by runDue(), and answers are kept for a time only. */
@@ -301,6 +302,43 @@ describe('what is due, on a server', () => {
     }
   });
 
+  test('deleting old answers reads what it deletes, however many are kept', async () => {
+    const schema = newSchema();
+    const billing = await openWith({ schema });
+    const statement = DELETE_ANSWERS.replaceAll('{schema}', `"${schema}"`)
+      .replace('$1', `'2027-01-02T01:00:00Z'`)
+      .replace('$2', '5000');
+    const undo = new Error('undone');
+    const work = billing.transaction(async (tx) => {
+      // One in ten is a denial and kept for a day, the others 90; of 30 denials the day is over.
+      await tx.raw(
+        `insert into "${schema}".answers (payer_id, account_id, key_hash, fingerprint, answer, expires_at)
+         select gen_random_uuid(), gen_random_uuid(), decode(md5(n::text), 'hex'), '', '{}',
+                timestamptz '2027-01-01T00:00:00Z' + n * interval '12 seconds'
+                + case n % 10 when 0 then interval '1 day' else interval '90 days' end
+         from generate_series(1, 30000) as n`,
+      );
+      await tx.raw(`analyze "${schema}".answers`);
+      const { rows } = await tx.raw<{ rows: Array<{ 'QUERY PLAN': Explained[] }> }>(
+        `explain (analyze, buffers, timing off, format json) ${statement}`,
+      );
+      const { Plan: plan } = rows[0]!['QUERY PLAN'][0]!;
+      const deleted = await tx.raw<{ rows: Array<{ kept: number; pages: number }> }>(
+        `select count(*)::integer as kept,
+                (pg_relation_size('"${schema}".answers') / 8192)::integer as pages
+         from "${schema}".answers`,
+      );
+      const [{ kept, pages }] = deleted.rows as [{ kept: number; pages: number }];
+      expect(kept).toBe(30_000 - 30);
+      // The index, and three looks at each row: to find, to lock, to delete.
+      const read = plan['Shared Hit Blocks'] + plan['Shared Read Blocks'];
+      expect(read).toBeLessThan(30 * 8);
+      expect(pages).toBeGreaterThan(300);
+      throw undo;
+    });
+    await expect(work).rejects.toBe(undo);
+  });
+
   test('how long answers are kept can be set', async () => {
     const clock = new TestClock('2027-01-10T12:00:00Z');
     const billing = await openWith({
@@ -332,3 +370,7 @@ describe('what is due, on a server', () => {
     ).rejects.toMatchObject({ code: 'invalid_input', parameter });
   });
 });
+
+interface Explained {
+  Plan: { 'Shared Hit Blocks': number; 'Shared Read Blocks': number };
+}
