@@ -24,6 +24,7 @@ const DAYS_KEPT = 90;
 /** Measured: a line with its answer and their indexes, and as much of WAL until it is recycled. */
 const BYTES_A_LINE = 700;
 const BYTES_OF_WAL = 6e9;
+const WAL_A_LINE = 2_000;
 
 /**
  * The lines with numbers $1 to $2 of an account with $3 lines in all, the first at $4. A round of
@@ -165,7 +166,7 @@ async function requireRoom(pool: Pool, entries: number): Promise<void> {
     `select current_setting('data_directory') as folder`,
   );
   const { bavail, bsize } = await statfs(rows[0]!.folder);
-  const needed = entries * BYTES_A_LINE + BYTES_OF_WAL;
+  const needed = entries * BYTES_A_LINE + Math.min(entries * WAL_A_LINE, BYTES_OF_WAL);
   if (bavail * bsize >= needed) return;
   const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`;
   throw new Error(

@@ -20,6 +20,7 @@ import { endProgress } from './progress';
 import { figureJson, figureLine, printReport, verdictOf, type Figure, type Part } from './report';
 import {
   ENTRIES,
+  FOLDER,
   INVOICES,
   MANY_INVOICES,
   MILLISECONDS,
@@ -38,7 +39,6 @@ const PARTS: readonly Part[] = [
   embedded,
   n8n,
 ];
-const FOLDER = join(__dirname, '../output');
 
 function chosenParts(): readonly Part[] {
   const only = ONLY;

@@ -1,3 +1,5 @@
+import { join } from 'node:path';
+
 /** What a run is told by its environment. */
 
 function whole(name: string, fallback: number): number {
@@ -25,7 +27,10 @@ export const MANY_INVOICES = whole('BENCH_MANY_INVOICES', 5 * INVOICES);
 export const INVOICES_BY_ROW = Math.min(INVOICES, 300);
 
 /** Accounts of a load that is spread. */
-export const ACCOUNTS = 1_000;
+export const ACCOUNTS = whole('BENCH_ACCOUNTS', 1_000);
+
+/** Where bench.json goes. */
+export const FOLDER = process.env.BENCH_FOLDER ?? join(__dirname, '../output');
 
 /** The parts that are asked for by name; null: all that can run here. */
 export const ONLY = namesIn(process.env.BENCH_ONLY);
