@@ -1,7 +1,7 @@
 import { findOfferVersion, type Offer } from '../catalog';
 import type { Session } from '../database';
 import { setGates, setOverageTerms, type GateReason } from '../ledger';
-import type { SubscriptionStatus } from './records';
+import type { SubscriptionStatus } from './stored-subscription';
 
 /**
  * What the subscriptions of a payer, all together, say about the use of products. Worked out anew

@@ -1,20 +1,8 @@
-import {
-  MAX_LOCKED_ACCOUNTS,
-  isOutOfLocks,
-  lockAccounts,
-  tryLockAccounts,
-  type Context,
-  type Session,
-} from '../database';
+import { MAX_LOCKED_ACCOUNTS, lockAccounts, sweep, type Context, type Session } from '../database';
 import { isoTime, readClock, type Instant } from '../kernel';
-import { planAdvance, type Standing } from './planning';
+import { planAdvance, type Outcome } from './planning';
 import { queuedChanges } from './queued-changes';
-import {
-  SUBSCRIPTION_COLUMNS,
-  subscriptionOf,
-  type StoredSubscription,
-  type SubscriptionRow,
-} from './records';
+import { PRESENT_PAYER, readStandings } from './standings';
 import { OfferVersions, writeOutcomes } from './writing';
 
 /**
@@ -39,18 +27,23 @@ export interface AdvanceDone {
   left: number;
 }
 
-/** The account that a subscription's payer is by now: another one after a merge. */
-const PRESENT_PAYER = `
-join {schema}.accounts b on b.account_id = s.payer_id
-join {schema}.accounts m on m.account_id = coalesce(b.merged_into, b.account_id)`;
+interface DueRow {
+  payer_id: string;
+  subscription_id: string;
+  ledger_id: string;
+  due_at: string;
+}
+
+const DUE_COLUMNS = `
+s.payer_id::text as payer_id, s.subscription_id::text as subscription_id,
+m.payer_id::text as ledger_id, s.next_due_at::text as due_at`;
 
 /**
  * What has been due for longest, by the index subscriptions_due. Locks nothing: what was written
  * meanwhile is seen once the payers are locked. $2 to $4 go on behind what was looked at.
  */
 const FIND_DUE = `
-select s.payer_id::text as payer_id, s.subscription_id::text as subscription_id,
-       m.payer_id::text as ledger_id, s.next_due_at::text as due_at
+select ${DUE_COLUMNS}
 from (
   select * from {schema}.subscriptions s
   where s.next_due_at <= $1::timestamptz and s.next_due_at >= $2::timestamptz
@@ -67,144 +60,69 @@ const NAMES = `(
 
 /** The same of some payers: along the primary key, few rows each. */
 const FIND_DUE_OF = `
-select s.payer_id::text as payer_id, s.subscription_id::text as subscription_id,
-       m.payer_id::text as ledger_id, s.next_due_at::text as due_at
+select ${DUE_COLUMNS}
 from ${NAMES} as n
 cross join lateral (
   select s.* from {schema}.subscriptions s
   where s.payer_id = n.account_id and s.next_due_at <= $1::timestamptz
   offset 0) as s ${PRESENT_PAYER}
-order by s.next_due_at, s.payer_id, s.subscription_id
-limit $3::integer`;
+order by s.next_due_at, s.payer_id, s.subscription_id`;
 
-/** Subscriptions with all that decides about them, each found by its primary key. */
-const readThese = (named: string, condition: string): string => `
-select ${SUBSCRIPTION_COLUMNS}, m.payer_id::text as ledger_id, p.time_zone,
-       w.account_id::text as receiver_id,
-       (p.status = 'closed' or w.status = 'closed') as is_closed
-from ${named} as n (payer_id, subscription_id)
-cross join lateral (
-  select s.* from {schema}.subscriptions s
-  where s.payer_id = n.payer_id and s.subscription_id = n.subscription_id ${condition}
-  offset 0) as s ${PRESENT_PAYER}
-join {schema}.accounts p on p.account_id = m.payer_id
-join {schema}.accounts o on o.account_id = s.account_id
-join {schema}.accounts w on w.account_id = coalesce(o.merged_into, o.account_id)`;
-
-/** Under the locks: those that are still due. */
-const READ_DUE = readThese(
-  'unnest($1::uuid[], $2::uuid[])',
-  'and s.next_due_at <= $3::timestamptz',
-);
-const READ_STANDINGS = readThese('unnest($1::uuid[], $2::uuid[])', '');
-
-interface DueRow {
-  payer_id: string;
-  subscription_id: string;
-  ledger_id: string;
-  due_at: string;
-}
-
-type StandingRow = SubscriptionRow & {
-  ledger_id: string;
-  time_zone: string;
-  receiver_id: string;
-  is_closed: boolean;
-};
-
-const standingOf = (row: StandingRow): Standing => ({
-  subscription: subscriptionOf(row),
-  receiver: { accountId: row.receiver_id, payerId: row.ledger_id, timeZone: row.time_zone },
-  isClosed: row.is_closed,
-});
-
-/** Before everything. */
-const NIL = '00000000-0000-0000-0000-000000000000';
-const START: DueRow = { due_at: '-infinity', payer_id: NIL, subscription_id: NIL, ledger_id: NIL };
+const dueOf = (session: Session, payerIds: readonly string[], now: Instant): Promise<DueRow[]> =>
+  session.query<DueRow>(FIND_DUE_OF, [isoTime(now), payerIds]);
 
 /**
  * Opens the periods that have begun, ends and pauses what has come to its end, and reminds of what is
  * to come. Subscriptions of accounts that somebody is writing just now are left to the next run.
+ *
+ * @throws what the first account threw whose subscriptions could not be brought up to date; those of
+ *   the others are
  */
 export async function advanceSubscriptions(
   context: Context,
-  request: AdvanceRequest = {},
+  { limit, payerIds }: AdvanceRequest = {},
 ): Promise<AdvanceDone> {
+  const { database } = context;
   const now = readClock(context.clock);
-  const done: AdvanceDone = { subscriptions: 0, periods: 0, left: 0 };
+  /** By subscription, so that a chunk that is tried again counts once. */
+  const opened = new Map<string, number>();
   const offers = new OfferVersions();
-  let most = MAX_LOCKED_ACCOUNTS;
-  let left = request.limit ?? Number.POSITIVE_INFINITY;
-  let after = START;
-  const payers = request.payerIds?.slice() ?? null;
-  while (left > 0) {
-    const size = Math.min(left, most);
-    const ofPayers = payers?.slice(0, MAX_LOCKED_ACCOUNTS) ?? null;
-    try {
-      const chunk = await context.database.transaction(undefined, async (session) => {
-        const due = await session.query<DueRow>(
-          ofPayers === null ? FIND_DUE : FIND_DUE_OF,
-          ofPayers === null
-            ? [isoTime(now), after.due_at, after.payer_id, after.subscription_id, size]
-            : [isoTime(now), ofPayers, size],
-        );
-        if (due.length === 0) return { due, subscriptions: 0, periods: 0 };
-        const locked = await tryLockAccounts(
-          session,
-          due.map((row) => row.ledger_id),
-        );
-        const mine = due.filter((row) => locked.has(row.ledger_id));
-        return { due, ...(await advanceThese(session, mine, offers, now)) };
-      });
-      const found = chunk.due.length;
-      done.subscriptions += chunk.subscriptions;
-      done.periods += chunk.periods;
-      done.left += found - chunk.subscriptions;
-      left -= found;
-      if (payers !== null) {
-        // Looked at again until nothing more of them can be done.
-        if (found < size || chunk.subscriptions === 0) payers.splice(0, MAX_LOCKED_ACCOUNTS);
-        if (payers.length === 0) break;
-      } else {
-        if (found < size) break;
-        after = chunk.due.at(-1)!;
+  const named = payerIds === undefined ? null : await dueOf(database, payerIds, now);
+  const { found, failed } = await sweep<DueRow>(database, {
+    key: { due_at: 'instant', payer_id: 'uuid', subscription_id: 'uuid' },
+    limit,
+    find: async (after, size) =>
+      named?.splice(0, size) ?? database.query(FIND_DUE, [isoTime(now), ...after, size]),
+    payerOf: (row) => row.ledger_id,
+    work: async (session, due) => {
+      for (const { subscription, openings } of await advanceThese(session, due, offers, now)) {
+        opened.set(subscription.subscriptionId, openings.length);
       }
-    } catch (error) {
-      if (!isOutOfLocks(error) || most === 1) throw error;
-      most = Math.ceil(most / 2);
-    }
-  }
-  return done;
+    },
+  });
+  if (failed.length > 0) throw failed[0]!.error;
+  const periods = [...opened.values()].reduce((sum, count) => sum + count, 0);
+  return { subscriptions: opened.size, periods, left: found - opened.size };
 }
 
 /** Brings due subscriptions up to date. Their payers are locked. */
 async function advanceThese(
   session: Session,
-  due: ReadonlyArray<Pick<DueRow, 'payer_id' | 'subscription_id'>>,
+  due: readonly DueRow[],
   offers: OfferVersions,
   now: Instant,
-): Promise<{ subscriptions: number; periods: number }> {
-  if (due.length === 0) return { subscriptions: 0, periods: 0 };
-  const rows = await session.query<StandingRow>(READ_DUE, [
-    due.map((row) => row.payer_id),
-    due.map((row) => row.subscription_id),
-    isoTime(now),
-  ]);
-  if (rows.length === 0) return { subscriptions: 0, periods: 0 };
-  const standings = rows.map(standingOf);
+): Promise<Outcome[]> {
+  const names = due.map((row) => ({ payerId: row.payer_id, subscriptionId: row.subscription_id }));
+  const standings = await readStandings(session, names, now);
+  if (standings.length === 0) return [];
   const subscriptions = standings.map(({ subscription }) => subscription);
-  const queued = await queuedChanges(
-    session,
-    [...new Set(subscriptions.map(({ payerId }) => payerId))],
-    subscriptions.map(({ subscriptionId }) => subscriptionId),
-  );
+  const queued = await queuedChanges(session, subscriptions);
   await offers.load(session, [...subscriptions, ...queued.values()]);
   const outcomes = standings.map((standing) =>
     planAdvance(standing, offers.of, queued.get(standing.subscription.subscriptionId), now),
   );
   await writeOutcomes(session, outcomes, now);
-  const periods = outcomes.reduce((sum, { openings }) => sum + openings.length, 0);
-  return { subscriptions: outcomes.length, periods };
+  return outcomes;
 }
 
 /**
@@ -217,10 +135,8 @@ export async function advancePayers(
   payerIds: readonly string[],
   now: Instant,
 ): Promise<boolean> {
-  const due = await session.query<DueRow>(FIND_DUE_OF, [isoTime(now), payerIds, 1_000_000]);
-  if (due.length === 0) return false;
-  const done = await advanceThese(session, due, new OfferVersions(), now);
-  return done.subscriptions > 0;
+  const due = await dueOf(session, payerIds, now);
+  return (await advanceThese(session, due, new OfferVersions(), now)).length > 0;
 }
 
 /** What is due of some payers, and what was given to them since $3. */
@@ -270,17 +186,4 @@ export async function refreshPayers(
     });
   }
   return true;
-}
-
-/** Subscriptions as they stand, with who gets their units. The payers are locked. */
-export async function readStandings(
-  session: Session,
-  names: ReadonlyArray<Pick<StoredSubscription, 'payerId' | 'subscriptionId'>>,
-): Promise<Standing[]> {
-  if (names.length === 0) return [];
-  const rows = await session.query<StandingRow>(READ_STANDINGS, [
-    names.map(({ payerId }) => payerId),
-    names.map(({ subscriptionId }) => subscriptionId),
-  ]);
-  return rows.map(standingOf);
 }

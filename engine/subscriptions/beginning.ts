@@ -4,7 +4,8 @@ import type { Session } from '../database';
 import { newId, type Instant } from '../kernel';
 import { prolongLeftOver } from './period-units';
 import { eventOf, openNext, type Opening, type Outcome, type Standing } from './planning';
-import { insertSubscription, saveDetails, type StoredSubscription } from './records';
+import { insertSubscription, saveDetails } from './records';
+import type { StoredSubscription } from './stored-subscription';
 import { writeOutcomes } from './writing';
 
 /** How a subscription begins, and how one that is in force gets its next period ahead of time. */

@@ -30,14 +30,8 @@ import { decimalsOfPrice } from './periods';
 import { endEventOf, ended, eventOf, type Outcome, type Standing } from './planning';
 import { dropQueuedChanges, queuedChanges } from './queued-changes';
 import { readSubscription, type Subscription } from './reading';
-import {
-  accountOf,
-  findSubscription,
-  saveDetails,
-  saveSubscriptions,
-  type EndReason,
-  type StoredSubscription,
-} from './records';
+import { subscriberOf, findSubscription, saveDetails, saveSubscriptions } from './records';
+import type { EndReason, StoredSubscription } from './stored-subscription';
 import { reasonOfStatus, standingOf } from './starting';
 import { OfferVersions, writeOutcomes } from './writing';
 
@@ -181,7 +175,7 @@ export class Cancellations {
       { kind: 'undoSubscription', subscriptionId, request: {}, idempotencyKey, tx },
       async (session, { subscription: one }, now) => {
         requireLive(one);
-        const queued = await queuedChanges(session, [one.payerId], [subscriptionId]);
+        const queued = await queuedChanges(session, [one]);
         if (one.cancelAt === null && one.pauseAt === null && queued.size === 0) {
           throw wrongState(subscriptionId, one.status, 'nothing waits for the end of its period');
         }
@@ -219,7 +213,7 @@ export class Cancellations {
         if (one.endedAt === null) {
           throw wrongState(subscriptionId, one.status, 'it is not over', 'Nothing is to be done.');
         }
-        const account = await accountOf(session, one);
+        const account = await subscriberOf(session, one);
         if ((await standingOf(session, account, one.sku)) !== null) {
           throw wrongState(subscriptionId, one.status, 'another one of the same offer goes on');
         }

@@ -1,9 +1,11 @@
 import { resolveAccount, changeOf } from '../accounts';
 import { type Context, type Session } from '../database';
 import { BillingError, text, type Instant } from '../kernel';
-import { advancePayers, readStandings } from './advancing';
+import { advancePayers } from './advancing';
+import { readStandings } from './standings';
 import type { Standing } from './planning';
-import { accountOf, findSubscription, type SubscriptionStatus } from './records';
+import { subscriberOf, findSubscription } from './records';
+import type { SubscriptionStatus } from './stored-subscription';
 
 /** A subscription is named by its id; what is none is nobody's. */
 export const subscriptionIdInput = () => text(100).transform((id) => id.toLowerCase());
@@ -36,7 +38,7 @@ export async function changeOfSubscription<T extends object>(
       kind,
       parties: async (session) => {
         const named = await findSubscription(session, subscriptionId);
-        const { payerId } = await accountOf(session, named);
+        const { payerId } = await subscriberOf(session, named);
         const owner = await resolveAccount(session, { accountId: named.accountId });
         return { owner, locks: [payerId], named };
       },

@@ -29,13 +29,8 @@ import { eventOf, openNext, type Opening, type Outcome, type Standing } from './
 import { daysLeft, isDearer, isSameInterval, shareOf } from './proration';
 import { changedTo, queueChange } from './queued-changes';
 import { readSubscription, type Subscription } from './reading';
-import {
-  accountOf,
-  findSubscription,
-  isInForce,
-  saveDetails,
-  type StoredSubscription,
-} from './records';
+import { subscriberOf, findSubscription, saveDetails } from './records';
+import { isInForce, type StoredSubscription } from './stored-subscription';
 import { MAX_QUANTITY, reasonOfStatus, refusalToSubscribe, requireRecurring } from './starting';
 import { writeOutcomes } from './writing';
 
@@ -275,7 +270,7 @@ async function takeOffer(
   { old, fresh, quantity }: Target,
   now: Instant,
 ): Promise<DenialReason | null> {
-  const account = await accountOf(session, subscription);
+  const account = await subscriberOf(session, subscription);
   const refused =
     reasonOfStatus(account) ??
     // What somebody has goes on, also when it is off sale.

@@ -19,7 +19,7 @@ import { grantsThere, type GrantKind } from './period-grants';
 import type { Receiver } from './period-units';
 import { couponsInForce } from './coupons';
 import { daysLeft, shareOf } from './proration';
-import type { StoredSubscription } from './records';
+import type { StoredSubscription } from './stored-subscription';
 
 /**
  * Periods that end before their time: what they were paid for is given back for the days left, as an

@@ -3,14 +3,16 @@ import type { Offer } from '../catalog';
 import type { Session } from '../database';
 import type { Instant } from '../kernel';
 import type { OrderSubscriptions, RecurringLine } from '../sales';
-import { advancePayers, readStandings } from './advancing';
+import { advancePayers } from './advancing';
+import { readStandings } from './standings';
 import { beginSubscription, extendSubscription, openingOf } from './beginning';
 import { endNow } from './cancelling';
 import { NO_INVOICES, cutPeriods, openPeriods, shortenRest } from './closing-periods';
 import { linkGrants } from './period-grants';
 import { markGranted } from './period-units';
 import type { Standing } from './planning';
-import { findSubscription, saveSubscriptions, type StoredSubscription } from './records';
+import { findSubscription, saveSubscriptions } from './records';
+import type { StoredSubscription } from './stored-subscription';
 import { standingOf } from './starting';
 import { allowOverage, OfferVersions, writeOutcomes } from './writing';
 

@@ -46,14 +46,14 @@ export {
 } from './pending-items';
 export type { PauseRequest, ResumeRequest } from './pausing';
 export type { Subscription } from './reading';
+export { findById } from './records';
 export {
   END_REASONS,
   SUBSCRIPTION_STATUSES,
-  findById,
   type EndReason,
   type StoredSubscription,
   type SubscriptionStatus,
-} from './records';
+} from './stored-subscription';
 export {
   resetProducts,
   restoreProducts,

@@ -13,7 +13,7 @@ import type { ChangedAnswer } from './changing';
 import { planAdvance, type Standing } from './planning';
 import { queuedChanges } from './queued-changes';
 import { readSubscription, type Subscription } from './reading';
-import { accountOf, findSubscription, saveDetails, saveSubscriptions } from './records';
+import { subscriberOf, findSubscription, saveDetails, saveSubscriptions } from './records';
 import { reasonOfStatus } from './starting';
 import { OfferVersions, writeOutcomes } from './writing';
 
@@ -88,11 +88,11 @@ export class Pauses {
         if (one.status !== 'paused' && one.pauseAt === null) {
           throw wrongState(subscriptionId, one.status, 'it is not paused');
         }
-        const reason = reasonOfStatus(await accountOf(session, one));
+        const reason = reasonOfStatus(await subscriberOf(session, one));
         if (reason === null) {
           if (one.status === 'paused') {
             const resumed = { ...standing, subscription: { ...one, resumeAt: now } };
-            const queued = await queuedChanges(session, [one.payerId], [subscriptionId]);
+            const queued = await queuedChanges(session, [one]);
             const change = queued.get(subscriptionId);
             const offers = new OfferVersions();
             await offers.load(session, [one, ...queued.values()]);

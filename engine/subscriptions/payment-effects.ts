@@ -2,19 +2,15 @@ import type { Session } from '../database';
 import { recordEvents, type NewEvent } from '../events';
 import type { Instant } from '../kernel';
 import { refreshAccess } from './access';
-import { advancePayers, readStandings } from './advancing';
+import { advancePayers } from './advancing';
+import { readStandings } from './standings';
 import { cutPeriods, dropFees, endRest, freePlace, openPeriods } from './closing-periods';
 import { findPeriods, type StoredPeriod } from './period-records';
 import { givePeriods, productsFor, unitsOf } from './period-units';
 import { endEventOf, ended, eventOf, type Standing } from './planning';
 import { dropQueuedChanges } from './queued-changes';
-import {
-  findOfPayers,
-  isInForce,
-  saveSubscriptions,
-  type StoredSubscription,
-  type SubscriptionStatus,
-} from './records';
+import { findOfPayers, saveSubscriptions } from './records';
+import { isInForce, type StoredSubscription, type SubscriptionStatus } from './stored-subscription';
 import { OfferVersions, allowOverage } from './writing';
 
 /**

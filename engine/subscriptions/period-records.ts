@@ -1,7 +1,7 @@
 import { atTime, toInstant, type Session } from '../database';
 import { Decimal, type Instant } from '../kernel';
 import type { OpenedPeriod } from './periods';
-import type { StoredSubscription } from './records';
+import type { StoredSubscription } from './stored-subscription';
 
 /** A period as it was opened, and what became of it. */
 export type StoredPeriod = OpenedPeriod & { grantedAt: Instant | null; resetAt: Instant | null };

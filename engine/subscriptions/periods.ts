@@ -12,7 +12,7 @@ import {
   type Instant,
 } from '../kernel';
 import { shareOf, type Days } from './proration';
-import type { StoredSubscription } from './records';
+import type { StoredSubscription } from './stored-subscription';
 
 /**
  * When periods begin and end, and what they cost. Pure. Trial phases come first, one after the other;

@@ -4,7 +4,7 @@ import { formatMoney, isoTime, type Instant } from '../kernel';
 import { nextPeriod, reminderAt, decimalsOfPrice, type OpenedPeriod } from './periods';
 import type { Receiver } from './period-units';
 import { changedTo, type QueuedChange } from './queued-changes';
-import type { EndReason, StoredSubscription } from './records';
+import type { EndReason, StoredSubscription } from './stored-subscription';
 
 /**
  * What time does to a subscription. Pure: given how it stands and what the clock says, it tells what

@@ -1,38 +1,36 @@
 import type { Offer } from '../catalog';
-import type { Session } from '../database';
+import { column, table, type RowOf, type Session } from '../database';
 import { isoTime, newId, type Instant } from '../kernel';
 import { isSameInterval } from './proration';
-import type { StoredSubscription } from './records';
+import type { StoredSubscription, SubscriptionName } from './stored-subscription';
 
 /** Changes that take force at the end of the period: at most one waits for each subscription. */
 
-/** A change that waits. */
-export interface QueuedChange {
-  payerId: string;
-  subscriptionId: string;
-  changeId: string;
-  sku: string;
+const QUEUED_CHANGES = table('queued_changes', {
+  payerId: column.uuid(),
+  subscriptionId: column.uuid(),
+  changeId: column.uuid(),
+  sku: column.text(),
   /** The offer's, when the change was asked for. */
-  version: number;
-  quantity: number;
-}
+  version: column.integer(),
+  quantity: column.integer(),
+  queuedAt: column.instant(),
+});
+
+const WAITING = QUEUED_CHANGES.omit('queuedAt');
+
+/** A change that waits. */
+export type QueuedChange = RowOf<typeof WAITING>;
 
 const FIND = `
-select payer_id::text as payer_id, subscription_id::text as subscription_id,
-       change_id::text as change_id, sku, version, quantity
-from {schema}.queued_changes
-where payer_id = any($1::uuid[]) and subscription_id = any($2::uuid[])
-  and applied_at is null and dropped_at is null`;
+select ${WAITING.select('q')} from {schema}.queued_changes q
+where q.payer_id = any($1::uuid[]) and q.subscription_id = any($2::uuid[])
+  and q.applied_at is null and q.dropped_at is null`;
 
 const DROP = `
 update {schema}.queued_changes set dropped_at = $3::timestamptz
 where payer_id = any($1::uuid[]) and subscription_id = any($2::uuid[])
   and applied_at is null and dropped_at is null`;
-
-const QUEUE = `
-insert into {schema}.queued_changes
-  (payer_id, subscription_id, change_id, sku, version, quantity, queued_at)
-values ($1::uuid, $2::uuid, $3::uuid, $4, $5, $6, $7::timestamptz)`;
 
 const APPLY = `
 update {schema}.queued_changes q
@@ -45,66 +43,41 @@ where q.payer_id = n.payer_id and q.subscription_id = n.subscription_id
 /** What waits for some subscriptions, by their ids; those for which nothing waits are left out. */
 export async function queuedChanges(
   session: Session,
-  payerIds: readonly string[],
-  subscriptionIds: readonly string[],
+  subscriptions: readonly SubscriptionName[],
 ): Promise<Map<string, QueuedChange>> {
-  if (subscriptionIds.length === 0) return new Map();
-  const rows = await session.query<{
-    payer_id: string;
-    subscription_id: string;
-    change_id: string;
-    sku: string;
-    version: number;
-    quantity: number;
-  }>(FIND, [payerIds, subscriptionIds]);
-  return new Map(
-    rows.map((row) => [
-      row.subscription_id,
-      {
-        payerId: row.payer_id,
-        subscriptionId: row.subscription_id,
-        changeId: row.change_id,
-        sku: row.sku,
-        version: row.version,
-        quantity: row.quantity,
-      },
-    ]),
-  );
+  if (subscriptions.length === 0) return new Map();
+  const found = await WAITING.rows(session, FIND, keysOf(subscriptions));
+  return new Map(found.map((change) => [change.subscriptionId, change]));
 }
 
-type Named = Pick<StoredSubscription, 'payerId' | 'subscriptionId'>;
+const keysOf = (subscriptions: readonly SubscriptionName[]): string[][] => [
+  [...new Set(subscriptions.map(({ payerId }) => payerId))],
+  subscriptions.map(({ subscriptionId }) => subscriptionId),
+];
 
 /** Takes back what waits for some subscriptions. The payers are locked. */
 export async function dropQueuedChanges(
   session: Session,
-  subscriptions: readonly Named[],
+  subscriptions: readonly SubscriptionName[],
   now: Instant,
 ): Promise<void> {
   if (subscriptions.length === 0) return;
-  await session.query(DROP, [
-    subscriptions.map(({ payerId }) => payerId),
-    subscriptions.map(({ subscriptionId }) => subscriptionId),
-    isoTime(now),
-  ]);
+  await session.query(DROP, [...keysOf(subscriptions), isoTime(now)]);
 }
 
 /** Lets a change wait, in the place of one that waited. The payer is locked. */
 export async function queueChange(
   session: Session,
-  subscription: Named,
+  subscription: SubscriptionName,
   change: { offer: Offer; quantity: number },
   now: Instant,
 ): Promise<void> {
   await dropQueuedChanges(session, [subscription], now);
-  await session.query(QUEUE, [
-    subscription.payerId,
-    subscription.subscriptionId,
-    newId(),
-    change.offer.sku,
-    change.offer.version,
-    change.quantity,
-    isoTime(now),
-  ]);
+  const { payerId, subscriptionId } = subscription;
+  const { offer, quantity } = change;
+  const { sku, version } = offer;
+  const queued = { payerId, subscriptionId, changeId: newId(), sku, version, quantity };
+  await QUEUED_CHANGES.write(session, [{ ...queued, queuedAt: now }]);
 }
 
 /** Changes took force with the periods of these numbers. The payers are locked. */

@@ -3,7 +3,7 @@ import type { Session } from '../database';
 import { Decimal, formatMoney, formatUnits, isoTime, type Duration, type Instant } from '../kernel';
 import { decimalsOfPrice, feeOf, nextPeriod } from './periods';
 import { changedTo, queuedChanges, type QueuedChange } from './queued-changes';
-import type { EndReason, StoredSubscription, SubscriptionStatus } from './records';
+import type { EndReason, StoredSubscription, SubscriptionStatus } from './stored-subscription';
 
 /** A subscription as it goes out; amounts are money of its currency. */
 export interface Subscription {
@@ -114,11 +114,7 @@ export async function readSubscriptions(
     all.map(({ periodNumber }) => periodNumber),
   ]);
   const beside = new Map(rows.map((row) => [row.subscription_id, row]));
-  const changes = await queuedChanges(
-    session,
-    [...new Set(all.map(({ payerId }) => payerId))],
-    all.map(({ subscriptionId }) => subscriptionId),
-  );
+  const changes = await queuedChanges(session, all);
   const offers = new Map<string, Offer>();
   const offerOf = async (sku: string, version: number): Promise<Offer> => {
     const name = `${version} ${sku}`;

@@ -12,7 +12,8 @@ import {
   type Instant,
 } from '../kernel';
 import { writeDueOf } from '../ledger';
-import { advanceSubscriptions, readStandings } from './advancing';
+import { advanceSubscriptions } from './advancing';
+import { readStandings } from './standings';
 import { findPeriods } from './period-records';
 import { givePeriods, productsFor, unitsOf } from './period-units';
 import { findById } from './records';

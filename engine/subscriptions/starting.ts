@@ -28,11 +28,13 @@ import {
   type Instant,
 } from '../kernel';
 import { refusalOf, takePlaces, takenPlaces, type Place, type Trying } from '../sales';
-import { advancePayers, readStandings } from './advancing';
+import { advancePayers } from './advancing';
+import { readStandings } from './standings';
 import { beginSubscription, extendSubscription } from './beginning';
 import { wrongState } from './change-of-subscription';
 import type { Standing } from './planning';
-import { findSubscription, liveSubscriptions, type StoredSubscription } from './records';
+import { findSubscription, liveSubscriptions } from './records';
+import type { StoredSubscription } from './stored-subscription';
 import { readSubscription, type Subscription } from './reading';
 
 export interface StartRequest extends ChangeOptions {

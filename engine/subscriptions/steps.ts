@@ -21,7 +21,8 @@ import { stepsBrought } from './period-grants';
 import { SUBSCRIPTION_SOURCE, giveUnitsOfPeriods } from './period-units';
 import type { Standing } from './planning';
 import { readSubscription, type Subscription } from './reading';
-import { isInForce, saveDetails } from './records';
+import { saveDetails } from './records';
+import { isInForce } from './stored-subscription';
 import { resolveAccount } from '../accounts';
 
 export interface AddStepsRequest extends ChangeOptions {

@@ -1,8 +1,15 @@
 import type { ErasePart, ExportPart, MergePart } from '../accounts';
-import { atTime, readTime, type Session } from '../database';
-import { Decimal, currencyDecimals, formatMoney, formatUnits } from '../kernel';
+import { atTime, column, readTime, table, type Session } from '../database';
+import {
+  Decimal,
+  currencyDecimals,
+  formatMoney,
+  formatUnits,
+  isoTime,
+  type Instant,
+} from '../kernel';
 import { refreshAccess } from './access';
-import { SUBSCRIPTION_COLUMNS, subscriptionOf, type SubscriptionRow } from './records';
+import { SUBSCRIPTIONS } from './stored-subscription';
 
 /** What subscriptions have to say when accounts are attached, exported, erased or merged. */
 
@@ -28,7 +35,7 @@ export async function openSubscriptionsObstacle(
 
 /** Subscriptions by age: $1 who subscribed, $2 who paid (null: they do not matter), $3 to go on after. */
 const LIST = `
-select ${SUBSCRIPTION_COLUMNS}, d.cancel_reason, coalesce(d.metadata, '{}')::text as metadata,
+select ${SUBSCRIPTIONS.select('s')}, d.cancel_reason, coalesce(d.metadata, '{}')::text as metadata,
        (select coalesce(json_agg(json_build_object(
                  'number', p.number, 'phase', p.phase, 'sku', p.sku, 'version', p.version,
                  'quantity', p.quantity, 'fee', p.fee::text, 'orderId', p.order_id,
@@ -51,7 +58,7 @@ where (s.account_id = any($1::uuid[]) or s.payer_id = any($2::uuid[]))
 order by s.subscription_id
 limit $4::integer`;
 
-interface ExportedRow extends SubscriptionRow {
+interface ExportedRow {
   cancel_reason: string | null;
   metadata: string;
   periods: string;
@@ -79,38 +86,36 @@ interface StepJson {
   addedAt: string;
 }
 
+const ITEMS = table('pending_items', {
+  itemId: column.uuid(),
+  account: column.uuid().named('account_id'),
+  subscriptionId: column.uuid().orNull,
+  periodNumber: column.integer().orNull,
+  kind: column.text(),
+  sku: column.text().orNull,
+  product: column.text().orNull,
+  description: column.text().orNull,
+  quantity: column.amount(),
+  amount: column.decimal(),
+  currency: column.text(),
+  serviceFrom: column.time(),
+  serviceTo: column.time(),
+  dueAt: column.time(),
+});
+
 const LIST_ITEMS = `
-select i.item_id::text as item_id, i.account_id::text as account_id,
-       i.subscription_id::text as subscription_id, i.period_number, i.kind, i.sku, i.product,
-       i.description, i.quantity::text as quantity, i.amount::text as amount, i.currency,
-       ${atTime('i.service_from')} as service_from, ${atTime('i.service_to')} as service_to,
-       ${atTime('i.due_at')} as due_at
-from {schema}.pending_items i
+select ${ITEMS.select('i')} from {schema}.pending_items i
 where (i.account_id = any($1::uuid[]) or i.payer_id = any($2::uuid[]))
   and i.invoice_id is null and i.dropped_at is null
 order by i.due_at, i.item_id`;
 
-interface ItemRow {
-  item_id: string;
-  account_id: string;
-  subscription_id: string | null;
-  period_number: number | null;
-  kind: string;
-  sku: string | null;
-  product: string | null;
-  description: string | null;
-  quantity: string;
-  amount: string;
-  currency: string;
-  service_from: string;
-  service_to: string;
-  due_at: string;
-}
-
 const PAGE = 500;
 
+const time = (instant: Instant | null): string | null =>
+  instant === null ? null : isoTime(instant);
+
 function exported(row: ExportedRow): object {
-  const one = subscriptionOf(row);
+  const one = SUBSCRIPTIONS.read(row);
   const decimals = currencyDecimals(one.currency)!;
   const money = (written: string): string => formatMoney(new Decimal(written), decimals);
   return {
@@ -126,11 +131,11 @@ function exported(row: ExportedRow): object {
     collection: one.collection,
     collectedBy: one.collectedBy,
     coupon: one.coupon,
-    startedAt: readTime(row.started_at),
-    cancelAt: readTime(row.cancel_at),
-    pauseAt: readTime(row.pause_at),
-    resumeAt: readTime(row.resume_at),
-    endedAt: readTime(row.ended_at),
+    startedAt: time(one.startedAt),
+    cancelAt: time(one.cancelAt),
+    pauseAt: time(one.pauseAt),
+    resumeAt: time(one.resumeAt),
+    endedAt: time(one.endedAt),
     endReason: one.endReason,
     cancelReason: row.cancel_reason,
     periods: (JSON.parse(row.periods) as PeriodJson[]).map((period) => ({
@@ -164,26 +169,14 @@ export const exportSubscriptions: ExportPart = async (session, { accountId, paye
     ]);
     subscriptions.push(...page.map(exported));
     if (page.length < PAGE) break;
-    after = page.at(-1)!.subscription_id;
+    after = SUBSCRIPTIONS.read(page.at(-1)!).subscriptionId;
   }
-  const items = await session.query<ItemRow>(LIST_ITEMS, [names, payers]);
+  const items = await ITEMS.rows(session, LIST_ITEMS, [names, payers]);
   return {
     subscriptions,
-    pendingItems: items.map((row) => ({
-      itemId: row.item_id,
-      account: row.account_id,
-      subscriptionId: row.subscription_id,
-      periodNumber: row.period_number,
-      kind: row.kind,
-      sku: row.sku,
-      product: row.product,
-      description: row.description,
-      quantity: formatUnits(new Decimal(row.quantity)),
-      amount: formatMoney(new Decimal(row.amount), currencyDecimals(row.currency)!),
-      currency: row.currency,
-      serviceFrom: readTime(row.service_from),
-      serviceTo: readTime(row.service_to),
-      dueAt: readTime(row.due_at),
+    pendingItems: items.map((item) => ({
+      ...item,
+      amount: formatMoney(item.amount, currencyDecimals(item.currency)!),
     })),
   };
 };

@@ -13,18 +13,17 @@ import {
   text,
   type AccountReference,
 } from '../kernel';
-import { readStandings, refreshPayers } from './advancing';
+import { refreshPayers } from './advancing';
+import { readStandings } from './standings';
 import { subscriptionIdInput } from './change-of-subscription';
 import { readSubscription, readSubscriptions, type Subscription } from './reading';
+import { findSubscription } from './records';
 import {
-  SUBSCRIPTION_COLUMNS,
+  SUBSCRIPTIONS,
   SUBSCRIPTION_STATUSES,
-  findSubscription,
-  subscriptionOf,
   type StoredSubscription,
-  type SubscriptionRow,
   type SubscriptionStatus,
-} from './records';
+} from './stored-subscription';
 
 export interface ListSubscriptionsRequest {
   account?: AccountReference;
@@ -48,7 +47,7 @@ const listInput = input({
  * (both null: anybody), $3 status, $4 sku, $5 the one to go on after.
  */
 const LIST = `
-select ${SUBSCRIPTION_COLUMNS} from {schema}.subscriptions s
+select ${SUBSCRIPTIONS.select('s')} from {schema}.subscriptions s
 where (coalesce($1::uuid[], $2::uuid[]) is null
        or s.account_id = any($1::uuid[]) or s.payer_id = any($2::uuid[]))
   and ($3::text is null or s.status = $3) and ($4::text is null or s.sku = $4)
@@ -89,7 +88,7 @@ export class SubscriptionReads {
     const now = readClock(this.context.clock);
     if (named !== null) await refreshPayers(this.context, null, [named.payerId], now);
     const names = named === null ? null : await idsWithAliases(database, [named]);
-    const rows = await database.query<SubscriptionRow>(LIST, [
+    const found = await SUBSCRIPTIONS.rows(database, LIST, [
       names,
       named?.payerId === named?.accountId ? names : null,
       status ?? null,
@@ -97,7 +96,6 @@ export class SubscriptionReads {
       cursor ?? null,
       limit + 1,
     ]);
-    const found = rows.map(subscriptionOf);
     const items = await readSubscriptions(database, found.slice(0, limit));
     return {
       items,

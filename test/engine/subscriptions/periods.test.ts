@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import type { Offer } from '../../../engine';
 import { addDuration, localDay } from '../../../engine/kernel';
 import { nextPeriod } from '../../../engine/subscriptions/periods';
-import type { StoredSubscription } from '../../../engine/subscriptions/records';
+import type { StoredSubscription } from '../../../engine/subscriptions/stored-subscription';
 
 /** When periods begin and end: pure, so a hundred years take no time. */
 

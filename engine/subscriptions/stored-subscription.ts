@@ -1,0 +1,74 @@
+import { column, table, type RowOf } from '../database';
+
+/** A subscription as rules work on it, and as it is kept: one row each. */
+
+export const SUBSCRIPTION_STATUSES = [
+  'trialing',
+  'active',
+  'past_due',
+  'paused',
+  'cancelled',
+  'ended',
+] as const;
+export type SubscriptionStatus = (typeof SUBSCRIPTION_STATUSES)[number];
+
+/** Why a subscription is over. */
+export const END_REASONS = [
+  'expired',
+  'cancelled',
+  'payment_failed',
+  'refunded',
+  'account_closed',
+] as const;
+export type EndReason = (typeof END_REASONS)[number];
+
+export const SUBSCRIPTIONS = table('subscriptions', {
+  payerId: column.uuid(),
+  subscriptionId: column.uuid(),
+  accountId: column.uuid(),
+  sku: column.text(),
+  version: column.integer(),
+  quantity: column.integer(),
+  status: column.text<SubscriptionStatus>(),
+  currency: column.text(),
+  createdAt: column.instant(),
+  startedAt: column.instant(),
+  anchorAt: column.instant(),
+  anchorZone: column.text(),
+  /** The number of the period that begins at the anchor, or would. */
+  anchorNumber: column.integer(),
+  trialPhases: column.integer(),
+  phase: column.integer().orNull,
+  /** Of the period opened last; 0: it has not begun, and the "period" is the time until then. */
+  periodNumber: column.integer(),
+  periodStart: column.instant(),
+  periodEnd: column.instant(),
+  /** When it has to be looked at next; written anew whenever it is saved. */
+  nextDueAt: column.instant().orNull,
+  remindedNumber: column.integer().orNull,
+  renews: column.flag(),
+  cancelAt: column.instant().orNull,
+  pauseAt: column.instant().orNull,
+  resumeAt: column.instant().orNull,
+  endedAt: column.instant().orNull,
+  endReason: column.text<EndReason>().orNull,
+  collection: column.text<'charge' | 'send'>(),
+  collectedBy: column.text<'engine' | 'provider'>(),
+  methodId: column.uuid().orNull,
+  coupon: column.text().orNull,
+  /** On how many invoices more the coupon counts; null: without end. */
+  couponLeft: column.integer().orNull,
+  awaitingPayment: column.flag(),
+  overdue: column.flag(),
+  /** While past due and not overdue: until when access goes on. */
+  graceUntil: column.instant().orNull,
+});
+
+export type StoredSubscription = RowOf<typeof SUBSCRIPTIONS>;
+
+/** A subscription by its primary key. */
+export type SubscriptionName = Pick<StoredSubscription, 'payerId' | 'subscriptionId'>;
+
+/** Whether it has begun and is not over, so that it gives access to what its periods brought. */
+export const isInForce = ({ status, periodNumber }: StoredSubscription): boolean =>
+  (status === 'trialing' || status === 'active' || status === 'past_due') && periodNumber > 0;
