@@ -14,7 +14,7 @@ export {
   type Keep,
   type OfMerged,
 } from './answers';
-export { runChecks, type Check } from './checks';
+export { verifyTables, type Check } from './checks';
 export { Database, type Connection, type DatabaseOptions } from './database';
 export { isOutOfLocks, isRetryable, isUniqueViolation, translate } from './failures';
 export { keptSecret } from './kept-secret';

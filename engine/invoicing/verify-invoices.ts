@@ -1,4 +1,4 @@
-import type { Session, VerifyPart } from '../database';
+import { verifyTables, type Check } from '../database';
 
 /**
  * What must be true of invoices, credit notes and account credit beside what their tables refuse
@@ -16,26 +16,15 @@ import type { Session, VerifyPart } from '../database';
  *    its invoice.
  */
 
-interface Check {
-  code: string;
-  table: string;
-  /** `%` stands for the id. */
-  message: string;
-  /** Gives the ids of rows that are not as they must be. */
-  statement: string;
-}
-
-/** The most that one check reports, so that a broken table does not flood memory. */
-const MOST = 100;
-
-const COUNT = `
-select (select count(*) from {schema}.invoices)::int as invoices,
-       (select count(*) from {schema}.invoice_lines)::int as invoice_lines,
-       (select count(*) from {schema}.invoice_usage)::int as invoice_usage,
-       (select count(*) from {schema}.invoice_payments)::int as invoice_payments,
-       (select count(*) from {schema}.credit_notes)::int as credit_notes,
-       (select count(*) from {schema}.invoice_refunds)::int as invoice_refunds,
-       (select count(*) from {schema}.account_credits)::int as account_credits`;
+const TABLES = [
+  'invoices',
+  'invoice_lines',
+  'invoice_usage',
+  'invoice_payments',
+  'credit_notes',
+  'invoice_refunds',
+  'account_credits',
+];
 
 /** Legs of postings on an account, for what a posting was made. */
 const legsOn = (account: string): string => `
@@ -234,16 +223,4 @@ where i.invoice_id is not null and 1 <> (
   },
 ];
 
-export const verifyInvoices: VerifyPart = async (session: Session) => {
-  const [checked] = await session.query<Record<string, number>>(COUNT);
-  const problems = [];
-  for (const { code, table, message, statement } of CHECKS) {
-    const rows = await session.query<{ id: string }>(
-      `select id from (${statement}) as found order by id limit ${MOST}`,
-    );
-    problems.push(
-      ...rows.map(({ id }) => ({ code, table, id, message: message.replace('%', () => id) })),
-    );
-  }
-  return { checked: checked!, problems };
-};
+export const verifyInvoices = verifyTables(TABLES, CHECKS);

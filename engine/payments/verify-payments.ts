@@ -1,11 +1,8 @@
-import { runChecks, type Check, type VerifyPart } from '../database';
+import { verifyTables, type Check } from '../database';
 
 /** What attempts and refunds have to hold to. What they paid for is checked by whose it is. */
 
-const COUNT = `
-select (select count(*) from {schema}.payment_attempts)::int as payment_attempts,
-       (select count(*) from {schema}.payment_refunds)::int as payment_refunds,
-       (select count(*) from {schema}.payment_methods)::int as payment_methods`;
+const TABLES = ['payment_attempts', 'payment_refunds', 'payment_methods'];
 
 const CHECKS: readonly Check[] = [
   {
@@ -67,4 +64,4 @@ where a.method_id is not null and not exists (
 ];
 
 /** Recomputes what payments have to hold to. Reads only. */
-export const verifyPayments: VerifyPart = (session) => runChecks(session, COUNT, CHECKS);
+export const verifyPayments = verifyTables(TABLES, CHECKS);

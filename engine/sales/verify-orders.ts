@@ -1,4 +1,4 @@
-import { runChecks, type Check, type VerifyPart } from '../database';
+import { verifyTables, type Check } from '../database';
 
 /**
  * What must be true of orders and refunds beside what their tables refuse (migrations/0009-sales.ts):
@@ -13,13 +13,14 @@ import { runChecks, type Check, type VerifyPart } from '../database';
  *  - The money book says: cash of an order is what was paid, less what was refunded.
  */
 
-const COUNT = `
-select (select count(*) from {schema}.orders)::int as orders,
-       (select count(*) from {schema}.order_items)::int as order_items,
-       (select count(*) from {schema}.order_grants)::int as order_grants,
-       (select count(*) from {schema}.payment_references)::int as payment_references,
-       (select count(*) from {schema}.refunds)::int as refunds,
-       (select count(*) from {schema}.purchase_marks)::int as purchase_marks`;
+const TABLES = [
+  'orders',
+  'order_items',
+  'order_grants',
+  'payment_references',
+  'refunds',
+  'purchase_marks',
+];
 
 const CHECKS: readonly Check[] = [
   {
@@ -160,4 +161,4 @@ where o.paid - o.refunded <> (
 ];
 
 /** Recomputes what orders and refunds have to hold to. Reads only. */
-export const verifyOrders: VerifyPart = (session) => runChecks(session, COUNT, CHECKS);
+export const verifyOrders = verifyTables(TABLES, CHECKS);

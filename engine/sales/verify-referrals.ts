@@ -1,13 +1,8 @@
-import { runChecks, type Check, type Session } from '../database';
+import { verifyTables, type Check } from '../database';
 
 /** What must be true of trials, referrals, commissions and payouts: see migrations/0009-sales.ts. */
 
-const COUNT = `
-select (select count(*) from {schema}.trial_marks)::int as trial_marks,
-       (select count(*) from {schema}.referrals)::int as referrals,
-       (select count(*) from {schema}.referral_bonuses)::int as referral_bonuses,
-       (select count(*) from {schema}.commissions)::int as commissions,
-       (select count(*) from {schema}.payouts)::int as payouts`;
+const TABLES = ['trial_marks', 'referrals', 'referral_bonuses', 'commissions', 'payouts'];
 
 const CHECKS: readonly Check[] = [
   {
@@ -99,4 +94,4 @@ where not exists (
 ];
 
 /** Recomputes what trials and referrals have to hold to. Reads only. */
-export const verifyReferrals = (session: Session) => runChecks(session, COUNT, CHECKS);
+export const verifyReferrals = verifyTables(TABLES, CHECKS);

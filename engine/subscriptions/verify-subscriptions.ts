@@ -1,4 +1,4 @@
-import { runChecks, type Check, type VerifyPart } from '../database';
+import { verifyTables, type Check } from '../database';
 
 /**
  * What must be true of subscriptions beside what their tables refuse (migrations/0010-subscriptions.ts):
@@ -12,11 +12,7 @@ import { runChecks, type Check, type VerifyPart } from '../database';
  *  - Uses are denied for what is overdue, and for nothing else.
  */
 
-const COUNT = `
-select (select count(*) from {schema}.subscriptions)::int as subscriptions,
-       (select count(*) from {schema}.subscription_periods)::int as subscription_periods,
-       (select count(*) from {schema}.period_grants)::int as period_grants,
-       (select count(*) from {schema}.pending_items)::int as pending_items`;
+const TABLES = ['subscriptions', 'subscription_periods', 'period_grants', 'pending_items'];
 
 /** The account whose ledger a subscription's units are in. */
 const LEDGER = `
@@ -142,4 +138,4 @@ where s.overdue and s.status = 'past_due'
 ];
 
 /** Checks subscriptions, their periods and what is to be invoiced of them. */
-export const verifySubscriptions: VerifyPart = (session) => runChecks(session, COUNT, CHECKS);
+export const verifySubscriptions = verifyTables(TABLES, CHECKS);
