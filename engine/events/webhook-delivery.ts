@@ -76,7 +76,7 @@ with given_up as (
 insert into {schema}.webhook_failures
   (webhook_id, payer_id, event_id, attempts, status, error, given_up_at)
 select $6::uuid, payer_id, event_id, attempts, status, error, $7::timestamptz from given_up
-on conflict (webhook_id, event_id) do update
+on conflict (payer_id, webhook_id, event_id) do update
   set attempts = excluded.attempts, status = excluded.status, error = excluded.error,
       given_up_at = excluded.given_up_at`;
 

@@ -82,9 +82,10 @@ create table {schema}.event_deliveries (
   -- From then on it is given again.
   leased_until timestamptz not null,
   attempts integer not null check (attempts > 0),
-  primary key (reader, position)
+  primary key (payer_id, reader, event_id)
 ) with (fillfactor = 80);
 comment on table {schema}.event_deliveries is 'Events that a reader was given and has not acknowledged.';
+create index event_deliveries_position on {schema}.event_deliveries (reader, position);
 create index event_deliveries_event on {schema}.event_deliveries (reader, event_id);
 create index event_deliveries_due on {schema}.event_deliveries (reader, leased_until, position);
 
@@ -114,9 +115,10 @@ create table {schema}.webhook_failures (
   -- What went wrong otherwise: timeout, connection, redirect.
   error text,
   given_up_at timestamptz not null,
-  primary key (webhook_id, event_id)
+  primary key (payer_id, webhook_id, event_id)
 );
 comment on table {schema}.webhook_failures is 'Events that an endpoint did not take, however often they were sent.';
+create index webhook_failures_webhook on {schema}.webhook_failures (webhook_id, given_up_at);
 create index webhook_failures_age on {schema}.webhook_failures (given_up_at);
 `,
 };

@@ -290,7 +290,7 @@ ${writtenOnce('referral_programs')}
 create table {schema}.referrals (
   -- Who was brought: a payer once.
   payer_id uuid primary key,
-  referral_id uuid not null unique,
+  referral_id uuid not null,
   account_id uuid not null,
   -- Who brought it. Its present payer is found through its account.
   referrer_id uuid not null,
@@ -301,6 +301,7 @@ create table {schema}.referrals (
   check ((first_order_id is null) = (first_paid_at is null))
 );
 comment on table {schema}.referrals is 'Which payer was brought by which account.';
+create index referrals_id on {schema}.referrals (referral_id);
 create index referrals_referrer on {schema}.referrals (referrer_id);
 create trigger referrals_stay before delete or update of
   payer_id, referral_id, account_id, referrer_id, created_at
@@ -358,7 +359,7 @@ ${writtenOnce('commissions')}
 
 create table {schema}.payouts (
   payer_id uuid not null,
-  payout_id uuid not null unique,
+  payout_id uuid not null,
   account_id uuid not null,
   currency text not null,
   amount numeric not null check (amount > 0),
@@ -369,6 +370,7 @@ create table {schema}.payouts (
   check ((status = 'requested') = (decided_at is null))
 );
 comment on table {schema}.payouts is 'Commission that accounts asked to be paid, and what was decided.';
+create index payouts_id on {schema}.payouts (payout_id);
 create index payouts_account on {schema}.payouts (account_id);
 create trigger payouts_stay before delete or update of
   payer_id, payout_id, account_id, currency, amount, requested_at

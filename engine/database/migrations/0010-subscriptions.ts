@@ -204,7 +204,8 @@ create table {schema}.order_periods (
   primary key (payer_id, subscription_id, period_number)
 );
 comment on table {schema}.order_periods is 'Periods of subscriptions that were paid by orders.';
-create unique index order_periods_line on {schema}.order_periods (order_id, position, payer_id);
+create unique index order_periods_line on {schema}.order_periods (payer_id, order_id, position);
+create index order_periods_order on {schema}.order_periods (order_id);
 ${writtenOnce('order_periods')}
 
 create table {schema}.queued_changes (

@@ -1160,12 +1160,13 @@ create table billing.event_deliveries (
   lease uuid not null,
   leased_until timestamp with time zone not null,
   attempts integer not null,
-  constraint event_deliveries_pkey PRIMARY KEY (reader, "position"),
+  constraint event_deliveries_pkey PRIMARY KEY (payer_id, reader, event_id),
   constraint event_deliveries_attempts_check CHECK (attempts > 0)
 ) with (fillfactor=80);
 comment on table billing.event_deliveries is 'Events that a reader was given and has not acknowledged.';
 CREATE INDEX event_deliveries_due ON billing.event_deliveries USING btree (reader, leased_until, "position");
 CREATE INDEX event_deliveries_event ON billing.event_deliveries USING btree (reader, event_id);
+CREATE INDEX event_deliveries_position ON billing.event_deliveries USING btree (reader, "position");
 
 create table billing.event_positions (
   one boolean not null default true,
@@ -1702,7 +1703,8 @@ create table billing.order_periods (
   constraint order_periods_paid_check CHECK (paid >= 0::numeric)
 );
 comment on table billing.order_periods is 'Periods of subscriptions that were paid by orders.';
-CREATE UNIQUE INDEX order_periods_line ON billing.order_periods USING btree (order_id, "position", payer_id);
+CREATE UNIQUE INDEX order_periods_line ON billing.order_periods USING btree (payer_id, order_id, "position");
+CREATE INDEX order_periods_order ON billing.order_periods USING btree (order_id);
 CREATE TRIGGER order_periods_are_kept BEFORE TRUNCATE ON billing.order_periods FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER order_periods_stay BEFORE DELETE OR UPDATE ON billing.order_periods FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 
@@ -1970,13 +1972,13 @@ create table billing.payouts (
   requested_at timestamp with time zone not null,
   decided_at timestamp with time zone,
   constraint payouts_pkey PRIMARY KEY (payer_id, payout_id),
-  constraint payouts_payout_id_key UNIQUE (payout_id),
   constraint payouts_amount_check CHECK (amount > 0::numeric),
   constraint payouts_check CHECK ((status = 'requested'::text) = (decided_at IS NULL)),
   constraint payouts_status_check CHECK (status = ANY (ARRAY['requested'::text, 'paid'::text, 'rejected'::text]))
 );
 comment on table billing.payouts is 'Commission that accounts asked to be paid, and what was decided.';
 CREATE INDEX payouts_account ON billing.payouts USING btree (account_id);
+CREATE INDEX payouts_id ON billing.payouts USING btree (payout_id);
 CREATE TRIGGER decided_payouts_stay BEFORE UPDATE ON billing.payouts FOR EACH ROW WHEN (old.status <> 'requested'::text) EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER payouts_are_kept BEFORE TRUNCATE ON billing.payouts FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER payouts_stay BEFORE DELETE OR UPDATE OF payer_id, payout_id, account_id, currency, amount, requested_at ON billing.payouts FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
@@ -2166,10 +2168,10 @@ create table billing.referrals (
   first_order_id uuid,
   first_paid_at timestamp with time zone,
   constraint referrals_pkey PRIMARY KEY (payer_id),
-  constraint referrals_referral_id_key UNIQUE (referral_id),
   constraint referrals_check CHECK ((first_order_id IS NULL) = (first_paid_at IS NULL))
 );
 comment on table billing.referrals is 'Which payer was brought by which account.';
+CREATE INDEX referrals_id ON billing.referrals USING btree (referral_id);
 CREATE INDEX referrals_referrer ON billing.referrals USING btree (referrer_id);
 CREATE TRIGGER referrals_are_kept BEFORE TRUNCATE ON billing.referrals FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER referrals_stay BEFORE DELETE OR UPDATE OF payer_id, referral_id, account_id, referrer_id, created_at ON billing.referrals FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
@@ -2539,11 +2541,12 @@ create table billing.webhook_failures (
   status integer,
   error text,
   given_up_at timestamp with time zone not null,
-  constraint webhook_failures_pkey PRIMARY KEY (webhook_id, event_id),
+  constraint webhook_failures_pkey PRIMARY KEY (payer_id, webhook_id, event_id),
   constraint webhook_failures_attempts_check CHECK (attempts > 0)
 );
 comment on table billing.webhook_failures is 'Events that an endpoint did not take, however often they were sent.';
 CREATE INDEX webhook_failures_age ON billing.webhook_failures USING btree (given_up_at);
+CREATE INDEX webhook_failures_webhook ON billing.webhook_failures USING btree (webhook_id, given_up_at);
 
 create table billing.webhooks (
   webhook_id uuid not null,

@@ -88,6 +88,25 @@ async function describeSchema(knex: Knex, schema: string): Promise<string> {
   return `${sections.join('\n\n').replaceAll(`"${schema}"`, 'billing').replaceAll(schema, 'billing')}\n`;
 }
 
+/** What is unique without the paying account in front: why it need not, or cannot, have it there. */
+const NOT_BY_PAYER: Record<string, string> = {
+  'The seller makes these, not the use': `
+    products_pkey products_folded_key_key offers_pkey offers_folded_sku_key offer_versions_pkey
+    offer_items_pkey catalog_names_pkey coupons_pkey tax_rates_pkey tax_rates_folded_key_key
+    tax_rates_country referral_programs_pkey dunning_settings_pkey invoicing_settings_pkey
+    invoice_logos_pkey invoice_series_pkey webhooks_pkey webhooks_url event_readers_pkey`,
+  'One row': 'event_positions_pkey sandbox_pkey',
+  'A row each step': 'migrations_pkey',
+  'A row each account, which is what it is found by': `
+    accounts_pkey account_details_pkey account_contacts_pkey account_taxes_pkey`,
+  'Finds the account': 'identities_pkey identities_primary',
+  'A person has one trial, whoever pays': 'trial_hashes_pkey',
+  'One payment is for one order, whoever ordered; a row each payment': 'payment_references_pkey',
+  'A notice is dealt with once, before it is known whom it concerns': 'payment_notices_pkey',
+  'A number is given once, to whichever payer': 'invoices_number credit_notes_number',
+  'What the test gateway remembers': 'test_gateway_charges_pkey test_gateway_refunds_pkey',
+};
+
 const openKnex = async (name: string): Promise<{ knex: Knex; close: () => Promise<void> }> => {
   if (name === 'embedded') return openEmbedded('memory', 10_000);
   const knex = knexFactory({ client: 'pg', connection: serverUrl() });
@@ -107,6 +126,20 @@ describe.each(databaseKinds)('schema (%s)', (name) => {
       await close();
     }
   });
+});
+
+test('what grows with use has the paying account first in all that is unique', () => {
+  const unique = new Map<string, string>();
+  const sql = fs.readFileSync(FILE, 'utf8');
+  const keys =
+    /constraint (\w+) (?:PRIMARY KEY|UNIQUE) \((\w+)|CREATE UNIQUE INDEX (\w+) .*?\((\w+)/g;
+  for (const [, key, first, index, start] of sql.matchAll(keys)) {
+    unique.set((key ?? index)!, (first ?? start)!);
+  }
+  expect(unique.size).toBeGreaterThan(80);
+  const others = [...unique].filter(([, first]) => first !== 'payer_id').map(([name]) => name);
+  const allowed = Object.values(NOT_BY_PAYER).flatMap((names) => names.trim().split(/\s+/));
+  expect(others.sort()).toEqual(allowed.sort());
 });
 
 if (databaseKinds.includes('embedded')) {
