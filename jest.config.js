@@ -16,6 +16,7 @@ module.exports = {
   moduleNameMapper: { '^@electric-sql/pglite$': '<rootDir>/test/postgres/pglite.ts' },
   globalSetup: '<rootDir>/test/postgres/start.ts',
   globalTeardown: '<rootDir>/test/postgres/stop.mjs',
+  reporters: ['default', '<rootDir>/test/slowest.mjs'],
   testTimeout: 180_000,
-  maxWorkers: 2,
+  maxWorkers: '100%',
 };

@@ -13,6 +13,16 @@ export const serverUrl = (): string => {
 
 export const newSchema = (): string => `test_${randomBytes(6).toString('hex')}`;
 
+/** `npm run test:long`: whatever is done at random is done at length everywhere. */
+export const isLong = process.env.BILLING_TEST_LONG === '1';
+
+/**
+ * How often a long random test goes round: as often as it says on the server, and a fifth of that
+ * on the embedded database, which answers the same statements from one process.
+ */
+export const runs = (database: TestDatabase['name'], all: number): number =>
+  database === 'server' || isLong ? all : Math.ceil(all / 5);
+
 /** A billing on a fresh schema of the test server; the caller closes it. */
 export const openOnServer = (
   options: { poolSize?: number } & Omit<Partial<BillingOptions>, 'connection'> = {},

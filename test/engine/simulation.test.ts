@@ -5,7 +5,7 @@ import Decimal from 'decimal.js';
 
 import { TestClock, isBillingError, openBilling, type Billing, type Invoice } from '../../engine';
 import { Random, seedOfRun } from '../faults/random';
-import { databaseKinds, newSchema, serverUrl } from './each-database';
+import { databaseKinds, newSchema, runs, serverUrl } from './each-database';
 import { mortalKnex } from './mortal-knex';
 import { QUIET } from './watched-knex';
 
@@ -16,8 +16,7 @@ import { QUIET } from './watched-knex';
  * each other: the catalog's prices, the invoices, the gateway's own memory, and the money book.
  */
 
-/** The embedded database does one thing at a time: fewer customers there, for as long. */
-const ACCOUNTS = { server: 200, embedded: 40 };
+const ACCOUNTS = 200;
 const WEEKS = 104;
 /** How many customers do something in a week. */
 const ACTIVE = 12;
@@ -152,6 +151,7 @@ describe.each(databaseKinds)('two years of a shop (%s)', (name) => {
   const random = new Random(seed);
   const clock = new TestClock(START);
   const schema = newSchema();
+  const accounts = runs(name, ACCOUNTS);
   const customers: Customer[] = [];
   let knex: Knex;
   let billing: Billing;
@@ -190,10 +190,10 @@ describe.each(databaseKinds)('two years of a shop (%s)', (name) => {
   }
 
   test(
-    `${ACCOUNTS[name]} accounts over 24 months: every cent is explained (seed ${seed})`,
+    `${accounts} accounts over 24 months: every cent is explained (seed ${seed})`,
     async () => {
       await fillCatalog(billing);
-      for (let index = 0; index < ACCOUNTS[name]; index += 1) {
+      for (let index = 0; index < accounts; index += 1) {
         const { accountId: account } = await billing.accounts.identify({
           provider: 'app',
           externalId: `customer ${index}`,
@@ -242,7 +242,7 @@ describe.each(databaseKinds)('two years of a shop (%s)', (name) => {
 
       expect(await billing.verify()).toMatchObject({ ok: true, problems: [] });
       const invoices = (await everyInvoice(billing)).filter(({ status }) => status !== 'draft');
-      expect(invoices.length).toBeGreaterThan(ACCOUNTS[name] * 3);
+      expect(invoices.length).toBeGreaterThan(accounts * 3);
 
       // Against the catalog: a period costs what its plan costs, and is billed once.
       const fees = new Set<string>();

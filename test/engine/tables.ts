@@ -25,3 +25,18 @@ export const tablesOf = (billing: Billing, schema: string): Promise<string[]> =>
     );
     return rows.map(({ name }) => name);
   });
+
+/**
+ * What all rows of a schema come to: each table with its count, and the sum of what its rows hash
+ * to. Another row, one less or a changed one makes it another.
+ */
+export const fingerprintOf = async (billing: Billing, schema: string): Promise<unknown> => {
+  const tables = await tablesOf(billing, schema);
+  const each = tables.map(
+    (table) =>
+      `select '${table}' as "table", count(*)::text as rows,
+              sum(hashtextextended(t::text, 0))::text as hashes
+       from "${schema}"."${table}" t`,
+  );
+  return billing.transaction((tx) => query(tx, each.join('\nunion all\n')));
+};

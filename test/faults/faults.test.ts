@@ -8,6 +8,7 @@ import pg from 'pg';
 import type { BillingOptions } from '../../engine';
 import type { Engine } from '../engine/database/calls';
 import { RemoteEngine } from '../engine/database/processes';
+import { isLong } from '../engine/each-database';
 import type { PostgresServer } from '../postgres/server.mjs' with { 'resolution-mode': 'import' };
 import { Books } from './books';
 import { Load, begin, setUp } from './load';
@@ -20,7 +21,7 @@ import { Random, seedOfRun } from './random';
  * `npm run test:faults` does it at length; BILLING_FAULT_SEED repeats a run's programs.
  */
 
-const KILLS = Number(process.env.BILLING_FAULT_KILLS ?? 10);
+const KILLS = Number(process.env.BILLING_FAULT_KILLS ?? (isLong ? 200 : 10));
 /** Where there is one process and one connection, only the process can be killed. */
 const EMBEDDED_KILLS = Math.ceil(KILLS / 5);
 /** How many kills go by between two looks at the whole of the books. */

@@ -15,6 +15,7 @@ import {
   onEachDatabase,
   openOnServer,
   serverUrl,
+  runs,
 } from '../each-database';
 
 const HOUR = 3_600_000;
@@ -550,7 +551,7 @@ onEachDatabase('the money book', (database) => {
           expect(on('cash').plus(on('deferred')).plus(on('revenue')).toFixed()).toBe('0');
         }
       }),
-      { numRuns: 12 },
+      { numRuns: runs(database.name, 12) },
     );
     expect(await billing.verify()).toMatchObject({ ok: true, problems: [] });
   });

@@ -17,7 +17,7 @@ import {
 } from '../../../engine/books';
 import { Decimal, type Instant } from '../../../engine/kernel';
 import { verifyLedger } from '../../../engine/ledger';
-import { databaseKinds } from '../each-database';
+import { databaseKinds, runs } from '../each-database';
 import { openLedgerAlone, type LedgerAlone } from '../ledger/ledger-alone';
 
 /** Fees for a time: deferred when they are invoiced, earned by the day. */
@@ -409,7 +409,7 @@ describe.each(databaseKinds)('fees in the book (%s)', (name) => {
           revenue: charged.minus(given).toFixed(),
         });
       }),
-      { numRuns: name === 'server' ? 40 : 15 },
+      { numRuns: runs(name, 40) },
     );
   });
 

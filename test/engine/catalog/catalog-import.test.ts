@@ -6,7 +6,7 @@ import {
   type CatalogDocument,
   type SaveOfferRequest,
 } from '../../../engine';
-import { onEachDatabase } from '../each-database';
+import { onEachDatabase, runs } from '../each-database';
 
 type Row = Record<string, unknown>;
 
@@ -512,7 +512,7 @@ onEachDatabase('catalog import and export', (database) => {
           const answer = await billing.catalog.importCatalog({ format: 'csv', ...tables });
           expect(answer.changes.filter(({ action }) => action !== 'unchanged')).toEqual([]);
         }),
-        { numRuns: 30 },
+        { numRuns: runs(database.name, 30) },
       );
     });
   });

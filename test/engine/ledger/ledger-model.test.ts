@@ -11,7 +11,7 @@ import {
   type HoldRecord,
   type RestoreAnswer,
 } from '../../../engine';
-import { onEachDatabase } from '../each-database';
+import { onEachDatabase, runs } from '../each-database';
 
 /**
  * Random programs, run on the engine and on a model of it in plain memory. The model was written
@@ -1597,7 +1597,7 @@ onEachDatabase('ledger model', (database) => {
           await run.compareBooks();
         },
       ),
-      { numRuns: RUNS, unbiased: true },
+      { numRuns: runs(database.name, RUNS), unbiased: true },
     );
     // What was tried was worth trying.
     expect(commands).toBeGreaterThan(100);

@@ -19,7 +19,7 @@ import {
   type Withdrawal,
 } from '../../../engine/ledger';
 import { splitAmong } from '../../../engine/ledger/spreading';
-import { databaseKinds } from '../each-database';
+import { databaseKinds, runs } from '../each-database';
 import { openLedgerAlone, type LedgerAlone } from './ledger-alone';
 
 /** What later rooms ask of the ledger, on the ledger alone; and what people do by hand. */
@@ -716,7 +716,7 @@ describe.each(databaseKinds)('ledger moves (%s)', (name) => {
       }
     };
     await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 8, maxLength: 25 }), run), {
-      numRuns: 25,
+      numRuns: runs(name, 25),
     });
     expect(await verifyLedger(database)).toMatchObject({ ok: true, problems: [] });
   }, 120_000);

@@ -5,7 +5,7 @@ import { TestClock, openBilling, type Billing } from '../../../engine';
 import { openEmbedded } from '../../../engine/database/embedded';
 import { Decimal } from '../../../engine/kernel';
 import { verifyReferrals } from '../../../engine/sales/verify-referrals';
-import { newSchema, onEachDatabase, serverUrl } from '../each-database';
+import { newSchema, onEachDatabase, runs, serverUrl } from '../each-database';
 
 const START = Date.parse('2027-03-01T12:00:00Z');
 
@@ -383,7 +383,7 @@ onEachDatabase('referrals', (database) => {
             }
           },
         ),
-        { numRuns: 12 },
+        { numRuns: runs(database.name, 12) },
       );
     });
 

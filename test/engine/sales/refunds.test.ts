@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { TestClock, type Billing, type Order } from '../../../engine';
 import { Decimal } from '../../../engine/kernel';
 import { netAndTax } from '../../../engine/sales/refund-plan';
-import { databaseKinds, newSchema, onEachDatabase, openOnServer } from '../each-database';
+import { databaseKinds, newSchema, onEachDatabase, openOnServer, runs } from '../each-database';
 
 const DAY = 86_400_000;
 const START = Date.parse('2027-01-10T12:00:00Z');
@@ -853,7 +853,7 @@ onEachDatabase('refunds', (database) => {
         const sums = Object.values(rest).map((balance) => new Decimal(balance).abs());
         expect(sums.filter((balance) => balance.greaterThan('0.000001'))).toEqual([]);
       }),
-      { numRuns: database.name === 'server' ? 12 : 6 },
+      { numRuns: runs(database.name, 12) },
     );
     await sound();
   }, 240_000);
