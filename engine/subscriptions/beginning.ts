@@ -3,7 +3,14 @@ import type { Coupon, Offer } from '../catalog';
 import type { Session } from '../database';
 import { newId, type Instant } from '../kernel';
 import { prolongLeftOver } from './period-units';
-import { eventOf, openNext, type Opening, type Outcome, type Standing } from './planning';
+import {
+  eventOf,
+  openNext,
+  outcomeOf,
+  type Opening,
+  type Outcome,
+  type Standing,
+} from './planning';
 import { insertSubscription, saveDetails } from './records';
 import type { StoredSubscription } from './stored-subscription';
 import { writeOutcomes } from './writing';
@@ -111,15 +118,14 @@ export function openingOf(
 ): Outcome {
   const next = openNext(subscription, offer, receiver.timeZone, terms, now);
   const at = Math.min(next.opening.period.startsAt, now);
-  return {
-    receiver,
-    subscription: next.subscription,
-    openings: [next.opening],
-    events: [eventOf(type, next.subscription, at, now)],
-    changesAccess: true,
-    applied: null,
-    dropsChange: false,
-  };
+  return outcomeOf(
+    { receiver, subscription: next.subscription },
+    {
+      openings: [next.opening],
+      events: [eventOf(type, next.subscription, at, now)],
+      changesAccess: true,
+    },
+  );
 }
 
 /**

@@ -17,22 +17,15 @@ import { takePlaces, takenPlaces } from '../sales';
 import { openingOf } from './beginning';
 import { changeOfSubscription, subscriptionIdInput, wrongState } from './change-of-subscription';
 import { CHANGE_TIMES, type ChangedAnswer } from './changing';
-import {
-  cutPeriods,
-  dropFees,
-  endRest,
-  freePlace,
-  giveBackRest,
-  openPeriods,
-  type SubscriptionPorts,
-} from './closing-periods';
+import { endEarly } from './ending';
+import { giveBackRest, type SubscriptionPorts } from './giving-back';
 import { decimalsOfPrice } from './periods';
-import { endEventOf, ended, eventOf, type Outcome, type Standing } from './planning';
+import { eventOf, type Standing } from './planning';
 import { dropQueuedChanges, queuedChanges } from './queued-changes';
 import { readSubscription, type Subscription } from './reading';
 import { subscriberOf, findSubscription, saveDetails, saveSubscriptions } from './records';
 import type { EndReason, StoredSubscription } from './stored-subscription';
-import { reasonOfStatus, standingOf } from './starting';
+import { reasonOfStatus, ownSubscriptionTo } from './starting';
 import { OfferVersions, writeOutcomes } from './writing';
 
 export interface CancelRequest extends ChangeOptions {
@@ -63,46 +56,26 @@ const cancelInput = input({
 const subscriptionInput = input({ subscriptionId: subscriptionIdInput(), ...changeFields });
 
 /**
- * Ends a subscription before its period does: what would last as long as the period ends with it. Of
- * periods that wait for their payment, what is on no invoice yet is dropped.
+ * Ends a subscription before its period does.
  *
  * @param credit whether the days left of what was paid go back
  */
 export async function endNow(
   session: Session,
   ports: SubscriptionPorts,
-  { subscription, receiver }: Standing,
+  standing: Standing,
   reason: EndReason,
   { credit }: { credit: boolean },
   now: Instant,
 ): Promise<void> {
-  const periods = await openPeriods(session, subscription, now);
+  const { subscription, receiver } = standing;
   const offers = new OfferVersions();
-  await offers.load(session, [subscription, ...periods]);
-  await dropFees(session, subscription, periods, now);
-  await freePlace(session, subscription, receiver, now);
-  if (credit) {
-    const decimals = decimalsOfPrice(offers.of(subscription.sku, subscription.version));
-    const of = { zone: receiver.timeZone, decimals, onlyPaid: true };
-    await giveBackRest(session, ports, subscription, periods, of, now);
-  }
-  const offerOf = ({ sku, version }: { sku: string; version: number }) => offers.of(sku, version);
-  await endRest(session, subscription, periods, receiver, offerOf, now);
-  await cutPeriods(session, subscription, periods, now);
-  const { periodStart, periodEnd } = subscription;
-  const over: StoredSubscription = {
-    ...ended(subscription, reason, now),
-    periodEnd: Math.min(periodEnd, Math.max(now, periodStart)),
-  };
-  const outcome: Outcome = {
-    receiver,
-    subscription: over,
-    openings: [],
-    events: [endEventOf(over, now)],
-    changesAccess: true,
-    applied: null,
-    dropsChange: true,
-  };
+  await offers.load(session, [subscription]);
+  const decimals = decimalsOfPrice(offers.of(subscription.sku, subscription.version));
+  const of = { zone: receiver.timeZone, decimals, onlyPaid: true };
+  const outcome = await endEarly(session, standing, reason, offers, now, async (periods) => {
+    if (credit) await giveBackRest(session, ports, subscription, periods, of, now);
+  });
   await writeOutcomes(session, [outcome], now);
 }
 
@@ -214,7 +187,7 @@ export class Cancellations {
           throw wrongState(subscriptionId, one.status, 'it is not over', 'Nothing is to be done.');
         }
         const account = await subscriberOf(session, one);
-        if ((await standingOf(session, account, one.sku)) !== null) {
+        if ((await ownSubscriptionTo(session, account, one.sku)) !== null) {
           throw wrongState(subscriptionId, one.status, 'another one of the same offer goes on');
         }
         const offer = await findOfferVersion(session, one.sku, one.version);

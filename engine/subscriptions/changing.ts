@@ -15,17 +15,11 @@ import {
 } from '../kernel';
 import { takePlaces, takenPlaces } from '../sales';
 import { changeOfSubscription, subscriptionIdInput, wrongState } from './change-of-subscription';
-import {
-  cutPeriods,
-  giveBackRest,
-  lapseRest,
-  openPeriods,
-  prolongRest,
-  type OpenPeriod,
-  type SubscriptionPorts,
-} from './closing-periods';
+import { giveBackRest, type SubscriptionPorts } from './giving-back';
+import { lapseRest, prolongRest } from './left-over-units';
+import { cutPeriods, openPeriods, type OpenPeriod } from './period-records';
 import { boundary, decimalsOfPrice, feeOf } from './periods';
-import { eventOf, openNext, type Opening, type Outcome, type Standing } from './planning';
+import { eventOf, openNext, outcomeOf, type Opening, type Standing } from './planning';
 import { daysLeft, isDearer, isSameInterval, shareOf } from './proration';
 import { changedTo, queueChange } from './queued-changes';
 import { readSubscription, type Subscription } from './reading';
@@ -189,15 +183,15 @@ export class Changes {
       await lapseRest(session, subscription, periods, receiver, now);
     }
     await cutPeriods(session, subscription, periods, now);
-    const outcome: Outcome = {
-      receiver,
-      subscription: next.subscription,
-      openings: [next.opening],
-      events: [eventOf('subscription.changed', next.subscription, now, now)],
-      changesAccess: true,
-      applied: null,
-      dropsChange: true,
-    };
+    const outcome = outcomeOf(
+      { receiver, subscription: next.subscription },
+      {
+        openings: [next.opening],
+        events: [eventOf('subscription.changed', next.subscription, now, now)],
+        changesAccess: true,
+        dropsChange: true,
+      },
+    );
     await writeOutcomes(session, [outcome], now);
   }
 }

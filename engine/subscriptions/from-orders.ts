@@ -1,19 +1,20 @@
 import type { ResolvedAccount } from '../accounts';
 import type { Offer } from '../catalog';
-import type { Session } from '../database';
+import { column, table, type RowOf, type Session } from '../database';
 import type { Instant } from '../kernel';
 import type { OrderSubscriptions, RecurringLine } from '../sales';
 import { advancePayers } from './advancing';
 import { readStandings } from './standings';
 import { beginSubscription, extendSubscription, openingOf } from './beginning';
 import { endNow } from './cancelling';
-import { NO_INVOICES, cutPeriods, openPeriods, shortenRest } from './closing-periods';
+import { NO_INVOICES } from './giving-back';
+import { shortenRest } from './left-over-units';
 import { linkGrants } from './period-grants';
-import { markGranted } from './period-units';
+import { cutPeriods, markGranted, openPeriods } from './period-records';
 import type { Standing } from './planning';
 import { findSubscription, saveSubscriptions } from './records';
 import type { StoredSubscription } from './stored-subscription';
-import { standingOf } from './starting';
+import { ownSubscriptionTo } from './starting';
 import { allowOverage, OfferVersions, writeOutcomes } from './writing';
 
 /**
@@ -21,24 +22,21 @@ import { allowOverage, OfferVersions, writeOutcomes } from './writing';
  * longer. Such a period has no fee to invoice, and its units are the order's, with their value.
  */
 
-const WRITE = `
-insert into {schema}.order_periods
-  (payer_id, subscription_id, period_number, order_id, position, paid)
-values ($1::uuid, $2::uuid, $3::integer, $4::uuid, $5::smallint, $6::numeric)`;
+const ORDER_PERIODS = table('order_periods', {
+  payerId: column.uuid(),
+  subscriptionId: column.uuid(),
+  number: column.integer().named('period_number'),
+  orderId: column.uuid(),
+  position: column.integer(),
+  paid: column.decimal(),
+});
+
+type OrderPeriod = RowOf<typeof ORDER_PERIODS>;
 
 const FIND = `
-select payer_id::text as payer_id, subscription_id::text as subscription_id, period_number,
-       position::integer as position
-from {schema}.order_periods
-where order_id = $1::uuid and position = any($2::smallint[])
-order by position`;
-
-interface PaidPeriodRow {
-  payer_id: string;
-  subscription_id: string;
-  period_number: number;
-  position: number;
-}
+select ${ORDER_PERIODS.select('o')} from {schema}.order_periods o
+where o.order_id = $1::uuid and o.position = any($2::smallint[])
+order by o.position`;
 
 interface OrderOfPeriods {
   orderId: string;
@@ -63,7 +61,7 @@ async function extendable(
   now: Instant,
 ): Promise<Standing | null> {
   if (phase !== null) return null;
-  const standing = await standingOf(session, account, offer.sku);
+  const standing = await ownSubscriptionTo(session, account, offer.sku);
   if (standing === null) return null;
   const { subscription: one } = standing;
   const isInForce =
@@ -124,13 +122,10 @@ async function openFor(
         ? await extendSubscription(session, asked, offer, terms, now)
         : await replaceTrial(session, asked, offer, orderId, now);
   }
-  await session.query(WRITE, [
-    one.payerId,
-    one.subscriptionId,
-    one.periodNumber,
-    orderId,
-    line.position,
-    line.paid.toFixed(),
+  const { payerId, subscriptionId, periodNumber: number } = one;
+  const { position, paid } = line;
+  await ORDER_PERIODS.write(session, [
+    { payerId, subscriptionId, number, orderId, position, paid },
   ]);
   return one;
 }
@@ -139,9 +134,9 @@ async function periodsOf(
   session: Session,
   orderId: string,
   positions: readonly number[],
-): Promise<PaidPeriodRow[]> {
+): Promise<OrderPeriod[]> {
   if (positions.length === 0) return [];
-  return session.query<PaidPeriodRow>(FIND, [orderId, positions]);
+  return ORDER_PERIODS.rows(session, FIND, [orderId, positions]);
 }
 
 /** Fills the port of orders. */
@@ -161,11 +156,8 @@ export const orderSubscriptions: OrderSubscriptions = {
   async granted(session, { orderId, account }, grants, now) {
     const positions = [...new Set(grants.map(({ position }) => position))];
     for (const row of await periodsOf(session, orderId, positions)) {
-      const period = {
-        payerId: row.payer_id,
-        subscriptionId: row.subscription_id,
-        number: row.period_number,
-      };
+      const { payerId, subscriptionId, number } = row;
+      const period = { payerId, subscriptionId, number };
       const counted: Record<'order' | 'bonus', number> = { order: 0, bonus: 0 };
       const ofLine = grants.filter(({ position }) => position === row.position);
       await linkGrants(
@@ -179,7 +171,7 @@ export const orderSubscriptions: OrderSubscriptions = {
         }),
       );
       await markGranted(session, [period], now);
-      const one = await findSubscription(session, row.subscription_id);
+      const one = await findSubscription(session, row.subscriptionId);
       const offers = new OfferVersions();
       await offers.load(session, [one]);
       const offer = offers.of(one.sku, one.version);
@@ -189,13 +181,13 @@ export const orderSubscriptions: OrderSubscriptions = {
 
   async refunded(session, { orderId }, positions, now) {
     for (const row of await periodsOf(session, orderId, positions)) {
-      const named = await findSubscription(session, row.subscription_id);
+      const named = await findSubscription(session, row.subscriptionId);
       await advancePayers(session, [named.payerId], now);
       const [standing] = await readStandings(session, [named]);
       const { subscription } = standing!;
       if (subscription.endedAt !== null) continue;
       const open = await openPeriods(session, subscription, now);
-      const paid = open.find(({ number }) => number === row.period_number);
+      const paid = open.find(({ number }) => number === row.number);
       if (paid === undefined) continue;
       if (open.length === 1) {
         await endNow(session, NO_INVOICES, standing!, 'refunded', { credit: false }, now);

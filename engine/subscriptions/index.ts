@@ -5,7 +5,7 @@ import type { Trying } from '../sales';
 import { advanceSubscriptions, refreshPayers, type AdvanceDone } from './advancing';
 import { Cancellations } from './cancelling';
 import { Changes } from './changing';
-import type { SubscriptionPorts } from './closing-periods';
+import type { SubscriptionPorts } from './giving-back';
 import { Pauses } from './pausing';
 import { Starts } from './starting';
 import { Steps } from './steps';
@@ -26,7 +26,7 @@ export {
   type ChangeSubscriptionRequest,
   type ChangedAnswer,
 } from './changing';
-export { NO_INVOICES, type SubscriptionPorts } from './closing-periods';
+export { NO_INVOICES, type SubscriptionPorts } from './giving-back';
 export { couponsInForce, couponsUsed, type CouponInForce } from './coupons';
 export { orderSubscriptions } from './from-orders';
 export {

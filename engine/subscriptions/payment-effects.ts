@@ -4,14 +4,13 @@ import type { Instant } from '../kernel';
 import { refreshAccess } from './access';
 import { advancePayers } from './advancing';
 import { readStandings } from './standings';
-import { cutPeriods, dropFees, endRest, freePlace, openPeriods } from './closing-periods';
+import { endEarly } from './ending';
 import { findPeriods, type StoredPeriod } from './period-records';
 import { givePeriods, productsFor, unitsOf } from './period-units';
-import { endEventOf, ended, eventOf, type Standing } from './planning';
-import { dropQueuedChanges } from './queued-changes';
+import { eventOf, type Outcome, type Standing } from './planning';
 import { findOfPayers, saveSubscriptions } from './records';
 import { isInForce, type StoredSubscription, type SubscriptionStatus } from './stored-subscription';
-import { OfferVersions, allowOverage } from './writing';
+import { OfferVersions, allowOverage, writeOutcomes } from './writing';
 
 /**
  * What payments mean to subscriptions. Called by those who collect, in their transaction, with the
@@ -44,7 +43,7 @@ function bySubscription<T extends { subscriptionId: string }>(all: readonly T[])
 }
 
 /** Subscriptions as they stand now, all boundaries that were passed behind them. */
-async function standingsOf(
+async function broughtUpToDate(
   session: Session,
   wanted: readonly PaidSubscription[],
   now: Instant,
@@ -70,7 +69,7 @@ export async function periodsPaid(
 ): Promise<void> {
   if (periods.length === 0) return;
   // Also of one that waits for nothing: of two periods that were bought ahead the later may be paid first.
-  const live = (await standingsOf(session, periods, now)).filter(
+  const live = (await broughtUpToDate(session, periods, now)).filter(
     ({ subscription }) => subscription.endedAt === null,
   );
   if (live.length === 0) return;
@@ -189,7 +188,7 @@ export async function paymentFailed(
   graceUntil: Instant,
   now: Instant,
 ): Promise<void> {
-  const concerned = (await standingsOf(session, named(payerId, subscriptionIds), now)).filter(
+  const concerned = (await broughtUpToDate(session, named(payerId, subscriptionIds), now)).filter(
     ({ subscription }) => isInForce(subscription) && subscription.status !== 'past_due',
   );
   await changeAll(
@@ -208,7 +207,7 @@ export async function paymentOverdue(
   subscriptionIds: readonly string[],
   now: Instant,
 ): Promise<void> {
-  const concerned = (await standingsOf(session, named(payerId, subscriptionIds), now)).filter(
+  const concerned = (await broughtUpToDate(session, named(payerId, subscriptionIds), now)).filter(
     ({ subscription }) =>
       (isInForce(subscription) || subscription.status === 'paused') && !subscription.overdue,
   );
@@ -239,7 +238,7 @@ export async function paymentRecovered(
   subscriptionIds: readonly string[],
   now: Instant,
 ): Promise<void> {
-  const concerned = (await standingsOf(session, named(payerId, subscriptionIds), now)).filter(
+  const concerned = (await broughtUpToDate(session, named(payerId, subscriptionIds), now)).filter(
     ({ subscription }) => subscription.status === 'past_due' || subscription.overdue,
   );
   await changeAll(
@@ -259,7 +258,7 @@ export async function paymentInGrace(
   graceUntil: Instant,
   now: Instant,
 ): Promise<void> {
-  const found = await standingsOf(session, named(payerId, subscriptionIds), now);
+  const found = await broughtUpToDate(session, named(payerId, subscriptionIds), now);
   const inGrace = (one: StoredSubscription) => ({ ...one, overdue: false, graceUntil });
   const wereOverdue = found.filter(({ subscription }) => subscription.overdue);
   await changeAll(session, wereOverdue, 'subscription.past_due', inGrace, now);
@@ -282,32 +281,13 @@ export async function dunningEnded(
   now: Instant,
 ): Promise<void> {
   if (action === 'keep') return;
-  const concerned = (await standingsOf(session, named(payerId, subscriptionIds), now)).filter(
+  const concerned = (await broughtUpToDate(session, named(payerId, subscriptionIds), now)).filter(
     ({ subscription }) => subscription.endedAt === null,
   );
   const offers = new OfferVersions();
-  const over: StoredSubscription[] = [];
-  for (const { subscription, receiver } of concerned) {
-    const periods = await openPeriods(session, subscription, now);
-    await offers.load(session, periods);
-    const offerOf = ({ sku, version }: { sku: string; version: number }) => offers.of(sku, version);
-    await dropFees(session, subscription, periods, now);
-    await freePlace(session, subscription, receiver, now);
-    await endRest(session, subscription, periods, receiver, offerOf, now);
-    await cutPeriods(session, subscription, periods, now);
-    const isRunning = subscription.periodEnd > now && subscription.periodNumber > 0;
-    over.push({
-      ...ended(subscription, 'payment_failed', now),
-      ...(isRunning && { periodEnd: Math.max(now, subscription.periodStart) }),
-    });
+  const outcomes: Outcome[] = [];
+  for (const standing of concerned) {
+    outcomes.push(await endEarly(session, standing, 'payment_failed', offers, now));
   }
-  await saveSubscriptions(session, over);
-  await dropQueuedChanges(session, over, now);
-  for (const ledgerId of new Set(concerned.map(({ receiver }) => receiver.payerId))) {
-    await refreshAccess(session, ledgerId);
-  }
-  await recordEvents(
-    session,
-    over.map((one) => endEventOf(one, now)),
-  );
+  await writeOutcomes(session, outcomes, now);
 }

@@ -1,50 +1,52 @@
-import { atTime, toInstant, type Session } from '../database';
-import { Decimal, type Instant } from '../kernel';
+import { column, table, type RowOf, type Session } from '../database';
+import { isoTime, type Instant } from '../kernel';
 import type { OpenedPeriod } from './periods';
-import type { StoredSubscription } from './stored-subscription';
+import type { StoredSubscription, SubscriptionName } from './stored-subscription';
 
-/** A period as it was opened, and what became of it. */
-export type StoredPeriod = OpenedPeriod & { grantedAt: Instant | null; resetAt: Instant | null };
+/** Periods as they were opened, and what became of them. */
 
-const COLUMNS = `
-  p.payer_id::text as payer_id, p.subscription_id::text as subscription_id, p.number,
-  p.phase::integer as phase, p.sku, p.version, p.quantity, p.fee::text as fee, p.currency,
-  ${atTime('p.starts_at')} as starts_at, ${atTime('p.ends_at')} as ends_at,
-  ${atTime('p.granted_at')} as granted_at, ${atTime('p.reset_at')} as reset_at,
-  p.order_id::text as order_id, p.resumed, p.first_own, p.part_days, p.whole_days`;
+const PERIODS = table('subscription_periods', {
+  payerId: column.uuid(),
+  subscriptionId: column.uuid(),
+  number: column.integer(),
+  phase: column.integer().orNull,
+  sku: column.text(),
+  version: column.integer(),
+  quantity: column.integer(),
+  fee: column.decimal(),
+  currency: column.text(),
+  startsAt: column.instant(),
+  endsAt: column.instant(),
+  orderId: column.uuid().orNull,
+  resumed: column.flag(),
+  isFirstOwn: column.flag().named('first_own'),
+  partDays: column.integer().orNull,
+  wholeDays: column.integer().orNull,
+  /** When it brought its units; null: they wait for a payment, or were missed. */
+  grantedAt: column.instant().orNull,
+});
+
+export type StoredPeriod = OpenedPeriod & { grantedAt: Instant | null };
+
+/** Puts periods on record, before anything that belongs to them. */
+export const writePeriods = (session: Session, periods: readonly StoredPeriod[]): Promise<void> =>
+  PERIODS.write(
+    session,
+    periods.map(({ share, ...period }) => ({
+      ...period,
+      partDays: share?.left ?? null,
+      wholeDays: share?.of ?? null,
+    })),
+  );
 
 /** By the primary key, of periods named one by one. */
 const FIND = `
-select ${COLUMNS}
+select ${PERIODS.select('p')}
 from unnest($1::uuid[], $2::uuid[], $3::integer[]) as n (payer_id, subscription_id, number)
 cross join lateral (
   select p.* from {schema}.subscription_periods p
   where p.payer_id = n.payer_id and p.subscription_id = n.subscription_id and p.number = n.number
   offset 0) as p`;
-
-interface PeriodRow {
-  payer_id: string;
-  subscription_id: string;
-  number: number;
-  phase: number | null;
-  sku: string;
-  version: number;
-  quantity: number;
-  fee: string;
-  currency: string;
-  starts_at: string;
-  ends_at: string;
-  granted_at: string | null;
-  reset_at: string | null;
-  order_id: string | null;
-  resumed: boolean;
-  first_own: boolean;
-  part_days: number | null;
-  whole_days: number | null;
-}
-
-const maybeInstant = (milliseconds: string | null): Instant | null =>
-  milliseconds === null ? null : toInstant(milliseconds);
 
 /** Periods on record, with the account of their subscription. */
 export async function findPeriods(
@@ -52,32 +54,71 @@ export async function findPeriods(
   names: ReadonlyArray<{ subscription: StoredSubscription; number: number }>,
 ): Promise<StoredPeriod[]> {
   if (names.length === 0) return [];
-  const rows = await session.query<PeriodRow>(FIND, [
+  const accounts = new Map(
+    names.map(({ subscription }) => [subscription.subscriptionId, subscription.accountId]),
+  );
+  const found = await PERIODS.rows(session, FIND, [
     names.map(({ subscription }) => subscription.payerId),
     names.map(({ subscription }) => subscription.subscriptionId),
     names.map(({ number }) => number),
   ]);
-  const accounts = new Map(
-    names.map(({ subscription }) => [subscription.subscriptionId, subscription.accountId]),
-  );
-  return rows.map((row) => ({
-    payerId: row.payer_id,
-    subscriptionId: row.subscription_id,
-    accountId: accounts.get(row.subscription_id)!,
-    number: row.number,
-    phase: row.phase,
-    sku: row.sku,
-    version: row.version,
-    quantity: row.quantity,
-    fee: new Decimal(row.fee),
-    currency: row.currency,
-    startsAt: toInstant(row.starts_at),
-    endsAt: toInstant(row.ends_at),
-    resumed: row.resumed,
-    share: row.part_days === null ? null : { left: row.part_days, of: row.whole_days! },
-    isFirstOwn: row.first_own,
-    orderId: row.order_id,
-    grantedAt: maybeInstant(row.granted_at),
-    resetAt: maybeInstant(row.reset_at),
+  return found.map(({ partDays, wholeDays, ...period }) => ({
+    ...period,
+    accountId: accounts.get(period.subscriptionId)!,
+    share: partDays === null ? null : { left: partDays, of: wholeDays! },
   }));
+}
+
+const MARK_GRANTED = `
+update {schema}.subscription_periods p set granted_at = $4::timestamptz
+from unnest($1::uuid[], $2::uuid[], $3::integer[]) as n (payer_id, subscription_id, number)
+where p.payer_id = n.payer_id and p.subscription_id = n.subscription_id and p.number = n.number
+  and p.granted_at is null`;
+
+/** Puts down that periods have been given their units. */
+export async function markGranted(
+  session: Session,
+  periods: ReadonlyArray<Pick<OpenedPeriod, 'payerId' | 'subscriptionId' | 'number'>>,
+  now: Instant,
+): Promise<void> {
+  if (periods.length === 0) return;
+  await session.query(MARK_GRANTED, [
+    periods.map(({ payerId }) => payerId),
+    periods.map(({ subscriptionId }) => subscriptionId),
+    periods.map(({ number }) => number),
+    isoTime(now),
+  ]);
+}
+
+/** A period that is not over. */
+export type OpenPeriod = RowOf<typeof PERIODS>;
+
+/** Beside the one that runs there are those that were bought ahead. */
+const FIND_OPEN = `
+select ${PERIODS.select('p')} from {schema}.subscription_periods p
+where p.payer_id = $1::uuid and p.subscription_id = $2::uuid and p.ends_at > $3::timestamptz
+order by p.number`;
+
+/** The periods of a subscription that are not over at a moment, the present one first. */
+export const openPeriods = (
+  session: Session,
+  { payerId, subscriptionId }: SubscriptionName,
+  now: Instant,
+): Promise<OpenPeriod[]> =>
+  PERIODS.rows(session, FIND_OPEN, [payerId, subscriptionId, isoTime(now)]);
+
+const CUT = `
+update {schema}.subscription_periods set ends_at = greatest(starts_at, $4::timestamptz)
+where payer_id = $1::uuid and subscription_id = $2::uuid and number >= $3::integer
+  and ends_at > $4::timestamptz`;
+
+/** The periods end now; those that were bought ahead never begin. */
+export async function cutPeriods(
+  session: Session,
+  { payerId, subscriptionId }: SubscriptionName,
+  periods: readonly OpenPeriod[],
+  now: Instant,
+): Promise<void> {
+  if (periods.length === 0) return;
+  await session.query(CUT, [payerId, subscriptionId, periods[0]!.number, isoTime(now)]);
 }

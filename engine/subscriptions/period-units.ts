@@ -11,7 +11,6 @@ import {
   Decimal,
   ZERO,
   addDuration,
-  isoTime,
   parseLedgerId,
   round,
   type Duration,
@@ -26,6 +25,7 @@ import {
   type GrantOrder,
 } from '../ledger';
 import { grantsThere, linkGrants, type GrantKind, type PeriodRange } from './period-grants';
+import { markGranted } from './period-records';
 import type { OpenedPeriod } from './periods';
 
 /**
@@ -55,12 +55,6 @@ export interface PeriodGift {
   offer: Offer;
   units: readonly PeriodUnits[];
 }
-
-const MARK_GRANTED = `
-update {schema}.subscription_periods p set granted_at = $4::timestamptz
-from unnest($1::uuid[], $2::uuid[], $3::integer[]) as n (payer_id, subscription_id, number)
-where p.payer_id = n.payer_id and p.subscription_id = n.subscription_id and p.number = n.number
-  and p.granted_at is null`;
 
 /** What an item of a trial phase is, among the offer's own items. */
 const ownItem = (offer: Offer, product: string): OfferItem | undefined =>
@@ -216,21 +210,6 @@ export async function givePeriods(
     gifts.map(({ period }) => period),
     now,
   );
-}
-
-/** Puts down that periods have been given their units. */
-export async function markGranted(
-  session: Session,
-  periods: ReadonlyArray<Pick<OpenedPeriod, 'payerId' | 'subscriptionId' | 'number'>>,
-  now: Instant,
-): Promise<void> {
-  if (periods.length === 0) return;
-  await session.query(MARK_GRANTED, [
-    periods.map(({ payerId }) => payerId),
-    periods.map(({ subscriptionId }) => subscriptionId),
-    periods.map(({ number }) => number),
-    isoTime(now),
-  ]);
 }
 
 /** Ends what items brought that last until the next payment. Few offers have such items. */

@@ -44,6 +44,21 @@ export interface Outcome {
   dropsChange: boolean;
 }
 
+/** An outcome in which nothing else happens than what is said. */
+export const outcomeOf = (
+  { receiver, subscription }: Pick<Standing, 'receiver' | 'subscription'>,
+  more: Partial<Outcome> = {},
+): Outcome => ({
+  receiver,
+  subscription,
+  openings: [],
+  events: [],
+  changesAccess: false,
+  applied: null,
+  dropsChange: false,
+  ...more,
+});
+
 export type OfferOf = (sku: string, version: number) => Offer;
 
 type SubscriptionEvent = Extract<NewEvent['type'], `subscription.${string}`>;
@@ -149,15 +164,7 @@ export function planAdvance(
   queued: QueuedChange | undefined,
   now: Instant,
 ): Outcome {
-  const outcome: Outcome = {
-    receiver,
-    subscription,
-    openings: [],
-    events: [],
-    changesAccess: false,
-    applied: null,
-    dropsChange: false,
-  };
+  const outcome = outcomeOf({ receiver, subscription });
   const zone = receiver.timeZone;
   let one = subscription;
   let change = queued;

@@ -194,7 +194,7 @@ export class Starts {
     await advancePayers(session, [account.payerId], now);
     const taken = await takenPlaces(session, account, [offer.sku], now);
     if (offer.oncePerAccount && taken.skus.has(offer.sku)) return denied('already_purchased');
-    const inForce = await standingOf(session, account, offer.sku);
+    const inForce = await ownSubscriptionTo(session, account, offer.sku);
     if (inForce !== null) return this.extend(session, inForce, wanted, now);
 
     const trialPhases = await this.phasesFor(session, account, offer, wanted, taken.trial, now);
@@ -306,7 +306,7 @@ function requireTrial(offer: Offer, quantity: number, trial: boolean | undefined
 }
 
 /** The account's own subscription to an offer that is not over; the latest, if there are more. */
-export async function standingOf(
+export async function ownSubscriptionTo(
   session: Session,
   account: ResolvedAccount,
   sku: string,

@@ -1,10 +1,11 @@
 import { findOfferVersion, type Offer } from '../catalog';
 import type { Session } from '../database';
 import { recordEvents } from '../events';
-import { Decimal, isoTime, round, type Instant } from '../kernel';
+import { Decimal, round, type Instant } from '../kernel';
 import { setOverageTermsOfAll } from '../ledger';
 import { refreshAccess } from './access';
 import { addPendingItems, type NewPendingItem } from './pending-items';
+import { writePeriods } from './period-records';
 import { bringUnits, productsFor, unitsOf } from './period-units';
 import type { OpenedPeriod } from './periods';
 import type { OfferOf, Opening, Outcome } from './planning';
@@ -34,45 +35,6 @@ export class OfferVersions {
 }
 
 const nameOf = ({ sku, version }: { sku: string; version: number }): string => `${version} ${sku}`;
-
-const WRITE_PERIODS = `
-insert into {schema}.subscription_periods
-  (payer_id, subscription_id, number, phase, sku, version, quantity, fee, currency, starts_at,
-   ends_at, order_id, resumed, first_own, part_days, whole_days, granted_at)
-select * from unnest($1::uuid[], $2::uuid[], $3::integer[], $4::smallint[], $5::text[],
-                     $6::integer[], $7::integer[], $8::numeric[], $9::text[], $10::timestamptz[],
-                     $11::timestamptz[], $12::uuid[], $13::boolean[], $14::boolean[],
-                     $15::integer[], $16::integer[], $17::timestamptz[])`;
-
-/** Puts periods on record, before anything that belongs to them. */
-async function writePeriods(
-  session: Session,
-  openings: readonly Opening[],
-  now: Instant,
-): Promise<void> {
-  if (openings.length === 0) return;
-  const column = <T>(of: (period: OpenedPeriod) => T): T[] =>
-    openings.map(({ period }) => of(period));
-  await session.query(WRITE_PERIODS, [
-    column((period) => period.payerId),
-    column((period) => period.subscriptionId),
-    column((period) => period.number),
-    column((period) => period.phase),
-    column((period) => period.sku),
-    column((period) => period.version),
-    column((period) => period.quantity),
-    column((period) => period.fee.toFixed()),
-    column((period) => period.currency),
-    column((period) => isoTime(period.startsAt)),
-    column((period) => isoTime(period.endsAt)),
-    column((period) => period.orderId),
-    column((period) => period.resumed),
-    column((period) => period.isFirstOwn),
-    column((period) => period.share?.left ?? null),
-    column((period) => period.share?.of ?? null),
-    openings.map(({ gives }) => (gives ? isoTime(now) : null)),
-  ]);
-}
 
 const UNIT_PRICE_DECIMALS = 8;
 
@@ -123,7 +85,10 @@ export async function writeOutcomes(
     session,
     outcomes.map(({ subscription }) => subscription),
   );
-  await writePeriods(session, openings, now);
+  await writePeriods(
+    session,
+    openings.map(({ period, gives }) => ({ ...period, grantedAt: gives ? now : null })),
+  );
   const fees = openings.flatMap((opening) => feeItem(opening, now) ?? []);
   await addPendingItems(session, fees, now);
   const giving = openings.filter(({ gives }) => gives);
