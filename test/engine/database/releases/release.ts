@@ -83,13 +83,14 @@ export async function installRelease(knex: Knex, schema: string, release: Releas
       await tx.raw(`alter table ${quoted}.${table} disable trigger user`);
       await tx.raw(`delete from ${quoted}.${table}`);
     }
-    for (const { table, json } of release.rows) {
+    for (const table of tables) {
+      const rows = release.rows.filter((row) => row.table === table).map(({ json }) => json);
       const target = `${quoted}.${table}`;
       const names = namesOf.get(table)!;
       await tx.raw(
         `insert into ${target} (${names})
-         select ${names} from json_populate_record(null::${target}, ?::json)`,
-        [json],
+         select ${names} from json_populate_recordset(null::${target}, ?::json)`,
+        [`[${rows.join(',')}]`],
       );
     }
     // Deferred foreign keys are looked at now: tables with such events pending cannot be altered.
