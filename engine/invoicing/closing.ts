@@ -1,18 +1,14 @@
-import { aliasesOf, resolveAccount, changeOfAccount } from '../accounts';
+import { aliasesOf } from '../accounts';
 import { post, type Leg } from '../books';
 import type { Context, Session } from '../database';
-import { recordEvents } from '../events';
+import { recordEvents, type NewEvent } from '../events';
 import {
   BillingError,
-  Decimal,
   LIMITS,
   MAX_UNIT_DECIMALS,
   ZERO,
-  accountReference,
   amount,
   changeFields,
-  currency,
-  currencyDecimals,
   flag,
   formatMoney,
   input,
@@ -20,29 +16,28 @@ import {
   isoTime,
   oneOf,
   parse,
-  requireDecimals,
   text,
-  type AccountReference,
   type ChangeOptions,
   type Instant,
 } from '../kernel';
 import { findUndecided } from '../payments';
-import { moveCredits, readCredits, writeCredits } from './account-credit';
+import { moveCredits, writeCredits } from './account-credit';
 import { changeOfInvoice, invoiceIdInput, type InvoiceAtHand } from './change-of-invoice';
+import { closeCollections } from './collecting/closing-collections';
+import { requireMoney } from './credit-notes';
+import { planCredit } from './credit-plan';
+import { invoiceEvent } from './invoice-events';
+import { invoiceRecord, requireInvoice, type Invoice, type StoredInvoice } from './invoice-records';
 import {
   creditableLines,
   issueCreditNote,
-  requireMoney,
   settledOf,
   takenBackLegs,
-} from './credit-notes';
-import { planCredit } from './credit-plan';
-import { closeCollections } from './collecting/closing-collections';
-import { invoiceEvent } from './invoice-events';
-import { invoiceRecord, requireInvoice, type Invoice, type StoredInvoice } from './invoice-records';
-import { settleInvoice } from './settling';
+  type IssuedNote,
+} from './issuing-credit-notes';
+import { HAND_METHODS, settleInvoice, type HandMethod } from './settling';
 
-/** How an invoice ends without being charged: paid by hand, void, written off; and account credit. */
+/** How an invoice ends without being charged: paid by hand, void, written off. */
 
 export interface InvoiceRequest extends ChangeOptions {
   invoiceId: string;
@@ -55,10 +50,6 @@ export interface VoidInvoiceRequest extends InvoiceRequest {
   reason?: string;
 }
 
-export const HAND_METHODS = ['bank_transfer', 'cash', 'cheque', 'card_terminal', 'other'] as const;
-/** How money came in outside any gateway. */
-export type HandMethod = (typeof HAND_METHODS)[number];
-
 export interface MarkPaidRequest extends InvoiceRequest {
   /** What came in. Default: all that is due. More than that becomes account credit. */
   amount?: string | number;
@@ -67,22 +58,6 @@ export interface MarkPaidRequest extends InvoiceRequest {
   reference?: string;
   /** When it came in. Default: now. */
   paidAt?: string | Date;
-}
-
-export interface AddCreditRequest extends ChangeOptions {
-  account: AccountReference;
-  currency: string;
-  amount: string | number;
-  /** How it was paid; left out: it is given for nothing, and lowers revenue. */
-  received?: HandMethod;
-  /** Why, in your words. */
-  reason?: string;
-}
-
-export interface AccountCredit {
-  account: string;
-  payer: string;
-  credits: Array<{ currency: string; amount: string }>;
 }
 
 const invoiceInput = input({ invoiceId: invoiceIdInput(), ...changeFields });
@@ -103,21 +78,9 @@ const markPaidInput = input({
   ...changeFields,
 });
 
-const addCreditInput = input({
-  account: accountReference(),
-  currency: currency(),
-  amount: amount({ decimals: MAX_UNIT_DECIMALS }),
-  received: oneOf(HAND_METHODS).optional(),
-  reason: text(1_000).optional(),
-  ...changeFields,
-});
-
-const accountCreditInput = input({ account: accountReference() });
-
 const VOID = `
 update {schema}.invoices
-set status = 'void', voided_at = $3::timestamptz, credit_noted = credit_noted + $4::numeric,
-    reduced = reduced + $5::numeric
+set status = 'void', voided_at = $3::timestamptz, credit_noted = $4::numeric, reduced = $5::numeric
 where payer_id = $1::uuid and invoice_id = $2::uuid`;
 
 const WRITE_OFF = `
@@ -154,10 +117,6 @@ where l.payer_id = $2::uuid and l.invoice_id = $3::uuid and l.kind = 'usage'
   and p.payer_id = any($1::uuid[]) and p.subscription_id = l.subscription_id
   and p.number = l.period_number and p.drafted_at is not null`;
 
-const WRITE_CREDIT_DETAILS = `
-insert into {schema}.account_credit_details (payer_id, credit_id, account_id, reason, metadata)
-values ($1::uuid, $2::uuid, $3::uuid, $4, $5::jsonb)`;
-
 const refuse = (invoice: StoredInvoice, why: string, advice: string): never => {
   throw new BillingError(
     'invoice_state',
@@ -176,6 +135,39 @@ async function requireNoCharge(session: Session, invoice: StoredInvoice): Promis
   refuse(invoice, 'is being charged', 'Try again when its last attempt is decided.');
 }
 
+/**
+ * An invoice is void from now on, with what was taken back of it.
+ *
+ * @param rebill frees what it billed for the next invoice
+ * @returns the event that says so
+ */
+async function becomeVoid(
+  session: Session,
+  { invoice, payer }: InvoiceAtHand,
+  { creditNoted, reduced }: StoredInvoice,
+  rebill: boolean,
+  now: Instant,
+): Promise<NewEvent[]> {
+  const { payerId, invoiceId } = invoice;
+  await session.query(VOID, [
+    payerId,
+    invoiceId,
+    isoTime(now),
+    creditNoted.toFixed(),
+    reduced.toFixed(),
+  ]);
+  if (rebill) {
+    const { payerId: present } = payer;
+    const names = [...new Set([payerId, present, ...(await aliasesOf(session, present))])];
+    await session.query(FREE_ITEMS, [names, invoiceId]);
+    await session.query(FREE_USAGE, [payerId, invoiceId]);
+    await session.query(REOPEN_PERIODS, [names, payerId, invoiceId]);
+  }
+  const after: StoredInvoice = { ...invoice, status: 'void', amountDue: ZERO };
+  await closeCollections(session, [after], now);
+  return [invoiceEvent('invoice.voided', after, now)];
+}
+
 export class Closings {
   constructor(private readonly context: Context) {}
 
@@ -188,7 +180,7 @@ export class Closings {
    */
   async voidInvoice(request: VoidInvoiceRequest): Promise<Invoice & { replayed: boolean }> {
     const wanted = parse(voidInput, request);
-    const { invoiceId, idempotencyKey: _key, metadata, tx: _tx, ...inputs } = wanted;
+    const { invoiceId: _id, idempotencyKey: _key, metadata, tx: _tx, ...inputs } = wanted;
     return this.change('voidInvoice', wanted, inputs, async (session, atHand, now) => {
       const { invoice } = atHand;
       if (invoice.status === 'void') return true;
@@ -203,30 +195,13 @@ export class Closings {
         );
       }
       await requireNoCharge(session, invoice);
-      const { creditNoted, reduced } = await this.takeBack(
+      await this.takeBack(
         session,
         atHand,
         { note: wanted.reason ?? null, metadata: metadata ?? {} },
+        (after) => becomeVoid(session, atHand, after, wanted.rebill === true, now),
         now,
       );
-      const { payerId } = invoice;
-      await session.query(VOID, [
-        payerId,
-        invoiceId,
-        isoTime(now),
-        creditNoted.toFixed(),
-        reduced.toFixed(),
-      ]);
-      if (wanted.rebill === true) {
-        const { payerId: present } = atHand.payer;
-        const names = [...new Set([payerId, present, ...(await aliasesOf(session, present))])];
-        await session.query(FREE_ITEMS, [names, invoiceId]);
-        await session.query(FREE_USAGE, [payerId, invoiceId]);
-        await session.query(REOPEN_PERIODS, [names, payerId, invoiceId]);
-      }
-      const after = { ...invoice, status: 'void' as const, amountDue: ZERO };
-      await recordEvents(session, [invoiceEvent('invoice.voided', after, now)]);
-      await closeCollections(session, [after], now);
       return false;
     });
   }
@@ -236,8 +211,9 @@ export class Closings {
     session: Session,
     atHand: InvoiceAtHand,
     why: { note: string | null; metadata: Record<string, unknown> },
+    meanwhile: (after: StoredInvoice) => Promise<NewEvent[]>,
     now: Instant,
-  ): Promise<{ creditNoted: Decimal; reduced: Decimal }> {
+  ): Promise<void> {
     const { invoice, payer } = atHand;
     const { payerId, invoiceId, currency: money, decimals } = invoice;
     const settled = await settledOf(session, invoice);
@@ -250,14 +226,9 @@ export class Closings {
     const credit = settled.credited.minus(settled.toCredit);
     if (invoice.sentAt !== null) {
       const to = { due: invoice.amountDue, credit, refund: ZERO };
-      const { note } = await issueCreditNote(
-        this.context,
-        session,
-        atHand,
-        { planned, to, reason: 'void', ...why },
-        now,
-      );
-      return { creditNoted: note.total, reduced: to.due };
+      const wanted: IssuedNote = { planned, to, reason: 'void', ...why, meanwhile };
+      await issueCreditNote(this.context, session, atHand, wanted, now);
+      return;
     }
     await post(session, {
       payerId,
@@ -281,7 +252,7 @@ export class Closings {
       [{ from: payerId, into: payer.payerId, currency: money, amount: credit }],
       now,
     );
-    return { creditNoted: ZERO, reduced: ZERO };
+    await recordEvents(session, await meanwhile(invoice));
   }
 
   /**
@@ -380,83 +351,6 @@ export class Closings {
     );
     return { ...answer, replayed };
   }
-
-  /**
-   * Gives credit against invoices to come: paid ahead, or for nothing.
-   *
-   * @returns all credit of the payer
-   * @throws unknown_account, currency_mismatch, invalid_input, idempotency_conflict
-   */
-  async addCredit(request: AddCreditRequest): Promise<AccountCredit & { replayed: boolean }> {
-    const wanted = parse(addCreditInput, request);
-    const { account: reference, idempotencyKey, metadata, tx, ...inputs } = wanted;
-    const decimals = currencyDecimals(wanted.currency);
-    if (decimals === null) {
-      throw new BillingError('currency_mismatch', `${wanted.currency} is no money of ISO 4217.`, {
-        parameter: 'currency',
-        advice: 'Invoices are in real money: EUR, USD ...',
-      });
-    }
-    requireDecimals(wanted.amount, decimals, 'amount', wanted.currency);
-    const { answer, replayed } = await changeOfAccount(
-      this.context,
-      { kind: 'addCredit', account: reference, request: inputs, idempotencyKey, tx },
-      async (session, { accountId, payerId }, now) => {
-        const given = { payerId, currency: wanted.currency, amount: wanted.amount };
-        const [creditId] = await writeCredits(session, [{ ...given, reason: 'given' }], now);
-        await session.query(WRITE_CREDIT_DETAILS, [
-          payerId,
-          creditId,
-          accountId,
-          wanted.reason ?? null,
-          JSON.stringify(metadata ?? {}),
-        ]);
-        await post(session, {
-          payerId,
-          currency: wanted.currency,
-          at: now,
-          kind: 'credit',
-          reference: { type: 'credit', id: creditId! },
-          legs: [
-            wanted.received === undefined
-              ? { account: 'revenue', amount: wanted.amount }
-              : { account: 'cash', gateway: 'manual', amount: wanted.amount },
-            { account: 'customer_credit', amount: wanted.amount.negated() },
-          ],
-        });
-        return creditRecord(session, accountId, payerId);
-      },
-    );
-    return { ...answer, replayed };
-  }
-
-  /**
-   * The credit that pays an account's next invoices, by currency.
-   *
-   * @throws unknown_account, invalid_input
-   */
-  async accountCredit(request: { account: AccountReference }): Promise<AccountCredit> {
-    const { account } = parse(accountCreditInput, request);
-    const { database } = this.context;
-    const { accountId, payerId } = await resolveAccount(database, account);
-    return creditRecord(database, accountId, payerId);
-  }
-}
-
-async function creditRecord(
-  session: Session,
-  account: string,
-  payer: string,
-): Promise<AccountCredit> {
-  const credits = (await readCredits(session, [payer])).get(payer) ?? new Map<string, Decimal>();
-  return {
-    account,
-    payer,
-    credits: [...credits]
-      .filter(([, left]) => !left.isZero())
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([of, left]) => ({ currency: of, amount: formatMoney(left, currencyDecimals(of)!) })),
-  };
 }
 
 /** Gives up what is due of an open invoice. The payer is locked. */

@@ -16,6 +16,7 @@ import { CreditNotes } from './credit-notes';
 import { BillingCycle } from './cycle';
 import { Dispatching } from './dispatching';
 import type { InvoicingContext } from './finalizing';
+import { AccountCredits } from './giving-credit';
 import {
   eraseInvoices,
   exportInvoices,
@@ -34,13 +35,7 @@ import { Settings } from './settings';
 import { verifyInvoices } from './verify-invoices';
 
 export { invoicedPeriods } from './invoiced-periods';
-export type {
-  AccountCredit,
-  AddCreditRequest,
-  HandMethod,
-  MarkPaidRequest,
-  VoidInvoiceRequest,
-} from './closing';
+export type { MarkPaidRequest, VoidInvoiceRequest } from './closing';
 export {
   standingOf,
   type CollectDueDone,
@@ -55,7 +50,8 @@ export {
   type TopUpsDone,
 } from './collecting';
 export type { CreateInvoicesAnswer, CreateInvoicesRequest, Progress } from './creating';
-export type { CreateCreditNoteRequest, CreditNote, ListCreditNotesRequest } from './credit-notes';
+export type { CreditNote } from './credit-note-records';
+export type { CreateCreditNoteRequest, ListCreditNotesRequest } from './credit-notes';
 export type { CycleProgress, RunBillingCycleAnswer, RunBillingCycleRequest } from './cycle';
 export type {
   DispatchInvoicesAnswer,
@@ -63,6 +59,7 @@ export type {
   DispatchedInvoice,
 } from './dispatching';
 export type { InvoicingContext } from './finalizing';
+export type { AccountCredit, AddCreditRequest } from './giving-credit';
 export {
   INVOICE_STATUSES,
   type Invoice,
@@ -89,6 +86,7 @@ export type {
 } from './refunding-invoices';
 export type { RenderInvoiceRequest, RenderedPaper } from './rendering/papers';
 export type { InvoicingSettings, SaveSettingsRequest } from './settings';
+export type { HandMethod } from './settling';
 
 /** `billing.invoicing`: what customers owe, and how it comes to be paid. */
 export interface Invoicing {
@@ -109,8 +107,8 @@ export interface Invoicing {
   voidInvoice: Closings['voidInvoice'];
   markUncollectible: Closings['markUncollectible'];
   markPaid: Closings['markPaid'];
-  addCredit: Closings['addCredit'];
-  accountCredit: Closings['accountCredit'];
+  addCredit: AccountCredits['addCredit'];
+  accountCredit: AccountCredits['accountCredit'];
   createCreditNote: CreditNotes['createCreditNote'];
   getCreditNote: CreditNotes['getCreditNote'];
   listCreditNotes: CreditNotes['listCreditNotes'];
@@ -147,6 +145,7 @@ export function openInvoicing(
   const reading = new InvoiceReading(context);
   const byHand = new ManualInvoices(context);
   const closings = new Closings(context);
+  const credits = new AccountCredits(context);
   const creditNotes: CreditNotes = new CreditNotes(context, {
     giveBack: (session, invoice, note, now) => giveBack(context, session, invoice, note, now),
     executeRefunds: (refundIds) => refunds.execute(refundIds),
@@ -176,8 +175,8 @@ export function openInvoicing(
     voidInvoice: closings.voidInvoice.bind(closings),
     markUncollectible: closings.markUncollectible.bind(closings),
     markPaid: closings.markPaid.bind(closings),
-    addCredit: closings.addCredit.bind(closings),
-    accountCredit: closings.accountCredit.bind(closings),
+    addCredit: credits.addCredit.bind(credits),
+    accountCredit: credits.accountCredit.bind(credits),
     createCreditNote: creditNotes.createCreditNote.bind(creditNotes),
     getCreditNote: creditNotes.getCreditNote.bind(creditNotes),
     listCreditNotes: creditNotes.listCreditNotes.bind(creditNotes),

@@ -10,7 +10,7 @@ import {
   type Instant,
 } from '../kernel';
 import { moveCredits, readCredits } from './account-credit';
-import { creditNoteRecord, listCreditNotes } from './credit-notes';
+import { creditNoteRecord, listCreditNotes } from './credit-note-records';
 import { findInvoice, invoiceRecord, listInvoices, readSnapshot } from './invoice-records';
 import { readInvoiceRefunds } from './refunding-invoices';
 import { readSettings } from './settings';

@@ -25,19 +25,15 @@ import {
 import { resolveAccount } from '../accounts';
 import { changeOfInvoice, invoiceIdInput, type InvoiceAtHand } from './change-of-invoice';
 import {
-  creditableLines,
   creditNoteRecord,
-  moneyInput,
   requireCreditNote,
-  requireIssued,
-  requireMoney,
-  settledOf,
   type CreditNote,
-  type CreditNotes,
   type StoredCreditNote,
-} from './credit-notes';
+} from './credit-note-records';
+import { moneyInput, requireMoney, type CreditNotes, type MadeRefund } from './credit-notes';
 import { givableOf, planCredit, spreadCredit } from './credit-plan';
 import { requireInvoice, type StoredInvoice } from './invoice-records';
+import { creditableLines, requireIssued, settledOf } from './issuing-credit-notes';
 
 /** Money back for invoices: always with the credit note that says so. */
 
@@ -256,19 +252,25 @@ export class InvoiceRefunds {
           },
           invoice.decimals,
         );
+        const made: InvoiceRefund[] = [];
+        const { refundId } = wanted;
         const done = await this.creditNotes.issue(
           session,
           atHand,
           planned,
-          wanted.refundId === undefined ? 'refund' : { madeAs: wanted.refundId },
+          refundId === undefined
+            ? 'refund'
+            : {
+                made: async (refund) => {
+                  made.push(await this.recordMade(session, invoice, refund, refundId, now));
+                },
+              },
           { reason: 'refund', note: wanted.reason ?? null, metadata: metadata ?? {} },
           now,
         );
         refundIds.push(...done.refundIds);
         const refunds =
-          wanted.refundId === undefined
-            ? await this.refundsNow(session, invoice, done.refundIds)
-            : [await this.recordMade(session, done.invoice, done.note, wanted.refundId, now)];
+          refundId === undefined ? await this.refundsNow(session, invoice, done.refundIds) : made;
         return { answer: { ...creditNoteRecord(done.note, done.invoice), refunds } };
       },
     );
@@ -330,7 +332,7 @@ export class InvoiceRefunds {
   private async recordMade(
     session: Session,
     invoice: StoredInvoice,
-    { creditNoteId, toRefund }: StoredCreditNote,
+    { creditNoteId, amount }: MadeRefund,
     refundId: string,
     now: Instant,
   ): Promise<InvoiceRefund> {
@@ -339,16 +341,11 @@ export class InvoiceRefunds {
     const [charge] = await refundableCharges(session, of);
     const [byHand] = await session.query<{ gateway: string }>(PAID_BY_HAND, [payerId, invoiceId]);
     const gateway = charge?.gateway ?? byHand?.gateway ?? 'manual';
-    await recordRefund(
-      session,
-      invoice,
-      { refundId, creditNoteId, gateway, amount: toRefund },
-      now,
-    );
+    await recordRefund(session, invoice, { refundId, creditNoteId, gateway, amount }, now);
     return {
       refundId,
       gateway,
-      amount: formatMoney(toRefund, invoice.decimals),
+      amount: formatMoney(amount, invoice.decimals),
       status: 'succeeded',
     };
   }
@@ -366,26 +363,28 @@ export class InvoiceRefunds {
     const { payerId, invoiceId } = invoice;
     const known = await session.query(FIND_REFUND, [payerId, invoiceId, refundId]);
     if (known.length > 0) return;
-    let creditNoteId: string | null = null;
-    let amount = refund.amount;
-    if (!isOurs) {
-      // What is beyond was given back as credit before, or was never counted for the invoice.
-      amount = Decimal.min(amount, givableOf(await settledOf(session, invoice)));
-      if (amount.isZero()) return;
-      const lines = await creditableLines(session, invoice);
-      const planned = spreadCredit(lines, amount, invoice.decimals);
-      const payer = await resolveAccount(session, { accountId: payerId });
-      const done = await this.creditNotes.issue(
-        session,
-        { invoice, payer },
-        planned,
-        { madeAs: refundId },
-        { reason: 'dispute', note: null, metadata: {} },
-        now,
-      );
-      creditNoteId = done.note.creditNoteId;
-    }
     const { gateway } = refund;
-    await recordRefund(session, invoice, { refundId, creditNoteId, gateway, amount }, now);
+    if (isOurs) {
+      const { amount } = refund;
+      await recordRefund(session, invoice, { refundId, creditNoteId: null, gateway, amount }, now);
+      return;
+    }
+    // What is beyond was given back as credit before, or was never counted for the invoice.
+    const amount = Decimal.min(refund.amount, givableOf(await settledOf(session, invoice)));
+    if (amount.isZero()) return;
+    const lines = await creditableLines(session, invoice);
+    const planned = spreadCredit(lines, amount, invoice.decimals);
+    const payer = await resolveAccount(session, { accountId: payerId });
+    await this.creditNotes.issue(
+      session,
+      { invoice, payer },
+      planned,
+      {
+        made: ({ creditNoteId }) =>
+          recordRefund(session, invoice, { refundId, creditNoteId, gateway, amount }, now),
+      },
+      { reason: 'dispute', note: null, metadata: {} },
+      now,
+    );
   }
 }

@@ -14,6 +14,10 @@ import { invoicesPaid } from './when-paid';
 
 /** Payments of invoices, whoever brings them: a charge, a provider's notice, a person at a keyboard. */
 
+export const HAND_METHODS = ['bank_transfer', 'cash', 'cheque', 'card_terminal', 'other'] as const;
+/** How money came in outside any gateway. */
+export type HandMethod = (typeof HAND_METHODS)[number];
+
 export interface InvoicePayment {
   payerId: string;
   invoiceId: string;

@@ -6,7 +6,7 @@ import {
   readNoteSnapshot,
   requireCreditNote,
   type StoredCreditNote,
-} from '../credit-notes';
+} from '../credit-note-records';
 import { readSnapshot, requireInvoice, taxesOf, type StoredInvoice } from '../invoice-records';
 import { type StoredInvoiceLine } from '../invoice-lines';
 import { localeInput, readLogo, readSettings } from '../settings';

@@ -130,6 +130,62 @@ if (databaseKinds.includes('server')) {
       },
     );
 
+    test('the number of a credit note is taken last, whatever the credit note brings', async () => {
+      const { billing } = await setUp();
+      const accounts = await subscribers(billing, 4, 'owing');
+      await billing.invoicing.dispatchInvoices();
+      const [paying, closing, refunded, noted] = await Promise.all(
+        accounts.map(async (account) => {
+          const { items } = await billing.invoicing.listInvoices({ account });
+          return items[0]!.invoiceId;
+        }),
+      );
+      for (const invoiceId of [refunded!, noted!]) {
+        await billing.invoicing.markPaid({ invoiceId, method: 'cash' });
+      }
+      const issued = [
+        // All that was due: what waited for the payment comes.
+        () => billing.invoicing.createCreditNote({ invoiceId: paying!, idempotencyKey: 'k1' }),
+        () => billing.invoicing.voidInvoice({ invoiceId: closing!, rebill: true }),
+        () => billing.invoicing.refundInvoice({ invoiceId: refunded!, idempotencyKey: 'k2' }),
+        () => billing.invoicing.refundInvoice({ invoiceId: noted!, refundId: 'by hand' }),
+      ];
+      for (const issue of issued) {
+        const statements = await statementsOf(issue);
+        expect(whileNumbered(statements).length).toBeLessThanOrEqual(4);
+      }
+      expect(await billing.ledger.balance({ account: accounts[0]!, product: 'MSG' })).toMatchObject(
+        { available: '10' },
+      );
+      const { items: notes } = await billing.invoicing.listCreditNotes();
+      expect(notes.map(({ number, reason }) => [number, reason])).toEqual([
+        ['CN-000004', 'refund'],
+        ['CN-000003', 'refund'],
+        ['CN-000002', 'void'],
+        ['CN-000001', 'correction'],
+      ]);
+    });
+
+    test('credit notes are listed by as many statements however many they are', async () => {
+      const { billing } = await setUp();
+      const [account] = await subscribers(billing, 1, 'owing');
+      await billing.invoicing.dispatchInvoices();
+      const { items } = await billing.invoicing.listInvoices({ account: account! });
+      const counts: number[] = [];
+      for (const many of [2, 20]) {
+        for (let index = 0; index < many; index += 1) {
+          const { invoiceId } = items[0]!;
+          await billing.invoicing.createCreditNote({
+            invoiceId,
+            lines: [{ position: 1, amount: '1.00' }],
+          });
+        }
+        const statements = await statementsOf(() => billing.invoicing.listCreditNotes());
+        counts.push(statements.length);
+      }
+      expect(counts[1]).toBe(counts[0]);
+    });
+
     test('what is paid at once, in one chunk, brings the same as one by one', async () => {
       const found: unknown[] = [];
       for (const isOneByOne of [false, true]) {

@@ -1,0 +1,305 @@
+import { endFees, movePostings, post, postAll, type BookAccount, type Leg } from '../books';
+import type { Context, Session } from '../database';
+import { recordEvents, type NewEvent } from '../events';
+import { BillingError, Decimal, ZERO, formatMoney, isoTime, newId, type Instant } from '../kernel';
+import { moveCredits, writeCredits } from './account-credit';
+import type { InvoiceAtHand } from './change-of-invoice';
+import {
+  writeNote,
+  writeNoteParts,
+  type CreditReasonCode,
+  type StoredCreditNote,
+} from './credit-note-records';
+import type { CreditableLine, PlannedCredit, SettledAmounts } from './credit-plan';
+import { readSnapshot, type StoredInvoice } from './invoice-records';
+import { numberText, takeNumbers } from './numbering';
+import { sellerPart, takeSnapshots, type PaperSnapshot } from './rendering/snapshot';
+import { readSettings, type StoredSettings } from './settings';
+
+/** Credit notes come to be: what they take back, where it goes, and their numbers last of all. */
+
+/** What credit notes took back of the lines of an invoice, and where it went. */
+const FIND_CREDITED = `
+select l.position, sum(l.net)::text as net, sum(l.tax)::text as tax
+from {schema}.credit_notes c
+join {schema}.credit_note_lines l
+  on l.payer_id = c.payer_id and l.credit_note_id = c.credit_note_id
+where c.payer_id = $1::uuid and c.invoice_id = $2::uuid
+group by l.position`;
+
+const FIND_GIVEN_BACK = `
+select coalesce(sum(to_credit), 0)::text as to_credit, coalesce(sum(to_refund), 0)::text as to_refund
+from {schema}.credit_notes where payer_id = $1::uuid and invoice_id = $2::uuid`;
+
+/** What was issued keeps its amounts; what a credit note takes off stands beside them. */
+const TAKE_OFF = `
+update {schema}.invoices
+set credit_noted = credit_noted + $3::numeric, reduced = reduced + $4::numeric, status = $5,
+    paid_at = case when $5 = 'paid' then coalesce(paid_at, $6::timestamptz) end
+where payer_id = $1::uuid and invoice_id = $2::uuid`;
+
+/** The lines of an issued invoice, with what is left of each. */
+export async function creditableLines(
+  session: Session,
+  { payerId, invoiceId, lines }: StoredInvoice,
+): Promise<CreditableLine[]> {
+  const rows = await session.query<{ position: number; net: string; tax: string }>(FIND_CREDITED, [
+    payerId,
+    invoiceId,
+  ]);
+  const credited = new Map(rows.map((row) => [row.position, row]));
+  return lines.map((line) => ({
+    position: line.position,
+    lineId: line.lineId,
+    sku: line.sku,
+    name: line.sku ?? line.product ?? line.kind,
+    net: line.net,
+    tax: line.tax,
+    total: line.total,
+    creditedNet: new Decimal(credited.get(line.position)?.net ?? 0),
+    creditedTax: new Decimal(credited.get(line.position)?.tax ?? 0),
+  }));
+}
+
+/** How far an issued invoice is settled, and what of that went back. */
+export async function settledOf(session: Session, invoice: StoredInvoice): Promise<SettledAmounts> {
+  const [row] = await session.query<{ to_credit: string; to_refund: string }>(FIND_GIVEN_BACK, [
+    invoice.payerId,
+    invoice.invoiceId,
+  ]);
+  return {
+    due: invoice.amountDue,
+    paid: invoice.paid,
+    credited: invoice.credited,
+    toCredit: new Decimal(row!.to_credit),
+    toRefund: new Decimal(row!.to_refund),
+  };
+}
+
+/** @throws invoice_state: a draft is edited, and what is void is not corrected any more */
+export function requireIssued(invoice: StoredInvoice): void {
+  if (invoice.status !== 'draft' && invoice.status !== 'void') return;
+  throw new BillingError(
+    'invoice_state',
+    invoice.status === 'draft'
+      ? `Invoice ${invoice.invoiceId} is a draft.`
+      : `Invoice ${invoice.number} is void.`,
+    {
+      parameter: 'invoiceId',
+      advice:
+        invoice.status === 'draft'
+          ? 'Change its items, or finalize it first.'
+          : 'There is nothing left to correct.',
+    },
+  );
+}
+
+export const sumOf = (amounts: readonly Decimal[]): Decimal =>
+  amounts.reduce((all, one) => all.plus(one), ZERO);
+
+const leg = (account: BookAccount, value: Decimal): Leg[] =>
+  value.isZero() ? [] : [{ account, amount: value }];
+
+/**
+ * Where what is taken back comes from: what a fee has not earned yet from `deferred`, the rest from
+ * `revenue`. A fee ends with its line: as long as something of it is left, it goes on earning.
+ */
+export async function takenBackLegs(
+  session: Session,
+  { invoice, payer }: InvoiceAtHand,
+  planned: readonly PlannedCredit[],
+  now: Instant,
+): Promise<Leg[]> {
+  const { payerId, invoiceId, currency } = invoice;
+  const whole = planned.filter(({ isWhole }) => isWhole).map(({ line }) => line.lineId);
+  let unearned = sumOf([...(await endFees(session, payerId, whole, now)).values()]);
+  if (payer.payerId !== payerId) {
+    // What was not earned when the payer was merged into another went along: it comes back first.
+    const moved = sumOf([...(await endFees(session, payer.payerId, whole, now)).values()]);
+    const way = { from: payer.payerId, into: payerId };
+    const reference = { type: 'invoice', id: invoiceId };
+    if (!moved.isZero()) {
+      await postAll(session, movePostings(way, { currency, amount: moved, at: now, reference }));
+    }
+    unearned = unearned.plus(moved);
+  }
+  const net = sumOf(planned.map((one) => one.net));
+  return [
+    ...leg('deferred', unearned),
+    ...leg('revenue', net.minus(unearned)),
+    ...leg('tax_payable', sumOf(planned.map((one) => one.tax))),
+  ];
+}
+
+export interface IssuedNote {
+  planned: readonly PlannedCredit[];
+  to: { due: Decimal; credit: Decimal; refund: Decimal };
+  reason: CreditReasonCode;
+  note: string | null;
+  metadata: Record<string, unknown>;
+  /**
+   * What else it brings, done before its number is taken.
+   *
+   * @param after the invoice as it is then
+   * @returns events that follow its own
+   */
+  meanwhile: (after: StoredInvoice, creditNoteId: string) => Promise<NewEvent[]>;
+}
+
+/** What is issued in a sandbox takes none of the real numbers. */
+const SANDBOX_SERIES = 'TEST-CN';
+
+/**
+ * Issues a credit note: its posting, its money, its number, its event. The payers are locked. Others
+ * wait for the next number from when it is taken to the commit: that comes last.
+ *
+ * @returns the credit note, and the invoice as it is then
+ */
+export async function issueCreditNote(
+  { isSandbox }: Pick<Context, 'isSandbox'>,
+  session: Session,
+  atHand: InvoiceAtHand,
+  wanted: IssuedNote,
+  now: Instant,
+): Promise<{ note: StoredCreditNote; invoice: StoredInvoice }> {
+  const { invoice } = atHand;
+  const { planned, to } = wanted;
+  const total = sumOf(planned.map((one) => one.total));
+  const net = sumOf(planned.map((one) => one.net));
+  const draft = {
+    payerId: invoice.payerId,
+    creditNoteId: newId(),
+    invoiceId: invoice.invoiceId,
+    currency: invoice.currency,
+    decimals: invoice.decimals,
+    net,
+    tax: total.minus(net),
+    total,
+    toDue: to.due,
+    toCredit: to.credit,
+    toRefund: to.refund,
+    reason: wanted.reason,
+    lines: planned.map((one) => ({
+      position: one.line.position,
+      net: one.net,
+      tax: one.tax,
+      total: one.total,
+    })),
+    note: wanted.note,
+    metadata: wanted.metadata,
+  };
+  await moveMoney(session, atHand, draft.creditNoteId, wanted, now);
+  const settings = await readSettings(session);
+  const snapshot = await snapshotFor(session, invoice, settings);
+  await writeNoteParts(session, draft, { ...snapshot, ...sellerPart(settings) });
+  const after = await takeOff(session, invoice, draft, now);
+  const events = await wanted.meanwhile(after, draft.creditNoteId);
+
+  const series = isSandbox ? SANDBOX_SERIES : settings.numbering.creditNotePrefix;
+  const { first, issuedAt } = await takeNumbers(session, series, 1, now);
+  const number = numberText(series, first, settings.numbering.digits);
+  const note: StoredCreditNote = { ...draft, series, place: String(first), number, issuedAt };
+  await writeNote(session, note);
+  await recordEvents(session, [issuedEvent(note, invoice, now), ...events]);
+  return { note, invoice: after };
+}
+
+/** Its posting, and account credit that it leaves. */
+async function moveMoney(
+  session: Session,
+  atHand: InvoiceAtHand,
+  creditNoteId: string,
+  { planned, to }: IssuedNote,
+  now: Instant,
+): Promise<void> {
+  const { invoice, payer } = atHand;
+  const { payerId, invoiceId, currency } = invoice;
+  // What was written off is no receivable any more.
+  const owed = invoice.status === 'uncollectible' ? 'written_off' : 'receivable';
+  await post(session, {
+    payerId,
+    currency,
+    at: now,
+    kind: 'credit_note',
+    reference: { type: 'credit_note', id: creditNoteId },
+    legs: [
+      ...(await takenBackLegs(session, atHand, planned, now)),
+      ...leg(owed, to.due.negated()),
+      // Until the money has gone back, we owe it.
+      ...leg('receivable', to.refund.negated()),
+      ...leg('customer_credit', to.credit.negated()),
+    ],
+  });
+  await writeCredits(
+    session,
+    [{ payerId, currency, amount: to.credit, reason: 'credit_note', invoiceId, creditNoteId }],
+    now,
+  );
+  await moveCredits(
+    session,
+    [{ from: payerId, into: payer.payerId, currency, amount: to.credit }],
+    now,
+  );
+}
+
+/** What a credit note takes off its invoice. One that is to be void becomes so by whoever voids it. */
+async function takeOff(
+  session: Session,
+  invoice: StoredInvoice,
+  { total, toDue, reason }: Pick<StoredCreditNote, 'total' | 'toDue' | 'reason'>,
+  now: Instant,
+): Promise<StoredInvoice> {
+  const { payerId, invoiceId } = invoice;
+  const amountDue = invoice.amountDue.minus(toDue);
+  const isSettled =
+    amountDue.isZero() && (invoice.status === 'open' || invoice.status === 'uncollectible');
+  const status = isSettled && reason !== 'void' ? 'paid' : invoice.status;
+  if (reason !== 'void') {
+    await session.query(TAKE_OFF, [
+      payerId,
+      invoiceId,
+      total.toFixed(),
+      toDue.toFixed(),
+      status,
+      isoTime(now),
+    ]);
+  }
+  return {
+    ...invoice,
+    status,
+    creditNoted: invoice.creditNoted.plus(total),
+    reduced: invoice.reduced.plus(toDue),
+    amountDue,
+    paidAt: status === 'paid' ? (invoice.paidAt ?? now) : null,
+  };
+}
+
+const issuedEvent = (
+  note: StoredCreditNote,
+  { accountId }: StoredInvoice,
+  at: Instant,
+): NewEvent => ({
+  type: 'credit_note.issued',
+  payerId: note.payerId,
+  accountId,
+  at,
+  data: {
+    creditNoteId: note.creditNoteId,
+    number: note.number,
+    invoiceId: note.invoiceId,
+    currency: note.currency,
+    total: formatMoney(note.total, note.decimals),
+  },
+});
+
+/** The buyer is the invoice's, as it was; where that is not kept any longer, as it is now. */
+async function snapshotFor(
+  session: Session,
+  invoice: StoredInvoice,
+  settings: StoredSettings,
+): Promise<PaperSnapshot> {
+  const kept = await readSnapshot(session, invoice);
+  if (kept !== null) return kept;
+  const taken = await takeSnapshots(session, settings, [invoice]);
+  return taken.get(invoice.invoiceId)!;
+}
