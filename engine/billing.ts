@@ -194,7 +194,7 @@ async function verifyAll(
   const checked: Verification['checked'] = {};
   const problems: Verification['problems'] = [];
   for (const part of rooms.flatMap(({ verify }) => verify ?? [])) {
-    const found = await part(database, request);
+    const found = await part(database.scans, request);
     Object.assign(checked, found.checked);
     problems.push(...found.problems);
   }

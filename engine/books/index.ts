@@ -37,7 +37,7 @@ export function openBooks(context: Context): Room<BooksReader, EarnedDone> {
   };
   return {
     calls,
-    verify: [verifyBooks],
+    verify: [() => verifyBooks(context.database)],
     merge: [moveFees],
     export: [exportBook(books)],
     due: [{ part: 'books', run: (limit) => postEarned(context, { limit }) }],

@@ -1,4 +1,4 @@
-import type { VerifyPart } from '../database';
+import type { Database, VerifyPart } from '../database';
 import { ZERO, Decimal, formatValue } from '../kernel';
 import { POSTING_KINDS } from './chart';
 import { EARNED_JSON, FOLLOWED, followedOf, packed, type Earned, type FollowedRow } from './earned';
@@ -198,7 +198,7 @@ function compareSums(sums: NonNullable<CheckRow['sums']>, earned: readonly Earne
 }
 
 /** The money book's part of `billing.verify()`. */
-export const verifyBooks: VerifyPart = async (database) => {
+export async function verifyBooks(database: Database): ReturnType<VerifyPart> {
   const checked = { postings: 0, book_marks: 0, fees: 0 };
   const problems = await readFound<ProblemRow[]>(database, CHECK_TRANSFERS, []);
   let after = START;
@@ -217,4 +217,4 @@ export const verifyBooks: VerifyPart = async (database) => {
     after = rows.at(-1)!.payer_id;
   }
   return { checked, problems: problems.slice(0, MAX_PROBLEMS).map(problemOf) };
-};
+}

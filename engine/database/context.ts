@@ -1,6 +1,7 @@
 import type { Clock } from '../kernel';
 import type { Keep } from './answers';
 import type { Database } from './database';
+import type { Session } from './session';
 
 /** What every room is opened with. */
 export interface Context {
@@ -21,7 +22,7 @@ export interface Context {
 
 /** What one room checks of its own tables; the parts of all rooms make `billing.verify()`. */
 export type VerifyPart = (
-  database: Database,
+  session: Session,
   options?: { onProgress?: (progress: { checked: number; total: number }) => void },
 ) => Promise<{
   /** Rows looked at, by table. */

@@ -13,7 +13,9 @@ import {
   Statements,
   connectionOf,
   withConnection,
+  type Alone,
   type Session,
+  type Timeouts,
 } from './session';
 
 /** A Postgres URL, a server's settings, an embedded database, or a knex instance of the caller's. */
@@ -37,6 +39,17 @@ const DEFAULT_LOCK_TIMEOUT = 10_000;
 const IDLE_TIMEOUT = 60_000;
 const MAX_ATTEMPTS = 6;
 
+/** Columns of a select that set what holds until the end of the transaction. */
+const setLocally = ({ statement, lock }: Timeouts): string =>
+  `set_config('statement_timeout', '${statement}', true), set_config('lock_timeout', '${lock}', true),
+   set_config('jit', 'off', true)`;
+
+/** A statement that sets what is set now. */
+const READ_SETTINGS = `
+select 'select ' || string_agg(format('set_config(%L, %L, true)', s, current_setting(s)), ', ')
+         as settings
+from unnest(array['statement_timeout', 'lock_timeout', 'jit']) as s`;
+
 const isKnex = (connection: unknown): connection is Knex =>
   typeof connection === 'function' && 'client' in connection && 'raw' in connection;
 
@@ -49,6 +62,8 @@ const isTransaction = (tx: unknown): tx is Knex.Transaction =>
 /** One opened database: its statements, its transactions, its end. */
 export class Database {
   private readonly opening: string;
+  /** For a read by itself, and for one that takes as long as it takes. */
+  private readonly settings: { read: string; scan: string };
   /** Calls that join one caller's transaction go one after the other, each in its savepoint. */
   private readonly turns = new WeakMap<object, Promise<unknown>>();
   private closing: Promise<void> | null = null;
@@ -58,7 +73,7 @@ export class Database {
     private readonly embedded: boolean,
     private readonly statements: Statements,
     private readonly end: () => Promise<void>,
-    private readonly timeouts: { statement: number; lock: number },
+    private readonly timeouts: Timeouts,
   ) {
     // One round trip. READ COMMITTED whatever the server's default: a statement after a lock must
     // see what the lock's last holder committed. JIT costs 0.8 s a call on set-based statements.
@@ -69,6 +84,10 @@ export class Database {
       `SET LOCAL idle_in_transaction_session_timeout = ${IDLE_TIMEOUT}`,
       'SET LOCAL jit = off',
     ].join('; ');
+    this.settings = {
+      read: `select ${setLocally(timeouts)}`,
+      scan: `select ${setLocally({ ...timeouts, statement: 0 })}`,
+    };
   }
 
   /**
@@ -89,9 +108,7 @@ export class Database {
       lock,
     });
     try {
-      await withConnection(database.knex, statements, (session) =>
-        migrate(session, schema, install),
-      );
+      await database.lend((session) => migrate(session, schema, install));
       return database;
     } catch (error) {
       await database.close();
@@ -100,15 +117,20 @@ export class Database {
   }
 
   /** One statement outside any transaction. For reads. */
-  async query<Row>(statement: string, values?: readonly unknown[]): Promise<Row[]> {
-    await this.letOthersGo();
-    try {
-      return await withConnection(this.knex, this.statements, (session) =>
-        session.query<Row>(statement, values),
-      );
-    } catch (error) {
-      throw translate(error);
-    }
+  query<Row>(statement: string, values?: readonly unknown[]): Promise<Row[]> {
+    return this.read(statement, values, { settings: this.settings.read, isNamed: false });
+  }
+
+  /** Reads that only call functions, which plan by themselves: prepared once a connection. */
+  get prepared(): Session {
+    const alone = { settings: this.settings.read, isNamed: true };
+    return { query: (statement, values) => this.read(statement, values, alone) };
+  }
+
+  /** Statements that read whole tables: they wait no longer than others, and take their time. */
+  get scans(): Session {
+    const alone = { settings: this.settings.scan, isNamed: false };
+    return { query: (statement, values) => this.read(statement, values, alone) };
   }
 
   /** How many connections it may open. */
@@ -130,7 +152,7 @@ export class Database {
   async reserve(): Promise<Reserved> {
     await this.letOthersGo();
     try {
-      return await Reserved.of(this.knex, this.statements, this.timeouts.statement);
+      return await Reserved.of(this.knex, this.statements, this.timeouts);
     } catch (error) {
       throw translate(error);
     }
@@ -159,6 +181,30 @@ export class Database {
     }
   }
 
+  private async read<Row>(
+    statement: string,
+    values: readonly unknown[] | undefined,
+    alone: Alone,
+  ): Promise<Row[]> {
+    await this.letOthersGo();
+    try {
+      return await this.lend((session) =>
+        session.canLimit
+          ? session.query<Row>(statement, values, alone)
+          : this.attempt(session, async (opened) => {
+              await opened.query(alone.settings);
+              return opened.query<Row>(statement, values);
+            }),
+      );
+    } catch (error) {
+      throw translate(error);
+    }
+  }
+
+  private lend<T>(work: (session: ConnectionSession) => Promise<T>): Promise<T> {
+    return withConnection(this.knex, this.statements, this.timeouts, work);
+  }
+
   /**
    * The embedded database answers without ever waiting for I/O, so that a chain of calls would keep
    * the process from everything else: timers, signals, other requests.
@@ -171,9 +217,7 @@ export class Database {
     await this.letOthersGo();
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await withConnection(this.knex, this.statements, (session) =>
-          this.attempt(session, work),
-        );
+        return await this.lend((session) => this.attempt(session, work));
       } catch (error) {
         if (!isRetryable(error) || attempt === MAX_ATTEMPTS) throw error;
         await sleep(Math.random() * 5 * 2 ** attempt);
@@ -209,13 +253,11 @@ export class Database {
     const turn = before.then(async () => {
       // A call of ours never waits without end, whatever the caller's transaction would do.
       const [, [before]] = (await session.script(
-        `SAVEPOINT billing_call; SHOW lock_timeout; SET LOCAL lock_timeout = ${this.timeouts.lock}`,
-      )) as [unknown, Array<{ lock_timeout: string }>];
+        `SAVEPOINT billing_call; ${READ_SETTINGS}; ${this.settings.read}`,
+      )) as [unknown, Array<{ settings: string }>];
       try {
         const result = await work(session);
-        await session.script(
-          `RELEASE SAVEPOINT billing_call; SET LOCAL lock_timeout = '${before!.lock_timeout}'`,
-        );
+        await session.script(`RELEASE SAVEPOINT billing_call; ${before!.settings}`);
         return result;
       } catch (error) {
         await session.script('ROLLBACK TO SAVEPOINT billing_call; RELEASE SAVEPOINT billing_call');

@@ -5,6 +5,7 @@ import type { Knex } from 'knex';
 
 import { writtenArray } from './array-literal';
 import { isLostConnection } from './failures';
+import { limitedQueryOf, type LimitedQueryClass, type WireConnection } from './limited-query';
 
 /**
  * The one file that talks to the drivers directly. Knex opens, pools and hands out connections;
@@ -16,10 +17,11 @@ interface Rows {
   rows: unknown[];
 }
 
-/** What pg's Client and PGlite have in common, and the one thing they do not. */
-interface RawConnection {
+/** What pg's Client and PGlite have in common, and what they do not. */
+interface RawConnection extends WireConnection {
   query(
-    statement: string | { name?: string; text: string; values: unknown[]; query_timeout: number },
+    statement:
+      string | { name?: string; text: string; values: unknown[]; query_timeout: number } | object,
     values?: unknown[],
   ): Promise<Rows | Rows[]>;
   /** PGlite: several statements in one call. pg does that in `query` when there are no values. */
@@ -28,7 +30,14 @@ interface RawConnection {
   __knex__disposed?: unknown;
 }
 
+/** Milliseconds. */
+export interface Timeouts {
+  statement: number;
+  lock: number;
+}
+
 interface KnexClient {
+  config?: { acquireConnectionTimeout?: number };
   acquireConnection(): Promise<RawConnection>;
   releaseConnection(connection: RawConnection): Promise<void>;
 }
@@ -69,6 +78,18 @@ export class Statements {
     }
     return name;
   }
+
+  /** Once more without names where a pooler hands out another connection for each transaction. */
+  async namedIfPossible<T>(send: () => Promise<T>): Promise<T> {
+    try {
+      return await send();
+    } catch (error) {
+      // Nothing was run yet.
+      if (!isUnprepared(error)) throw error;
+      this.mayBeNamed = false;
+      return send();
+    }
+  }
 }
 
 /** A named statement that the connection does not have, or has from somebody else. */
@@ -81,22 +102,68 @@ const sentValues = ({ exec }: RawConnection, values: readonly unknown[]): unknow
     ? values.map((value) => (Array.isArray(value) ? (writtenArray(value) ?? value) : value))
     : (values as unknown[]);
 
+/** How a statement is to run that is a transaction by itself. */
+export interface Alone {
+  /** A statement that sets what holds for this one alone. */
+  settings: string;
+  /** Whether to keep the statement on the connection. */
+  isNamed: boolean;
+}
+
 export class ConnectionSession implements Session {
   constructor(
     private readonly connection: RawConnection,
     private readonly statements: Statements,
   ) {}
 
-  async query<Row>(statement: string, values: readonly unknown[] = []): Promise<Row[]> {
-    const text = this.statements.prepare(statement);
-    const { connection } = this;
+  /** Whether a statement can be run `alone`; the embedded database needs no settings. */
+  get canLimit(): boolean {
+    return this.connection.exec !== undefined || limitedQueryOf(this.connection) !== null;
+  }
+
+  async query<Row>(
+    statement: string,
+    values: readonly unknown[] = [],
+    alone?: Alone,
+  ): Promise<Row[]> {
+    const { connection, statements } = this;
+    const LimitedQuery = alone === undefined ? null : limitedQueryOf(connection);
     try {
-      const result = (await connection.query(text, sentValues(connection, values))) as Rows;
-      return result.rows as Row[];
+      const result =
+        LimitedQuery === null
+          ? connection.query(statements.prepare(statement), sentValues(connection, values))
+          : statements.namedIfPossible(() =>
+              this.sendAlone(LimitedQuery, statement, values, alone!),
+            );
+      return ((await result) as Rows).rows as Row[];
     } catch (error) {
-      if (isLostConnection(error)) this.connection.__knex__disposed ??= error;
+      if (isLostConnection(error)) this.abandon(error);
       throw error;
     }
+  }
+
+  /** In one round trip. */
+  private sendAlone(
+    LimitedQuery: LimitedQueryClass,
+    statement: string,
+    values: readonly unknown[],
+    { settings, isNamed }: Alone,
+  ): Promise<Rows> {
+    const { connection, statements } = this;
+    const named = (text: string): string | undefined =>
+      statements.mayBeNamed ? statements.name(text) : undefined;
+    return new Promise((resolve, reject) => {
+      const query = new LimitedQuery(
+        { text: settings, name: named(settings) },
+        {
+          text: statements.prepare(statement),
+          name: isNamed ? named(statement) : undefined,
+          values,
+        },
+        (error, result) => (error === null ? resolve(result) : reject(error)),
+      );
+      Promise.resolve(connection.query(query)).catch(reject);
+    });
   }
 
   /** Several statements without values in one round trip; the rows of each. */
@@ -128,22 +195,20 @@ export class Reserved {
     private readonly timeout: number,
   ) {}
 
-  /** @param timeout milliseconds after which a statement is given up, and the connection with it */
-  static async of(knex: Knex, statements: Statements, timeout: number): Promise<Reserved> {
+  /** @param timeouts `statement`: after so long it is given up, and the connection with it */
+  static async of(knex: Knex, statements: Statements, timeouts: Timeouts): Promise<Reserved> {
     const client = knex.client as KnexClient;
-    return new Reserved(client, await client.acquireConnection(), statements, timeout);
+    const connection = await acquire(client, timeouts.lock);
+    return new Reserved(client, connection, statements, timeouts.statement);
   }
 
   /** @throws the driver's own error; nobody knows what became of a statement that timed out */
   async query<Row>(statement: string, values: readonly unknown[]): Promise<Row[]> {
     try {
-      return await this.send<Row>(statement, values);
+      return await this.statements.namedIfPossible(() => this.send<Row>(statement, values));
     } catch (error) {
       if (isLostConnection(error)) this.connection.__knex__disposed ??= error;
-      // A pooler that hands out another connection for each transaction: nothing was run yet.
-      if (!isUnprepared(error)) throw error;
-      this.statements.mayBeNamed = false;
-      return await this.send<Row>(statement, values);
+      throw error;
     }
   }
 
@@ -168,14 +233,36 @@ export class Reserved {
   }
 }
 
+/**
+ * A connection of the pool. A pool of the caller's may let its own calls wait longer than ours.
+ *
+ * @throws an error of the name TimeoutError
+ */
+function acquire(client: KnexClient, within: number): Promise<RawConnection> {
+  const acquired = client.acquireConnection();
+  if ((client.config?.acquireConnectionTimeout ?? Infinity) <= within) return acquired;
+  return new Promise((resolve, reject) => {
+    let isLate = false;
+    const timer = setTimeout(() => {
+      isLate = true;
+      reject(Object.assign(new Error('No connection became free.'), { name: 'TimeoutError' }));
+    }, within);
+    acquired
+      .finally(() => clearTimeout(timer))
+      .then((connection) => (isLate ? client.releaseConnection(connection) : resolve(connection)))
+      .catch(reject);
+  });
+}
+
 /** Lends a connection of the pool for the time of the work. */
 export async function withConnection<T>(
   knex: Knex,
   statements: Statements,
+  { lock }: Pick<Timeouts, 'lock'>,
   work: (session: ConnectionSession) => Promise<T>,
 ): Promise<T> {
   const client = knex.client as KnexClient;
-  const connection = await client.acquireConnection();
+  const connection = await acquire(client, lock);
   try {
     return await work(new ConnectionSession(connection, statements));
   } finally {

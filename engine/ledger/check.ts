@@ -173,7 +173,7 @@ export class Checks {
 
   /** What is known answers when the database says that it is still so; the rest is read. */
   private async answerAll(asked: readonly Asked[]): Promise<Array<CheckAnswer | FailedItem>> {
-    const { database: session, clock } = this.context;
+    const { database, clock } = this.context;
     const now = readClock(clock);
     const answers: Array<CheckAnswer | FailedItem | null> = asked.map((one) =>
       'known' in one ? answerKnown(one.known, now) : null,
@@ -181,7 +181,7 @@ export class Checks {
     const sure = asked.map((one, index) =>
       'known' in one && answers[index] !== null ? one.known : null,
     );
-    const changed = await findChanged(session, sure);
+    const changed = await findChanged(database.prepared, sure);
     const open = asked.flatMap((_, index) =>
       answers[index] === null || changed.has(index) ? [index] : [],
     );

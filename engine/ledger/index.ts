@@ -172,7 +172,7 @@ export function openLedger(
   return {
     calls,
     moveUnits: (session, move) => moveAllUnits(session, move, ports, 'units'),
-    verify: [verifyLedger],
+    verify: [(_session, options) => verifyLedger(context.database, options)],
     merge: [async (session, merge) => ({ ...(await moveAllUnits(session, merge, ports)) })],
     export: [exportLedger(calls)],
     erase: [eraseLedger],

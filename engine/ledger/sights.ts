@@ -20,7 +20,7 @@ export async function lookAt(
   known: KnownPayers,
   wanted: Wanted,
 ): Promise<Seen> {
-  const view = await readStanding(database, wanted);
+  const view = await readStanding(database.prepared, wanted);
   return remember(view, wanted, known, readClock(clock));
 }
 

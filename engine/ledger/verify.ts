@@ -152,7 +152,7 @@ class Verifier {
   }
 
   private async readCounts(): Promise<Record<string, number>> {
-    const [row] = await this.database.query<{ counts: string }>(COUNT_SMALL);
+    const [row] = await this.database.scans.query<{ counts: string }>(COUNT_SMALL);
     return JSON.parse(row!.counts) as Record<string, number>;
   }
 

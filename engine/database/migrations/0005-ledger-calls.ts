@@ -322,6 +322,7 @@ create function {schema}.record_use(
   p_key bytea, p_fingerprint bytea, p_answer text, p_expires_at timestamptz, p_lock_timeout text
 ) returns text language plpgsql volatile ${INDEX_LOOKUPS} as $$
 begin
+  perform set_config('lock_timeout', p_lock_timeout, true);
   if not ${tryLock('p_payer')} then return 'busy'; end if;
   if p_payer is distinct from (
       select a.payer_id from {schema}.accounts a where a.account_id = p_account and a.status = 'active' and not a.gated)
@@ -338,7 +339,6 @@ begin
     select true from {schema}.answers w
     where w.payer_id = p_payer and w.account_id = p_account and w.key_hash = p_key)
   then return 'answered'; end if;
-  perform set_config('lock_timeout', p_lock_timeout, true);
 
   update {schema}.grants g set remaining = p_remaining, live = p_remaining > 0
   where g.payer_id = p_payer and g.sequence = p_grant and g.remaining = p_was;

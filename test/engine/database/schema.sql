@@ -470,6 +470,7 @@ CREATE OR REPLACE FUNCTION billing.record_use(p_payer uuid, p_sequence bigint, p
  SET jit TO 'off'
 AS $function$
 begin
+  perform set_config('lock_timeout', p_lock_timeout, true);
   if not pg_try_advisory_xact_lock(hashtextextended(p_payer::text, 8104593)) then return 'busy'; end if;
   if p_payer is distinct from (
       select a.payer_id from billing.accounts a where a.account_id = p_account and a.status = 'active' and not a.gated)
@@ -486,7 +487,6 @@ begin
     select true from billing.answers w
     where w.payer_id = p_payer and w.account_id = p_account and w.key_hash = p_key)
   then return 'answered'; end if;
-  perform set_config('lock_timeout', p_lock_timeout, true);
 
   update billing.grants g set remaining = p_remaining, live = p_remaining > 0
   where g.payer_id = p_payer and g.sequence = p_grant and g.remaining = p_was;
