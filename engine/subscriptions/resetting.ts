@@ -1,6 +1,6 @@
 import { resolveAccount } from '../accounts';
-import type { ProductKind } from '../catalog';
-import { MAX_LOCKED_ACCOUNTS, tryLockAccounts, type Context, type Session } from '../database';
+import type { Offer, ProductKind } from '../catalog';
+import { sweep, type Context, type Session } from '../database';
 import {
   accountReference,
   input,
@@ -14,9 +14,8 @@ import {
 import { writeDueOf } from '../ledger';
 import { advanceSubscriptions } from './advancing';
 import { readStandings } from './standings';
-import { findPeriods } from './period-records';
-import { givePeriods, productsFor, unitsOf } from './period-units';
-import { findById } from './records';
+import { findPeriods, type StoredPeriod } from './period-records';
+import { givePeriods, productsFor, unitsOf, type Receiver } from './period-units';
 import { OfferVersions, allowOverage } from './writing';
 
 /**
@@ -115,56 +114,26 @@ interface PeriodName {
   ends_at: string;
 }
 
-const NIL = '00000000-0000-0000-0000-000000000000';
-const START: PeriodName = {
-  payer_id: NIL,
-  subscription_id: NIL,
-  number: 0,
-  ledger_id: NIL,
-  ends_at: '-infinity',
-};
-
-/** Runs work on periods, chunk by chunk, each in a transaction that holds its payers' locks. */
-async function inChunks(
+/** Sweeps over periods, and says whether there may be more. @throws what the first account threw that failed */
+async function sweepPeriods(
   context: Context,
   statement: string,
   { account, limit = DEFAULT_LIMIT }: ReturnType<typeof parseReset>,
   now: Instant,
-  work: (session: Session, periods: readonly PeriodName[]) => Promise<number>,
-): Promise<{ periods: number; more: boolean }> {
+  work: (session: Session, periods: readonly PeriodName[]) => Promise<void>,
+): Promise<boolean> {
   const { database } = context;
   const payerId = account === undefined ? null : (await resolveAccount(database, account)).payerId;
   await advanceSubscriptions(context, payerId === null ? {} : { payerIds: [payerId] });
-  let after = START;
-  let periods = 0;
-  let busy = false;
-  for (let left = limit; left > 0;) {
-    const size = Math.min(left, MAX_LOCKED_ACCOUNTS);
-    const found = await database.transaction(undefined, async (session) => {
-      const rows = await session.query<PeriodName>(statement, [
-        isoTime(now),
-        payerId,
-        after.ends_at,
-        after.payer_id,
-        after.subscription_id,
-        after.number,
-        size,
-      ]);
-      if (rows.length === 0) return { rows, done: 0, isBusy: false };
-      const locked = await tryLockAccounts(
-        session,
-        rows.map((row) => row.ledger_id),
-      );
-      const mine = rows.filter((row) => locked.has(row.ledger_id));
-      return { rows, done: await work(session, mine), isBusy: mine.length < rows.length };
-    });
-    periods += found.done;
-    busy ||= found.isBusy;
-    if (found.rows.length < size) return { periods, more: busy };
-    left -= size;
-    after = found.rows.at(-1)!;
-  }
-  return { periods, more: true };
+  const { found, busy, failed } = await sweep<PeriodName>(database, {
+    key: { ends_at: 'instant', payer_id: 'uuid', subscription_id: 'uuid', number: 'number' },
+    limit,
+    find: (after, size) => database.query(statement, [isoTime(now), payerId, ...after, size]),
+    payerOf: (row) => row.ledger_id,
+    work,
+  });
+  if (failed.length > 0) throw failed[0]!.error;
+  return busy.length > 0 || found >= limit;
 }
 
 const parseReset = (request: unknown) => parse(resetInput, request);
@@ -188,9 +157,8 @@ export async function resetProducts(
 ): Promise<ResetDone> {
   const wanted = parseReset(request);
   const now = readClock(context.clock);
-  let expiries = 0;
-  const done = await inChunks(context, FIND_CLOSED, wanted, now, async (session, periods) => {
-    if (periods.length === 0) return 0;
+  const done = { periods: 0, expiries: 0 };
+  const more = await sweepPeriods(context, FIND_CLOSED, wanted, now, async (session, periods) => {
     const names = columnsOf(periods);
     const pockets = await session.query<{ payer_id: string; product: string; kind: ProductKind }>(
       FIND_PRODUCTS,
@@ -200,10 +168,12 @@ export async function resetProducts(
     const own = pockets
       .filter((row) => locked.has(row.payer_id))
       .map((row) => ({ payerId: row.payer_id, product: row.product, kind: row.kind }));
-    expiries += (await writeDueOf(session, own, now)).expiries;
-    return (await session.query(MARK_RESET, [...names, isoTime(now)])).length;
+    const { expiries } = await writeDueOf(session, own, now);
+    const marked = await session.query(MARK_RESET, [...names, isoTime(now)]);
+    done.expiries += expiries;
+    done.periods += marked.length;
   });
-  return { ...done, expiries };
+  return { ...done, more };
 }
 
 /**
@@ -218,31 +188,9 @@ export async function restoreProducts(
   const wanted = parseReset(request);
   const now = readClock(context.clock);
   const offers = new OfferVersions();
-  return inChunks(context, FIND_MISSING, wanted, now, async (session, names) => {
-    const found = await findById(
-      session,
-      names.map((name) => name.subscription_id),
-    );
-    const standings = await readStandings(session, found);
-    const waitsForNothing = found.filter(
-      ({ awaitingPayment, endedAt }) => !awaitingPayment && endedAt === null,
-    );
-    const periods = await findPeriods(
-      session,
-      waitsForNothing.map((subscription) => ({ subscription, number: subscription.periodNumber })),
-    );
-    await offers.load(session, periods);
-    const missing = periods
-      .filter(
-        ({ grantedAt, orderId, endsAt }) => grantedAt === null && orderId === null && endsAt > now,
-      )
-      .map((period) => ({
-        period,
-        offer: offers.of(period.sku, period.version),
-        receiver: standings.find(
-          ({ subscription }) => subscription.subscriptionId === period.subscriptionId,
-        )!.receiver,
-      }));
+  let periods = 0;
+  const more = await sweepPeriods(context, FIND_MISSING, wanted, now, async (session, names) => {
+    const missing = await stillMissing(session, names, offers, now);
     const products = await productsFor(session, missing, now);
     await givePeriods(
       session,
@@ -253,6 +201,42 @@ export async function restoreProducts(
       now,
     );
     await allowOverage(session, missing);
-    return missing.length;
+    periods += missing.length;
   });
+  return { periods, more };
+}
+
+/** Of the periods that were found without their units those that are so under the locks. */
+async function stillMissing(
+  session: Session,
+  names: readonly PeriodName[],
+  offers: OfferVersions,
+  now: Instant,
+): Promise<Array<{ period: StoredPeriod; offer: Offer; receiver: Receiver }>> {
+  const standings = await readStandings(
+    session,
+    names.map((name) => ({ payerId: name.payer_id, subscriptionId: name.subscription_id })),
+  );
+  const live = new Map(
+    standings
+      .filter(({ subscription: one }) => !one.awaitingPayment && one.endedAt === null)
+      .map((standing) => [standing.subscription.subscriptionId, standing]),
+  );
+  const periods = await findPeriods(
+    session,
+    [...live.values()].map(({ subscription }) => ({
+      subscription,
+      number: subscription.periodNumber,
+    })),
+  );
+  await offers.load(session, periods);
+  return periods
+    .filter(
+      ({ grantedAt, orderId, endsAt }) => grantedAt === null && orderId === null && endsAt > now,
+    )
+    .map((period) => ({
+      period,
+      offer: offers.of(period.sku, period.version),
+      receiver: live.get(period.subscriptionId)!.receiver,
+    }));
 }

@@ -1,5 +1,6 @@
+import { resolveAccount } from '../accounts';
 import { findOfferVersion, type Offer, type OfferItem } from '../catalog';
-import type { Context, Session } from '../database';
+import { column, table, type Context, type Session } from '../database';
 import {
   BillingError,
   Decimal,
@@ -7,7 +8,6 @@ import {
   changeFields,
   input,
   integer,
-  isoTime,
   key,
   newId,
   parse,
@@ -22,8 +22,8 @@ import { SUBSCRIPTION_SOURCE, giveUnitsOfPeriods } from './period-units';
 import type { Standing } from './planning';
 import { readSubscription, type Subscription } from './reading';
 import { saveDetails } from './records';
+import { reasonOfStatus } from './starting';
 import { isInForce } from './stored-subscription';
-import { resolveAccount } from '../accounts';
 
 export interface AddStepsRequest extends ChangeOptions {
   subscriptionId: string;
@@ -48,11 +48,18 @@ const addStepsInput = input({
   ...changeFields,
 });
 
-const WRITE = `
-insert into {schema}.subscription_steps
-  (payer_id, subscription_id, step_id, period_number, product, steps, size, price, item_id, added_at)
-values ($1::uuid, $2::uuid, $3::uuid, $4, $5, $6, $7::numeric, $8::numeric, $9::uuid,
-        $10::timestamptz)`;
+const STEPS = table('subscription_steps', {
+  payerId: column.uuid(),
+  subscriptionId: column.uuid(),
+  stepId: column.uuid(),
+  periodNumber: column.integer(),
+  product: column.text(),
+  steps: column.integer(),
+  size: column.amount(),
+  price: column.amount(),
+  itemId: column.uuid(),
+  addedAt: column.instant(),
+});
 
 export class Steps {
   constructor(private readonly context: Context) {}
@@ -96,9 +103,8 @@ export class Steps {
     if (!isInForce(subscription)) {
       throw wrongState(subscriptionId, status, 'steps are added to one that is in force');
     }
-    const { status: own, payerStatus } = await resolveAccount(session, { accountId });
-    if ([own, payerStatus].includes('closed')) return 'account_closed';
-    if ([own, payerStatus].includes('suspended')) return 'account_suspended';
+    const refused = reasonOfStatus(await resolveAccount(session, { accountId }));
+    if (refused !== null) return refused;
     if (subscription.overdue) return 'payment_overdue';
 
     const offer = await findOfferVersion(session, subscription.sku, subscription.version);
@@ -128,18 +134,10 @@ export class Steps {
       ],
       now,
     );
-    await session.query(WRITE, [
-      payerId,
-      subscriptionId,
-      newId(),
-      periodNumber,
-      item.product,
-      wanted.steps,
-      size,
-      price,
-      itemId,
-      isoTime(now),
-    ]);
+    const { product } = item;
+    const { steps } = wanted;
+    const bought = { stepId: newId(), periodNumber, product, steps, size, price, addedAt: now };
+    await STEPS.write(session, [{ payerId, subscriptionId, itemId: itemId!, ...bought }]);
     const period = { payerId, subscriptionId, number: periodNumber };
     const position = (await stepsBrought(session, period)) + 1;
     const order = {
