@@ -827,10 +827,10 @@ onEachDatabase('subscriptions', (database) => {
   test('a subscription that there is not', async () => {
     for (const subscriptionId of ['nothing', '01948b5c-4c00-7000-8000-000000000001']) {
       for (const ask of [
-        billing.subscriptions.get({ subscriptionId }),
-        billing.subscriptions.addSteps({ subscriptionId, product: 'MSG', steps: 1 }),
+        () => billing.subscriptions.get({ subscriptionId }),
+        () => billing.subscriptions.addSteps({ subscriptionId, product: 'MSG', steps: 1 }),
       ]) {
-        expect(await failure(ask)).toEqual({
+        expect(await failure(ask())).toEqual({
           code: 'unknown_subscription',
           parameter: 'subscriptionId',
         });
