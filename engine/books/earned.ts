@@ -2,6 +2,7 @@ import {
   MAX_LOCKED_ACCOUNTS,
   arrayLiteral,
   atTime,
+  pages,
   toInstant,
   tryLockAccounts,
   type Context,
@@ -145,9 +146,9 @@ export function* packed<T extends { pending: number }>(
 
 /** What is due for longest, by the index book_marks_due; goes on behind ($2, $3). Locks nothing. */
 const FIND_DUE = `
-select payers.payer_id::text as payer_id, payers.due_at, ${FOLLOWED}
+select payers.payer_id::text as payer_id, payers.due_at::text as due_at, ${FOLLOWED}
 from (
-  select m.payer_id, ${atTime('m.due_at')} as due_at from {schema}.book_marks m
+  select m.payer_id, m.due_at from {schema}.book_marks m
   where m.due_at <= $1::timestamptz and m.due_at >= $2::timestamptz
     and (m.due_at, m.payer_id) > ($2::timestamptz, $3::uuid)
   order by m.due_at, m.payer_id limit $4::integer
@@ -155,7 +156,7 @@ from (
 cross join lateral (
   select m.posted_sequence from {schema}.book_marks m where m.payer_id = payers.payer_id offset 0
 ) as m
-order by payers.due_at::bigint, payers.payer_id`;
+order by payers.due_at, payers.payer_id`;
 
 /** Under the payers' locks: how far the book has come by now. */
 const READ_MARKS = `
@@ -214,18 +215,15 @@ export async function postEarned(
 ): Promise<EarnedDone> {
   const { limit = DEFAULT_LIMIT } = parse(dueInput, request);
   const now = readClock(context.clock);
-  let after = { at: '-infinity', payerId: '00000000-0000-0000-0000-000000000000' };
-  let left = limit;
+  const due = pages<DueRow>({
+    key: { due_at: 'instant', payer_id: 'uuid' },
+    limit,
+    size: MAX_LOCKED_ACCOUNTS,
+    find: (after, size) => context.database.query(FIND_DUE, [isoTime(now), ...after, size]),
+  });
   let postings = 0;
-  while (left > 0) {
-    const size = Math.min(left, MAX_LOCKED_ACCOUNTS);
-    const due = await context.database.query<DueRow>(FIND_DUE, [
-      isoTime(now),
-      after.at,
-      after.payerId,
-      size,
-    ]);
-    const ledgers = due.map(followedOf);
+  for await (const rows of due) {
+    const ledgers = rows.map(followedOf);
     await postpone(
       context,
       now,
@@ -235,10 +233,6 @@ export async function postEarned(
     for (const chunk of packed(behind, MAX_LOCKED_ACCOUNTS)) {
       postings += await follow(context, now, chunk);
     }
-    if (due.length < size) break;
-    left -= size;
-    const last = due.at(-1)!;
-    after = { at: isoTime(toInstant(last.due_at)), payerId: last.payer_id };
   }
   return { postings: postings + (await postFees(context, limit)) };
 }

@@ -1,14 +1,8 @@
 import type { MergePart } from '../accounts';
-import {
-  MAX_LOCKED_ACCOUNTS,
-  atTime,
-  toInstant,
-  tryLockAccounts,
-  type Context,
-  type Session,
-} from '../database';
+import { column, sweep, table, type Context, type Session } from '../database';
 import { Decimal, isoTime, readClock, type Instant } from '../kernel';
 import { movePostings, post, postAll, type Posting } from './posting';
+import { FEES } from './tables';
 
 /**
  * Fees for a time: deferred when they are invoiced, and earned evenly from the first moment of it to the
@@ -40,13 +34,9 @@ const dueAfter = (start: string, end: string): string => `
   least(${end}, (date_trunc('day', ${start} at time zone 'UTC') + interval '1 day') at time zone 'UTC')`;
 
 const DEFER = `
-insert into {schema}.fees
-  (payer_id, fee_id, currency, amount, starts_at, ends_at, reference_type, reference_id, posted_to, due_at)
-select n.payer_id, n.fee_id, n.currency, n.amount, n.starts_at, n.ends_at, n.reference_type,
-       n.reference_id, n.starts_at, ${dueAfter('n.starts_at', 'n.ends_at')}
-from unnest($1::uuid[], $2::uuid[], $3::text[], $4::numeric[], $5::timestamptz[], $6::timestamptz[],
-            $7::text[], $8::text[])
-       as n (payer_id, fee_id, currency, amount, starts_at, ends_at, reference_type, reference_id)`;
+insert into {schema}.fees (${FEES.names}, posted_to, due_at)
+select ${FEES.names}, n.starts_at, ${dueAfter('n.starts_at', 'n.ends_at')}
+from ${FEES.unnest()}`;
 
 /**
  * Remembers what fees are for, so that they are earned by the day. The payers must be locked, and the
@@ -55,16 +45,14 @@ from unnest($1::uuid[], $2::uuid[], $3::text[], $4::numeric[], $5::timestamptz[]
 export async function deferFees(session: Session, fees: readonly DeferredFee[]): Promise<void> {
   const some = fees.filter(({ amount }) => !amount.isZero());
   if (some.length === 0) return;
-  await session.query(DEFER, [
-    some.map(({ payerId }) => payerId),
-    some.map(({ feeId }) => feeId),
-    some.map(({ currency }) => currency),
-    some.map(({ amount }) => amount.toFixed()),
-    some.map(({ from }) => isoTime(from)),
-    some.map(({ to }) => isoTime(to)),
-    some.map(({ reference }) => reference.type),
-    some.map(({ reference }) => reference.id),
-  ]);
+  const rows = some.map(({ from, to, reference, ...fee }) => ({
+    ...fee,
+    startsAt: from,
+    endsAt: to,
+    referenceType: reference.type,
+    referenceId: reference.id,
+  }));
+  await session.query(DEFER, FEES.values(rows));
 }
 
 /**
@@ -149,41 +137,32 @@ const earnedPosting = ({
   ],
 });
 
+/** What is left of fees that are not over, as fees of their own. */
 const READ_LEFT = `
-select f.fee_id::text as fee_id, f.currency, f.reference_type, f.reference_id,
-       (${earnedBy('f', "'infinity'")} - ${earnedBy('f', '$2::timestamptz')})::text as left_over,
-       ${atTime('greatest(f.starts_at, $2::timestamptz)')} as starts_at,
-       ${atTime('coalesce(f.ended_at, f.ends_at)')} as ends_at
-from {schema}.fees f
-where f.payer_id = $1::uuid and f.due_at is not null
-  and coalesce(f.ended_at, f.ends_at) > $2::timestamptz
-order by f.fee_id`;
-
-interface LeftRow {
-  fee_id: string;
-  currency: string;
-  reference_type: string;
-  reference_id: string;
-  left_over: string;
-  starts_at: string;
-  ends_at: string;
-}
+select ${FEES.select('one')}
+from (
+  select $3::uuid as payer_id, f.fee_id, f.currency, f.reference_type, f.reference_id,
+         ${earnedBy('f', "'infinity'")} - ${earnedBy('f', '$2::timestamptz')} as amount,
+         greatest(f.starts_at, $2::timestamptz) as starts_at,
+         coalesce(f.ended_at, f.ends_at) as ends_at
+  from {schema}.fees f
+  where f.payer_id = $1::uuid and f.due_at is not null
+    and coalesce(f.ended_at, f.ends_at) > $2::timestamptz
+) as one
+order by one.fee_id`;
 
 /**
  * Of fees that are not over, what is not earned yet goes to another payer, under the same ids: when
  * accounts are merged, or a child is attached with what it has. Both payers must be locked.
  */
 export const moveFees: MergePart = async (session, { from, into, now, dryRun }) => {
-  const rows = await session.query<LeftRow>(READ_LEFT, [from.payerId, isoTime(now)]);
-  if (dryRun || rows.length === 0) return { fees: rows.length };
-  const fees = rows.map((row) => ({
-    payerId: into.payerId,
-    feeId: row.fee_id,
-    currency: row.currency,
-    amount: new Decimal(row.left_over),
-    from: toInstant(row.starts_at),
-    to: toInstant(row.ends_at),
-    reference: { type: row.reference_type, id: row.reference_id },
+  const left = await FEES.rows(session, READ_LEFT, [from.payerId, isoTime(now), into.payerId]);
+  if (dryRun || left.length === 0) return { fees: left.length };
+  const fees = left.map(({ startsAt, endsAt, referenceType, referenceId, ...fee }) => ({
+    ...fee,
+    from: startsAt,
+    to: endsAt,
+    reference: { type: referenceType, id: referenceId },
   }));
   await endFees(
     session,
@@ -207,16 +186,25 @@ export const moveFees: MergePart = async (session, { from, into, now, dryRun }) 
 };
 
 /** Fees that one statement looks at, and days of each that it follows: memory stays flat. */
-const FEES = 2_000;
+const FEES_AT_ONCE = 2_000;
 const DAYS = 31;
 
 /** Due for longest, by the index fees_due; goes on behind ($2, $3, $4). Locks nothing. */
 const FIND_DUE = `
-select f.payer_id::text as payer_id, f.fee_id::text as fee_id, ${atTime('f.due_at')} as due_at
+select f.payer_id::text as payer_id, f.fee_id::text as fee_id, f.due_at::text as due_at
 from {schema}.fees f
 where f.due_at <= $1::timestamptz and f.due_at >= $2::timestamptz
   and (f.due_at, f.payer_id, f.fee_id) > ($2::timestamptz, $3::uuid, $4::uuid)
 order by f.due_at, f.payer_id, f.fee_id limit $5::integer`;
+
+/** What fees earned on a day, up to its last moment. */
+const EARNED = table('fees', {
+  payerId: column.uuid(),
+  currency: column.text(),
+  day: column.text(),
+  ends: column.instant(),
+  amount: column.decimal(),
+});
 
 /**
  * Follows fees up to the last midnight, or to their ends, and gives what they earned by payer, currency
@@ -260,25 +248,18 @@ with due as materialized (
   from reached r
   where f.payer_id = r.payer_id and f.fee_id = r.fee_id
 )
-select payer_id::text as payer_id, currency, to_char(starts at time zone 'UTC', 'YYYY-MM-DD') as day,
-       ${atTime('ends')} as ends, amount::text as amount
-from earned order by payer_id, currency, starts`;
+select ${EARNED.select('e')}
+from (
+  select payer_id, currency, starts, to_char(starts at time zone 'UTC', 'YYYY-MM-DD') as day, ends, amount
+  from earned
+) as e
+order by e.payer_id, e.currency, e.starts`;
 
 interface DueRow {
   payer_id: string;
   fee_id: string;
   due_at: string;
 }
-
-interface EarnedRow {
-  payer_id: string;
-  currency: string;
-  day: string;
-  ends: string;
-  amount: string;
-}
-
-const NONE = '00000000-0000-0000-0000-000000000000';
 
 /**
  * Posts what fees have earned on the days that are over, longest due first. Any number of processes may
@@ -290,76 +271,49 @@ const NONE = '00000000-0000-0000-0000-000000000000';
  */
 export async function postFees(context: Context, limit: number): Promise<number> {
   const now = readClock(context.clock);
-  let after = { at: '-infinity', payerId: NONE, feeId: NONE };
-  let left = limit;
   let postings = 0;
-  while (left > 0) {
-    const size = Math.min(left, FEES);
-    const due = await context.database.query<DueRow>(FIND_DUE, [
-      isoTime(now),
-      after.at,
-      after.payerId,
-      after.feeId,
-      size,
-    ]);
-    for (const chunk of byPayers(due)) {
-      postings += await context.database.transaction(undefined, (session) =>
-        followChunk(session, now, chunk),
-      );
-    }
-    if (due.length === 0) break;
-    left -= due.length;
-    // Those that are not done yet are due again behind it.
-    const last = due.at(-1)!;
-    after = { at: isoTime(toInstant(last.due_at)), payerId: last.payer_id, feeId: last.fee_id };
-  }
+  let left = limit;
+  let worked: number;
+  do {
+    worked = 0;
+    // Fees that are not done after so many days are due again behind the last one.
+    const { found, failed } = await sweep<DueRow, { fees: number; postings: number }>(
+      context.database,
+      {
+        key: { due_at: 'instant', payer_id: 'uuid', fee_id: 'uuid' },
+        limit: left,
+        size: FEES_AT_ONCE,
+        find: (after, size) => context.database.query(FIND_DUE, [isoTime(now), ...after, size]),
+        payerOf: (row) => row.payer_id,
+        work: async (session, due) => ({
+          fees: due.length,
+          postings: await follow(session, now, due),
+        }),
+        committed: (done) => {
+          worked += done.fees;
+          postings += done.postings;
+        },
+      },
+    );
+    if (failed.length > 0) throw failed[0]!.error;
+    left -= found;
+  } while (left > 0 && worked > 0);
   return postings;
 }
 
-/** As many payers at once as may be locked. */
-function byPayers(due: readonly DueRow[]): DueRow[][] {
-  const chunks: DueRow[][] = [];
-  let payers = new Set<string>();
-  for (const row of due) {
-    const last = chunks.at(-1);
-    if (last === undefined || (payers.size === MAX_LOCKED_ACCOUNTS && !payers.has(row.payer_id))) {
-      chunks.push([row]);
-      payers = new Set([row.payer_id]);
-    } else {
-      last.push(row);
-      payers.add(row.payer_id);
-    }
-  }
-  return chunks;
-}
-
-async function followChunk(
-  session: Session,
-  now: Instant,
-  due: readonly DueRow[],
-): Promise<number> {
-  const locked = await tryLockAccounts(
-    session,
+/** Follows fees of payers that are locked. */
+async function follow(session: Session, now: Instant, due: readonly DueRow[]): Promise<number> {
+  const earned = await EARNED.rows(session, FOLLOW, [
     due.map((row) => row.payer_id),
-  );
-  const free = due.filter((row) => locked.has(row.payer_id));
-  if (free.length === 0) return 0;
-  const earned = await session.query<EarnedRow>(FOLLOW, [
-    free.map((row) => row.payer_id),
-    free.map((row) => row.fee_id),
+    due.map((row) => row.fee_id),
     isoTime(now),
     DAYS,
   ]);
   await postAll(
     session,
-    earned.map((row) => ({
-      ...earnedPosting({
-        payerId: row.payer_id,
-        currency: row.currency,
-        at: toInstant(row.ends) - 1,
-        amount: new Decimal(row.amount),
-      }),
-      reference: { type: 'fees', id: `${row.payer_id}.${row.day}` },
+    earned.map(({ payerId, currency, day, ends, amount }) => ({
+      ...earnedPosting({ payerId, currency, at: ends - 1, amount }),
+      reference: { type: 'fees', id: `${payerId}.${day}` },
     })),
   );
   return earned.length;

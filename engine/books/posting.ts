@@ -1,16 +1,16 @@
-import { arrayLiteral, type Session } from '../database';
+import type { Session } from '../database';
 import {
   BillingError,
   VALUE_DECIMALS,
   ZERO,
   decimalsOf,
   formatValue,
-  isoTime,
   newId,
   type Decimal,
   type Instant,
 } from '../kernel';
 import { CHART, POSTING_KINDS, type BookAccount, type PostingKind } from './chart';
+import { POSTINGS } from './tables';
 
 /** One side of a posting. */
 export interface Leg {
@@ -37,31 +37,13 @@ export interface Posting {
  * at what their lines earn, from the very first one, whatever this transaction wrote before.
  */
 const WRITE_POSTINGS = `
-with posted as (
-  select n.payer_id, n.posting_id, n.currency, n.kind, n.reference_type, n.reference_id, n.posted_at,
-         n.accounts::text[] as accounts, n.gateways::text[] as gateways, n.amounts::numeric[] as amounts
-  from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[],
-              $7::timestamptz[], $8::text[], $9::text[], $10::text[])
-         as n (payer_id, posting_id, currency, kind, reference_type, reference_id, posted_at,
-               accounts, gateways, amounts)
-), marked as (
+with marked as (
   insert into {schema}.book_marks (payer_id, posted_sequence, due_at)
-  select payer_id, 0, min(posted_at) from posted
-  where 'deferred' = any(accounts) group by payer_id
+  select n.payer_id, 0, min(n.posted_at) from ${POSTINGS.unnest()}
+  where 'deferred' = any(n.accounts::text[]) group by n.payer_id
   on conflict (payer_id) do nothing
 )
-insert into {schema}.postings
-  (payer_id, posting_id, currency, kind, reference_type, reference_id, posted_at,
-   accounts, gateways, amounts)
-select payer_id, posting_id, currency, kind, reference_type, reference_id, posted_at,
-       accounts, gateways, amounts
-from posted`;
-
-/** Text may hold marks of an array literal: each is quoted. */
-const textLiteral = (items: ReadonlyArray<string | null>): string =>
-  arrayLiteral(
-    items.map((item) => (item === null ? 'NULL' : `"${item.replace(/["\\]/g, '\\$&')}"`)),
-  );
+${POSTINGS.insert()}`;
 
 /** Whoever posts is another room: what it gets wrong is a mistake in the engine, not bad input. */
 function requireSound({ kind, legs }: Posting): void {
@@ -94,20 +76,18 @@ function requireSound({ kind, legs }: Posting): void {
 export async function postAll(session: Session, postings: readonly Posting[]): Promise<string[]> {
   postings.forEach(requireSound);
   if (postings.length === 0) return [];
-  const ids = postings.map(() => newId());
-  await session.query(WRITE_POSTINGS, [
-    postings.map(({ payerId }) => payerId),
-    ids,
-    postings.map(({ currency }) => currency),
-    postings.map(({ kind }) => kind),
-    postings.map(({ reference }) => reference?.type ?? null),
-    postings.map(({ reference }) => reference?.id ?? null),
-    postings.map(({ at }) => isoTime(at)),
-    postings.map(({ legs }) => arrayLiteral(legs.map(({ account }) => account))),
-    postings.map(({ legs }) => textLiteral(legs.map(({ gateway }) => gateway ?? null))),
-    postings.map(({ legs }) => arrayLiteral(legs.map(({ amount }) => amount.toFixed()))),
-  ]);
-  return ids;
+  const rows = postings.map(({ reference, at, legs, ...posting }) => ({
+    ...posting,
+    postingId: newId(),
+    referenceType: reference?.type ?? null,
+    referenceId: reference?.id ?? null,
+    postedAt: at,
+    accounts: legs.map(({ account }) => account),
+    gateways: legs.map(({ gateway }) => gateway ?? null),
+    amounts: legs.map(({ amount }) => amount.toFixed()),
+  }));
+  await session.query(WRITE_POSTINGS, POSTINGS.values(rows));
+  return rows.map(({ postingId }) => postingId);
 }
 
 /**

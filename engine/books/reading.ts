@@ -1,5 +1,5 @@
 import { resolveWithAliases } from '../accounts';
-import { atTime, readTime, type Context } from '../database';
+import { pages, type Context, type RowOf } from '../database';
 import {
   BillingError,
   Decimal,
@@ -31,6 +31,7 @@ import {
 } from './earned';
 import { earnedBy } from './fees';
 import { BOOKS, MARKS_JSON, readBooks, type BooksRow } from './snapshot';
+import { POSTINGS } from './tables';
 
 /** An account of the money book. */
 export interface ChartedAccount {
@@ -102,7 +103,6 @@ const postingsInput = input({
 
 /** Payers whose books are read together. */
 const PAYERS = 2_000;
-const START = '00000000-0000-0000-0000-000000000000';
 
 /** A page of those who have a book, with how far it has come. From one to the next along the index. */
 const NEXT_PAYERS = `
@@ -195,9 +195,7 @@ const page = (whose: string): string => `
  * payer's part along its own.
  */
 const readPostings = (from: string): string => `
-select s.payer_id::text as payer_id, s.posting_id::text as posting_id, s.currency, s.kind,
-       s.reference_type, s.reference_id, ${atTime('s.posted_at')} as posted_at,
-       json_build_array(s.accounts, s.gateways, s.amounts::text[])::text as legs
+select ${POSTINGS.select('s')}
 from ${from}
 order by s.posted_at desc, s.posting_id desc
 limit $10::integer`;
@@ -206,35 +204,19 @@ const READ_POSTINGS = readPostings(
   `unnest($1::uuid[]) as p (payer_id) cross join lateral (${page('s.payer_id = p.payer_id')}) as s`,
 );
 
-interface PostingRow {
-  payer_id: string;
-  posting_id: string;
-  currency: string;
-  kind: PostingKind;
-  reference_type: string | null;
-  reference_id: string | null;
-  posted_at: string;
-  legs: string;
-}
-
-function postingRecord(row: PostingRow): PostingRecord {
-  const [accounts, gateways, amounts] = JSON.parse(row.legs) as [
-    BookAccount[],
-    Array<string | null>,
-    string[],
-  ];
+function postingRecord(posting: RowOf<typeof POSTINGS>): PostingRecord {
+  const { postingId, payerId: payer, currency: inCurrency, kind, referenceType: type } = posting;
   return {
-    postingId: row.posting_id,
-    payer: row.payer_id,
-    currency: row.currency,
-    kind: row.kind,
-    reference:
-      row.reference_type === null ? null : { type: row.reference_type, id: row.reference_id! },
-    postedAt: readTime(row.posted_at),
-    legs: accounts.map((account, index) => ({
+    postingId,
+    payer,
+    currency: inCurrency,
+    kind,
+    reference: type === null ? null : { type, id: posting.referenceId! },
+    postedAt: isoTime(posting.postedAt),
+    legs: posting.accounts.map((account, index) => ({
       account,
-      gateway: gateways[index]!,
-      amount: formatValue(new Decimal(amounts[index]!)),
+      gateway: posting.gateways[index]!,
+      amount: formatValue(new Decimal(posting.amounts[index]!)),
     })),
   };
 }
@@ -395,7 +377,7 @@ export class Books {
     const cursor = wanted.cursor === undefined ? null : decodeCursor(wanted.cursor);
     const payers = await this.payersOf(wanted.account);
     const statement = payers === null ? READ_ALL_POSTINGS : READ_POSTINGS;
-    const rows = await this.context.database.query<PostingRow>(statement, [
+    const rows = await POSTINGS.rows(this.context.database, statement, [
       payers,
       wanted.currency ?? null,
       maybeTime(wanted.from ?? null),
@@ -425,13 +407,12 @@ export class Books {
       yield (await database.query<FollowedRow>(FIND_PAYERS, [only])).map(followedOf);
       return;
     }
-    let after = START;
-    for (;;) {
-      const rows = await database.query<FollowedRow>(NEXT_PAYERS, [after, PAYERS]);
-      if (rows.length > 0) yield rows.map(followedOf);
-      if (rows.length < PAYERS) return;
-      after = rows.at(-1)!.payer_id;
-    }
+    const all = pages<FollowedRow>({
+      key: { payer_id: 'uuid' },
+      size: PAYERS,
+      find: (after, size) => database.query(NEXT_PAYERS, [...after, size]),
+    });
+    for await (const rows of all) yield rows.map(followedOf);
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Database, VerifyPart } from '../database';
+import { pages, type Database, type VerifyPart } from '../database';
 import { ZERO, Decimal, formatValue } from '../kernel';
 import { POSTING_KINDS } from './chart';
 import { EARNED_JSON, FOLLOWED, followedOf, packed, type Earned, type FollowedRow } from './earned';
@@ -12,7 +12,6 @@ import { BOOKS, MARKS_JSON, readBooks, readFound, type BooksRow } from './snapsh
 
 const PAYERS = 2_000;
 const MAX_PROBLEMS = 1_000;
-const START = '00000000-0000-0000-0000-000000000000';
 
 /** From one payer to the next along an index, however many rows each has. */
 const payersOf = (table: string): string => `
@@ -201,9 +200,12 @@ function compareSums(sums: NonNullable<CheckRow['sums']>, earned: readonly Earne
 export async function verifyBooks(database: Database): ReturnType<VerifyPart> {
   const checked = { postings: 0, book_marks: 0, fees: 0 };
   const problems = await readFound<ProblemRow[]>(database, CHECK_TRANSFERS, []);
-  let after = START;
-  for (;;) {
-    const rows = await readFound<FollowedRow[]>(database, NEXT_PAYERS, [after, PAYERS]);
+  const books = pages<FollowedRow>({
+    key: { payer_id: 'uuid' },
+    size: PAYERS,
+    find: (after, size) => readFound(database, NEXT_PAYERS, [...after, size]),
+  });
+  for await (const rows of books) {
     for (const ledgers of packed(rows.map(followedOf), PAYERS)) {
       const { row, earned } = await readBooks<CheckRow>(database, CHECK_BOOKS, ledgers, [
         POSTING_KINDS,
@@ -213,8 +215,7 @@ export async function verifyBooks(database: Database): ReturnType<VerifyPart> {
       checked.book_marks += row.marks?.length ?? 0;
       problems.push(...(row.problems ?? []), ...compareSums(row.sums ?? [], earned));
     }
-    if (rows.length < PAYERS || problems.length >= MAX_PROBLEMS) break;
-    after = rows.at(-1)!.payer_id;
+    if (problems.length >= MAX_PROBLEMS) break;
   }
   return { checked, problems: problems.slice(0, MAX_PROBLEMS).map(problemOf) };
 }

@@ -49,13 +49,15 @@ export async function* pages<Row extends object>({
   }
 }
 
-export interface Sweep<Row> extends Omit<Pages<Row>, 'size'> {
+export interface Sweep<Row, Done = void> extends Omit<Pages<Row>, 'size'> {
   /** Rows read at once. Default: as many as accounts may be locked at once. */
   size?: number;
   /** In whose name a row is locked. */
   payerOf: (row: Row) => string;
   /** Works on rows whose payers are locked; reads them again, since they may have been done meanwhile. */
-  work: (session: Session, rows: Row[]) => Promise<void>;
+  work: (session: Session, rows: Row[]) => Promise<Done>;
+  /** Told what the work gave, once that is committed. */
+  committed?: (done: Done) => void;
 }
 
 /** An account whose work failed while that of the others was done. */
@@ -78,16 +80,16 @@ export interface Swept {
  *
  * @throws database_unavailable, lock_timeout and the like, which concern all
  */
-export async function sweep<Row extends object>(
+export async function sweep<Row extends object, Done = void>(
   database: Database,
-  { payerOf, work, size = MAX_LOCKED_ACCOUNTS, ...paging }: Sweep<Row>,
+  { payerOf, work, committed, size = MAX_LOCKED_ACCOUNTS, ...paging }: Sweep<Row, Done>,
 ): Promise<Swept> {
   const swept: Swept = { found: 0, busy: [], failed: [] };
   for await (const rows of pages({ ...paging, size })) {
     swept.found += rows.length;
     const byPayer = grouped(rows, payerOf);
     for (const some of slices([...byPayer.keys()], MAX_LOCKED_ACCOUNTS)) {
-      await workOn(database, some, byPayer, work, swept);
+      await workOn(database, some, byPayer, { work, committed }, swept);
     }
   }
   return swept;
@@ -103,25 +105,25 @@ function grouped<Row>(rows: readonly Row[], payerOf: (row: Row) => string): Map<
   return byPayer;
 }
 
-async function workOn<Row>(
+async function workOn<Row, Done>(
   database: Database,
   payerIds: readonly string[],
   byPayer: ReadonlyMap<string, Row[]>,
-  work: Sweep<Row>['work'],
+  { work, committed }: Pick<Sweep<Row, Done>, 'work' | 'committed'>,
   swept: Swept,
 ): Promise<void> {
   try {
-    const busy = await database.transaction(undefined, async (session) => {
+    const { busy, done } = await database.transaction(undefined, async (session) => {
       const locked = await tryLockAccounts(session, payerIds);
       const free = payerIds.filter((id) => locked.has(id));
-      if (free.length > 0)
-        await work(
-          session,
-          free.flatMap((id) => byPayer.get(id)!),
-        );
-      return payerIds.filter((id) => !locked.has(id));
+      const rows = free.flatMap((id) => byPayer.get(id)!);
+      return {
+        busy: payerIds.filter((id) => !locked.has(id)),
+        done: rows.length === 0 ? [] : [await work(session, rows)],
+      };
     });
     swept.busy.push(...busy);
+    if (committed !== undefined) done.forEach(committed);
   } catch (error) {
     const wantsFewer = isOutOfLocks(error) && payerIds.length > 1;
     if (concernsAll(error) && !wantsFewer) throw error;
@@ -130,7 +132,7 @@ async function workOn<Row>(
       return;
     }
     for (const half of slices(payerIds, Math.ceil(payerIds.length / 2))) {
-      await workOn(database, half, byPayer, work, swept);
+      await workOn(database, half, byPayer, { work, committed }, swept);
     }
   }
 }

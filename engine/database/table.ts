@@ -91,7 +91,7 @@ export const column = {
       write: same,
     }),
   /** An array of texts, of ids, or of amounts as they go out. */
-  list: <T extends string = string>(of: 'text' | 'numeric' | 'uuid' = 'text') =>
+  list: <T extends string | null = string>(of: 'text' | 'numeric' | 'uuid' = 'text') =>
     columnOf<T[]>({
       type: 'text',
       cast: `${of}[]`,

@@ -1,4 +1,4 @@
-import { MAX_LOCKED_ACCOUNTS, tryLockAccounts, type Context, type Session } from '../database';
+import { sweep, type Context, type Session } from '../database';
 import { input, integer, isoTime, parse, readClock, type Instant } from '../kernel';
 import type { ProductKind } from '../catalog';
 import { openJournal, writeJournal } from './journal-store';
@@ -76,9 +76,6 @@ interface DueRow {
   sequence: string;
 }
 
-/** Where to go on; before everything at first. */
-const START = { at: '-infinity', payer_id: '00000000-0000-0000-0000-000000000000', sequence: '0' };
-
 /**
  * Writes what is due and was not written yet, longest due first, and deletes answers whose time is
  * over. Any number of processes may do so at once, and it may be killed at any moment: each chunk is
@@ -99,44 +96,25 @@ async function writeDue(
   now: Instant,
   limit: number,
 ): Promise<Omit<DueDone, 'answers'>> {
-  const done = { expiries: 0, holds: 0 };
-  let after: Pick<DueRow, 'at' | 'payer_id' | 'sequence'> = START;
-  let left = limit;
-  while (left > 0) {
-    const size = Math.min(left, MAX_LOCKED_ACCOUNTS);
-    const chunk = await database.transaction(undefined, async (session) => {
-      const rows = await session.query<DueRow>(FIND_DUE, [
-        isoTime(now),
-        after.at,
-        after.payer_id,
-        after.sequence,
-        size,
-      ]);
-      return { rows, ...(await writeChunk(session, now, rows)) };
-    });
-    done.expiries += chunk.expiries;
-    done.holds += chunk.holds;
-    if (chunk.rows.length < size) break;
-    left -= size;
-    after = chunk.rows.at(-1)!;
-  }
-  return done;
-}
-
-async function writeChunk(
-  session: Session,
-  now: Instant,
-  rows: readonly DueRow[],
-): Promise<Omit<DueDone, 'answers'>> {
-  if (rows.length === 0) return { expiries: 0, holds: 0 };
-  const locked = await tryLockAccounts(
-    session,
-    rows.map((row) => row.payer_id),
-  );
-  const pockets = rows
-    .filter((row) => locked.has(row.payer_id))
-    .map(({ payer_id, product, kind }) => ({ payerId: payer_id, product, kind }));
-  return writeDueOf(session, pockets, now);
+  const written = { expiries: 0, holds: 0 };
+  const { failed } = await sweep<DueRow, typeof written>(database, {
+    key: { at: 'instant', payer_id: 'uuid', sequence: 'number' },
+    limit,
+    find: (after, size) => database.query(FIND_DUE, [isoTime(now), ...after, size]),
+    payerOf: (row) => row.payer_id,
+    work: (session, rows) =>
+      writeDueOf(
+        session,
+        rows.map(({ payer_id: payerId, product, kind }) => ({ payerId, product, kind })),
+        now,
+      ),
+    committed: ({ expiries, holds }) => {
+      written.expiries += expiries;
+      written.holds += holds;
+    },
+  });
+  if (failed.length > 0) throw failed[0]!.error;
+  return written;
 }
 
 /** Writes what is due of some products of payers that are locked. */
