@@ -63,15 +63,13 @@ export interface ExportedCatalog {
   csv: Record<Table, string>;
 }
 
-type Row = Record<string, unknown>;
-
 export type ImportCatalogRequest = Pick<ChangeOptions, 'idempotencyKey' | 'tx'> & {
   /** Only say what would change. */
   dryRun?: boolean;
 } & (
     | { format: 'json'; json: unknown }
     | ({ format: 'csv' } & Partial<Record<Table, string>>)
-    | ({ format: 'rows' } & Partial<Record<Table, Row[]>>)
+    | ({ format: 'rows' } & Partial<Record<Table, Array<Record<string, unknown>>>>)
   );
 
 export interface CatalogChange {

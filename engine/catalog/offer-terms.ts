@@ -101,7 +101,8 @@ export interface DurationRequest {
   count: number;
 }
 
-type Amount = string | number;
+/** A decimal, as a caller writes it. */
+export type Amount = string | number;
 
 export interface ItemTermsRequest {
   share?: Amount | null;

@@ -23,7 +23,18 @@ export type {
 export { recordEvents, type NewEvent } from './recording';
 export type { RetentionDone } from './retention';
 export { webhookSecret, type WebhookSecret } from './signing';
-export { EVENTS, EVENT_TYPES, type EventData, type EventType } from './types';
+export {
+  EVENTS,
+  EVENT_TYPES,
+  type EndedSubscriptionData,
+  type EventData,
+  type EventDescription,
+  type EventType,
+  type InvoiceData,
+  type PaymentData,
+  type RenewalData,
+  type SubscriptionData,
+} from './types';
 export type { DeliveriesDone } from './webhook-delivery';
 export type { SaveWebhookRequest, Webhook, WebhookFailure } from './webhooks';
 

@@ -134,7 +134,7 @@ export interface EventData {
 
 export type EventType = keyof EventData;
 
-interface Described<T extends EventType> {
+export interface EventDescription<T extends EventType> {
   /** Of the form of its data. A new version is only for what an older reader would misunderstand. */
   version: number;
   /** When it happens, for people. */
@@ -181,7 +181,7 @@ const PAYMENT: PaymentData = {
 const ORDER_ID = '01948b5c-4c00-7000-8000-000000000004';
 
 /** Every type of event, with its version, when it happens, and a sample of its data. */
-export const EVENTS: { readonly [T in EventType]: Described<T> } = {
+export const EVENTS: { readonly [T in EventType]: EventDescription<T> } = {
   'quota.low': {
     version: 1,
     when: "What is left of a product fell below the product's low-balance threshold. Once: it can happen again after the balance has been at or above it.",

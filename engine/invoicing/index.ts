@@ -35,12 +35,13 @@ import { Settings } from './settings';
 import { verifyInvoices } from './verify-invoices';
 
 export { invoicedPeriods } from './invoiced-periods';
-export type { MarkPaidRequest, VoidInvoiceRequest } from './closing';
+export type { InvoiceRequest, MarkPaidRequest, VoidInvoiceRequest } from './closing';
 export {
   standingOf,
   type CollectDueDone,
   type CollectionRecord,
   type Dunning,
+  type FinalAction,
   type RetryInvoiceAnswer,
   type RetryInvoiceRequest,
   type SetTopUpRequest,
@@ -68,10 +69,14 @@ export {
   type LineTax,
 } from './invoice-records';
 export type { LineKind } from './invoice-lines';
+export type { FreeItem, InvoiceItem, OfferedItem } from './items';
 export type {
   AddItemAnswer,
   AddItemRequest,
+  AddItemToDraft,
+  AddItemToNextInvoice,
   CreateInvoiceRequest,
+  PendingItem,
   RemoveItemRequest,
   UpdateItemRequest,
 } from './manual-invoices';
@@ -84,8 +89,9 @@ export type {
   RefundInvoiceAnswer,
   RefundInvoiceRequest,
 } from './refunding-invoices';
+export type { LogoType } from './rendering/logo';
 export type { RenderInvoiceRequest, RenderedPaper } from './rendering/papers';
-export type { InvoicingSettings, SaveSettingsRequest } from './settings';
+export type { InvoicingSettings, Numbering, SaveSettingsRequest, Seller } from './settings';
 export type { HandMethod } from './settling';
 
 /** `billing.invoicing`: what customers owe, and how it comes to be paid. */

@@ -55,12 +55,12 @@ export interface CreateInvoiceRequest extends ChangeOptions {
   memo?: string;
 }
 
-interface ToDraft {
+export interface AddItemToDraft {
   invoiceId: string;
   item: InvoiceItem;
 }
 
-interface ToNextInvoice {
+export interface AddItemToNextInvoice {
   account: AccountReference;
   currency: string;
   item: InvoiceItem;
@@ -69,7 +69,7 @@ interface ToNextInvoice {
 }
 
 /** Onto a draft, or onto the account's next invoice. */
-export type AddItemRequest = ChangeOptions & (ToDraft | ToNextInvoice);
+export type AddItemRequest = ChangeOptions & (AddItemToDraft | AddItemToNextInvoice);
 
 export interface PendingItem {
   itemId: string;

@@ -1,6 +1,12 @@
 import { createHash } from 'node:crypto';
 
-import { addressInput, emailAddress, type Address, type TaxId } from '../accounts';
+import {
+  addressInput,
+  emailAddress,
+  type Address,
+  type AddressInput,
+  type TaxId,
+} from '../accounts';
 import { NO_ACCOUNT, atTime, once, readTime, type Context, type Session } from '../database';
 import {
   BillingError,
@@ -74,7 +80,7 @@ export interface InvoicingSettings extends Omit<StoredSettings, 'logoId'> {
 
 export interface SaveSettingsRequest extends ChangeOptions {
   /** Fields that are given change, null clears one; null as a whole: no seller. */
-  seller?: (Partial<Omit<Seller, 'address'>> & { address?: AddressGiven | null }) | null;
+  seller?: (Partial<Omit<Seller, 'address'>> & { address?: AddressInput | null }) | null;
   /** PNG, JPEG or SVG, in base64 or as a data URL; at most 500 kB. Null: none. */
   logo?: string | null;
   numbering?: Partial<Numbering>;
@@ -86,11 +92,6 @@ export interface SaveSettingsRequest extends ChangeOptions {
   reminderDays?: number;
   retentionYears?: number;
 }
-
-type AddressGiven = Omit<Address, 'line2' | 'region'> & {
-  line2?: string | null;
-  region?: string | null;
-};
 
 const DEFAULT_SETTINGS: StoredSettings = {
   seller: null,

@@ -1,5 +1,11 @@
 import { changeOfAccount, type ResolvedAccount } from '../accounts';
-import { findProducts, requireUnits, unknownProduct, type Product } from '../catalog';
+import {
+  findProducts,
+  requireUnits,
+  unknownProduct,
+  type DurationRequest,
+  type Product,
+} from '../catalog';
 import type { Context, Session } from '../database';
 import {
   BillingError,
@@ -21,7 +27,6 @@ import {
   type ChangeOptions,
   type DenialReason,
   type Duration,
-  type DurationUnit,
   type Instant,
   type ResolvedReference,
 } from '../kernel';
@@ -38,15 +43,13 @@ import { addSuggestions, type SuggestedOffer, type Suggester } from './suggestio
 
 /** Units set aside before the work, and what becomes of them. Rule: billing-rules.md, Hold. */
 
-type DurationInput = { unit: DurationUnit | `${DurationUnit}s`; count: number };
-
 export interface HoldRequest extends ChangeOptions {
   account: AccountReference;
   product: string;
   /** Units. Default 1. */
   amount?: string | number;
   /** After this time the units are free again. Counted from now in the account's time zone. */
-  expiresIn: DurationInput;
+  expiresIn: DurationRequest;
 }
 
 export interface HoldAnswer {
@@ -106,7 +109,7 @@ export interface ReleaseAnswer {
 
 export interface ExtendRequest extends HoldReference, ChangeOptions {
   /** The new time, counted from now in the account's time zone. */
-  expiresIn: DurationInput;
+  expiresIn: DurationRequest;
 }
 
 const holdInput = input({
