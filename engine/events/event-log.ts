@@ -95,14 +95,12 @@ interface ListFilter {
   limit: number;
 }
 
-const maybeTime = (time: number | null): string | null => (time === null ? null : isoTime(time));
-
 async function readEvents(session: Session, filter: ListFilter): Promise<EventRecord[]> {
   const rows = await session.query<EventRow>(LIST, [
     filter.ids,
     filter.types,
-    maybeTime(filter.since),
-    maybeTime(filter.until),
+    isoTime(filter.since),
+    isoTime(filter.until),
     filter.cursor?.at ?? null,
     filter.cursor?.id ?? null,
     filter.limit,

@@ -34,6 +34,6 @@ export const invoiceEvent = (
     currency: invoice.currency,
     total: formatMoney(invoice.total, invoice.decimals),
     amountDue: formatMoney(invoice.amountDue, invoice.decimals),
-    dueAt: invoice.dueAt === null ? null : isoTime(invoice.dueAt),
+    dueAt: isoTime(invoice.dueAt),
   },
 });

@@ -84,7 +84,7 @@ function answerFrom({ view, pockets }: Seen, wishes: readonly Wish[], now: Insta
       reason: there.reason,
       remaining: there.remaining === null ? null : formatUnits(there.remaining),
       unit: wish.product.unit,
-      expiresAt: end === null ? null : isoTime(end),
+      expiresAt: isoTime(end),
       suggestedOffers: [],
     };
     if (isCurable(there) || isDue(pocket, now)) curable.add(payerId);
@@ -108,7 +108,7 @@ function answerKnown(wish: KnownWish, now: Instant): CheckAnswer | null {
     reason: null,
     remaining: formatUnits(pocket.available),
     unit: pocket.product.unit,
-    expiresAt: end === null ? null : isoTime(end),
+    expiresAt: isoTime(end),
     suggestedOffers: [],
   };
 }

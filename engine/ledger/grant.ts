@@ -147,7 +147,7 @@ export function grantRecord(grant: Grant, source: string | null, now: Instant): 
     held: formatUnits(grant.held),
     priority: grant.priority,
     validFrom: isoTime(grant.validFrom),
-    expiresAt: grant.expiresAt === null ? null : isoTime(grant.expiresAt),
+    expiresAt: isoTime(grant.expiresAt),
     source,
     value: formatValue(grant.value),
     valueLeft: formatValue(valueLeft(grant.value, remaining.plus(grant.held), grant.initial)),

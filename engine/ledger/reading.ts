@@ -263,7 +263,7 @@ function balanceOf(
     unit,
     available: there === null ? null : formatUnits(there),
     held: formatUnits(grants.reduce((sum, grant) => sum.plus(grant.held), ZERO)),
-    expiresAt: end === null ? null : isoTime(end),
+    expiresAt: isoTime(end),
   };
 }
 

@@ -1,7 +1,9 @@
 import type { ErasePart, ExportPart, MergePart } from '../accounts';
-import { atTime, readTime, type Session } from '../database';
-import { Decimal, formatMoney, isoTime, newId, type Instant } from '../kernel';
+import type { Session } from '../database';
+import { isoTime, type Instant } from '../kernel';
 import { listOrders, orderRecord } from './order-records';
+import { copyPlaces } from './purchase-marks';
+import { exportRefunds } from './refund-records';
 
 /** What orders and refunds have to say when accounts are attached, exported, erased or merged. */
 
@@ -20,28 +22,6 @@ export async function openOrdersObstacle(
   return pending.length === 0 ? null : 'The child has orders that are not paid yet.';
 }
 
-const READ_REFUNDS = `
-select r.order_id::text as order_id, r.refund_id, r.used, r.amount::text as amount,
-       r.net::text as net, r.tax::text as tax, ${atTime('r.refunded_at')} as refunded_at,
-       d.reason, coalesce(d.metadata, '{}')::text as metadata
-from {schema}.refunds r
-left join {schema}.refund_details d
-  on d.payer_id = r.payer_id and d.order_id = r.order_id and d.refund_id = r.refund_id
-where r.payer_id = $1::uuid and r.order_id = $2::uuid
-order by r.refunded_at, r.refund_id`;
-
-interface RefundRow {
-  order_id: string;
-  refund_id: string;
-  used: string;
-  amount: string;
-  net: string;
-  tax: string;
-  refunded_at: string;
-  reason: string | null;
-  metadata: string;
-}
-
 const PAGE = 500;
 
 /** Orders that the account paid for or ordered, with their refunds. */
@@ -58,25 +38,10 @@ export const exportOrders: ExportPart = async (session, { accountId, payerId, al
       limit: PAGE,
     });
     for (const order of page) {
-      const rows = order.refunded.isZero()
-        ? []
-        : await session.query<RefundRow>(READ_REFUNDS, [order.payerId, order.orderId]);
-      const money = (written: string): string => formatMoney(new Decimal(written), order.decimals);
       // Whether it lapsed by now is for the reader to say.
       const { lapsed: _lapsed, ...record } = orderRecord(order, order.createdAt);
-      orders.push({
-        ...record,
-        refunds: rows.map((row) => ({
-          refundId: row.refund_id,
-          used: row.used,
-          amount: money(row.amount),
-          net: money(row.net),
-          tax: money(row.tax),
-          refundedAt: readTime(row.refunded_at),
-          reason: row.reason,
-          metadata: JSON.parse(row.metadata) as Record<string, unknown>,
-        })),
-      });
+      const refunds = order.refunded.isZero() ? [] : await exportRefunds(session, order);
+      orders.push({ ...record, refunds });
     }
     if (page.length < PAGE) return { orders };
     after = page.at(-1)!.orderId;
@@ -106,56 +71,11 @@ export const eraseOrders: ErasePart = async (session, { accountId, aliases }) =>
 const COUNT_ORDERS = `
 select count(*)::int as orders from {schema}.orders where payer_id = $1::uuid`;
 
-const FIND_OPEN_MARKS = `
-select kind, sku, account_id::text as account_id, order_id::text as order_id,
-       ${atTime('taken_at')} as taken_at, ${atTime('lapses_at')} as lapses_at
-from {schema}.purchase_marks
-where payer_id = $1::uuid and freed_at is null
-order by taken_at, mark_id`;
-
-/** A place taken for good weighs more than one that may lapse; of two of a kind the first stays. */
-const FREE_WEAKER = `
-update {schema}.purchase_marks m set freed_at = $4::timestamptz
-where m.payer_id = $1::uuid and m.kind = $2 and (m.kind = 'trial' or m.sku = $3)
-  and m.freed_at is null and m.lapses_at is not null`;
-
-const COPY_MARK = `
-insert into {schema}.purchase_marks
-  (payer_id, mark_id, kind, sku, account_id, order_id, taken_at, lapses_at)
-values ($1::uuid, $2::uuid, $3, $4, $5::uuid, $6::uuid, $7::timestamptz, $8::timestamptz)
-on conflict do nothing`;
-
-interface MarkRow {
-  kind: string;
-  sku: string;
-  account_id: string;
-  order_id: string | null;
-  taken_at: string;
-  lapses_at: string | null;
-}
-
 /**
  * Orders stay as they are and are found through the alias; places that the one account has taken are
  * taken for the other, too.
  */
-export const mergeOrders: MergePart = async (session, { into, from, now, dryRun }) => {
-  const [counted] = await session.query<{ orders: number }>(COUNT_ORDERS, [from.payerId]);
-  const marks = await session.query<MarkRow>(FIND_OPEN_MARKS, [from.payerId]);
-  if (dryRun) return { orders: counted!.orders, purchases: marks.length };
-  for (const mark of marks) {
-    if (mark.lapses_at === null) {
-      await session.query(FREE_WEAKER, [into.payerId, mark.kind, mark.sku, isoTime(now)]);
-    }
-    await session.query(COPY_MARK, [
-      into.payerId,
-      newId(),
-      mark.kind,
-      mark.sku,
-      mark.account_id,
-      mark.order_id,
-      readTime(mark.taken_at),
-      readTime(mark.lapses_at),
-    ]);
-  }
-  return { orders: counted!.orders, purchases: marks.length };
+export const mergeOrders: MergePart = async (session, merge) => {
+  const [counted] = await session.query<{ orders: number }>(COUNT_ORDERS, [merge.from.payerId]);
+  return { orders: counted!.orders, purchases: await copyPlaces(session, merge) };
 };

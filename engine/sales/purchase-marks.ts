@@ -1,5 +1,5 @@
-import type { ResolvedAccount } from '../accounts';
-import type { Session } from '../database';
+import type { Merge, ResolvedAccount } from '../accounts';
+import { column, table, type Session } from '../database';
 import { isoTime, newId, type Instant } from '../kernel';
 
 /**
@@ -29,13 +29,18 @@ from unnest($2::text[], $3::text[]) as wanted (kind, sku)
 where m.payer_id = $1::uuid and m.kind = wanted.kind and (m.kind = 'trial' or m.sku = wanted.sku)
   and m.freed_at is null and m.lapses_at <= $4::timestamptz`;
 
-const TAKE = `
-insert into {schema}.purchase_marks
-  (payer_id, mark_id, kind, sku, account_id, order_id, taken_at, lapses_at)
-select $1::uuid, mark_id, kind, sku, $5::uuid, $6::uuid, $7::timestamptz, $8::timestamptz
-from unnest($2::uuid[], $3::text[], $4::text[]) as wanted (mark_id, kind, sku)
-on conflict do nothing
-returning mark_id`;
+const MARKS = table('purchase_marks', {
+  payerId: column.uuid(),
+  markId: column.uuid(),
+  kind: column.text<PlaceKind>(),
+  sku: column.text(),
+  accountId: column.uuid(),
+  orderId: column.uuid().orNull,
+  takenAt: column.instant(),
+  lapsesAt: column.instant().orNull,
+});
+
+const TAKE = `${MARKS.insert('on conflict do nothing')} returning mark_id`;
 
 /** Of an order that is paid; a place that somebody else has by now is not among them. */
 const KEEP = `
@@ -109,17 +114,8 @@ export async function takePlaces(
   const kinds = places.map(({ kind }) => kind);
   const skus = places.map(({ sku }) => sku);
   await session.query(FREE_LAPSED, [taker.payerId, kinds, skus, isoTime(now)]);
-  const taken = await session.query(TAKE, [
-    taker.payerId,
-    places.map(() => newId()),
-    kinds,
-    skus,
-    taker.accountId,
-    taker.orderId,
-    isoTime(now),
-    taker.lapsesAt === null ? null : isoTime(taker.lapsesAt),
-  ]);
-  return taken.length === places.length;
+  const marks = places.map((place) => ({ ...place, ...taker, markId: newId(), takenAt: now }));
+  return (await session.query(TAKE, MARKS.values(marks))).length === places.length;
 }
 
 /**
@@ -162,4 +158,37 @@ export async function freePlaceWithoutOrder(
   now: Instant,
 ): Promise<void> {
   await session.query(FREE_WITHOUT_ORDER, [payerIds, sku, isoTime(now)]);
+}
+
+const FIND_OPEN = `
+select ${MARKS.select('m')} from {schema}.purchase_marks m
+where m.payer_id = $1::uuid and m.freed_at is null
+order by m.taken_at, m.mark_id`;
+
+/** Of two of a kind the first stays, but a place taken for good weighs more than one that may lapse. */
+const FREE_WEAKER = `
+update {schema}.purchase_marks m set freed_at = $4::timestamptz
+from unnest($2::text[], $3::text[]) as kept (kind, sku)
+where m.payer_id = $1::uuid and m.kind = kept.kind and (m.kind = 'trial' or m.sku = kept.sku)
+  and m.freed_at is null and m.lapses_at is not null`;
+
+/**
+ * Places that the one payer has taken are taken for the other, too. Both are locked.
+ *
+ * @returns how many there are
+ */
+export async function copyPlaces(
+  session: Session,
+  { into, from, now, dryRun }: Merge,
+): Promise<number> {
+  const open = await MARKS.rows(session, FIND_OPEN, [from.payerId]);
+  if (dryRun || open.length === 0) return open.length;
+  const kept = open.filter(({ lapsesAt }) => lapsesAt === null);
+  const skus = kept.map(({ sku }) => sku);
+  const kinds = kept.map(({ kind }) => kind);
+  await session.query(FREE_WEAKER, [into.payerId, kinds, skus, isoTime(now)]);
+  const strongest = [...kept, ...open.filter(({ lapsesAt }) => lapsesAt !== null)];
+  const copies = strongest.map((mark) => ({ ...mark, payerId: into.payerId, markId: newId() }));
+  await session.query(TAKE, MARKS.values(copies));
+  return open.length;
 }

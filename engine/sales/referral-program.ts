@@ -1,11 +1,11 @@
 import { findOffer, findProducts, requireUnits, unknownProduct } from '../catalog';
 import {
   NO_ACCOUNT,
-  atTime,
+  column,
   fingerprint,
   once,
-  readTime,
   serializationFailure,
+  table,
   type Context,
   type Session,
 } from '../database';
@@ -98,38 +98,29 @@ const programInput = input({
 type WrittenBonus = NonNullable<ReturnType<typeof parseProgram>['referrerBonus']>;
 const parseProgram = (request: unknown) => parse(programInput, request);
 
+type Terms = Pick<ReferralProgram, 'referrerBonus' | 'referredBonus' | 'commission' | 'metadata'>;
+
+const PROGRAMS = table('referral_programs', {
+  version: column.integer(),
+  active: column.flag(),
+  terms: column.json<Terms>(),
+  createdAt: column.time(),
+});
+
 const FIND_PROGRAM = `
-select version, active, terms::text as terms, ${atTime('created_at')} as created_at
-from {schema}.referral_programs
-order by version desc
+select ${PROGRAMS.select('p')} from {schema}.referral_programs p
+order by p.version desc
 limit 1`;
 
 /** Of two at once one finds its number taken, and is run again. */
-const WRITE_PROGRAM = `
-insert into {schema}.referral_programs (version, active, terms, created_at)
-values ($1::integer, $2::boolean, $3::jsonb, $4::timestamptz)
-on conflict (version) do nothing
-returning version`;
-
-interface ProgramRow {
-  version: number;
-  active: boolean;
-  terms: string;
-  created_at: string;
-}
-
-type Terms = Pick<ReferralProgram, 'referrerBonus' | 'referredBonus' | 'commission' | 'metadata'>;
+const WRITE_PROGRAM = `${PROGRAMS.insert('on conflict (version) do nothing')} returning version`;
 
 /** The present program; null when none was ever set. */
 export async function findProgram(session: Session): Promise<ReferralProgram | null> {
-  const [row] = await session.query<ProgramRow>(FIND_PROGRAM);
+  const [row] = await PROGRAMS.rows(session, FIND_PROGRAM);
   if (row === undefined) return null;
-  return {
-    version: row.version,
-    active: row.active,
-    ...(JSON.parse(row.terms) as Terms),
-    createdAt: readTime(row.created_at),
-  };
+  const { terms, ...program } = row;
+  return { ...program, ...terms };
 }
 
 const refused = (parameter: string, message: string, advice?: string) =>
@@ -224,14 +215,11 @@ export class ReferralPrograms {
           const active = wanted.active ?? true;
           if (old !== null && sameTerms(old, { ...terms, active })) return old;
           const version = (old?.version ?? 0) + 1;
-          const written = await session.query(WRITE_PROGRAM, [
-            version,
-            active,
-            JSON.stringify(terms),
-            isoTime(now),
-          ]);
+          const createdAt = isoTime(now);
+          const values = PROGRAMS.values([{ version, active, terms, createdAt }]);
+          const written = await session.query(WRITE_PROGRAM, values);
           if (written.length === 0) throw serializationFailure('another program was set meanwhile');
-          return { version, active, ...terms, createdAt: isoTime(now) };
+          return { version, active, ...terms, createdAt };
         },
       );
       return { ...answer, replayed };

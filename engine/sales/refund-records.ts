@@ -1,6 +1,14 @@
 import { findProducts } from '../catalog';
 import { column, table, type Session } from '../database';
-import { ZERO, formatMoney, formatUnits, formatValue, ledgerId, type Instant } from '../kernel';
+import {
+  ZERO,
+  formatMoney,
+  formatUnits,
+  formatValue,
+  isoTime,
+  ledgerId,
+  type Instant,
+} from '../kernel';
 import { readGrantStates } from '../ledger';
 import { findOrderGrants, type OrderGrant } from './order-grants';
 import type { StoredOrder } from './order-records';
@@ -52,6 +60,7 @@ const UNITS = table('refund_units', {
   takenValue: column.decimal(),
 });
 
+const SAID = REFUNDS.pick('refundId', 'used', 'amount', 'net', 'tax', 'refundedAt');
 const PAID_BACK = REFUNDS.pick('amount', 'net', 'tax', 'rounding');
 const TAKEN = UNITS.pick('ledgerId', 'grantSequence', 'taken', 'takenValue');
 
@@ -191,4 +200,33 @@ export async function writeRefund(
       })),
     ),
   );
+}
+
+const READ_REFUNDS = `
+select ${SAID.select('r')}, d.reason, coalesce(d.metadata, '{}')::text as metadata
+from {schema}.refunds r
+left join {schema}.refund_details d
+  on d.payer_id = r.payer_id and d.order_id = r.order_id and d.refund_id = r.refund_id
+where r.payer_id = $1::uuid and r.order_id = $2::uuid
+order by r.refunded_at, r.refund_id`;
+
+/** All refunds of an order, for an export. */
+export async function exportRefunds(
+  session: Session,
+  { payerId, orderId, decimals }: StoredOrder,
+): Promise<object[]> {
+  const values = [payerId, orderId];
+  const rows = await session.query<{ reason: string; metadata: string }>(READ_REFUNDS, values);
+  return rows.map((row) => {
+    const { amount, net, tax, refundedAt, ...refund } = SAID.read(row);
+    return {
+      ...refund,
+      amount: formatMoney(amount, decimals),
+      net: formatMoney(net, decimals),
+      tax: formatMoney(tax, decimals),
+      refundedAt: isoTime(refundedAt),
+      reason: row.reason,
+      metadata: JSON.parse(row.metadata) as Record<string, unknown>,
+    };
+  });
 }

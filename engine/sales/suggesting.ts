@@ -1,5 +1,5 @@
 import { findOffers, offerPrice, type Offer } from '../catalog';
-import type { Session } from '../database';
+import { column, table, type RowOf, type Session } from '../database';
 import { Decimal, ZERO, formatMoney, formatUnits, isoTime, readClock, type Clock } from '../kernel';
 import type { Shortage, SuggestedOffer, Suggester } from '../ledger';
 import { isOnSaleFor } from './eligibility';
@@ -16,39 +16,35 @@ where v.active and i.product = any($1::text[])
     select unnest(array[a.account_id, a.payer_id])
     from {schema}.accounts a where a.account_id = any($2::uuid[])))`;
 
+const BUYERS = table('accounts', {
+  accountId: column.uuid(),
+  payerId: column.uuid(),
+  taken: column.list(),
+  lastSku: column.text().orNull,
+});
+type Buyer = RowOf<typeof BUYERS>;
+
 /**
  * Who asks: what they and their payers may not buy again ($2: the time), and what they bought last.
  * Look-ups by payer, however many orders there are.
  */
 const READ_BUYERS = `
-select a.account_id::text as account_id, a.payer_id::text as payer_id,
-       coalesce((select json_agg(m.sku) from {schema}.purchase_marks m
-                 where m.payer_id = any(array_append(a.earlier_payers, a.payer_id))
-                   and (m.payer_id in (a.payer_id, a.account_id) or m.account_id = a.account_id)
-                   and m.kind = 'offer' and m.freed_at is null
-                   and (m.lapses_at is null or m.lapses_at > $2::timestamptz)), '[]')::text as taken,
-       (select i.sku
-        from {schema}.orders o
-        join {schema}.order_items i on i.payer_id = o.payer_id and i.order_id = o.order_id
-        where o.payer_id = a.payer_id and o.paid_at is not null
-        order by o.order_id desc, i.position
-        limit 1) as last_sku
-from {schema}.accounts a
-where a.account_id = any($1::uuid[])`;
-
-interface BuyerRow {
-  account_id: string;
-  payer_id: string;
-  taken: string;
-  last_sku: string | null;
-}
-
-interface Buyer {
-  accountId: string;
-  payerId: string;
-  taken: ReadonlySet<string>;
-  lastSku: string | null;
-}
+select ${BUYERS.select('b')}
+from (
+  select a.account_id, a.payer_id,
+         array(select m.sku from {schema}.purchase_marks m
+               where m.payer_id = any(array_append(a.earlier_payers, a.payer_id))
+                 and (m.payer_id in (a.payer_id, a.account_id) or m.account_id = a.account_id)
+                 and m.kind = 'offer' and m.freed_at is null
+                 and (m.lapses_at is null or m.lapses_at > $2::timestamptz)) as taken,
+         (select i.sku
+          from {schema}.orders o
+          join {schema}.order_items i on i.payer_id = o.payer_id and i.order_id = o.order_id
+          where o.payer_id = a.payer_id and o.paid_at is not null
+          order by o.order_id desc, i.position
+          limit 1) as last_sku
+  from {schema}.accounts a
+  where a.account_id = any($1::uuid[])) as b`;
 
 /** How much of a product one purchase of an offer brings. */
 const broughtBy = (offer: Offer, product: string): Decimal =>
@@ -70,7 +66,7 @@ const mayBuy = (offer: Offer, buyer: Buyer): boolean =>
   isOnSaleFor(offer, buyer) &&
   (offer.public || offer.accountId !== null) &&
   !priceOfOne(offer).isZero() &&
-  !buyer.taken.has(offer.sku);
+  !buyer.taken.includes(offer.sku);
 
 /** The price of the first time, for whoever has had none yet. */
 const trialPriceOf = (offer: Offer, spent: boolean): { trialPrice?: string } => {
@@ -114,25 +110,6 @@ class Shelf {
   }
 }
 
-async function readBuyers(
-  session: Session,
-  accountIds: readonly string[],
-  time: string,
-): Promise<Map<string, Buyer>> {
-  const rows = await session.query<BuyerRow>(READ_BUYERS, [accountIds, time]);
-  return new Map(
-    rows.map((row) => [
-      row.account_id,
-      {
-        accountId: row.account_id,
-        payerId: row.payer_id,
-        taken: new Set(JSON.parse(row.taken) as string[]),
-        lastSku: row.last_sku,
-      },
-    ]),
-  );
-}
-
 /**
  * Fills the ledger's port: for each shortage the offers that the account may buy and of which one
  * purchase covers what is missing, the cheapest first; then what is sold along with the cheapest of
@@ -146,9 +123,10 @@ export function suggester(trials: TrialMarks, clock: Clock): Suggester {
     const accountIds = [...new Set(shortages.map((shortage) => shortage.accountId))];
     const found = await session.query<{ sku: string }>(FIND_SKUS, [products, accountIds]);
     const holding = found.map((row) => row.sku);
-    const buyers = await readBuyers(session, accountIds, isoTime(now));
+    const asking = await BUYERS.rows(session, READ_BUYERS, [accountIds, isoTime(now)]);
+    const buyers = new Map(asking.map((buyer) => [buyer.accountId, buyer]));
     const shelf = new Shelf();
-    const last = [...buyers.values()].flatMap(({ lastSku }) => lastSku ?? []);
+    const last = asking.flatMap(({ lastSku }) => lastSku ?? []);
     await shelf.load(session, [...holding, ...last]);
     const candidates = shelf.of(holding).sort(compareByPrice);
 

@@ -1,5 +1,5 @@
 import { payersOf, type ResolvedAccount } from '../accounts';
-import type { Session } from '../database';
+import { column, table, type Session } from '../database';
 import { isoTime, type Instant } from '../kernel';
 import type { GivenIdentity, HashedIdentity, IdentityHashing } from './identity-hash';
 
@@ -13,11 +13,6 @@ select 1 as found
 from {schema}.trial_marks
 where payer_id = any($1::uuid[]) and (payer_id = $2::uuid or account_id = $3::uuid)
 limit 1`;
-
-const FIND_IDENTITIES = `
-select provider, external_id
-from {schema}.identities
-where account_id = any($1::uuid[])`;
 
 /**
  * Ascending, so that two claims of the same people can never wait for each other. Under every secret:
@@ -49,10 +44,21 @@ from unnest($1::text[], $2::text[]) as t (hash, key_id)
 order by t.hash
 on conflict (hash) do nothing`;
 
-const WRITE_MARK = `
-insert into {schema}.trial_marks
-  (payer_id, account_id, sku, order_id, started_at, ends_at)
-values ($1::uuid, $2::uuid, $3, $4::uuid, $5::timestamptz, $6::timestamptz)`;
+const MARKS = table('trial_marks', {
+  payerId: column.uuid(),
+  accountId: column.uuid(),
+  sku: column.text(),
+  orderId: column.uuid().orNull,
+  startedAt: column.instant(),
+  endsAt: column.instant().orNull,
+});
+
+/** An identity; `account_id` may be that of the payer whose it is. */
+const IDENTITIES = table('identities', {
+  accountId: column.uuid(),
+  provider: column.text(),
+  externalId: column.text(),
+});
 
 /** Of some accounts, those that are marked, themselves or by their payers. */
 const FIND_MARKED = `
@@ -65,22 +71,18 @@ where a.account_id = any($1::uuid[]) and exists (
 
 /** The identities of some accounts and of their payers. */
 const FIND_PEOPLE = `
-select a.account_id::text as account_id, i.provider, i.external_id
-from {schema}.accounts a
-join {schema}.identities i on i.account_id in (a.account_id, a.payer_id)
-where a.account_id = any($1::uuid[])`;
+select ${IDENTITIES.select('p')}
+from (
+  select a.account_id, i.provider, i.external_id
+  from {schema}.accounts a
+  join {schema}.identities i on i.account_id in (a.account_id, a.payer_id)
+  where a.account_id = any($1::uuid[])) as p`;
 
 const FIND_HASHES = `
 select encode(hash, 'hex') as hash
 from {schema}.trial_hashes
 where hash in (select decode(hash, 'hex') from unnest($1::text[]) as hash)
   and ($2::timestamptz is null or claimed_at > $2::timestamptz)`;
-
-interface PersonRow {
-  account_id: string;
-  provider: string;
-  external_id: string;
-}
 
 export interface StartedTrial {
   sku: string;
@@ -127,10 +129,10 @@ export class TrialMarks {
     const { hashing } = this;
     const rest = accountIds.filter((id) => !spent.has(id));
     if (hashing === null || rest.length === 0) return spent;
-    const people = await session.query<PersonRow>(FIND_PEOPLE, [rest]);
-    const hashes = people.map((row) => ({
-      accountId: row.account_id,
-      own: hashing.hashesOf({ provider: row.provider, externalId: row.external_id }),
+    const people = await IDENTITIES.rows(session, FIND_PEOPLE, [rest]);
+    const hashes = people.map((one) => ({
+      accountId: one.accountId,
+      own: hashing.hashesOf(one),
     }));
     const known = await this.knownHashes(
       session,
@@ -159,14 +161,9 @@ export class TrialMarks {
     if (all.length > 0) await session.query(LOCK_HASHES, [all]);
     if (await this.marked(session, account)) return false;
     if (await this.hashed(session, hashes, now)) return false;
-    await session.query(WRITE_MARK, [
-      account.payerId,
-      account.accountId,
-      trial.sku,
-      trial.orderId ?? null,
-      isoTime(now),
-      trial.endsAt === undefined || trial.endsAt === null ? null : isoTime(trial.endsAt),
-    ]);
+    const { payerId, accountId } = account;
+    const { sku, orderId = null, endsAt = null } = trial;
+    await MARKS.write(session, [{ payerId, accountId, sku, orderId, endsAt, startedAt: now }]);
     if (all.length === 0) return true;
     if (this.keep !== null) await session.query(FORGET_HASHES, [all, this.since(now)]);
     const newest = hashes.map((ofOne) => ofOne[0]!);
@@ -179,7 +176,7 @@ export class TrialMarks {
   }
 
   private since(now: Instant): string | null {
-    return this.keep === null ? null : isoTime(now - this.keep);
+    return isoTime(this.keep === null ? null : now - this.keep);
   }
 
   private async marked(session: Session, account: ResolvedAccount): Promise<boolean> {
@@ -220,13 +217,8 @@ export class TrialMarks {
   ): Promise<HashedIdentity[][]> {
     const { hashing } = this;
     if (hashing === null) return [];
-    const own = await session.query<{ provider: string; external_id: string }>(FIND_IDENTITIES, [
-      [account.accountId, account.payerId],
-    ]);
-    const all = [
-      ...own.map((row) => ({ provider: row.provider, externalId: row.external_id })),
-      ...given,
-    ].map((identity) => hashing.hashesOf(identity));
+    const own = await IDENTITIES.rows(session, FIND_PEOPLE, [[account.accountId]]);
+    const all = [...own, ...given].map((identity) => hashing.hashesOf(identity));
     return [...new Map(all.map((hashes) => [hashes[0]!.hash, hashes])).values()];
   }
 }

@@ -1,6 +1,6 @@
 import { findOfferVersion, type Offer } from '../catalog';
 import type { Session } from '../database';
-import { Decimal, formatMoney, formatUnits, isoTime, type Duration, type Instant } from '../kernel';
+import { Decimal, formatMoney, formatUnits, isoTime, type Duration } from '../kernel';
 import { decimalsOfPrice, feeOf, nextPeriod } from './periods';
 import { changedTo, queuedChanges, type QueuedChange } from './queued-changes';
 import type { EndReason, StoredSubscription, SubscriptionStatus } from './stored-subscription';
@@ -69,9 +69,6 @@ interface BesideRow {
   metadata: string | null;
   steps: string | null;
 }
-
-const time = (instant: Instant | null): string | null =>
-  instant === null ? null : isoTime(instant);
 
 /** What follows the present period. */
 function nextOf(
@@ -158,10 +155,10 @@ export async function readSubscriptions(
             },
       awaitingPayment: one.awaitingPayment,
       overdue: one.overdue,
-      cancelAt: time(one.cancelAt),
-      pauseAt: time(one.pauseAt),
-      resumeAt: time(one.resumeAt),
-      endedAt: time(one.endedAt),
+      cancelAt: isoTime(one.cancelAt),
+      pauseAt: isoTime(one.pauseAt),
+      resumeAt: isoTime(one.resumeAt),
+      endedAt: isoTime(one.endedAt),
       endReason: one.endReason,
       next: nextOf(one, offer, change, fresh),
       steps: steps.map(([product, count, units]) => ({

@@ -65,7 +65,7 @@ async function tellCardError(
             ? null
             : { attemptId, gateway, reference, methodId },
         attempt: attempts,
-        nextAttemptAt: nextAttemptAt === null ? null : isoTime(nextAttemptAt),
+        nextAttemptAt: isoTime(nextAttemptAt),
         amount: formatMoney(attempt.amount, invoice.decimals),
         currency: attempt.currency,
         code: attempt.code,
