@@ -9,8 +9,8 @@ import { cleanEnvironment } from './install';
 const execFileAsync = promisify(execFile);
 
 export const ROOT = path.join(__dirname, '..', '..');
-/** Not part of the sources: what is installed, built or written by programs. */
-const LEFT_OUT = ['node_modules', '.git', 'dist', 'output', 'coverage'];
+/** Not part of the package: what is installed, or written by programs. */
+const LEFT_OUT = ['node_modules', '.git', 'output', 'coverage'];
 
 export interface Packed {
   /** The tarball, as it would be published. */
@@ -20,16 +20,23 @@ export interface Packed {
   remove(): void;
 }
 
-/** `npm run build` and `npm pack` on a copy of the sources, in a temporary folder. */
+/**
+ * `npm pack` on a copy of the sources, in a temporary folder, after what is built there was brought
+ * up to date: with the times of files copied too, the compiler sees what it has done before.
+ */
 export async function packPackage(): Promise<Packed> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'billing-package-'));
   const remove = () => fs.rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   try {
     const source = path.join(folder, 'source');
     const omitted = LEFT_OUT.map((name) => path.join(ROOT, name));
-    fs.cpSync(ROOT, source, { recursive: true, filter: (file) => !omitted.includes(file) });
+    fs.cpSync(ROOT, source, {
+      recursive: true,
+      preserveTimestamps: true,
+      filter: (file) => !omitted.includes(file),
+    });
     fs.symlinkSync(path.join(ROOT, 'node_modules'), path.join(source, 'node_modules'), 'dir');
-    await run('npm', ['run', 'build'], source);
+    await run('npm', ['run', 'compile'], source);
     const pack = ['pack', '--json', '--ignore-scripts', '--pack-destination', folder];
     const [listing] = JSON.parse(await run('npm', pack, source)) as [
       { filename: string; files: { path: string }[] },

@@ -26,8 +26,10 @@ export async function dumpMigrated(): Promise<string> {
   const file = path.join(folder, `migrated-${made.digest('hex').slice(0, 16)}.tar`);
   if (fs.existsSync(file)) return file;
 
-  fs.rmSync(folder, { recursive: true, force: true });
   fs.mkdirSync(folder, { recursive: true });
+  for (const old of fs.readdirSync(folder).filter((name) => name.endsWith('.tar'))) {
+    fs.rmSync(path.join(folder, old), { force: true });
+  }
   const { knex, close } = await openEmbedded('memory', 10_000);
   try {
     await openBilling({ connection: knex, schema: SCHEMA });
