@@ -1,14 +1,13 @@
 import { resolveAccount, changeOfAccount } from '../accounts';
 import { findProducts, markProductsUsed, requireUnits, unknownProduct } from '../catalog';
-import type { Context, Session } from '../database';
+import { column, table, type Context, type Session } from '../database';
 import {
   BillingError,
-  Decimal,
+  type Decimal,
   MAX_UNIT_DECIMALS,
   accountReference,
   amount,
   changeFields,
-  formatUnits,
   input,
   key,
   parse,
@@ -41,18 +40,24 @@ const setOverageInput = input({
 });
 const overageInput = input({ account: accountReference(), product: key().optional() });
 
+const TERMS = table('overage_terms', {
+  product: column.text(),
+  limit: column.amount().named('unit_limit').orNull,
+  used: column.amount(),
+});
+
 /** Under the payer's lock, as every reader of terms that writes. */
 const SAVE_TERMS = `
 insert into {schema}.overage_terms as t (payer_id, product, unit_limit)
 values ($1::uuid, $2, $3::numeric)
 on conflict (payer_id, product) do update set unit_limit = excluded.unit_limit
-returning t.used::text as used`;
+returning ${TERMS.select('t')}`;
 
 const READ_TERMS = `
-select product, unit_limit::text as unit_limit, used::text as used
-from {schema}.overage_terms
-where payer_id = $1::uuid and ($2::text is null or product = $2)
-order by product`;
+select ${TERMS.select('t')}
+from {schema}.overage_terms t
+where t.payer_id = $1::uuid and ($2::text is null or t.product = $2)
+order by t.product`;
 
 /** Of what a period allows; `none` where it allows none. What was never allowed needs no row for that. */
 const SAVE_PERIOD_TERMS = `
@@ -65,18 +70,6 @@ where not n.is_none or exists (
 on conflict (payer_id, product) do update
   set unit_limit = case when excluded.unit_limit > 0 then t.used + excluded.unit_limit
                         else excluded.unit_limit end`;
-
-interface TermsRow {
-  product: string;
-  unit_limit: string | null;
-  used: string;
-}
-
-const overageOf = (row: TermsRow): Overage => ({
-  product: row.product,
-  limit: row.unit_limit === null ? null : formatUnits(new Decimal(row.unit_limit)),
-  used: formatUnits(new Decimal(row.used)),
-});
 
 /** How much of a counted product may be used beyond the grants of a period. */
 export type PeriodOverage =
@@ -152,13 +145,9 @@ export class Overages {
           );
         }
         if (limit !== null) requireUnits(limit, product, 'limit');
-        const [saved] = await session.query<{ used: string }>(SAVE_TERMS, [
-          payerId,
-          productKey,
-          limit?.toFixed() ?? null,
-        ]);
-        const unit_limit = limit?.toFixed() ?? null;
-        return overageOf({ product: productKey, unit_limit, used: saved!.used });
+        const values = [payerId, productKey, limit?.toFixed() ?? null];
+        const [saved] = await TERMS.rows(session, SAVE_TERMS, values);
+        return saved!;
       },
     );
     return { ...answer, replayed };
@@ -183,8 +172,7 @@ export class Overages {
     if (product !== undefined && !(await findProducts(session, [product])).has(product)) {
       throw unknownProduct(product);
     }
-    const rows = await session.query<TermsRow>(READ_TERMS, [payerId, product ?? null]);
-    const found = rows.map(overageOf);
+    const found: Overage[] = await TERMS.rows(session, READ_TERMS, [payerId, product ?? null]);
     return product === undefined ? found : (found[0] ?? { product, limit: '0', used: '0' });
   }
 }

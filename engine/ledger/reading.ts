@@ -1,6 +1,6 @@
 import { ledgersOf, resolveWithAliases, type LedgerOf } from '../accounts';
 import { findProducts, unknownProduct, type ProductKind } from '../catalog';
-import { atTime, readTime, toInstant, type Context, type Session } from '../database';
+import { atTime, column, table, toInstant, type Context, type Session } from '../database';
 import {
   BillingError,
   Decimal,
@@ -158,17 +158,29 @@ interface ProductRow {
   kind: ProductKind;
 }
 
+/** Lines as they go out. */
+const ENTRIES = table('entries', {
+  payerId: column.uuid(),
+  sequence: column.bigint(),
+  accountId: column.uuid(),
+  product: column.text(),
+  kind: column.text<EntryKind>(),
+  amount: column.amount(),
+  overage: column.amount().orNull,
+  causeSequence: column.bigint().orNull,
+  effectiveAt: column.time(),
+  recordedAt: column.time(),
+  grantSequences: column.list(),
+  grantAmounts: column.list('numeric'),
+  grantValues: column.list('numeric').orNull,
+});
+
 /**
  * A page of lines, newest first. Each payer's part is read backwards along the primary key from
  * where the page before ended, so that a long ledger costs no more than a short one.
  */
 const READ_ENTRIES = `
-select e.position::integer as position, e.payer_id::text as payer_id, e.sequence::text as sequence,
-       e.account_id::text as account_id, e.product, e.kind, e.amount::text as amount, e.overage::text as overage,
-       e.cause_sequence::text as cause_sequence, ${atTime('e.effective_at')} as effective_at,
-       ${atTime('e.recorded_at')} as recorded_at,
-       e.grant_sequences::text[] as grant_sequences, e.grant_amounts::text[] as grant_amounts,
-       e.grant_values::text[] as grant_values,
+select e.position::integer as position, ${ENTRIES.select('e')},
        array(select distinct g.currency from {schema}.grants g
              where g.payer_id = e.payer_id and g.sequence = any(e.grant_sequences)
                and g.value > 0) as currencies,
@@ -197,22 +209,10 @@ left join {schema}.entry_pairs twin
   on e.kind = 'transfer' and twin.payer_id = e.payer_id and twin.sequence = e.sequence
 order by e.recorded_at desc, e.position, e.sequence desc`;
 
+/** What comes with a line. */
 interface EntryRow {
   /** Which of the ledgers asked for it is in: 1, 2, ... */
   position: number;
-  payer_id: string;
-  sequence: string;
-  account_id: string;
-  product: string;
-  kind: EntryKind;
-  amount: string;
-  overage: string | null;
-  cause_sequence: string | null;
-  effective_at: string;
-  recorded_at: string;
-  grant_sequences: string[];
-  grant_amounts: string[];
-  grant_values: string[] | null;
   currencies: string[];
   source: string | null;
   reason: string | null;
@@ -223,25 +223,27 @@ interface EntryRow {
 }
 
 function entryOf(row: EntryRow): Entry {
-  const value = (row.grant_values ?? []).reduce((sum, part) => sum.plus(part), ZERO).abs();
+  const line = ENTRIES.read(row);
+  const { payerId, causeSequence } = line;
+  const value = (line.grantValues ?? []).reduce((sum, part) => sum.plus(part), ZERO).abs();
   const mixed = row.currencies.length > 1;
   return {
-    entryId: ledgerId(row.payer_id, row.sequence),
-    account: row.account_id,
-    product: row.product,
-    kind: row.kind,
-    amount: formatUnits(new Decimal(row.amount)),
-    overage: row.overage === null ? null : formatUnits(new Decimal(row.overage)),
-    causeId: row.cause_sequence === null ? null : ledgerId(row.payer_id, row.cause_sequence),
+    entryId: ledgerId(payerId, line.sequence),
+    account: line.accountId,
+    product: line.product,
+    kind: line.kind,
+    amount: line.amount,
+    overage: line.overage,
+    causeId: causeSequence === null ? null : ledgerId(payerId, causeSequence),
     pairedEntryId:
       row.paired_payer === null ? null : ledgerId(row.paired_payer, row.paired_sequence!),
-    effectiveAt: readTime(row.effective_at),
-    recordedAt: readTime(row.recorded_at),
+    effectiveAt: line.effectiveAt,
+    recordedAt: line.recordedAt,
     value: mixed ? null : formatValue(value),
     currency: mixed ? null : (row.currencies[0] ?? null),
-    grants: row.grant_sequences.map((sequence, index) => ({
-      grantId: ledgerId(row.payer_id, sequence),
-      amount: formatUnits(new Decimal(row.grant_amounts[index]!).abs()),
+    grants: line.grantSequences.map((sequence, index) => ({
+      grantId: ledgerId(payerId, sequence),
+      amount: formatUnits(new Decimal(line.grantAmounts[index]!).abs()),
     })),
     source: row.source,
     reason: row.reason,
@@ -453,7 +455,7 @@ export class Statements {
     ]);
     const page = rows.slice(0, limit);
     const next: Cursor = { ...from };
-    for (const row of page) next[names[row.position - 1]!] = row.sequence;
+    for (const row of page) next[names[row.position - 1]!] = ENTRIES.read(row).sequence;
     return {
       items: page.map(entryOf),
       nextCursor: rows.length > limit ? encodeCursor(next) : null,

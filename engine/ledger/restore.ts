@@ -1,7 +1,7 @@
 import { changeOfAccount } from '../accounts';
 import type { ResolvedAccount } from '../accounts';
 import { findProducts, requireUnits, unknownProduct, type Product } from '../catalog';
-import type { Context, Session } from '../database';
+import { column, table, type Context, type RowOf, type Session } from '../database';
 import {
   BillingError,
   Decimal,
@@ -62,62 +62,56 @@ const restoreInput = input({
   ...changeFields,
 });
 
-const USE_COLUMNS = `
-  e.sequence::text as sequence, e.account_id::text as account_id, e.product,
-  (-e.amount)::text as amount, coalesce(e.overage, 0)::text as overage,
-  e.grant_sequences::text[] as grant_sequences, e.grant_amounts::text[] as grant_amounts,
-  (select coalesce(sum(r.amount), 0) from {schema}.entries r
-   where r.payer_id = e.payer_id and r.cause_sequence = e.sequence and r.kind = 'restore'
-  )::text as restored`;
+/** A use as it stands: what was used, from where, and what of it was given back. */
+const USES = table('entries', {
+  sequence: column.sequence(),
+  accountId: column.uuid(),
+  product: column.text(),
+  amount: column.decimal(),
+  overage: column.decimal(),
+  grantSequences: column.list(),
+  grantAmounts: column.list('numeric'),
+  restored: column.decimal(),
+});
 
-const READ_USE = `
-select ${USE_COLUMNS} from {schema}.entries e
-where e.payer_id = $1::uuid and e.sequence = $2::bigint and e.kind = 'use'`;
+/** @param which uses `e`, and in which order */
+const readUses = (which: string): string => `
+select ${USES.select('use')}
+from (
+  select e.sequence, e.account_id, e.product, -e.amount as amount, coalesce(e.overage, 0) as overage,
+         e.grant_sequences, e.grant_amounts, (
+           select coalesce(sum(r.amount), 0) from {schema}.entries r
+           where r.payer_id = e.payer_id and r.cause_sequence = e.sequence and r.kind = 'restore'
+         ) as restored
+  from {schema}.entries e
+  where e.payer_id = $1::uuid and e.kind = 'use' and ${which}
+) as use`;
+
+const READ_USE = readUses('e.sequence = $2::bigint');
 
 const PAGE = 200;
 
 /** Backwards along the primary key, from where the page before ended. */
-const READ_LATEST_USES = `
-select ${USE_COLUMNS} from {schema}.entries e
-where e.payer_id = $1::uuid and ($2::bigint is null or e.sequence < $2::bigint)
-  and e.kind = 'use' and e.product = $3 and ($4::uuid is null or e.account_id = $4::uuid)
-order by e.sequence desc
-limit ${PAGE}`;
+const READ_LATEST_USES = `${readUses(`
+  ($2::bigint is null or e.sequence < $2::bigint)
+  and e.product = $3 and ($4::uuid is null or e.account_id = $4::uuid)
+  order by e.sequence desc
+  limit ${PAGE}`)}
+order by use.sequence desc`;
 
-interface UseRow {
-  sequence: string;
-  account_id: string;
-  product: string;
-  amount: string;
-  overage: string;
-  grant_sequences: string[];
-  grant_amounts: string[];
-  restored: string;
-}
+type UseRow = RowOf<typeof USES>;
 
-/** A use as it stands: what was used, from where, and what of it was given back. */
-export interface UseLine {
-  sequence: bigint;
-  accountId: string;
-  product: string;
-  amount: Decimal;
-  overage: Decimal;
+export interface UseLine extends Omit<UseRow, 'grantSequences' | 'grantAmounts'> {
   /** The trace, in the order of use. */
   parts: HeldUnits['parts'];
-  restored: Decimal;
 }
 
-const useOf = (row: UseRow): UseLine => ({
-  sequence: BigInt(row.sequence),
-  accountId: row.account_id,
-  product: row.product,
-  amount: new Decimal(row.amount),
-  overage: new Decimal(row.overage),
-  parts: row.grant_sequences.map((sequence, index) => ({
+const useOf = ({ grantSequences, grantAmounts, ...use }: UseRow): UseLine => ({
+  ...use,
+  parts: grantSequences.map((sequence, index) => ({
     sequence: BigInt(sequence),
-    amount: new Decimal(row.grant_amounts[index]!).negated(),
+    amount: new Decimal(grantAmounts[index]!).negated(),
   })),
-  restored: new Decimal(row.restored),
 });
 
 const notRestored = (use: UseLine): Decimal => use.amount.minus(use.restored);
@@ -270,7 +264,7 @@ async function readUse(
   payerId: string,
   sequence: string,
 ): Promise<UseLine | null> {
-  const [row] = await session.query<UseRow>(READ_USE, [payerId, sequence]);
+  const [row] = await USES.rows(session, READ_USE, [payerId, sequence]);
   return row === undefined ? null : useOf(row);
 }
 
@@ -285,7 +279,7 @@ async function latestUses(
   let missing = amount;
   let before: string | null = null;
   for (;;) {
-    const rows: UseRow[] = await session.query<UseRow>(READ_LATEST_USES, [
+    const rows: UseRow[] = await USES.rows(session, READ_LATEST_USES, [
       payerId,
       before,
       product.key,
@@ -299,7 +293,7 @@ async function latestUses(
     }
     if (missing.isZero()) return taken;
     if (rows.length < PAGE) throw exceedsUse(amount, amount.minus(missing), product.key);
-    before = rows.at(-1)!.sequence;
+    before = String(rows.at(-1)!.sequence);
   }
 }
 
