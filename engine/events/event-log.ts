@@ -14,7 +14,7 @@ import {
   text,
   type AccountReference,
 } from '../kernel';
-import { EVENT_COLUMNS, eventOf, type EventRecord, type EventRow } from './event-records';
+import { EVENT_ROWS, type EventRecord } from './event-records';
 import type { EventPorts } from './ports';
 import { EVENTS, EVENT_TYPES, type EventType } from './types';
 
@@ -47,7 +47,7 @@ export type SampleEvent = EventRecord & { sample: boolean };
 
 /** The newest first. $1 ids of accounts, $2 types, $3 and $4 the time, $5 and $6 where to go on. */
 const LIST = `
-select ${EVENT_COLUMNS} from {schema}.events e
+select ${EVENT_ROWS.select('e')} from {schema}.events e
 where ($1::uuid[] is null or e.account_id = any($1::uuid[]) or e.payer_id = any($1::uuid[]))
   and ($2::text[] is null or e.type = any($2::text[]))
   and ($3::timestamptz is null or e.recorded_at >= $3::timestamptz)
@@ -95,8 +95,8 @@ interface ListFilter {
   limit: number;
 }
 
-async function readEvents(session: Session, filter: ListFilter): Promise<EventRecord[]> {
-  const rows = await session.query<EventRow>(LIST, [
+function readEvents(session: Session, filter: ListFilter): Promise<EventRecord[]> {
+  return EVENT_ROWS.rows(session, LIST, [
     filter.ids,
     filter.types,
     isoTime(filter.since),
@@ -105,7 +105,6 @@ async function readEvents(session: Session, filter: ListFilter): Promise<EventRe
     filter.cursor?.id ?? null,
     filter.limit,
   ]);
-  return rows.map(eventOf);
 }
 
 const EVERYTHING = { ids: null, types: null, since: null, until: null, cursor: null };
@@ -171,7 +170,7 @@ const SAMPLE_EVENT = '01948b5c-4c00-7000-8000-0000000000e0';
 const SAMPLE_ACCOUNT = '01948b5c-4c00-7000-8000-0000000000a0';
 
 /** For the export of an account: the newest events of it and of those that were merged into it. */
-export async function readEventsOf(
+export function readEventsOf(
   session: Session,
   ids: readonly string[],
   limit: number,

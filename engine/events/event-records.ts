@@ -1,4 +1,4 @@
-import { atTime, readTime } from '../database';
+import { column, table, type Table } from '../database';
 import type { EventData, EventType } from './types';
 
 /** An event as it goes out. */
@@ -18,32 +18,14 @@ export type EventRecord<T extends EventType = EventType> = {
   };
 }[T];
 
-/** Its columns, of the table under the name e. */
-export const EVENT_COLUMNS = `
-e.event_id::text as event_id, e.type, e.version::integer as version,
-e.account_id::text as account_id, e.payer_id::text as payer_id,
-${atTime('e.occurred_at')} as occurred_at, ${atTime('e.recorded_at')} as recorded_at,
-e.data::text as data`;
-
-export interface EventRow {
-  event_id: string;
-  type: EventType;
-  version: number;
-  account_id: string;
-  payer_id: string;
-  occurred_at: string;
-  recorded_at: string;
-  data: string;
-}
-
-export const eventOf = (row: EventRow): EventRecord =>
-  ({
-    eventId: row.event_id,
-    type: row.type,
-    version: row.version,
-    account: row.account_id,
-    payer: row.payer_id,
-    occurredAt: readTime(row.occurred_at),
-    recordedAt: readTime(row.recorded_at),
-    data: JSON.parse(row.data) as unknown,
-  }) as EventRecord;
+/** As they are stored; that the data are those of the type is seen to where they are written. */
+export const EVENT_ROWS = table('events', {
+  eventId: column.uuid(),
+  type: column.text<EventType>(),
+  version: column.integer(),
+  account: column.uuid().named('account_id'),
+  payer: column.uuid().named('payer_id'),
+  occurredAt: column.time(),
+  recordedAt: column.time(),
+  data: column.json<EventData[EventType]>(),
+}) as unknown as Table<EventRecord>;

@@ -1,6 +1,6 @@
-import { arrayLiteral, atTime, type Session } from '../database';
+import { arrayLiteral, column, table, type RowOf, type Session } from '../database';
 import { isoTime, newId, type Instant } from '../kernel';
-import { EVENT_COLUMNS, eventOf, type EventRecord, type EventRow } from './event-records';
+import { EVENT_ROWS, type EventRecord } from './event-records';
 
 /**
  * Giving events to a reader. What it was given stays noted until it is acknowledged; when the lease is
@@ -24,38 +24,37 @@ export interface GivenEvent {
   attempt: number;
 }
 
+export const READERS = table('event_readers', {
+  name: column.text(),
+  readTo: column.bigint(),
+  createdAt: column.instant(),
+  lastPolledAt: column.instant(),
+});
+const STATE = READERS.pick('readTo', 'lastPolledAt');
+
 /** Where a reader has come to. */
-export interface ReaderState {
-  readTo: string;
-  lastPolledAt: Instant;
-}
+export type ReaderState = RowOf<typeof STATE>;
 
 const LOCK_READER = `
-select read_to::text as read_to, ${atTime('last_polled_at')} as last_polled_at
-from {schema}.event_readers where name = $1 for update`;
+select ${STATE.select('event_readers')} from {schema}.event_readers where name = $1 for update`;
 
 /** Locks a reader until the transaction ends; null when there is none. */
 export async function lockReader(session: Session, name: string): Promise<ReaderState | null> {
-  const [row] = await session.query<{ read_to: string; last_polled_at: string }>(LOCK_READER, [
-    name,
-  ]);
-  if (row === undefined) return null;
-  return { readTo: row.read_to, lastPolledAt: Number.parseInt(row.last_polled_at, 10) };
+  const [state] = await STATE.rows(session, LOCK_READER, [name]);
+  return state ?? null;
 }
 
-const CREATE_READER = `
-insert into {schema}.event_readers (name, read_to, created_at, last_polled_at)
-values ($1, $2::bigint, $3::timestamptz, $3::timestamptz)
-on conflict (name) do nothing`;
-
-export async function createReader(
+export const createReader = (
   session: Session,
   name: string,
   readTo: string,
   now: Instant,
-): Promise<void> {
-  await session.query(CREATE_READER, [name, readTo, isoTime(now)]);
-}
+): Promise<void> =>
+  READERS.write(
+    session,
+    [{ name, readTo, createdAt: now, lastPolledAt: now }],
+    'on conflict (name) do nothing',
+  );
 
 /** $2 types, $3 accounts: whether an event e is wanted. */
 const IS_WANTED = `
@@ -103,7 +102,7 @@ update {schema}.event_readers set read_to = $2::bigint, last_polled_at = $3::tim
 where name = $1`;
 
 const READ_GIVEN = `
-select ${EVENT_COLUMNS}, e.position::text as position
+select ${EVENT_ROWS.select('e')}, e.position::text as position
 from unnest($1::bigint[]) with ordinality as p (position, place)
 cross join lateral (
   select * from {schema}.events e where e.position = p.position offset 0) as e
@@ -163,9 +162,9 @@ export async function leaseEvents(
   const rows =
     positions.length === 0
       ? []
-      : await session.query<EventRow & { position: string }>(READ_GIVEN, [arrayLiteral(positions)]);
+      : await session.query<{ position: string }>(READ_GIVEN, [arrayLiteral(positions)]);
   const given = rows.map((row) => ({
-    event: eventOf(row),
+    event: EVENT_ROWS.read(row),
     attempt: attempts.get(row.position)!,
   }));
   const [rest] = await session.query<{ more: boolean }>(IS_MORE, [reader, readTo, isoTime(now)]);

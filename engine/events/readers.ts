@@ -1,4 +1,4 @@
-import { atTime, readTime, type Context, type Database, type Session } from '../database';
+import type { Context, Database, Session } from '../database';
 import {
   BillingError,
   accountReference,
@@ -19,7 +19,7 @@ import {
   type Instant,
 } from '../kernel';
 import type { EventRecord } from './event-records';
-import { createReader, leaseEvents, lockReader, type Wanted } from './leases';
+import { READERS, createReader, leaseEvents, lockReader, type Wanted } from './leases';
 import type { EventPorts } from './ports';
 import { giveEventsTheirPlaces, lastPosition } from './sequencing';
 import { EVENT_TYPES, type EventType } from './types';
@@ -143,7 +143,7 @@ update {schema}.event_readers set read_to = $2::bigint, last_polled_at = $3::tim
 where name = $1`;
 
 const READ_READERS = `
-select r.name, ${atTime('r.created_at')} as created_at, ${atTime('r.last_polled_at')} as last_polled_at,
+select ${READERS.select('r')},
        (select count(*) from {schema}.event_deliveries d where d.reader = r.name)::integer as given,
        ((select count(*) from {schema}.events e where e.position > r.read_to)
         + (select count(*) from {schema}.events e where e.position is null))::integer as lag
@@ -154,14 +154,6 @@ order by r.name`;
 const REMOVE_READER = `
 with gone as (delete from {schema}.event_readers where name = $1 returning 1)
 select count(*)::integer as removed from gone`;
-
-interface ReaderRow {
-  name: string;
-  created_at: string;
-  last_polled_at: string;
-  given: number;
-  lag: number;
-}
 
 const unknownReader = (reader: string): BillingError =>
   new BillingError('invalid_input', `There is no reader "${reader}".`, {
@@ -316,14 +308,17 @@ export class Readers {
 }
 
 async function readReaders(session: Session, name: string | null): Promise<EventReader[]> {
-  const rows = await session.query<ReaderRow>(READ_READERS, [name]);
-  return rows.map((row) => ({
-    reader: row.name,
-    lag: row.lag,
-    unacknowledged: row.given,
-    createdAt: readTime(row.created_at),
-    lastPolledAt: readTime(row.last_polled_at),
-  }));
+  const rows = await session.query<{ given: number; lag: number }>(READ_READERS, [name]);
+  return rows.map((row) => {
+    const { name: reader, createdAt, lastPolledAt } = READERS.read(row);
+    return {
+      reader,
+      lag: row.lag,
+      unacknowledged: row.given,
+      createdAt: isoTime(createdAt),
+      lastPolledAt: isoTime(lastPolledAt),
+    };
+  });
 }
 
 /** Its row must be locked, so that nobody is just being given something. */

@@ -1,4 +1,4 @@
-import { atTime, readTime, type Context, type Session } from '../database';
+import { column, table, type Context, type Session } from '../database';
 import {
   BillingError,
   flag,
@@ -83,10 +83,30 @@ const saveInput = input({
 const idInput = input({ webhookId: text(64) });
 const failuresInput = input({ webhookId: text(64), limit: integer(1, 1_000).optional() });
 
+const WEBHOOKS = table<Webhook>('webhooks', {
+  webhookId: column.uuid(),
+  url: column.text(),
+  types: column.list<EventType>().orNull,
+  active: column.flag(),
+  disabledReason: column.text<'switched_off' | 'gone'>().orNull,
+  createdAt: column.time(),
+  updatedAt: column.time(),
+  lastDeliveredAt: column.time().orNull,
+  retrying: column.integer(),
+  givenUp: column.integer(),
+});
+const STORED = WEBHOOKS.omit('retrying', 'givenUp');
+
+const FAILURES = table<WebhookFailure>('webhook_failures', {
+  eventId: column.uuid(),
+  attempts: column.integer(),
+  status: column.integer().orNull,
+  error: column.text().orNull,
+  givenUpAt: column.time(),
+});
+
 const READ_WEBHOOKS = `
-select w.webhook_id::text as webhook_id, w.url, to_json(w.types)::text as types, w.active,
-       w.disabled_reason, ${atTime('w.created_at')} as created_at,
-       ${atTime('w.updated_at')} as updated_at, ${atTime('w.last_delivered_at')} as last_delivered_at,
+select ${STORED.select('w')},
        (select count(*) from {schema}.event_deliveries d
         where d.reader = '${WEBHOOK_READER}' || w.webhook_id)::integer as retrying,
        (select count(*) from {schema}.webhook_failures f
@@ -101,12 +121,6 @@ const LOCK_WEBHOOKS = `lock table {schema}.webhooks in share row exclusive mode`
 const FIND_WEBHOOK = `
 select webhook_id::text as webhook_id from {schema}.webhooks
 where webhook_id = $1::uuid or ($1::uuid is null and url = $2)`;
-
-const INSERT_WEBHOOK = `
-insert into {schema}.webhooks
-  (webhook_id, url, types, active, disabled_reason, created_at, updated_at)
-values ($1::uuid, $2, $3::text[], $4::boolean,
-        case when $4::boolean then null else 'switched_off' end, $5::timestamptz, $5::timestamptz)`;
 
 /** What is null stays as it is, types if $4 says so. */
 const UPDATE_WEBHOOK = `
@@ -127,43 +141,8 @@ const DELETE_WEBHOOK = `delete from {schema}.webhooks where webhook_id = $1::uui
 const DELETE_FAILURES = `delete from {schema}.webhook_failures where webhook_id = $1::uuid`;
 
 const READ_FAILURES = `
-select event_id::text as event_id, attempts, status, error, ${atTime('given_up_at')} as given_up_at
-from {schema}.webhook_failures where webhook_id = $1::uuid
+select ${FAILURES.select('f')} from {schema}.webhook_failures f where webhook_id = $1::uuid
 order by given_up_at desc, event_id desc limit $2::integer`;
-
-interface WebhookRow {
-  webhook_id: string;
-  url: string;
-  types: string | null;
-  active: boolean;
-  disabled_reason: Webhook['disabledReason'];
-  created_at: string;
-  updated_at: string;
-  last_delivered_at: string | null;
-  retrying: number;
-  given_up: number;
-}
-
-interface FailureRow {
-  event_id: string;
-  attempts: number;
-  status: number | null;
-  error: string | null;
-  given_up_at: string;
-}
-
-const webhookOf = (row: WebhookRow): Webhook => ({
-  webhookId: row.webhook_id,
-  url: row.url,
-  types: row.types === null ? null : (JSON.parse(row.types) as EventType[]),
-  active: row.active,
-  disabledReason: row.disabled_reason,
-  createdAt: readTime(row.created_at),
-  updatedAt: readTime(row.updated_at),
-  lastDeliveredAt: readTime(row.last_delivered_at),
-  retrying: row.retrying,
-  givenUp: row.given_up,
-});
 
 const unknownWebhook = (): BillingError =>
   new BillingError('invalid_input', 'There is no webhook with this id.', {
@@ -177,10 +156,8 @@ const urlTaken = (): BillingError =>
     advice: 'Change that one instead, or delete it first.',
   });
 
-export async function readWebhooks(session: Session, webhookId: string | null): Promise<Webhook[]> {
-  const rows = await session.query<WebhookRow>(READ_WEBHOOKS, [webhookId]);
-  return rows.map(webhookOf);
-}
+export const readWebhooks = (session: Session, webhookId: string | null): Promise<Webhook[]> =>
+  WEBHOOKS.rows(session, READ_WEBHOOKS, [webhookId]);
 
 /** @throws invalid_input */
 const requireId = (webhookId: string): string => {
@@ -225,8 +202,18 @@ export class Webhooks {
       if (given !== undefined && found === undefined) throw unknownWebhook();
       const webhookId = found?.webhook_id ?? newId();
       if (found === undefined) {
-        const values = [webhookId, url, types ?? null, active ?? true, isoTime(now)];
-        await session.query(INSERT_WEBHOOK, values);
+        const at = isoTime(now);
+        const webhook = {
+          webhookId,
+          url: url!,
+          types: types ?? null,
+          active: active ?? true,
+          disabledReason: active === false ? ('switched_off' as const) : null,
+          createdAt: at,
+          updatedAt: at,
+          lastDeliveredAt: null,
+        };
+        await STORED.write(session, [webhook]);
         await createReader(session, `${WEBHOOK_READER}${webhookId}`, place, now);
       } else {
         const taken = url === undefined ? [] : await session.query(IS_TAKEN, [webhookId, url]);
@@ -275,16 +262,6 @@ export class Webhooks {
    */
   async webhookFailures(request: { webhookId: string; limit?: number }): Promise<WebhookFailure[]> {
     const { webhookId, limit = 100 } = parse(failuresInput, request);
-    const rows = await this.context.database.query<FailureRow>(READ_FAILURES, [
-      requireId(webhookId),
-      limit,
-    ]);
-    return rows.map((row) => ({
-      eventId: row.event_id,
-      attempts: row.attempts,
-      status: row.status,
-      error: row.error,
-      givenUpAt: readTime(row.given_up_at),
-    }));
+    return FAILURES.rows(this.context.database, READ_FAILURES, [requireId(webhookId), limit]);
   }
 }
