@@ -1,6 +1,7 @@
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import type { Billing } from '../../engine';
+import { readRequired } from '../shared/reading';
 
 /** One operation of the Billing node, in a file of its own: what it asks, and what it does. */
 export interface Operation {
@@ -32,3 +33,33 @@ export const shownFor = (
   operation: string,
   properties: INodeProperties[],
 ): INodeProperties[] => shownWhen({ resource: [resource], operation: [operation] }, properties);
+
+/** What is asked, and what that comes to for an item. */
+export interface Question<T> {
+  parameters: INodeProperties[];
+  read(context: IExecuteFunctions, itemIndex: number): T;
+}
+
+/** Which record, by a parameter of its own. */
+export const named = <Id extends string>(
+  record: INodeProperties,
+  id: Id,
+): Question<Record<Id, string>> => ({
+  parameters: [record],
+  read: (context, itemIndex) =>
+    ({ [id]: readRequired(context, record.name, record.displayName, itemIndex) }) as Record<
+      Id,
+      string
+    >,
+});
+
+/** An operation that is one question and one call. */
+export const asking = <T>(
+  resource: string,
+  operation: string,
+  { parameters, read }: Question<T>,
+  call: (billing: Billing, asked: T) => Promise<object | object[]>,
+): Operation => ({
+  description: shownFor(resource, operation, parameters),
+  execute: async (context, billing, itemIndex) => call(billing, read(context, itemIndex)),
+});

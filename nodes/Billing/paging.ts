@@ -32,7 +32,7 @@ export function readLimit(context: IExecuteFunctions, itemIndex: number): number
   });
 }
 
-interface Page<T> {
+export interface Page<T> {
   items: T[];
   nextCursor: string | null;
 }

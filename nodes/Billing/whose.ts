@@ -1,7 +1,8 @@
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
+import type { AccountReference } from '../../engine';
 import { accountParameters, readAccount } from '../shared/accountParameters';
-import { shownWhen } from './operation';
+import { shownWhen, type Question } from './operation';
 
 /**
  * Whether something is read of all accounts, or of one.
@@ -41,3 +42,17 @@ export const readWhose = (context: IExecuteFunctions, name: string, itemIndex: n
   context.getNodeParameter(name, itemIndex) === 'account'
     ? readAccount(context, itemIndex)
     : undefined;
+
+/** Records of all accounts or of one. */
+export const whose = (
+  ...asked: Parameters<typeof whoseParameters>
+): Question<{ account?: AccountReference }> => ({
+  parameters: whoseParameters(...asked),
+  read: (context, itemIndex) => ({ account: readWhose(context, asked[0], itemIndex) }),
+});
+
+/** One account. */
+export const ofAccount: Question<{ account: AccountReference }> = {
+  parameters: accountParameters,
+  read: (context, itemIndex) => ({ account: readAccount(context, itemIndex) }),
+};

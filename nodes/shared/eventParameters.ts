@@ -14,6 +14,7 @@ import {
   type EventType,
 } from '../../engine';
 import { accountParameters } from './accountParameters';
+import { optionsParameter } from './options';
 import { missing } from './reading';
 import { timeOf } from './times';
 
@@ -131,14 +132,13 @@ const startFromOptions: INodeProperties[] = [
 ];
 
 /** How events are read, for every trigger; the batch size only where a trigger may give several. */
-export const readingOptions = (several: boolean): INodeProperties => ({
-  displayName: 'Options',
-  name: 'options',
-  type: 'collection',
-  placeholder: 'Add Option',
-  default: {},
-  options: [...(several ? [batchSizeOption] : []), pollOption, runDueOption, ...startFromOptions],
-});
+export const readingOptions = (several: boolean): INodeProperties =>
+  optionsParameter([
+    ...(several ? [batchSizeOption] : []),
+    pollOption,
+    runDueOption,
+    ...startFromOptions,
+  ]);
 
 interface WrittenAccount {
   accountBy?: unknown;

@@ -1,11 +1,6 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
+import { asking } from '../../operation';
+import { ofAccount } from '../../whose';
 
-import type { Billing } from '../../../../engine';
-import { accountParameters, readAccount } from '../../../shared/accountParameters';
-import { shownFor } from '../../operation';
-
-export const description = shownFor('account', 'get', accountParameters);
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  return billing.accounts.get({ account: readAccount(context, itemIndex) });
-}
+export const { description, execute } = asking('account', 'get', ofAccount, (billing, asked) =>
+  billing.accounts.get(asked),
+);

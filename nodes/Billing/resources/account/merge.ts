@@ -8,6 +8,7 @@ import {
   readOtherAccount,
 } from '../../../shared/accountParameters';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
+import { optionsParameter } from '../../../shared/options';
 import { readOptions } from '../../../shared/reading';
 import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
@@ -23,27 +24,20 @@ const properties: INodeProperties[] = [
     description: 'Whether to say only what would move. Nothing is changed.',
   },
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      {
-        displayName: 'Prefer',
-        name: 'prefer',
-        type: 'options',
-        options: [
-          { name: 'Account', value: 'into', description: 'The one that stays' },
-          { name: 'Merged Account', value: 'from', description: 'The one that goes' },
-        ],
-        default: 'into',
-        description:
-          'Whose ID counts first where both have one of the same provider. Without it such a merge is refused.',
-      },
-    ],
-  },
+  optionsParameter([
+    {
+      displayName: 'Prefer',
+      name: 'prefer',
+      type: 'options',
+      options: [
+        { name: 'Account', value: 'into', description: 'The one that stays' },
+        { name: 'Merged Account', value: 'from', description: 'The one that goes' },
+      ],
+      default: 'into',
+      description:
+        'Whose ID counts first where both have one of the same provider. Without it such a merge is refused.',
+    },
+  ]),
 ];
 
 export const description = shownFor('account', 'merge', properties);

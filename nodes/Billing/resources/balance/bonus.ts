@@ -3,6 +3,7 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { idempotencyKeyParameter } from '../../../shared/idempotency';
 import { metadataOption } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { readOptions } from '../../../shared/reading';
 import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
@@ -11,14 +12,7 @@ import { endOptions, givenUnits, priorityOption, readGivenUnits } from './grantF
 const properties: INodeProperties[] = [
   ...givenUnits,
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [...endOptions, metadataOption, priorityOption],
-  },
+  optionsParameter([...endOptions, metadataOption, priorityOption]),
 ];
 
 export const description = shownFor('balance', 'bonus', properties);

@@ -4,6 +4,7 @@ import type { Billing } from '../../../../engine';
 import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { amountParameter, productParameter } from '../../../shared/pickers';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { authorOption, reasonOption } from '../../../shared/reasons';
@@ -16,14 +17,7 @@ const properties: INodeProperties[] = [
   { ...amountParameter, description: 'Units to take, all of them or none' },
   { ...reasonOption, required: true },
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [authorOption, metadataOption],
-  },
+  optionsParameter([authorOption, metadataOption]),
 ];
 
 export const description = shownFor('balance', 'deduct', properties);

@@ -4,6 +4,7 @@ import type { Billing } from '../../../../engine';
 import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOption, readMetadata } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { offerParameter } from '../../../shared/pickers';
 import { readAmount, readRequired } from '../../../shared/reading';
 import { shownFor } from '../../operation';
@@ -24,14 +25,7 @@ const properties: INodeProperties[] = [
     description: 'How many of the offer',
   },
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [metadataOption],
-  },
+  optionsParameter([metadataOption]),
 ];
 
 export const description = shownFor('balance', 'exchange', properties);

@@ -1,11 +1,9 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
+import { asking } from '../../operation';
+import { accountAndProduct } from './accountAndProduct';
 
-import type { Billing } from '../../../../engine';
-import { shownFor } from '../../operation';
-import { accountAndProduct, readAccountAndProduct } from './accountAndProduct';
-
-export const description = shownFor('balance', 'get', accountAndProduct);
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  return billing.ledger.balance(readAccountAndProduct(context, itemIndex));
-}
+export const { description, execute } = asking(
+  'balance',
+  'get',
+  accountAndProduct,
+  (billing, asked) => billing.ledger.balance(asked),
+);

@@ -1,11 +1,9 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
+import { asking } from '../../operation';
+import { accountAndProduct } from './accountAndProduct';
 
-import type { Billing } from '../../../../engine';
-import { shownFor } from '../../operation';
-import { accountAndProduct, readAccountAndProduct } from './accountAndProduct';
-
-export const description = shownFor('balance', 'getOverage', accountAndProduct);
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  return billing.ledger.overage(readAccountAndProduct(context, itemIndex));
-}
+export const { description, execute } = asking(
+  'balance',
+  'getOverage',
+  accountAndProduct,
+  (billing, asked) => billing.ledger.overage(asked),
+);

@@ -2,17 +2,18 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import type { Billing, StatementRequest } from '../../../../engine';
 import { RecordWithFile } from '../../../shared/forEachItem';
+import { optionsParameter } from '../../../shared/options';
 import { readOptions, readRequired } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
 import { isToolCall } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { pagingParameters, readLimit } from '../../paging';
-import { accountAndProduct, readAccountAndProduct } from './accountAndProduct';
+import { accountAndProduct } from './accountAndProduct';
 
 const PAGE_SIZE = 1000;
 
 const properties: INodeProperties[] = [
-  ...accountAndProduct,
+  ...accountAndProduct.parameters,
   ...pagingParameters,
   {
     displayName: 'Put Output File in Field',
@@ -23,59 +24,52 @@ const properties: INodeProperties[] = [
     placeholder: 'e.g. data',
     hint: 'The name of the output binary field to put the file in',
   },
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      {
-        displayName: 'File Name',
-        name: 'fileName',
-        type: 'string',
-        default: 'statement.csv',
-        placeholder: 'e.g. statement.csv',
-        description: 'The name of the file',
-      },
-      {
-        displayName: 'From',
-        name: 'from',
-        type: 'dateTime',
-        default: '',
-        description: 'Only lines that count from this moment on',
-      },
-      {
-        displayName: 'Kind',
-        name: 'kind',
-        type: 'options',
-        default: 'use',
-        description: 'Only lines of this kind',
-        options: [
-          { name: 'Debt', value: 'debt' },
-          { name: 'Deduction', value: 'deduction' },
-          { name: 'Exchange', value: 'exchange' },
-          { name: 'Expiry', value: 'expiry' },
-          { name: 'Grant', value: 'grant' },
-          { name: 'Hold', value: 'hold' },
-          { name: 'Owed', value: 'owed' },
-          { name: 'Refund', value: 'refund' },
-          { name: 'Release', value: 'release' },
-          { name: 'Restore', value: 'restore' },
-          { name: 'Transfer', value: 'transfer' },
-          { name: 'Uncovered', value: 'uncovered' },
-          { name: 'Use', value: 'use' },
-        ],
-      },
-      {
-        displayName: 'To',
-        name: 'to',
-        type: 'dateTime',
-        default: '',
-        description: 'Only lines that count before this moment',
-      },
-    ],
-  },
+  optionsParameter([
+    {
+      displayName: 'File Name',
+      name: 'fileName',
+      type: 'string',
+      default: 'statement.csv',
+      placeholder: 'e.g. statement.csv',
+      description: 'The name of the file',
+    },
+    {
+      displayName: 'From',
+      name: 'from',
+      type: 'dateTime',
+      default: '',
+      description: 'Only lines that count from this moment on',
+    },
+    {
+      displayName: 'Kind',
+      name: 'kind',
+      type: 'options',
+      default: 'use',
+      description: 'Only lines of this kind',
+      options: [
+        { name: 'Debt', value: 'debt' },
+        { name: 'Deduction', value: 'deduction' },
+        { name: 'Exchange', value: 'exchange' },
+        { name: 'Expiry', value: 'expiry' },
+        { name: 'Grant', value: 'grant' },
+        { name: 'Hold', value: 'hold' },
+        { name: 'Owed', value: 'owed' },
+        { name: 'Refund', value: 'refund' },
+        { name: 'Release', value: 'release' },
+        { name: 'Restore', value: 'restore' },
+        { name: 'Transfer', value: 'transfer' },
+        { name: 'Uncovered', value: 'uncovered' },
+        { name: 'Use', value: 'use' },
+      ],
+    },
+    {
+      displayName: 'To',
+      name: 'to',
+      type: 'dateTime',
+      default: '',
+      description: 'Only lines that count before this moment',
+    },
+  ]),
 ];
 
 export const description = shownFor('balance', 'getStatement', properties);
@@ -84,7 +78,7 @@ type Filters = Pick<StatementRequest, 'from' | 'to' | 'kind'>;
 
 /** All pages in one file. An agent gets the text instead: it cannot open a file. */
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  const about = readAccountAndProduct(context, itemIndex);
+  const about = accountAndProduct.read(context, itemIndex);
   const options = readOptions(context, 'options', itemIndex) as { fileName?: string } & Filters;
   const { fileName = 'statement.csv', kind } = options;
   const filters = {

@@ -4,6 +4,7 @@ import type { Billing } from '../../../../engine';
 import { plainAmount } from '../../../shared/amounts';
 import { idempotencyKeyParameter } from '../../../shared/idempotency';
 import { metadataOption } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { missing, readOptions } from '../../../shared/reading';
 import { authorOption, reasonOption } from '../../../shared/reasons';
 import { refuseAgents } from '../../../shared/toolMode';
@@ -13,51 +14,44 @@ import { endOptions, givenUnits, priorityOption, readGivenUnits } from './grantF
 const properties: INodeProperties[] = [
   ...givenUnits,
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      authorOption,
-      ...endOptions,
-      metadataOption,
-      {
-        displayName: 'Paid',
-        name: 'paid',
-        type: 'fixedCollection',
-        default: {},
-        description: 'What the customer paid for it elsewhere, without tax',
-        options: [
-          {
-            displayName: 'Money',
-            name: 'money',
-            values: [
-              {
-                displayName: 'Amount',
-                name: 'amount',
-                type: 'string',
-                default: '',
-                placeholder: 'e.g. 40.00',
-                description: 'For all the units together',
-              },
-              {
-                displayName: 'Currency',
-                name: 'currency',
-                type: 'string',
-                default: '',
-                placeholder: 'e.g. USD',
-                description: 'An ISO 4217 code',
-              },
-            ],
-          },
-        ],
-      },
-      priorityOption,
-      reasonOption,
-    ],
-  },
+  optionsParameter([
+    authorOption,
+    ...endOptions,
+    metadataOption,
+    {
+      displayName: 'Paid',
+      name: 'paid',
+      type: 'fixedCollection',
+      default: {},
+      description: 'What the customer paid for it elsewhere, without tax',
+      options: [
+        {
+          displayName: 'Money',
+          name: 'money',
+          values: [
+            {
+              displayName: 'Amount',
+              name: 'amount',
+              type: 'string',
+              default: '',
+              placeholder: 'e.g. 40.00',
+              description: 'For all the units together',
+            },
+            {
+              displayName: 'Currency',
+              name: 'currency',
+              type: 'string',
+              default: '',
+              placeholder: 'e.g. USD',
+              description: 'An ISO 4217 code',
+            },
+          ],
+        },
+      ],
+    },
+    priorityOption,
+    reasonOption,
+  ]),
 ];
 
 export const description = shownFor('balance', 'grant', properties);

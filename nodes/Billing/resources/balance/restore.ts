@@ -5,6 +5,7 @@ import { accountParameters, readAccount } from '../../../shared/accountParameter
 import { plainAmount } from '../../../shared/amounts';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { amountParameter, productParameter } from '../../../shared/pickers';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { refuseAgents } from '../../../shared/toolMode';
@@ -49,26 +50,19 @@ const properties: INodeProperties[] = [
     displayOptions: { show: { restoreBy: ['product'] } },
   },
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      {
-        displayName: 'Amount',
-        name: 'amount',
-        type: 'number',
-        default: 1,
-        typeOptions: { minValue: 0 },
-        description:
-          'Units to give back of the entry. Left out it is all of it that was not restored yet.',
-        displayOptions: { show: { '/restoreBy': ['entry'] } },
-      },
-      metadataOption,
-    ],
-  },
+  optionsParameter([
+    {
+      displayName: 'Amount',
+      name: 'amount',
+      type: 'number',
+      default: 1,
+      typeOptions: { minValue: 0 },
+      description:
+        'Units to give back of the entry. Left out it is all of it that was not restored yet.',
+      displayOptions: { show: { '/restoreBy': ['entry'] } },
+    },
+    metadataOption,
+  ]),
 ];
 
 export const description = shownFor('balance', 'restore', properties);

@@ -10,6 +10,7 @@ import {
 import { plainAmount } from '../../../shared/amounts';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { amountParameter, productParameter } from '../../../shared/pickers';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { reasonOption } from '../../../shared/reasons';
@@ -54,35 +55,28 @@ const properties: INodeProperties[] = [
     displayOptions: { show: { into: ['product', 'both'] } },
   },
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      metadataOption,
-      {
-        displayName: 'Quantity',
-        name: 'quantity',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. 200',
-        description:
-          'How many units of the target product it gives. Needed where what moves is worth nothing, such as a bonus.',
-      },
-      reasonOption,
-      {
-        displayName: 'Unit Value',
-        name: 'unitValue',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. 0.25',
-        description:
-          'What one unit of the target product is worth. Without it: what the account last paid for one.',
-      },
-    ],
-  },
+  optionsParameter([
+    metadataOption,
+    {
+      displayName: 'Quantity',
+      name: 'quantity',
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. 200',
+      description:
+        'How many units of the target product it gives. Needed where what moves is worth nothing, such as a bonus.',
+    },
+    reasonOption,
+    {
+      displayName: 'Unit Value',
+      name: 'unitValue',
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. 0.25',
+      description:
+        'What one unit of the target product is worth. Without it: what the account last paid for one.',
+    },
+  ]),
 ];
 
 export const description = shownFor('balance', 'transfer', properties);

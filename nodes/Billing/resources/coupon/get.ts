@@ -1,14 +1,9 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
-
-import type { Billing } from '../../../../engine';
 import { couponParameter } from '../../../shared/pickers';
-import { readRequired } from '../../../shared/reading';
-import { shownFor } from '../../operation';
+import { asking, named } from '../../operation';
 
-export const description = shownFor('coupon', 'get', [couponParameter]);
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  return billing.catalog.getCoupon({
-    code: readRequired(context, 'coupon', 'Coupon', itemIndex),
-  });
-}
+export const { description, execute } = asking(
+  'coupon',
+  'get',
+  named(couponParameter, 'code'),
+  (billing, asked) => billing.catalog.getCoupon(asked),
+);

@@ -4,6 +4,7 @@ import type { Billing } from '../../../../engine';
 import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOption, readMetadata } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { amountParameter, productParameter } from '../../../shared/pickers';
 import { readAmount, readRequired } from '../../../shared/reading';
 import { shownFor } from '../../operation';
@@ -19,14 +20,7 @@ const properties: INodeProperties[] = [
   },
   ...expiresInParameters,
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [metadataOption],
-  },
+  optionsParameter([metadataOption]),
 ];
 
 export const description = shownFor('hold', 'create', properties);

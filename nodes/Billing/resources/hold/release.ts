@@ -3,20 +3,14 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOption, readMetadata } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { shownFor } from '../../operation';
 import { holdParameters, readHold } from './holdReference';
 
 const properties: INodeProperties[] = [
   ...holdParameters,
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [metadataOption],
-  },
+  optionsParameter([metadataOption]),
 ];
 
 export const description = shownFor('hold', 'release', properties);

@@ -3,6 +3,7 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { readAmount, readOptions } from '../../../shared/reading';
 import { shownFor } from '../../operation';
 import { holdParameters, readHold } from './holdReference';
@@ -22,24 +23,17 @@ const properties: INodeProperties[] = [
       'Units that were really used, fewer or more than are on hold. When nothing was used, release the hold instead.',
   },
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      metadataOption,
-      {
-        displayName: 'Strict',
-        name: 'strict',
-        type: 'boolean',
-        default: false,
-        description:
-          'Whether to deny, and keep the hold, when more was used than is there. Without it the account pays what it has, and the rest is kept on record as "uncovered".',
-      },
-    ],
-  },
+  optionsParameter([
+    metadataOption,
+    {
+      displayName: 'Strict',
+      name: 'strict',
+      type: 'boolean',
+      default: false,
+      description:
+        'Whether to deny, and keep the hold, when more was used than is there. Without it the account pays what it has, and the rest is kept on record as "uncovered".',
+    },
+  ]),
 ];
 
 export const description = shownFor('hold', 'settle', properties);

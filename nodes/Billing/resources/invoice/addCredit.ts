@@ -3,6 +3,7 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
+import { optionsParameter } from '../../../shared/options';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { reasonOption } from '../../../shared/reasons';
 import { refuseAgents } from '../../../shared/toolMode';
@@ -22,30 +23,23 @@ const properties: INodeProperties[] = [
     description: 'Money that the next invoices use first',
   },
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      {
-        displayName: 'Paid By',
-        name: 'received',
-        type: 'options',
-        options: [
-          { name: 'Bank Transfer', value: 'bank_transfer' },
-          { name: 'Card Terminal', value: 'card_terminal' },
-          { name: 'Cash', value: 'cash' },
-          { name: 'Check', value: 'cheque' },
-          { name: 'Other', value: 'other' },
-        ],
-        default: 'bank_transfer',
-        description: 'How the customer paid for it. Without this it is given for nothing.',
-      },
-      reasonOption,
-    ],
-  },
+  optionsParameter([
+    {
+      displayName: 'Paid By',
+      name: 'received',
+      type: 'options',
+      options: [
+        { name: 'Bank Transfer', value: 'bank_transfer' },
+        { name: 'Card Terminal', value: 'card_terminal' },
+        { name: 'Cash', value: 'cash' },
+        { name: 'Check', value: 'cheque' },
+        { name: 'Other', value: 'other' },
+      ],
+      default: 'bank_transfer',
+      description: 'How the customer paid for it. Without this it is given for nothing.',
+    },
+    reasonOption,
+  ]),
 ];
 
 export const description = shownFor('invoice', 'addCredit', properties);

@@ -6,6 +6,7 @@ import { durationFields, durationOf, durationUnits } from '../../../shared/durat
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { jsonOf } from '../../../shared/json';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { readOptions, readRequired } from '../../../shared/reading';
 import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
@@ -48,55 +49,48 @@ const properties: INodeProperties[] = [
     displayOptions: { show: { specifyItems: ['json'] } },
   },
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      {
-        displayName: 'Collection',
-        name: 'collection',
-        type: 'options',
-        options: [
-          { name: 'Charge', value: 'charge', description: 'The payment method on file' },
-          { name: 'Send', value: 'send', description: 'The customer pays the invoice' },
-        ],
-        default: 'charge',
-        description: 'How it is paid',
-      },
-      {
-        displayName: 'Due In',
-        name: 'dueIn',
-        type: 'fixedCollection',
-        default: {},
-        description: 'How long the customer has to pay, from the day of issue',
-        options: [
-          {
-            displayName: 'Time',
-            name: 'time',
-            values: durationFields({
-              count: 'How Many',
-              unit: 'Unit',
-              description: 'How many days or weeks',
-              units: durationUnits.filter(({ value }) => ['day', 'week'].includes(value)),
-              defaultUnit: 'day',
-            }),
-          },
-        ],
-      },
-      {
-        displayName: 'Memo',
-        name: 'memo',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. Agreed by phone in May',
-        description: 'For yourself: it does not stand on the invoice',
-      },
-      metadataOption,
-    ],
-  },
+  optionsParameter([
+    {
+      displayName: 'Collection',
+      name: 'collection',
+      type: 'options',
+      options: [
+        { name: 'Charge', value: 'charge', description: 'The payment method on file' },
+        { name: 'Send', value: 'send', description: 'The customer pays the invoice' },
+      ],
+      default: 'charge',
+      description: 'How it is paid',
+    },
+    {
+      displayName: 'Due In',
+      name: 'dueIn',
+      type: 'fixedCollection',
+      default: {},
+      description: 'How long the customer has to pay, from the day of issue',
+      options: [
+        {
+          displayName: 'Time',
+          name: 'time',
+          values: durationFields({
+            count: 'How Many',
+            unit: 'Unit',
+            description: 'How many days or weeks',
+            units: durationUnits.filter(({ value }) => ['day', 'week'].includes(value)),
+            defaultUnit: 'day',
+          }),
+        },
+      ],
+    },
+    {
+      displayName: 'Memo',
+      name: 'memo',
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. Agreed by phone in May',
+      description: 'For yourself: it does not stand on the invoice',
+    },
+    metadataOption,
+  ]),
 ];
 
 export const description = shownFor('invoice', 'create', properties);

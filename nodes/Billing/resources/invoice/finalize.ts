@@ -1,13 +1,5 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
+import { change } from './invoiceChange';
 
-import type { Billing } from '../../../../engine';
-import { refuseAgents } from '../../../shared/toolMode';
-import { shownFor } from '../../operation';
-import { changeParameters, readChange } from './invoiceChange';
-
-export const description = shownFor('invoice', 'finalize', changeParameters());
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Invoice: Finalize');
-  return billing.invoicing.finalizeInvoice(readChange(context, itemIndex));
-}
+export const { description, execute } = change('finalize', 'Invoice: Finalize', (billing, asked) =>
+  billing.invoicing.finalizeInvoice(asked),
+);

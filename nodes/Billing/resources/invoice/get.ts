@@ -1,13 +1,9 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
-
-import type { Billing } from '../../../../engine';
 import { invoiceParameter } from '../../../shared/pickers';
-import { readRequired } from '../../../shared/reading';
-import { shownFor } from '../../operation';
+import { asking, named } from '../../operation';
 
-export const description = shownFor('invoice', 'get', [invoiceParameter]);
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  const invoiceId = readRequired(context, 'invoice', 'Invoice', itemIndex);
-  return billing.invoicing.getInvoice({ invoiceId });
-}
+export const { description, execute } = asking(
+  'invoice',
+  'get',
+  named(invoiceParameter, 'invoiceId'),
+  (billing, asked) => billing.invoicing.getInvoice(asked),
+);

@@ -1,13 +1,7 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
+import { change } from './invoiceChange';
 
-import type { Billing } from '../../../../engine';
-import { refuseAgents } from '../../../shared/toolMode';
-import { shownFor } from '../../operation';
-import { changeParameters, readChange } from './invoiceChange';
-
-export const description = shownFor('invoice', 'markUncollectible', changeParameters());
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Invoice: Mark Uncollectible');
-  return billing.invoicing.markUncollectible(readChange(context, itemIndex));
-}
+export const { description, execute } = change(
+  'markUncollectible',
+  'Invoice: Mark Uncollectible',
+  (billing, asked) => billing.invoicing.markUncollectible(asked),
+);

@@ -2,6 +2,7 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import type { Billing } from '../../../../engine';
 import { RecordWithFile } from '../../../shared/forEachItem';
+import { optionsParameter } from '../../../shared/options';
 import { paperFile } from '../../../shared/papers';
 import { invoiceParameter } from '../../../shared/pickers';
 import { readOptions, readRequired } from '../../../shared/reading';
@@ -52,23 +53,16 @@ const properties: INodeProperties[] = [
     placeholder: 'e.g. data',
     hint: 'The name of the output binary field to put the file in',
   },
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      {
-        displayName: 'Locale',
-        name: 'locale',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. de-AT',
-        description: 'Language, dates and numbers. Without it as the settings say.',
-      },
-    ],
-  },
+  optionsParameter([
+    {
+      displayName: 'Locale',
+      name: 'locale',
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. de-AT',
+      description: 'Language, dates and numbers. Without it as the settings say.',
+    },
+  ]),
 ];
 
 export const description = shownFor('invoice', 'render', properties);

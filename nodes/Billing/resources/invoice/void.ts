@@ -1,10 +1,7 @@
-import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
+import type { INodeProperties } from 'n8n-workflow';
 
-import type { Billing } from '../../../../engine';
 import { reasonOption } from '../../../shared/reasons';
-import { refuseAgents } from '../../../shared/toolMode';
-import { shownFor } from '../../operation';
-import { changeParameters, readChange } from './invoiceChange';
+import { change } from './invoiceChange';
 
 const options: INodeProperties[] = [
   { ...reasonOption, placeholder: 'e.g. Issued to the wrong customer' },
@@ -17,9 +14,9 @@ const options: INodeProperties[] = [
   },
 ];
 
-export const description = shownFor('invoice', 'void', changeParameters([], options));
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Invoice: Void');
-  return billing.invoicing.voidInvoice(readChange(context, itemIndex));
-}
+export const { description, execute } = change(
+  'void',
+  'Invoice: Void',
+  (billing, asked) => billing.invoicing.voidInvoice(asked),
+  options,
+);

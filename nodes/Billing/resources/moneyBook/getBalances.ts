@@ -5,7 +5,7 @@ import { shownFor } from '../../operation';
 import { bookFilters, bookScope, readBookScope, toFilter } from './scope';
 
 const properties: INodeProperties[] = [
-  ...bookScope,
+  ...bookScope.parameters,
   {
     displayName: 'Filters',
     name: 'filters',

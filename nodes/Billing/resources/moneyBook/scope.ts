@@ -2,10 +2,10 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import { readOptions } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
-import { readWhose, whoseParameters } from '../../whose';
+import { whose } from '../../whose';
 
 /** Whose book is read: that of all together, or of one paying account. */
-export const bookScope = whoseParameters(
+export const bookScope = whose(
   'bookOf',
   'Book Of',
   'Whose money',
@@ -44,7 +44,7 @@ export function readBookScope(context: IExecuteFunctions, itemIndex: number) {
   const { from, to, ...filters } = readOptions(context, 'filters', itemIndex);
   return {
     ...filters,
-    account: readWhose(context, 'bookOf', itemIndex),
+    ...bookScope.read(context, itemIndex),
     from: timeOf(context, from),
     to: timeOf(context, to),
   };

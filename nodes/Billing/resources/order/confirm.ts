@@ -4,6 +4,7 @@ import type { Billing } from '../../../../engine';
 import { plainAmount } from '../../../shared/amounts';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { orderParameter } from '../../../shared/pickers';
 import { readOptions, readRequired } from '../../../shared/reading';
 import { refuseAgents } from '../../../shared/toolMode';
@@ -31,32 +32,25 @@ const properties: INodeProperties[] = [
     description: 'Where it was paid. Payment IDs count per gateway.',
   },
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      {
-        displayName: 'Amount',
-        name: 'amount',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. 40.00',
-        description: 'What was paid. It is refused unless it is the total of the order.',
-      },
-      {
-        displayName: 'Currency',
-        name: 'currency',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. USD',
-        description: 'The currency that was paid in. It is refused unless it is that of the order.',
-      },
-      metadataOption,
-    ],
-  },
+  optionsParameter([
+    {
+      displayName: 'Amount',
+      name: 'amount',
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. 40.00',
+      description: 'What was paid. It is refused unless it is the total of the order.',
+    },
+    {
+      displayName: 'Currency',
+      name: 'currency',
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. USD',
+      description: 'The currency that was paid in. It is refused unless it is that of the order.',
+    },
+    metadataOption,
+  ]),
 ];
 
 export const description = shownFor('order', 'confirm', properties);

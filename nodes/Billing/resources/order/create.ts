@@ -5,6 +5,7 @@ import { accountParameters, readAccount } from '../../../shared/accountParameter
 import { durationFields, durationOf } from '../../../shared/durations';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { readOptions } from '../../../shared/reading';
 import { shownFor } from '../../operation';
 import { linesParameters, readLines } from './lines';
@@ -13,54 +14,47 @@ const properties: INodeProperties[] = [
   ...accountParameters,
   ...linesParameters,
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      {
-        displayName: 'Coupon Code',
-        name: 'coupon',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. SUMMER20',
-        description:
-          'What the customer typed, which lowers the price. Left blank, or without a value in the item, there is none.',
-      },
-      {
-        displayName: 'Expires In',
-        name: 'expiresIn',
-        type: 'fixedCollection',
-        default: {},
-        description:
-          'How long prices and places are kept for the payment. After that the order lapses; without this it is 24 hours.',
-        options: [
-          {
-            displayName: 'Time',
-            name: 'time',
-            values: durationFields({
-              count: 'How Many',
-              unit: 'Unit',
-              description: 'How many hours, days and so on',
-              defaultUnit: 'hour',
-            }),
-          },
-        ],
-      },
-      metadataOption,
-      {
-        displayName: 'Tax Rate Key',
-        name: 'taxRate',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. de-standard',
-        description:
-          "The key of a tax rate. Left blank it follows from the account's tax details and country.",
-      },
-    ],
-  },
+  optionsParameter([
+    {
+      displayName: 'Coupon Code',
+      name: 'coupon',
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. SUMMER20',
+      description:
+        'What the customer typed, which lowers the price. Left blank, or without a value in the item, there is none.',
+    },
+    {
+      displayName: 'Expires In',
+      name: 'expiresIn',
+      type: 'fixedCollection',
+      default: {},
+      description:
+        'How long prices and places are kept for the payment. After that the order lapses; without this it is 24 hours.',
+      options: [
+        {
+          displayName: 'Time',
+          name: 'time',
+          values: durationFields({
+            count: 'How Many',
+            unit: 'Unit',
+            description: 'How many hours, days and so on',
+            defaultUnit: 'hour',
+          }),
+        },
+      ],
+    },
+    metadataOption,
+    {
+      displayName: 'Tax Rate Key',
+      name: 'taxRate',
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. de-standard',
+      description:
+        "The key of a tax rate. Left blank it follows from the account's tax details and country.",
+    },
+  ]),
 ];
 
 export const description = shownFor('order', 'create', properties);

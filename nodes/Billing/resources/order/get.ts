@@ -1,12 +1,9 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
-
-import type { Billing } from '../../../../engine';
 import { orderParameter } from '../../../shared/pickers';
-import { readRequired } from '../../../shared/reading';
-import { shownFor } from '../../operation';
+import { asking, named } from '../../operation';
 
-export const description = shownFor('order', 'get', [orderParameter]);
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  return billing.sales.getOrder({ orderId: readRequired(context, 'order', 'Order', itemIndex) });
-}
+export const { description, execute } = asking(
+  'order',
+  'get',
+  named(orderParameter, 'orderId'),
+  (billing, asked) => billing.sales.getOrder(asked),
+);

@@ -3,6 +3,7 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import { BillingError, type Billing } from '../../../../engine';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { orderParameter } from '../../../shared/pickers';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { reasonOption } from '../../../shared/reasons';
@@ -46,51 +47,44 @@ const properties: INodeProperties[] = [
   },
   { ...itemField, required: true, displayOptions: { show: { refundWhat: ['item'] } } },
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      { ...itemField, displayOptions: { show: { '/refundWhat': ['amount'] } } },
-      metadataOption,
-      reasonOption,
-      {
-        displayName: 'Refund ID',
-        name: 'refundId',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. {{ $json.data.object.id }}',
-        description:
-          'The ID that the refund has where it was paid out. The same one again changes nothing.',
-      },
-      {
-        displayName: 'Used Units',
-        name: 'used',
-        type: 'options',
-        options: [
-          {
-            name: 'Charge',
-            value: 'charge',
-            description: 'What was used stays paid: the refund is smaller by its value',
-          },
-          {
-            name: 'Forgive',
-            value: 'forgive',
-            description: 'What was used is a gift: the whole price goes back',
-          },
-          {
-            name: 'Owe',
-            value: 'negative',
-            description: 'What was used is owed, and the next units of the product pay it first',
-          },
-        ],
-        default: 'forgive',
-        description: 'What becomes of the units that were used before the refund',
-      },
-    ],
-  },
+  optionsParameter([
+    { ...itemField, displayOptions: { show: { '/refundWhat': ['amount'] } } },
+    metadataOption,
+    reasonOption,
+    {
+      displayName: 'Refund ID',
+      name: 'refundId',
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. {{ $json.data.object.id }}',
+      description:
+        'The ID that the refund has where it was paid out. The same one again changes nothing.',
+    },
+    {
+      displayName: 'Used Units',
+      name: 'used',
+      type: 'options',
+      options: [
+        {
+          name: 'Charge',
+          value: 'charge',
+          description: 'What was used stays paid: the refund is smaller by its value',
+        },
+        {
+          name: 'Forgive',
+          value: 'forgive',
+          description: 'What was used is a gift: the whole price goes back',
+        },
+        {
+          name: 'Owe',
+          value: 'negative',
+          description: 'What was used is owed, and the next units of the product pay it first',
+        },
+      ],
+      default: 'forgive',
+      description: 'What becomes of the units that were used before the refund',
+    },
+  ]),
 ];
 
 export const description = shownFor('order', 'refund', properties);

@@ -1,49 +1,12 @@
-import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
+import { idFilter, listing } from '../../listing';
+import { whose } from '../../whose';
 
-import type { Billing } from '../../../../engine';
-import { readOptions } from '../../../shared/reading';
-import { shownFor } from '../../operation';
-import { pagingParameters, readLimit, readPages } from '../../paging';
-import { readWhose, whoseParameters } from '../../whose';
-
-const PAGE_SIZE = 100;
-
-const properties: INodeProperties[] = [
-  ...whoseParameters('attemptsOf', 'Attempts Of', 'Whose attempts', 'account'),
-  ...pagingParameters,
-  {
-    displayName: 'Filters',
-    name: 'filters',
-    type: 'collection',
-    placeholder: 'Add Filter',
-    default: {},
-    options: [
-      {
-        displayName: 'Invoice ID',
-        name: 'invoiceId',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. {{ $json.invoiceId }}',
-        description: 'Only attempts to collect this invoice',
-      },
-      {
-        displayName: 'Order ID',
-        name: 'orderId',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. {{ $json.orderId }}',
-        description: 'Only attempts to collect this order',
-      },
-    ],
-  },
-];
-
-export const description = shownFor('payment', 'getAttempts', properties);
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  const filters = readOptions(context, 'filters', itemIndex);
-  const account = readWhose(context, 'attemptsOf', itemIndex);
-  return readPages(readLimit(context, itemIndex), PAGE_SIZE, (page) =>
-    billing.payments.attempts({ account, ...filters, ...page }),
-  );
-}
+export const { description, execute } = listing('payment', 'getAttempts', {
+  about: whose('attemptsOf', 'Attempts Of', 'Whose attempts', 'account'),
+  filters: [
+    idFilter('Invoice ID', 'invoiceId', 'Only attempts to collect this invoice'),
+    idFilter('Order ID', 'orderId', 'Only attempts to collect this order'),
+  ],
+  pageSize: 100,
+  page: (billing, asked) => billing.payments.attempts(asked),
+});

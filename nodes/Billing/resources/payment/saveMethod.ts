@@ -4,6 +4,7 @@ import type { Billing } from '../../../../engine';
 import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { readOptions, readRequired } from '../../../shared/reading';
 import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
@@ -23,23 +24,16 @@ const properties: INodeProperties[] = [
       'What the gateway gave for the card that the customer entered there. Never the number of a card.',
   },
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      {
-        displayName: 'Make Default',
-        name: 'makeDefault',
-        type: 'boolean',
-        default: true,
-        description: 'Whether it is charged from now on. The first one of an account is anyway.',
-      },
-      metadataOption,
-    ],
-  },
+  optionsParameter([
+    {
+      displayName: 'Make Default',
+      name: 'makeDefault',
+      type: 'boolean',
+      default: true,
+      description: 'Whether it is charged from now on. The first one of an account is anyway.',
+    },
+    metadataOption,
+  ]),
 ];
 
 export const description = shownFor('payment', 'saveMethod', properties);

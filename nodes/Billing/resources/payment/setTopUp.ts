@@ -3,6 +3,7 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
+import { optionsParameter } from '../../../shared/options';
 import { offerParameter, productParameter } from '../../../shared/pickers';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { refuseAgents } from '../../../shared/toolMode';
@@ -23,38 +24,31 @@ const properties: INodeProperties[] = [
   },
   { ...offerParameter, description: 'What is bought then, and charged to the default method' },
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      {
-        displayName: 'Active',
-        name: 'active',
-        type: 'boolean',
-        default: true,
-        description: 'Whether it is in force',
-      },
-      {
-        displayName: 'Max per Period',
-        name: 'maxPerPeriod',
-        type: 'number',
-        default: 5,
-        typeOptions: { minValue: 1, numberPrecision: 0 },
-        description: 'How often at most within a period, which is a calendar month',
-      },
-      {
-        displayName: 'Quantity',
-        name: 'quantity',
-        type: 'number',
-        default: 1,
-        typeOptions: { minValue: 1, numberPrecision: 0 },
-        description: 'How many of the offer each time',
-      },
-    ],
-  },
+  optionsParameter([
+    {
+      displayName: 'Active',
+      name: 'active',
+      type: 'boolean',
+      default: true,
+      description: 'Whether it is in force',
+    },
+    {
+      displayName: 'Max per Period',
+      name: 'maxPerPeriod',
+      type: 'number',
+      default: 5,
+      typeOptions: { minValue: 1, numberPrecision: 0 },
+      description: 'How often at most within a period, which is a calendar month',
+    },
+    {
+      displayName: 'Quantity',
+      name: 'quantity',
+      type: 'number',
+      default: 1,
+      typeOptions: { minValue: 1, numberPrecision: 0 },
+      description: 'How many of the offer each time',
+    },
+  ]),
 ];
 
 export const description = shownFor('payment', 'setTopUp', properties);

@@ -1,12 +1,5 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
+import { listing } from '../../listing';
 
-import type { Billing } from '../../../../engine';
-import { shownFor } from '../../operation';
-import { pagingParameters, readLimit } from '../../paging';
-
-export const description = shownFor('product', 'getAll', pagingParameters);
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  const limit = readLimit(context, itemIndex);
-  return (await billing.catalog.listProducts()).slice(0, limit);
-}
+export const { description, execute } = listing('product', 'getAll', {
+  all: (billing) => billing.catalog.listProducts(),
+});

@@ -2,6 +2,7 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import type { Billing } from '../../../../engine';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
+import { optionsParameter } from '../../../shared/options';
 import { readOptions, readRequired } from '../../../shared/reading';
 import { reasonOption } from '../../../shared/reasons';
 import { refuseAgents } from '../../../shared/toolMode';
@@ -29,24 +30,17 @@ const properties: INodeProperties[] = [
     description: 'What came of it. It is final.',
   },
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      reasonOption,
-      {
-        displayName: 'Reference',
-        name: 'reference',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. {{ $json.transferId }}',
-        description: 'The ID of the transfer at the bank or gateway',
-      },
-    ],
-  },
+  optionsParameter([
+    reasonOption,
+    {
+      displayName: 'Reference',
+      name: 'reference',
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. {{ $json.transferId }}',
+      description: 'The ID of the transfer at the bank or gateway',
+    },
+  ]),
 ];
 
 export const description = shownFor('referral', 'decidePayout', properties);

@@ -1,11 +1,9 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
+import { asking } from '../../operation';
+import { ofAccount } from '../../whose';
 
-import type { Billing } from '../../../../engine';
-import { accountParameters, readAccount } from '../../../shared/accountParameters';
-import { shownFor } from '../../operation';
-
-export const description = shownFor('referral', 'getCommissions', accountParameters);
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  return billing.sales.commissions({ account: readAccount(context, itemIndex) });
-}
+export const { description, execute } = asking(
+  'referral',
+  'getCommissions',
+  ofAccount,
+  (billing, asked) => billing.sales.commissions(asked),
+);

@@ -1,11 +1,9 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
+import { asking } from '../../operation';
+import { ofAccount } from '../../whose';
 
-import type { Billing } from '../../../../engine';
-import { accountParameters, readAccount } from '../../../shared/accountParameters';
-import { shownFor } from '../../operation';
-
-export const description = shownFor('referral', 'getStatistics', accountParameters);
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  return billing.sales.referralStats({ account: readAccount(context, itemIndex) });
-}
+export const { description, execute } = asking(
+  'referral',
+  'getStatistics',
+  ofAccount,
+  (billing, asked) => billing.sales.referralStats(asked),
+);

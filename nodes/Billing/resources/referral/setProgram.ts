@@ -3,6 +3,7 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import { BillingError, type Billing } from '../../../../engine';
 import { plainAmount } from '../../../shared/amounts';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
+import { optionsParameter } from '../../../shared/options';
 import { offerParameter, productParameter } from '../../../shared/pickers';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { refuseAgents } from '../../../shared/toolMode';
@@ -55,38 +56,31 @@ const properties: INodeProperties[] = [
   ...bonusParameters('referrer', 'Referrer'),
   ...bonusParameters('referred', 'Referred Account'),
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      {
-        displayName: 'Active',
-        name: 'active',
-        type: 'boolean',
-        default: true,
-        description: 'Whether bonuses and commissions are given',
-      },
-      {
-        displayName: 'Commission Percent',
-        name: 'firstLevel',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. 10',
-        description: 'Of every paid order of a referred account, before tax, for its referrer',
-      },
-      {
-        displayName: 'Second Level Percent',
-        name: 'secondLevel',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. 2.5',
-        description: "The same for the referrer's own referrer. It needs the first level.",
-      },
-    ],
-  },
+  optionsParameter([
+    {
+      displayName: 'Active',
+      name: 'active',
+      type: 'boolean',
+      default: true,
+      description: 'Whether bonuses and commissions are given',
+    },
+    {
+      displayName: 'Commission Percent',
+      name: 'firstLevel',
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. 10',
+      description: 'Of every paid order of a referred account, before tax, for its referrer',
+    },
+    {
+      displayName: 'Second Level Percent',
+      name: 'secondLevel',
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. 2.5',
+      description: "The same for the referrer's own referrer. It needs the first level.",
+    },
+  ]),
 ];
 
 export const description = shownFor('referral', 'setProgram', properties);

@@ -1,13 +1,9 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
-
-import type { Billing } from '../../../../engine';
 import { subscriptionParameter } from '../../../shared/pickers';
-import { readRequired } from '../../../shared/reading';
-import { shownFor } from '../../operation';
+import { asking, named } from '../../operation';
 
-export const description = shownFor('subscription', 'get', [subscriptionParameter]);
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  const subscriptionId = readRequired(context, 'subscription', 'Subscription', itemIndex);
-  return billing.subscriptions.get({ subscriptionId });
-}
+export const { description, execute } = asking(
+  'subscription',
+  'get',
+  named(subscriptionParameter, 'subscriptionId'),
+  (billing, asked) => billing.subscriptions.get(asked),
+);

@@ -1,13 +1,7 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
+import { change } from './subscriptionChange';
 
-import type { Billing } from '../../../../engine';
-import { refuseAgents } from '../../../shared/toolMode';
-import { shownFor } from '../../operation';
-import { changeParameters, readChange } from './subscriptionChange';
-
-export const description = shownFor('subscription', 'reactivate', changeParameters([]));
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Subscription: Reactivate');
-  return billing.subscriptions.reactivate(readChange(context, itemIndex));
-}
+export const { description, execute } = change(
+  'reactivate',
+  'Subscription: Reactivate',
+  (billing, asked) => billing.subscriptions.reactivate(asked),
+);

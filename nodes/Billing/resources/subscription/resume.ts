@@ -1,13 +1,5 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
+import { change } from './subscriptionChange';
 
-import type { Billing } from '../../../../engine';
-import { refuseAgents } from '../../../shared/toolMode';
-import { shownFor } from '../../operation';
-import { changeParameters, readChange } from './subscriptionChange';
-
-export const description = shownFor('subscription', 'resume', changeParameters([]));
-
-export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Subscription: Resume');
-  return billing.subscriptions.resume(readChange(context, itemIndex));
-}
+export const { description, execute } = change('resume', 'Subscription: Resume', (billing, asked) =>
+  billing.subscriptions.resume(asked),
+);

@@ -5,6 +5,7 @@ import { accountParameters, readAccount } from '../../../shared/accountParameter
 import { plainAmount } from '../../../shared/amounts';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { offerParameter } from '../../../shared/pickers';
 import { readOptions, readRequired } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
@@ -15,81 +16,74 @@ const properties: INodeProperties[] = [
   ...accountParameters,
   { ...offerParameter, description: 'A recurring offer. The Billing node creates offers.' },
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [
-      {
-        displayName: 'Collected By',
-        name: 'collectedBy',
-        type: 'options',
-        options: [
-          { name: 'Engine', value: 'engine', description: 'The dispatch of invoices' },
-          {
-            name: 'Provider',
-            value: 'provider',
-            description: 'A payment provider charges by itself; its notice pays the invoice',
-          },
-        ],
-        default: 'engine',
-        description: 'Who takes the money',
-      },
-      {
-        displayName: 'Collection',
-        name: 'collection',
-        type: 'options',
-        options: [
-          { name: 'Charge', value: 'charge', description: 'The payment method on file' },
-          { name: 'Send', value: 'send', description: 'The customer pays the invoice' },
-        ],
-        default: 'charge',
-        description: 'How its invoices are paid',
-      },
-      {
-        displayName: 'Coupon Code',
-        name: 'coupon',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. SUMMER20',
-        description:
-          'What the customer typed, which lowers the price. Left blank, or without a value in the item, there is none.',
-      },
-      metadataOption,
-      {
-        displayName: 'Quantity',
-        name: 'quantity',
-        type: 'number',
-        default: 1,
-        typeOptions: { minValue: 1, numberPrecision: 0 },
-        description: 'How many of the offer',
-      },
-      {
-        displayName: 'Renew',
-        name: 'renew',
-        type: 'boolean',
-        default: true,
-        description: 'Whether a period follows a period until it is cancelled',
-      },
-      {
-        displayName: 'Start At',
-        name: 'startAt',
-        type: 'dateTime',
-        default: '',
-        description: 'When the first period begins. Without it, now.',
-      },
-      {
-        displayName: 'Trial',
-        name: 'trial',
-        type: 'boolean',
-        default: true,
-        description:
-          'Whether it must begin with the trial phases of the offer: then it is denied to who had them. Without this option those begin with them who can still have them.',
-      },
-    ],
-  },
+  optionsParameter([
+    {
+      displayName: 'Collected By',
+      name: 'collectedBy',
+      type: 'options',
+      options: [
+        { name: 'Engine', value: 'engine', description: 'The dispatch of invoices' },
+        {
+          name: 'Provider',
+          value: 'provider',
+          description: 'A payment provider charges by itself; its notice pays the invoice',
+        },
+      ],
+      default: 'engine',
+      description: 'Who takes the money',
+    },
+    {
+      displayName: 'Collection',
+      name: 'collection',
+      type: 'options',
+      options: [
+        { name: 'Charge', value: 'charge', description: 'The payment method on file' },
+        { name: 'Send', value: 'send', description: 'The customer pays the invoice' },
+      ],
+      default: 'charge',
+      description: 'How its invoices are paid',
+    },
+    {
+      displayName: 'Coupon Code',
+      name: 'coupon',
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. SUMMER20',
+      description:
+        'What the customer typed, which lowers the price. Left blank, or without a value in the item, there is none.',
+    },
+    metadataOption,
+    {
+      displayName: 'Quantity',
+      name: 'quantity',
+      type: 'number',
+      default: 1,
+      typeOptions: { minValue: 1, numberPrecision: 0 },
+      description: 'How many of the offer',
+    },
+    {
+      displayName: 'Renew',
+      name: 'renew',
+      type: 'boolean',
+      default: true,
+      description: 'Whether a period follows a period until it is cancelled',
+    },
+    {
+      displayName: 'Start At',
+      name: 'startAt',
+      type: 'dateTime',
+      default: '',
+      description: 'When the first period begins. Without it, now.',
+    },
+    {
+      displayName: 'Trial',
+      name: 'trial',
+      type: 'boolean',
+      default: true,
+      description:
+        'Whether it must begin with the trial phases of the offer: then it is denied to who had them. Without this option those begin with them who can still have them.',
+    },
+  ]),
 ];
 
 export const description = shownFor('subscription', 'start', properties);

@@ -4,6 +4,7 @@ import type { Billing } from '../../../../engine';
 import { accountParameters } from '../../../shared/accountParameters';
 import { idempotencyKeyParameter } from '../../../shared/idempotency';
 import { metadataOption } from '../../../shared/metadata';
+import { optionsParameter } from '../../../shared/options';
 import { offerParameter } from '../../../shared/pickers';
 import { refuseAgents } from '../../../shared/toolMode';
 import { claimTrial, identitiesParameter } from '../../../shared/trial';
@@ -17,14 +18,7 @@ const properties: INodeProperties[] = [
   },
   identitiesParameter,
   idempotencyKeyParameter,
-  {
-    displayName: 'Options',
-    name: 'options',
-    type: 'collection',
-    placeholder: 'Add Option',
-    default: {},
-    options: [metadataOption],
-  },
+  optionsParameter([metadataOption]),
 ];
 
 export const description = shownFor('trial', 'claim', properties);
