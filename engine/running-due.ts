@@ -17,7 +17,7 @@ export interface RunDueRequest {
   limit?: number;
 }
 
-/** A part that could not be done; the others were. It is tried again by the next run. */
+/** A part that could not be done, or one thing in it; the others were. The next run tries again. */
 export interface FailedPart {
   part: string;
   /** An error code, or `internal`. */
@@ -27,7 +27,7 @@ export interface FailedPart {
 
 /** How much was done of what was due. */
 export type RunDueAnswer = DueCounts & {
-  /** Parts that could not be done; the others were. */
+  /** Parts that could not be done, or things in them; the others were. */
   failed: FailedPart[];
 };
 
@@ -90,7 +90,9 @@ async function runParts<Done extends object>(
   const errors: unknown[] = [];
   for (const { part, run } of parts) {
     try {
-      Object.assign(done, await run(limit));
+      const { problems = [], ...counts } = await run(limit);
+      Object.assign(done, counts);
+      failed.push(...problems.map(({ code, message }) => ({ part, code, message })));
     } catch (error) {
       errors.push(error);
       failed.push(failureOf(part, error));

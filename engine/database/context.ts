@@ -30,8 +30,10 @@ export type VerifyPart = (
   problems: Array<{ code: string; table: string; id: string; message: string }>;
 }>;
 
-/** What one room has to do as time passes. Gives how much it did, by name. */
+/** What one room has to do as time passes. Gives how much it did, by name, and what it passed over. */
 export interface DuePart<Done extends object = object> {
   part: string;
-  run(limit: number): Promise<Done>;
+  run(
+    limit: number,
+  ): Promise<Done & { problems?: ReadonlyArray<{ code: string; message: string }> }>;
 }

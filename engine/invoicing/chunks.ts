@@ -1,3 +1,4 @@
+import { isBillingError, type ErrorCode } from '../kernel';
 import {
   MAX_LOCKED_ACCOUNTS,
   isOutOfLocks,
@@ -44,9 +45,44 @@ export async function findNames(
   return [...found.values()];
 }
 
+/** What was not done of something, and why; it is done by the next run. */
+export interface Problem {
+  code: ErrorCode;
+  message: string;
+}
+
+/** An account, or whatever else is asked for, was held by somebody else for too long. */
+export function problemOfBusy(error: unknown): Problem | null {
+  if (!isBillingError(error) || error.code !== 'lock_timeout') return null;
+  return { code: error.code, message: error.message };
+}
+
+export const BUSY: Problem = {
+  code: 'lock_timeout',
+  message: 'Another transaction holds this account for too long.',
+};
+
+/** Waits for accounts that somebody is writing, as long as for any lock. They may be busy still. */
+export async function waitForPayers(
+  { database }: Context,
+  payerIds: readonly string[],
+): Promise<void> {
+  try {
+    await database.transaction(undefined, async (session) => {
+      const payers = await findNames(session, payerIds);
+      await lockAccounts(
+        session,
+        payers.flatMap(({ names }) => names).slice(0, MAX_LOCKED_ACCOUNTS),
+      );
+    });
+  } catch (error) {
+    if (problemOfBusy(error) === null) throw error;
+  }
+}
+
 /**
- * Runs the work for payers in one transaction, in smaller ones where the server has no room for so many
- * locks.
+ * Runs the work for payers in one transaction, in smaller ones where they and the accounts merged into
+ * them are too many, or the server has no room for so many locks.
  *
  * @param wait false: payers that are locked are left out, and given back
  */
@@ -59,9 +95,10 @@ export async function inChunk<T>(
 ): Promise<{ done: T | null; busy: string[] }> {
   if (payerIds.length === 0) return { done: null, busy: [] };
   try {
-    return await context.database.transaction(undefined, async (session) => {
+    const chunk = await context.database.transaction(undefined, async (session) => {
       const payers = await findNames(session, payerIds);
       const all = payers.flatMap(({ names }) => names);
+      if (all.length > MAX_LOCKED_ACCOUNTS && payerIds.length > 1) return null;
       if (wait) {
         await lockAccounts(session, all);
         return { done: await work(session, payers), busy: [] };
@@ -72,17 +109,18 @@ export async function inChunk<T>(
       const busy = payers.filter((payer) => !isFree(payer)).map(({ payerId }) => payerId);
       return { done: free.length === 0 ? null : await work(session, free), busy };
     });
+    if (chunk !== null) return chunk;
   } catch (error) {
     if (!isOutOfLocks(error) || payerIds.length === 1) throw error;
-    const middle = Math.ceil(payerIds.length / 2);
-    const first = await inChunk(context, payerIds.slice(0, middle), wait, work, join);
-    const second = await inChunk(context, payerIds.slice(middle), wait, work, join);
-    const done =
-      first.done !== null && second.done !== null
-        ? join(first.done, second.done)
-        : (first.done ?? second.done);
-    return { done, busy: [...first.busy, ...second.busy] };
   }
+  const middle = Math.ceil(payerIds.length / 2);
+  const first = await inChunk(context, payerIds.slice(0, middle), wait, work, join);
+  const second = await inChunk(context, payerIds.slice(middle), wait, work, join);
+  const done =
+    first.done !== null && second.done !== null
+      ? join(first.done, second.done)
+      : (first.done ?? second.done);
+  return { done, busy: [...first.busy, ...second.busy] };
 }
 
 /** While one chunk is reckoned the database writes the other. */

@@ -1,6 +1,7 @@
 import { resolveAccount } from '../accounts';
 import {
   MAX_LOCKED_ACCOUNTS,
+  lockAccounts,
   arrayLiteral,
   column,
   pages,
@@ -23,7 +24,15 @@ import {
   type Instant,
 } from '../kernel';
 import { advanceSubscriptions } from '../subscriptions';
-import { chunksOf, eachChunk, inChunk, type PayerNames } from './chunks';
+import {
+  BUSY,
+  chunksOf,
+  eachChunk,
+  inChunk,
+  waitForPayers,
+  type PayerNames,
+  type Problem,
+} from './chunks';
 import type { Invoice, InvoiceStatus } from './invoice-records';
 import { LINE_KINDS, insertLines, type LineKind, type StoredInvoiceLine } from './invoice-lines';
 import { newLine } from './rating';
@@ -57,7 +66,11 @@ export interface CreateInvoicesAnswer {
   drafts: number;
   /** Periods of subscriptions that were opened first. */
   periods: number;
+  /** Payers that somebody else held for too long: they are left to the next run. At most 1,000. */
+  problems: Array<Problem & { payer: string }>;
 }
+
+const MAX_PROBLEMS = 1_000;
 
 export const progressInput = () =>
   z
@@ -406,16 +419,13 @@ export class Creating {
    * each payer, currency and boundary. Any number may do so at once, and it may be killed and run
    * again: what is on a draft is on no other.
    *
-   * @throws unknown_account, invalid_input
+   * @throws unknown_account, invalid_input, lock_timeout (with `account`)
    */
   async createInvoices(request: CreateInvoicesRequest = {}): Promise<CreateInvoicesAnswer> {
     const { account, limit, onProgress } = parse(createInput, request);
     const { database, clock } = this.context;
     const only = account === undefined ? null : [(await resolveAccount(database, account)).payerId];
-    const advanced = await advanceSubscriptions(
-      this.context,
-      only === null ? {} : { payerIds: only },
-    );
+    const periods = await this.advance(only);
     const now = readClock(clock);
     const done = { created: 0, items: 0, payers: 0 };
     const run = async (payerIds: readonly string[], wait: boolean): Promise<string[]> => {
@@ -432,16 +442,33 @@ export class Creating {
       onProgress?.({ done: done.created });
       return busy;
     };
-    const busy =
-      only === null ? await this.eachDue(now, limit ?? Infinity, done, run) : await run(only, true);
-    for (const chunk of chunksOf(busy)) await run(chunk, true);
+    const problems: CreateInvoicesAnswer['problems'] = [];
+    if (only !== null) await run(only, true);
+    else {
+      for (const chunk of chunksOf(await this.eachDue(now, limit ?? Infinity, done, run))) {
+        await waitForPayers(this.context, chunk);
+        problems.push(...(await run(chunk, false)).map((payer) => ({ payer, ...BUSY })));
+      }
+    }
     const [counted] = await database.query<{ drafts: number }>(COUNT_DRAFTS, [isoTime(now), only]);
     return {
       created: done.created,
       items: done.items,
       drafts: counted!.drafts,
-      periods: advanced.periods,
+      periods,
+      problems: problems.slice(0, MAX_PROBLEMS),
     };
+  }
+
+  /** Gives the number of periods opened. One account is waited for, as by any other call. */
+  private async advance(only: readonly string[] | null): Promise<number> {
+    if (only === null) return (await advanceSubscriptions(this.context)).periods;
+    for (let periods = 0; ;) {
+      await this.context.database.transaction(undefined, (session) => lockAccounts(session, only));
+      const done = await advanceSubscriptions(this.context, { payerIds: only });
+      periods += done.periods;
+      if (done.left === 0) return periods;
+    }
   }
 
   /** Gives back the payers that somebody else was writing. */

@@ -1,5 +1,12 @@
 import { resolveAccount } from '../accounts';
-import { MAX_LOCKED_ACCOUNTS, atTime, lockAccounts, readTime, toInstant } from '../database';
+import {
+  MAX_LOCKED_ACCOUNTS,
+  atTime,
+  readTime,
+  toInstant,
+  tryLockAccounts,
+  type Session,
+} from '../database';
 import { recordEvents, type NewEvent } from '../events';
 import {
   Decimal,
@@ -19,7 +26,15 @@ import {
   type Instant,
 } from '../kernel';
 import { CatalogMemory } from './catalog-memory';
-import { chunksOf, eachChunk, inChunk } from './chunks';
+import {
+  BUSY,
+  chunksOf,
+  eachChunk,
+  findNames,
+  inChunk,
+  waitForPayers,
+  type PayerNames,
+} from './chunks';
 import { collectInvoices } from './collecting';
 import { decimalsOfMoney, progressInput, type Progress } from './creating';
 import { finalizeDrafts, isCharged, type Finalized, type InvoicingContext } from './finalizing';
@@ -72,7 +87,10 @@ export interface DispatchInvoicesAnswer {
   failed: number;
   /** Invoices whose event `invoice.sent` was given. */
   sent: number;
-  /** Drafts that could not be reckoned, and why; they stay as they are. At most 1,000. */
+  /**
+   * Drafts that could not be reckoned, and why; they stay as they are. Those of accounts that somebody
+   * else held for too long (`lock_timeout`) are left to the next run, as are charges. At most 1,000.
+   */
   problems: Array<{ invoiceId: string; code: ErrorCode; message: string }>;
   /** What went out; at most 1,000, `onInvoices` gets all. */
   invoices: DispatchedInvoice[];
@@ -254,15 +272,7 @@ class Dispatch {
       payerIds,
       wait,
       async (session, payers) => {
-        const names = payers.flatMap((payer) => payer.names);
-        const rows = await session.query<{ payer_id: string; invoice_id: string }>(
-          FIND_DUE_DRAFTS,
-          [names, isoTime(this.now), this.invoiceIds],
-        );
-        const drafts = await findInvoices(
-          session,
-          rows.map((row) => ({ payerId: row.payer_id, invoiceId: row.invoice_id })),
-        );
+        const drafts = await findInvoices(session, await this.dueDrafts(session, payers));
         return finalizeDrafts(this.context, session, payers, drafts, this.now, {
           memory: this.memory,
           // What is not charged goes out as it is issued; the others once that was tried.
@@ -274,8 +284,7 @@ class Dispatch {
     if (done !== null) {
       this.answer.issued += done.issued.length;
       this.answer.dropped += done.dropped.length;
-      this.answer.problems.push(...done.problems);
-      this.answer.problems.splice(MAX_SUMMARIES);
+      this.addProblems(done.problems);
       const isSent = ({ sentAt }: StoredInvoice): boolean => sentAt !== null;
       await this.count(done.issued.filter(isSent).map(summaryOfIssued));
       await this.deliver(done.issued.filter((invoice) => !isSent(invoice)));
@@ -284,14 +293,43 @@ class Dispatch {
     return busy;
   }
 
-  /** Charges what is to be charged, and says of all that it went out. */
+  /** Waits for payers that were busy, and does what can be done then; who is busy still is named. */
+  async rest(payerIds: readonly string[]): Promise<void> {
+    for (const chunk of chunksOf(payerIds)) {
+      await waitForPayers(this.context, chunk);
+      const busy = await this.payers(chunk, false);
+      const { database } = this.context;
+      const drafts = await this.dueDrafts(database, await findNames(database, busy));
+      this.addProblems(drafts.map(({ invoiceId }) => ({ invoiceId, ...BUSY })));
+    }
+  }
+
+  private async dueDrafts(session: Session, payers: readonly PayerNames[]): Promise<Named[]> {
+    const names = payers.flatMap((payer) => payer.names);
+    if (names.length === 0) return [];
+    const rows = await session.query<{ payer_id: string; invoice_id: string }>(FIND_DUE_DRAFTS, [
+      names,
+      isoTime(this.now),
+      this.invoiceIds,
+    ]);
+    return rows.map((row) => ({ payerId: row.payer_id, invoiceId: row.invoice_id }));
+  }
+
+  private addProblems(problems: DispatchInvoicesAnswer['problems']): void {
+    const room = MAX_SUMMARIES - this.answer.problems.length;
+    this.answer.problems.push(...problems.slice(0, room));
+  }
+
+  /** Charges what is to be charged, and says of all of which that was tried that it went out. */
   async deliver(named: readonly Named[]): Promise<void> {
     for (const chunk of chunksOf(named)) {
       const collected = await collectInvoices(this.context, {
         invoiceIds: chunk.map(({ invoiceId }) => invoiceId),
       });
       this.answer.failed += collected.failed;
-      await this.count((await this.send(chunk)).map(summaryOf));
+      this.addProblems(collected.problems);
+      const untried = new Set(collected.problems.map(({ invoiceId }) => invoiceId));
+      await this.send(chunk.filter(({ invoiceId }) => !untried.has(invoiceId)));
     }
   }
 
@@ -307,22 +345,39 @@ class Dispatch {
     await this.telling;
   }
 
-  private async send(chunk: readonly Named[]): Promise<SentRow[]> {
-    return this.context.database.transaction(undefined, async (session) => {
-      const payerIds = chunk.map(({ payerId }) => payerId);
-      await lockAccounts(session, payerIds);
+  private async send(chunk: readonly Named[]): Promise<void> {
+    const busy = await this.sendFree(chunk);
+    if (busy.length === 0) return;
+    await waitForPayers(
+      this.context,
+      busy.map(({ payerId }) => payerId),
+    );
+    const left = await this.sendFree(busy);
+    this.addProblems(left.map(({ invoiceId }) => ({ invoiceId, ...BUSY })));
+  }
+
+  /** Sends the invoices of payers that nobody is writing; gives back the others. */
+  private async sendFree(chunk: readonly Named[]): Promise<Named[]> {
+    const { rows, busy } = await this.context.database.transaction(undefined, async (session) => {
+      const locked = await tryLockAccounts(
+        session,
+        chunk.map(({ payerId }) => payerId),
+      );
+      const free = chunk.filter(({ payerId }) => locked.has(payerId));
       const now = readClock(this.context.clock);
-      const rows = await session.query<SentRow>(SEND, [
-        payerIds,
-        chunk.map(({ invoiceId }) => invoiceId),
+      const sent = await session.query<SentRow>(SEND, [
+        free.map(({ payerId }) => payerId),
+        free.map(({ invoiceId }) => invoiceId),
         isoTime(now),
       ]);
       await recordEvents(
         session,
-        rows.map((row) => sentEvent(row, now)),
+        sent.map((row) => sentEvent(row, now)),
       );
-      return rows;
+      return { rows: sent, busy: chunk.filter(({ payerId }) => !locked.has(payerId)) };
     });
+    await this.count(rows.map(summaryOf));
+    return busy;
   }
 }
 
@@ -334,7 +389,7 @@ export class Dispatching {
    * gives the event `invoice.sent` for each, on which a workflow sends the mail. Any number may do so
    * at once, and it may be killed and run again: nothing is issued, charged or sent twice.
    *
-   * @throws unknown_account, unknown_invoice, invalid_input
+   * @throws unknown_account, unknown_invoice, invalid_input, lock_timeout (with `account` alone)
    */
   async dispatchInvoices(request: DispatchInvoicesRequest = {}): Promise<DispatchInvoicesAnswer> {
     const { account, invoiceIds, limit = Infinity, ...told } = parse(dispatchInput, request);
@@ -350,13 +405,15 @@ export class Dispatching {
     if (named !== null || account !== undefined) {
       const of = account === undefined ? null : (await resolveAccount(database, account)).payerId;
       const wanted = named?.filter(({ payerId }) => of === null || payerId === of);
-      const payers = wanted?.map(({ payerId }) => payerId) ?? [of!];
-      for (const chunk of chunksOf([...new Set(payers)])) await run.payers(chunk, true);
+      // One account is waited for as by any other call; of many each is done as it can be.
+      if (wanted === undefined) await run.payers([of!], true);
+      const payers = new Set(wanted?.map(({ payerId }) => payerId));
+      for (const chunk of chunksOf([...payers])) await run.rest(await run.payers(chunk, false));
       await run.deliver(wanted?.filter(({ isIssued }) => isIssued) ?? []);
       return run.answer;
     }
     const busy = await this.eachDraft(run, now, limit);
-    for (const chunk of chunksOf(busy)) await run.payers(chunk, true);
+    await run.rest(busy);
     if (run.answer.issued < limit) await this.unsent(run);
     return run.answer;
   }

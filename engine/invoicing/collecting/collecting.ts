@@ -8,7 +8,7 @@ import {
   type PaymentContext,
   type Plan,
 } from '../../payments';
-import { inChunk } from '../chunks';
+import { inChunk, problemOfBusy, type Problem } from '../chunks';
 import { findInvoices, requireInvoice } from '../invoice-records';
 import { findCollections, writeCollection } from './collections';
 import { takeSteps } from './dunning';
@@ -32,6 +32,8 @@ export interface CollectDone {
   failed: number;
   /** Of which nobody knows yet what became of them. */
   undecided: number;
+  /** Invoices whose account was busy for too long: they are charged by the next run. */
+  problems: Array<Problem & { invoiceId: string }>;
 }
 
 export interface CollectDueDone {
@@ -42,6 +44,9 @@ export interface CollectDueDone {
   dunningSteps: number;
   refundsSent: number;
 }
+
+/** The counts, and invoices that could not be charged by now. */
+export type CollectDueAnswer = CollectDueDone & Pick<CollectDone, 'problems'>;
 
 const collectInput = input({
   invoiceIds: list(text(100), 100_000).optional(),
@@ -55,7 +60,8 @@ const CHUNK = 200;
 
 /** Those that wait for a gateway's answer are not among them: they would keep others from their turn. */
 const FIND_DUE = `
-select c.invoice_id::text as invoice_id from {schema}.collections c
+select c.payer_id::text as payer_id, c.invoice_id::text as invoice_id
+from {schema}.collections c
 where c.next_due_at <= $1::timestamptz and c.mode = 'charge' and c.status = 'waiting'
   and c.next_attempt_at <= $1::timestamptz
   and ($2::uuid[] is null or c.invoice_id = any($2::uuid[]))
@@ -75,6 +81,11 @@ where c.next_due_at <= $1::timestamptz
        or (c.final_at <= $1::timestamptz and c.finished_at is null)
        or (c.mode = 'send' and c.first_failed_at is null))
 order by c.next_due_at, c.payer_id, c.invoice_id limit $5::integer`;
+
+interface DueRow {
+  payer_id: string;
+  invoice_id: string;
+}
 
 interface StepRow {
   payer_id: string;
@@ -98,22 +109,57 @@ export async function collectInvoices(
 ): Promise<CollectDone> {
   const { invoiceIds, limit = DEFAULT_LIMIT } = parse(collectInput, request);
   const looked = await resumeAttempts(context, { limit, purposeIds: invoiceIds });
-  const done: CollectDone = { attempts: looked.decided, paid: 0, failed: 0, undecided: 0 };
-  const due = await context.database.query<{ invoice_id: string }>(FIND_DUE, [
+  const done: CollectDone = {
+    attempts: looked.decided,
+    paid: 0,
+    failed: 0,
+    undecided: 0,
+    problems: [],
+  };
+  const due = await context.database.query<DueRow>(FIND_DUE, [
     isoTime(readClock(context.clock)),
     invoiceIds ?? null,
     limit,
   ]);
-  const left = due.map((row) => row.invoice_id).reverse();
+  await collectEach(context, due, done);
+  for (const { error } of looked.failed) throw error;
+  return done;
+}
+
+/**
+ * Charges invoices, some at the same time. An account that somebody else holds for too long is passed
+ * over, with all that it owes; whatever ends the work ends it only when all that was begun is done.
+ */
+async function collectEach(
+  context: PaymentContext,
+  due: readonly DueRow[],
+  done: CollectDone,
+): Promise<void> {
+  const left = due.toReversed();
+  const busy = new Map<string, Problem>();
+  const collect = async ({ payer_id, invoice_id }: DueRow): Promise<void> => {
+    if (!busy.has(payer_id)) {
+      try {
+        count(done, await collectOne(context, invoice_id));
+        return;
+      } catch (error) {
+        const problem = problemOfBusy(error);
+        if (problem === null) throw error;
+        busy.set(payer_id, problem);
+      }
+    }
+    done.problems.push({ invoiceId: invoice_id, ...busy.get(payer_id)! });
+  };
   const work = async (): Promise<void> => {
-    for (let invoiceId = left.pop(); invoiceId !== undefined; invoiceId = left.pop()) {
-      count(done, await collectOne(context, invoiceId));
+    try {
+      for (let row = left.pop(); row !== undefined; row = left.pop()) await collect(row);
+    } finally {
+      left.length = 0;
     }
   };
   const workers = Math.min(AT_ONCE, context.database.connections, left.length);
-  await Promise.all(Array.from({ length: workers }, work));
-  for (const { error } of looked.failed) throw error;
-  return done;
+  const ended = await Promise.allSettled(Array.from({ length: workers }, work));
+  for (const one of ended) if (one.status === 'rejected') throw one.reason;
 }
 
 function count(done: CollectDone, attempt: Attempt | null): void {
@@ -170,7 +216,7 @@ async function planAttempt(
 export async function collectDue(
   context: PaymentContext,
   request: { limit?: number } = {},
-): Promise<CollectDueDone> {
+): Promise<CollectDueAnswer> {
   const { limit = DEFAULT_LIMIT } = parse(collectInput, request);
   const done = await collectInvoices(context, { limit });
   const dunningSteps = await takeDueSteps(context, limit);
@@ -182,6 +228,7 @@ export async function collectDue(
     paymentsFailed: done.failed,
     dunningSteps,
     refundsSent: refunds.decided,
+    problems: done.problems,
   };
 }
 
