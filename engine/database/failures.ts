@@ -10,6 +10,8 @@ const OUT_OF_MEMORY = '53200';
 
 interface DriverError extends Error {
   code?: string;
+  /** What the server was doing, where it says so. */
+  where?: string;
 }
 
 /** Not `instanceof`: an error of Node's own may come from outside the context that our code runs in. */
@@ -89,6 +91,33 @@ function firstOf(error: DriverError & { errors?: unknown }): DriverError {
   return isError(first) ? first : error;
 }
 
+const lockTimeout = (what: string, cause: unknown): BillingError =>
+  new BillingError('lock_timeout', `Another transaction holds ${what} for too long.`, {
+    advice:
+      'Try again. If it is a transaction of your own, pass it as tx, or end it before the call.',
+    cause,
+  });
+
+/**
+ * Runs a statement of which it is known what it may have to wait for.
+ *
+ * @throws lock_timeout that names it; whatever else the statement throws
+ */
+export async function waitingFor<T>(what: string, statement: Promise<T>): Promise<T> {
+  try {
+    return await statement;
+  } catch (error) {
+    throw codeOf(error) === LOCK_NOT_AVAILABLE ? lockTimeout(what, error) : error;
+  }
+}
+
+/** What the server says that was waited for: functions of ours lock accounts, all else locks rows. */
+function heldThing({ where = '' }: DriverError): string {
+  if (where.includes('pg_advisory_xact_lock')) return 'this account';
+  const table = /in relation "([^"]+)"/.exec(where)?.[1];
+  return table === undefined ? 'what this call needs' : `rows of ${table}`;
+}
+
 /** Turns a driver's error into one a person can act on. Errors that are ours pass through. */
 export function translate(error: unknown): unknown {
   if (error instanceof BillingError || !isError(error)) return error;
@@ -102,15 +131,7 @@ export function translate(error: unknown): unknown {
     );
   }
   if (failure.code === LOCK_NOT_AVAILABLE) {
-    return new BillingError(
-      'lock_timeout',
-      'Another transaction holds this account for too long.',
-      {
-        advice:
-          'Try again. If it is a transaction of your own, pass it as tx, or end it before the call.',
-        cause: error,
-      },
-    );
+    return lockTimeout(heldThing(failure), error);
   }
   if (isPoolTimeout(failure)) {
     return new BillingError('lock_timeout', 'No database connection became free in time.', {

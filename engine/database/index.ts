@@ -16,7 +16,7 @@ export {
 } from './answers';
 export { verifyTables, type Check } from './checks';
 export { Database, type Connection, type DatabaseOptions } from './database';
-export { isOutOfLocks, isRetryable, isUniqueViolation, translate } from './failures';
+export { isOutOfLocks, isRetryable, isUniqueViolation, translate, waitingFor } from './failures';
 export { keptSecret } from './kept-secret';
 export { MAX_LOCKED_ACCOUNTS, lockAccounts, tryLockAccounts } from './locks';
 export { rehearse } from './rehearse';

@@ -1,3 +1,4 @@
+import { waitingFor } from './failures';
 import type { Session } from './session';
 
 /**
@@ -25,7 +26,8 @@ from (
  */
 export async function lockAccounts(session: Session, payerIds: Iterable<string>): Promise<void> {
   const ids = [...new Set(payerIds)];
-  if (ids.length > 0) await session.query(LOCK_ACCOUNTS, [ids]);
+  if (ids.length === 0) return;
+  await waitingFor('this account', session.query(LOCK_ACCOUNTS, [ids]));
 }
 
 const TRY_LOCK_ACCOUNTS = `

@@ -1,4 +1,4 @@
-import { atTime, toInstant, type Session } from '../database';
+import { atTime, toInstant, waitingFor, type Session } from '../database';
 import { isoTime, type Instant } from '../kernel';
 
 /**
@@ -28,11 +28,10 @@ export async function takeNumbers(
   count: number,
   now: Instant,
 ): Promise<TakenNumbers> {
-  const [row] = await session.query<{ first: string; issued_at: string }>(TAKE, [
-    series,
-    count,
-    isoTime(now),
-  ]);
+  const [row] = await waitingFor(
+    `the number series ${series}`,
+    session.query<{ first: string; issued_at: string }>(TAKE, [series, count, isoTime(now)]),
+  );
   return { first: BigInt(row!.first), issuedAt: toInstant(row!.issued_at) };
 }
 
