@@ -136,14 +136,14 @@ export interface GatewayNotice {
 const MOST_TEXT = 1_000;
 
 /** What a gateway writes is kept short, can be stored, and holds no number of a card. */
-const said = () =>
+const said = (most = MOST_TEXT) =>
   z
     .string()
     .nullish()
     .transform((text) =>
       text === null || text === undefined
         ? null
-        : redact(text.toWellFormed().replaceAll('\u0000', '')).slice(0, MOST_TEXT),
+        : redact(text.toWellFormed().replaceAll('\u0000', '')).slice(0, most),
     );
 
 const reference = () =>
@@ -154,15 +154,7 @@ const reference = () =>
     .nullish()
     .transform((text) => text ?? null);
 
-const code = () =>
-  z
-    .string()
-    .nullish()
-    .transform((text) =>
-      text === null || text === undefined
-        ? null
-        : redact(text.toWellFormed().replaceAll('\u0000', '')).slice(0, 100),
-    );
+const code = () => said(100);
 
 const chargeOutcome = z
   .object({

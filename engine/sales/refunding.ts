@@ -124,14 +124,7 @@ export class Refunds {
   private async refund(
     session: Session,
     atHand: OrderAtHand,
-    wanted: {
-      refundId: string;
-      amount?: Decimal;
-      item?: string | number;
-      used?: UsedRule;
-      reason?: string;
-      metadata?: Record<string, unknown>;
-    },
+    wanted: Omit<z.output<typeof refundOrderInput>, 'refundId'> & { refundId: string },
     now: Instant,
   ): Promise<void> {
     const { order } = atHand;
