@@ -13,7 +13,7 @@ export const CHART = {
   revenue:
     'Earned: the value of units that were used or have expired, and fees as their time goes by.',
   tax_payable: 'Tax taken from customers, owed to the state.',
-  customer_credit: 'Credit that customers hold against orders to come.',
+  customer_credit: 'Credit that customers hold against invoices to come.',
   commission_payable: 'Commissions promised and not paid out yet.',
   written_off: 'Given up: owed by customers who will not pay.',
   rounding: 'What rounding to whole units left over.',

@@ -13,7 +13,7 @@ export interface SubscriptionData {
 }
 
 export interface EndedSubscriptionData extends SubscriptionData {
-  /** Why: a code such as `cancelled_by_customer` or `payment_failed`. */
+  /** Why: a code such as `expired` or `payment_failed`. */
   reason: string | null;
 }
 
@@ -283,12 +283,12 @@ export const EVENTS: { readonly [T in EventType]: EventDescription<T> } = {
   'subscription.cancelled': {
     version: 1,
     when: 'A cancellation took force.',
-    sample: { ...SUBSCRIPTION, status: 'cancelled', reason: 'cancelled_by_customer' },
+    sample: { ...SUBSCRIPTION, status: 'cancelled', reason: 'cancelled' },
   },
   'subscription.ended': {
     version: 1,
     when: 'A subscription ended and does not renew.',
-    sample: { ...SUBSCRIPTION, status: 'ended', reason: 'not_renewed' },
+    sample: { ...SUBSCRIPTION, status: 'ended', reason: 'expired' },
   },
   'subscription.renewal_due': {
     version: 1,

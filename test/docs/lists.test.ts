@@ -4,14 +4,24 @@ import * as path from 'node:path';
 import { PassThrough } from 'node:stream';
 
 import { run } from '../../cli/program';
+import { BOOK_ACCOUNTS, POSTING_KINDS } from '../../engine/books';
+import { COLUMNS, TABLES } from '../../engine/catalog/catalog-tables';
 import { ENTRY_KINDS } from '../../engine/ledger';
+import { TEST_TOKENS } from '../../engine/payments/adapters/test';
+import { ATTEMPT_STATUSES } from '../../engine/payments/attempts';
 
 /** What the pages list is what there is. */
 
 const root = path.join(__dirname, '../..');
 const page = (file: string): string => fs.readFileSync(path.join(root, file), 'utf8');
 const namesIn = (text: string): string[] =>
-  [...text.matchAll(/`([^`]+)`/g)].map(([, name]) => name!);
+  [...text.matchAll(/`([^`\n]+)`/g)].map(([, name]) => name!);
+
+/** What the first column of a section's table names. */
+const firstCells = (text: string, heading: string): string[] => {
+  const section = text.split(`## ${heading}\n`)[1]!.split('\n## ')[0]!;
+  return [...section.matchAll(/^\| `(\w+)` +\|/gm)].map(([, name]) => name!);
+};
 
 describe('docs/concepts.md', () => {
   it('lists the kinds of entries', () => {
@@ -61,14 +71,104 @@ describe('docs/architecture.md', () => {
   });
 });
 
+describe('docs/ledger.md', () => {
+  const text = page('docs/ledger.md');
+
+  it('has each kind of line in its table', () => {
+    expect(firstCells(text, 'Kinds of lines').sort()).toEqual([...ENTRY_KINDS].sort());
+  });
+
+  it('names tests that are there, in the folder of the one before where they have none', () => {
+    const [, promises] = text.split('## Promises, and the tests that hold them\n');
+    const rows = promises!.split('\n').filter((line) => line.startsWith('|'));
+    const named = rows.flatMap((row) => {
+      let folder = '';
+      return namesIn(row)
+        .filter((name) => name.startsWith('test/') || name.endsWith('.test.ts'))
+        .map((name) => {
+          if (name.includes('/')) folder = path.dirname(name);
+          return path.join(folder, path.basename(name));
+        });
+    });
+    expect(named.length).toBeGreaterThan(20);
+    expect(named.filter((file) => !fs.existsSync(path.join(root, file)))).toEqual([]);
+  });
+});
+
+describe('docs/money-book.md', () => {
+  const text = page('docs/money-book.md');
+
+  it('has each account in its table', () => {
+    expect(firstCells(text, 'Accounts')).toEqual([...BOOK_ACCOUNTS]);
+  });
+
+  it('has each kind of posting in its table', () => {
+    expect(firstCells(text, 'Postings')).toEqual([...POSTING_KINDS]);
+  });
+});
+
+describe('docs/payments.md', () => {
+  const text = page('docs/payments.md');
+
+  it('has each status of an attempt in its table', () => {
+    const statuses = firstCells(text, 'Paid once, whatever dies');
+    expect([...statuses].sort()).toEqual([...ATTEMPT_STATUSES].sort());
+  });
+
+  it('has each token of the test gateway in its table', () => {
+    expect(firstCells(text, 'The test gateway')).toEqual([...TEST_TOKENS]);
+  });
+});
+
+describe('docs/selling.md', () => {
+  it('lists the columns of each table of the catalog', () => {
+    const rows = page('docs/selling.md').split('## A catalog in a table\n')[1]!;
+    const columns = Object.fromEntries(
+      [...rows.matchAll(/^\| (?:`(\w+)`|its items) +\| (.*) \|$/gm)].map(([, name, cells]) => [
+        name ?? 'items',
+        namesIn(cells!.split(';')[0]!.replace(/^.*?: /, '')),
+      ]),
+    );
+    const { items, ...tables } = columns;
+    const found = { ...tables, offers: [...tables.offers!, ...items!] };
+    const there = TABLES.map((name) => [name, COLUMNS[name].map((column) => column.name)]);
+    expect(found).toEqual(Object.fromEntries(there));
+  });
+});
+
 describe('docs/operations.md', () => {
+  it('says of each code of verify() what it means, or another page does', () => {
+    const engine = path.join(root, 'engine');
+    const sources = fs
+      .readdirSync(engine, { recursive: true, encoding: 'utf8' })
+      .filter((file) => /(^|\/)verify[\w-]*\.ts$/.test(file))
+      .map((file) => page(path.join('engine', file)));
+    // As an object, as the columns of a select, or as members of JSON.
+    const forms = [
+      /\bcode: '(\w+)'/g,
+      /\bselect '(\w+)'(?: as code)?, (?='|first\.)/g,
+      /'code', '(\w+)'/g,
+    ];
+    const codes = forms.flatMap((form) =>
+      sources.flatMap((source) => [...source.matchAll(form)].map(([, code]) => code!)),
+    );
+    expect(new Set(codes).size).toBeGreaterThan(80);
+    const explained = ['operations', 'money-book', 'invoicing'].flatMap((name) =>
+      namesIn(page(`docs/${name}.md`)),
+    );
+    expect([...new Set(codes)].filter((code) => !explained.includes(code))).toEqual([]);
+  });
+
   it('says where all lies that people write, or are known by', () => {
     const [, personal] = page('docs/operations.md').split('## What is personal\n');
     const named = namesIn(personal!.split(/^## /m)[0]!);
     const schema = page('test/engine/database/schema.sql');
     const tables = [...schema.matchAll(/^create table \w+\.(\w+) .*?^\)/gms)];
     const written = tables
-      .filter(([text, name]) => /^ {2}metadata jsonb/m.test(text) || /_details$/.test(name!))
+      .filter(
+        ([text, name]) =>
+          /^ {2}(metadata jsonb|description text)/m.test(text) || /_details$/.test(name!),
+      )
       .map(([, name]) => name!);
     expect(written.length).toBeGreaterThan(10);
     expect(written.filter((name) => !named.includes(name))).toEqual([]);

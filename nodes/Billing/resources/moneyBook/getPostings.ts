@@ -11,7 +11,7 @@ export const { description, execute } = listing('moneyBook', 'getPostings', {
       type: 'options',
       options: [
         { name: 'Commission', value: 'commission', description: 'Promised for a referral' },
-        { name: 'Credit', value: 'credit', description: 'Kept for orders to come' },
+        { name: 'Credit', value: 'credit', description: 'Kept for invoices to come' },
         { name: 'Earned', value: 'earned', description: 'Units that were used or expired' },
         { name: 'Fee', value: 'fee', description: 'Taken by a gateway' },
         { name: 'Opening', value: 'opening', description: 'What was there before the book' },
