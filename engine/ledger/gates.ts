@@ -24,12 +24,14 @@ export const shortReason = (gate: GateReason | null): DenialReason =>
   gate === null || isHard(gate) ? 'insufficient_balance' : gate;
 
 const LIFT_GATES = `
-delete from {schema}.access_gates where payer_id = $1::uuid and product = any($2::text[])`;
+delete from {schema}.access_gates a
+using unnest($1::uuid[], $2::text[]) as n (payer_id, product)
+where a.payer_id = n.payer_id and a.product = n.product`;
 
 const SET_GATES = `
 insert into {schema}.access_gates as a (payer_id, product, reason)
-select $1::uuid, n.product, n.reason
-from unnest($2::text[], $3::text[]) as n (product, reason)
+select n.payer_id, n.product, n.reason
+from unnest($1::uuid[], $2::text[], $3::text[]) as n (payer_id, product, reason)
 on conflict (payer_id, product) do update set reason = excluded.reason
 where a.reason <> excluded.reason`;
 
@@ -54,31 +56,27 @@ where excluded.reason = 'payment_overdue' and a.reason <> excluded.reason`;
 const DROP_GATES = `delete from {schema}.access_gates where payer_id = $1::uuid`;
 
 /**
- * Sets or lifts what is said about the use of products, for a payer and all whose uses it pays. The payer
+ * Sets or lifts what is said about the use of products, for payers and all whose uses they pay. The payers
  * must be locked; uses see it from the end of the transaction on.
  *
- * @param gates each product once; `payment_overdue` denies every use, hold and check of it (what is on
- *   hold is settled, released and restored all the same); the other reasons are given in the place of
- *   `insufficient_balance`, and only there; null: nothing is said any more
+ * @param gates each product of a payer once; `payment_overdue` denies every use, hold and check of it
+ *   (what is on hold is settled, released and restored all the same); the other reasons are given in the
+ *   place of `insufficient_balance`, and only there; null: nothing is said any more
  */
 export async function setGates(
   session: Session,
-  payerId: string,
-  gates: ReadonlyArray<{ product: string; reason: GateReason | null }>,
+  gates: ReadonlyArray<{ payerId: string; product: string; reason: GateReason | null }>,
 ): Promise<void> {
   const lifted = gates.filter(({ reason }) => reason === null);
   const set = gates.filter(({ reason }) => reason !== null);
-  if (lifted.length > 0) {
-    await session.query(LIFT_GATES, [payerId, lifted.map(({ product }) => product)]);
-  }
+  const payersOf = (some: typeof gates): string[] => some.map(({ payerId }) => payerId);
+  const productsOf = (some: typeof gates): string[] => some.map(({ product }) => product);
+  if (lifted.length > 0) await session.query(LIFT_GATES, [payersOf(lifted), productsOf(lifted)]);
   if (set.length > 0) {
-    await session.query(SET_GATES, [
-      payerId,
-      set.map(({ product }) => product),
-      set.map(({ reason }) => reason),
-    ]);
+    const reasons = set.map(({ reason }) => reason);
+    await session.query(SET_GATES, [payersOf(set), productsOf(set), reasons]);
   }
-  if (gates.length > 0) await session.query(MARK_GATED, [[payerId]]);
+  if (gates.length > 0) await session.query(MARK_GATED, [[...new Set(payersOf(gates))]]);
 }
 
 /** What was said to one payer is said to another from now on. Both must be locked. */

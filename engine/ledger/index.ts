@@ -52,7 +52,6 @@ export type { GrantEnd } from './validity';
 export { moveAllUnits, type MovedAll } from './moving';
 export {
   setOverageTerms,
-  setOverageTermsOfAll,
   type Overage,
   type PeriodOverage,
   type SetOverageRequest,

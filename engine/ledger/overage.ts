@@ -78,23 +78,11 @@ export type PeriodOverage =
 
 /**
  * Sets how much of products may be used beyond the grants from now on: a limit counts from what was
- * used beyond them so far, so that each period has its own. The payer must be locked.
+ * used beyond them so far, so that each period has its own. The payers must be locked.
  *
- * @param terms each product once
+ * @param given of what is given twice the last counts
  */
 export async function setOverageTerms(
-  session: Session,
-  payerId: string,
-  terms: readonly PeriodOverage[],
-): Promise<void> {
-  await setOverageTermsOfAll(
-    session,
-    terms.map((one) => ({ ...one, payerId })),
-  );
-}
-
-/** The same for many payers, who must be locked; of what is given twice the last counts. */
-export async function setOverageTermsOfAll(
   session: Session,
   given: ReadonlyArray<PeriodOverage & { payerId: string }>,
 ): Promise<void> {

@@ -1,6 +1,8 @@
-import { findOfferVersion, type Offer } from '../catalog';
+import type { Offer } from '../catalog';
 import type { Session } from '../database';
 import { setGates, setOverageTerms, type GateReason } from '../ledger';
+import { OfferVersions } from './offer-versions';
+import type { OfferOf } from './planning';
 import type { SubscriptionStatus } from './stored-subscription';
 
 /**
@@ -8,22 +10,25 @@ import type { SubscriptionStatus } from './stored-subscription';
  * whenever one of them begins, ends or changes its state.
  */
 
-/** The offers that subscriptions of a payer were in force with, the latest subscription first. */
+/** The offers that subscriptions of payers were in force with, of each the latest subscription first. */
 const FIND_OFFERS = `
-select s.subscription_id::text as subscription_id, s.status, s.overdue,
+select w.payer_id::text as payer_id, s.status, s.overdue,
        (s.sku = p.sku and s.version = p.version) as is_present, p.sku, p.version
-from {schema}.subscriptions s
+from unnest($1::uuid[], $2::uuid[]) as w (payer_id, name)
+cross join lateral (
+  select w.name as account_id
+  union all
+  select a.account_id from {schema}.accounts a where a.merged_into = w.name) as n
+cross join lateral (
+  select s.* from {schema}.subscriptions s where s.payer_id = n.account_id offset 0) as s
 cross join lateral (
   select distinct p.sku, p.version from {schema}.subscription_periods p
   where p.payer_id = s.payer_id and p.subscription_id = s.subscription_id
   offset 0) as p
-where s.payer_id in (
-  select account_id from {schema}.accounts
-  where account_id = any($1::uuid[]) or merged_into = any($1::uuid[]))
 order by coalesce(s.ended_at, 'infinity') desc, s.subscription_id desc`;
 
 interface OfferRow {
-  subscription_id: string;
+  payer_id: string;
   status: SubscriptionStatus;
   overdue: boolean;
   is_present: boolean;
@@ -52,58 +57,64 @@ function reasonOf({ status }: OfferRow): GateReason {
 }
 
 /**
- * Sets the gates of a payer as its subscriptions stand. The payer is locked, and what has changed of
- * them is written.
+ * Sets the gates of payers as their subscriptions stand, for many as for one. The payers are locked, and
+ * what has changed of them is written.
  *
- * @param joining a payer that is being merged into it, whose subscriptions are its own from now on
+ * @param payers `joining`: one that is being merged into it, whose subscriptions are its own from now on
  */
 export async function refreshAccess(
   session: Session,
-  payerId: string,
-  joining: string | null = null,
+  payers: ReadonlyArray<{ payerId: string; joining?: string }>,
 ): Promise<void> {
-  const payers = joining === null ? [payerId] : [payerId, joining];
-  const rows = await session.query<OfferRow>(FIND_OFFERS, [payers]);
+  if (payers.length === 0) return;
+  const byPayer = new Map<string, OfferRow[]>(payers.map(({ payerId }) => [payerId, []]));
+  const names = [
+    ...[...byPayer.keys()].map((payerId) => [payerId, payerId]),
+    ...payers.flatMap(({ payerId, joining }) =>
+      joining === undefined ? [] : [[payerId, joining]],
+    ),
+  ];
+  const rows = await session.query<OfferRow>(FIND_OFFERS, [
+    names.map(([payerId]) => payerId),
+    names.map(([, name]) => name),
+  ]);
+  for (const row of rows) byPayer.get(row.payer_id)!.push(row);
+  const offers = new OfferVersions();
+  await offers.load(session, rows);
+  const said = [...byPayer].map(([payerId, own]) => ({ payerId, ...accessOf(own, offers.of) }));
+  await setGates(
+    session,
+    said.flatMap(({ payerId, reasons }) =>
+      [...reasons].map(([product, reason]) => ({ payerId, product, reason })),
+    ),
+  );
+  await setOverageTerms(
+    session,
+    said.flatMap(({ payerId, over }) =>
+      over.map((product) => ({ payerId, product, none: true as const })),
+    ),
+  );
+}
+
+/** What a payer's subscriptions say: of products why they are not there, and of which no overage is left. */
+function accessOf(
+  rows: readonly OfferRow[],
+  offerOf: OfferOf,
+): { reasons: Map<string, GateReason | null>; over: string[] } {
   const reasons = new Map<string, GateReason | null>();
   const allowing = new Set<string>();
   const allowed = new Set<string>();
-  const offers = new Map<OfferRow, Offer>();
-  // Each version once: a parent pays for many subscriptions to few offers.
-  const versions = new Map<string, Offer>();
-  for (const row of rows) {
-    const name = `${row.version} ${row.sku}`;
-    const offer = versions.get(name) ?? (await findOfferVersion(session, row.sku, row.version));
-    versions.set(name, offer);
-    offers.set(row, offer);
-  }
   const isLive = (row: OfferRow): boolean => row.is_present && IN_FORCE.includes(row.status);
-
+  const say = (row: OfferRow, reason: GateReason | null, overage: Set<string>): void => {
+    const offer = offerOf(row.sku, row.version);
+    for (const product of productsOf(offer)) {
+      if (!reasons.has(product)) reasons.set(product, reason);
+    }
+    for (const product of overageProducts(offer)) overage.add(product);
+  };
   // What somebody pays for is open, whatever another subscription says.
-  for (const row of rows.filter((one) => isLive(one) && !one.overdue)) {
-    for (const product of productsOf(offers.get(row)!)) reasons.set(product, null);
-    for (const product of overageProducts(offers.get(row)!)) allowing.add(product);
-  }
-  for (const row of rows.filter((one) => isLive(one) && one.overdue)) {
-    for (const product of productsOf(offers.get(row)!)) {
-      if (!reasons.has(product)) reasons.set(product, 'payment_overdue');
-    }
-    for (const product of overageProducts(offers.get(row)!)) allowing.add(product);
-  }
-  for (const row of rows.filter((one) => !isLive(one))) {
-    for (const product of productsOf(offers.get(row)!)) {
-      if (!reasons.has(product)) reasons.set(product, reasonOf(row));
-    }
-    for (const product of overageProducts(offers.get(row)!)) allowed.add(product);
-  }
-  await setGates(
-    session,
-    payerId,
-    [...reasons].map(([product, reason]) => ({ product, reason })),
-  );
-  const over = [...allowed].filter((product) => !allowing.has(product));
-  await setOverageTerms(
-    session,
-    payerId,
-    over.map((product) => ({ product, none: true as const })),
-  );
+  for (const row of rows) if (isLive(row) && !row.overdue) say(row, null, allowing);
+  for (const row of rows) if (isLive(row) && row.overdue) say(row, 'payment_overdue', allowing);
+  for (const row of rows) if (!isLive(row)) say(row, reasonOf(row), allowed);
+  return { reasons, over: [...allowed].filter((product) => !allowing.has(product)) };
 }

@@ -3,7 +3,8 @@ import { isoTime, readClock, type Instant } from '../kernel';
 import { planAdvance, type Outcome } from './planning';
 import { queuedChanges } from './queued-changes';
 import { PRESENT_PAYER, readStandings } from './standings';
-import { OfferVersions, writeOutcomes } from './writing';
+import { OfferVersions } from './offer-versions';
+import { writeOutcomes } from './writing';
 
 /**
  * Brings subscriptions up to date: set-based, a chunk of payers in each transaction. It may be killed

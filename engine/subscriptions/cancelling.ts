@@ -26,7 +26,8 @@ import { readSubscription, type Subscription } from './reading';
 import { subscriberOf, findSubscription, saveDetails, saveSubscriptions } from './records';
 import type { EndReason, StoredSubscription } from './stored-subscription';
 import { reasonOfStatus, ownSubscriptionTo } from './starting';
-import { OfferVersions, writeOutcomes } from './writing';
+import { OfferVersions } from './offer-versions';
+import { writeOutcomes } from './writing';
 
 export interface CancelRequest extends ChangeOptions {
   subscriptionId: string;

@@ -7,7 +7,7 @@ import { cutPeriods, openPeriods, type OpenPeriod } from './period-records';
 import type { Receiver } from './period-units';
 import { endEventOf, ended, outcomeOf, type Outcome, type Standing } from './planning';
 import type { EndReason, StoredSubscription } from './stored-subscription';
-import { OfferVersions } from './writing';
+import { OfferVersions } from './offer-versions';
 
 /** How subscriptions end before their periods do. */
 

@@ -15,7 +15,8 @@ import type { Standing } from './planning';
 import { findSubscription, saveSubscriptions } from './records';
 import type { StoredSubscription } from './stored-subscription';
 import { ownSubscriptionTo } from './starting';
-import { allowOverage, OfferVersions, writeOutcomes } from './writing';
+import { OfferVersions } from './offer-versions';
+import { allowOverage, writeOutcomes } from './writing';
 
 /**
  * Orders that pay for a period of a subscription: they begin one, or make the one that is in force

@@ -15,7 +15,8 @@ import { queuedChanges } from './queued-changes';
 import { readSubscription, type Subscription } from './reading';
 import { subscriberOf, findSubscription, saveDetails, saveSubscriptions } from './records';
 import { reasonOfStatus } from './starting';
-import { OfferVersions, writeOutcomes } from './writing';
+import { OfferVersions } from './offer-versions';
+import { writeOutcomes } from './writing';
 
 export interface PauseRequest extends ChangeOptions {
   subscriptionId: string;

@@ -10,7 +10,8 @@ import { givePeriods, productsFor, unitsOf } from './period-units';
 import { eventOf, type Outcome, type Standing } from './planning';
 import { findOfPayers, saveSubscriptions } from './records';
 import { isInForce, type StoredSubscription, type SubscriptionStatus } from './stored-subscription';
-import { OfferVersions, allowOverage, writeOutcomes } from './writing';
+import { OfferVersions } from './offer-versions';
+import { allowOverage, writeOutcomes } from './writing';
 
 /**
  * What payments mean to subscriptions. Called by those who collect, in their transaction, with the
@@ -168,9 +169,10 @@ async function changeAll(
   const affected = standings.filter(
     ({ subscription }, index) => subscription.overdue !== changed[index]!.overdue,
   );
-  for (const ledgerId of new Set(affected.map(({ receiver }) => receiver.payerId))) {
-    await refreshAccess(session, ledgerId);
-  }
+  await refreshAccess(
+    session,
+    affected.map(({ receiver }) => receiver),
+  );
   // While it rests nothing changes for anybody; it is told when it goes on.
   const told = changed.filter(({ status }) => status !== 'paused');
   const events: NewEvent[] = told.map((one) => eventOf(type, one, now, now));

@@ -1,6 +1,7 @@
-import { findOfferVersion, type Offer } from '../catalog';
+import type { Offer } from '../catalog';
 import type { Session } from '../database';
 import { Decimal, formatMoney, formatUnits, isoTime, type Duration } from '../kernel';
+import { OfferVersions } from './offer-versions';
 import { decimalsOfPrice, feeOf, nextPeriod } from './periods';
 import { changedTo, queuedChanges, type QueuedChange } from './queued-changes';
 import type { EndReason, StoredSubscription, SubscriptionStatus } from './stored-subscription';
@@ -112,18 +113,13 @@ export async function readSubscriptions(
   ]);
   const beside = new Map(rows.map((row) => [row.subscription_id, row]));
   const changes = await queuedChanges(session, all);
-  const offers = new Map<string, Offer>();
-  const offerOf = async (sku: string, version: number): Promise<Offer> => {
-    const name = `${version} ${sku}`;
-    const offer = offers.get(name) ?? (await findOfferVersion(session, sku, version));
-    offers.set(name, offer);
-    return offer;
-  };
+  const offers = new OfferVersions();
+  await offers.load(session, [...all, ...changes.values()]);
   const records: Subscription[] = [];
   for (const one of all) {
-    const offer = await offerOf(one.sku, one.version);
+    const offer = offers.of(one.sku, one.version);
     const change = changes.get(one.subscriptionId);
-    const fresh = change === undefined ? undefined : await offerOf(change.sku, change.version);
+    const fresh = change === undefined ? undefined : offers.of(change.sku, change.version);
     const row = beside.get(one.subscriptionId)!;
     const steps = JSON.parse(row.steps ?? '[]') as Array<[string, number, string]>;
     records.push({

@@ -16,7 +16,8 @@ import { advanceSubscriptions } from './advancing';
 import { readStandings } from './standings';
 import { findPeriods, type StoredPeriod } from './period-records';
 import { givePeriods, productsFor, unitsOf, type Receiver } from './period-units';
-import { OfferVersions, allowOverage } from './writing';
+import { OfferVersions } from './offer-versions';
+import { allowOverage } from './writing';
 
 /**
  * Two steps of a billing cycle that change nothing of what anybody can use: balances go by the clock,

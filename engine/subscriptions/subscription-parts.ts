@@ -213,6 +213,6 @@ export const mergeSubscriptions: MergePart = async (session, { from, into }) => 
   const [counted] = await session.query<{ subscriptions: number; pendingItems: number }>(COUNT, [
     from.payerId,
   ]);
-  await refreshAccess(session, into.payerId, from.payerId);
+  await refreshAccess(session, [{ payerId: into.payerId, joining: from.payerId }]);
   return { ...counted! };
 };

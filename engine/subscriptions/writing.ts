@@ -1,40 +1,16 @@
-import { findOfferVersion, type Offer } from '../catalog';
+import type { Offer } from '../catalog';
 import type { Session } from '../database';
 import { recordEvents } from '../events';
 import { Decimal, round, type Instant } from '../kernel';
-import { setOverageTermsOfAll } from '../ledger';
+import { setOverageTerms } from '../ledger';
 import { refreshAccess } from './access';
 import { addPendingItems, type NewPendingItem } from './pending-items';
 import { writePeriods } from './period-records';
 import { bringUnits, productsFor, unitsOf } from './period-units';
 import type { OpenedPeriod } from './periods';
-import type { OfferOf, Opening, Outcome } from './planning';
+import type { Opening, Outcome } from './planning';
 import { dropQueuedChanges, queuedChangesApplied } from './queued-changes';
 import { saveSubscriptions } from './records';
-
-/** Versions of offers, each read once. For one run: a version that somebody undoes may come back as another. */
-export class OfferVersions {
-  private readonly known = new Map<string, Offer>();
-
-  constructor(offers: readonly Offer[] = []) {
-    for (const offer of offers) this.known.set(nameOf(offer), offer);
-  }
-
-  /** @throws unknown_offer */
-  async load(session: Session, names: Iterable<{ sku: string; version: number }>): Promise<void> {
-    for (const { sku, version } of names) {
-      const name = nameOf({ sku, version });
-      if (!this.known.has(name)) {
-        this.known.set(name, await findOfferVersion(session, sku, version));
-      }
-    }
-  }
-
-  /** One that was loaded. */
-  readonly of: OfferOf = (sku, version) => this.known.get(nameOf({ sku, version }))!;
-}
-
-const nameOf = ({ sku, version }: { sku: string; version: number }): string => `${version} ${sku}`;
 
 const UNIT_PRICE_DECIMALS = 8;
 
@@ -114,9 +90,10 @@ export async function writeOutcomes(
     now,
   );
   const changed = outcomes.filter(({ changesAccess }) => changesAccess);
-  for (const ledgerId of new Set(changed.map(({ receiver }) => receiver.payerId))) {
-    await refreshAccess(session, ledgerId);
-  }
+  await refreshAccess(
+    session,
+    changed.map(({ receiver }) => receiver),
+  );
   await recordEvents(
     session,
     outcomes.flatMap(({ events }) => events),
@@ -132,7 +109,7 @@ export async function allowOverage(
     offer: Offer;
   }>,
 ): Promise<void> {
-  await setOverageTermsOfAll(
+  await setOverageTerms(
     session,
     openings
       .filter(({ period }) => period.phase === null)

@@ -9,6 +9,7 @@ import {
   setOverageTerms,
   verifyLedger,
   type GateReason,
+  type PeriodOverage,
 } from '../../../engine/ledger';
 import { databaseKinds } from '../each-database';
 import { openLedgerAlone, type LedgerAlone } from './ledger-alone';
@@ -100,7 +101,9 @@ describe.each(databaseKinds)('gates (%s)', (name) => {
     return accountId;
   };
   const gate = (account: string, reason: GateReason | null, product = 'A') =>
-    opened.locked([account], (session) => setGates(session, account, [{ product, reason }]));
+    opened.locked([account], (session) =>
+      setGates(session, [{ payerId: account, product, reason }]),
+    );
   const said = ({ allowed, reason }: Pick<CheckAnswer, 'allowed' | 'reason'>) =>
     allowed ? 'yes' : reason;
   const use = (account: string, amount = 1, of = ledger, product = 'A'): Promise<ConsumeAnswer> =>
@@ -147,10 +150,10 @@ describe.each(databaseKinds)('gates (%s)', (name) => {
       await ledger.grant({ account, product: 'TIME', quantity: 1, expiresAfter: oneMonth });
       await ledger.grant({ account, product: 'COIN', quantity: 10 });
       await opened.locked([account], (session) =>
-        setGates(session, account, [
-          { product: 'A', reason: 'payment_overdue' },
-          { product: 'TIME', reason: 'payment_overdue' },
-          { product: 'COIN', reason: 'payment_overdue' },
+        setGates(session, [
+          { payerId: account, product: 'A', reason: 'payment_overdue' },
+          { payerId: account, product: 'TIME', reason: 'payment_overdue' },
+          { payerId: account, product: 'COIN', reason: 'payment_overdue' },
         ]),
       );
       const denied = { allowed: false, reason: 'payment_overdue', suggestedOffers: [] };
@@ -261,15 +264,15 @@ describe.each(databaseKinds)('gates (%s)', (name) => {
   test('gates move along with everything else, and the one that denies wins', async () => {
     const [from, into] = [await newAccount(5), await newAccount(5)];
     await opened.locked([from], (session) =>
-      setGates(session, from, [
-        { product: 'A', reason: 'payment_overdue' },
-        { product: 'B', reason: 'subscription_ended' },
+      setGates(session, [
+        { payerId: from, product: 'A', reason: 'payment_overdue' },
+        { payerId: from, product: 'B', reason: 'subscription_ended' },
       ]),
     );
     await opened.locked([into], (session) =>
-      setGates(session, into, [
-        { product: 'A', reason: 'subscription_paused' },
-        { product: 'B', reason: 'subscription_cancelled' },
+      setGates(session, [
+        { payerId: into, product: 'A', reason: 'subscription_paused' },
+        { payerId: into, product: 'B', reason: 'subscription_cancelled' },
       ]),
     );
     await opened.locked([from, into], async (session, now) =>
@@ -395,8 +398,10 @@ describe.each(databaseKinds)('gates (%s)', (name) => {
   });
 
   describe('overage of a period', () => {
-    const terms = (account: string, limit: Parameters<typeof setOverageTerms>[2][number]) =>
-      opened.locked([account], (session) => setOverageTerms(session, account, [limit]));
+    const terms = (account: string, limit: PeriodOverage) =>
+      opened.locked([account], (session) =>
+        setOverageTerms(session, [{ ...limit, payerId: account }]),
+      );
 
     test('each has its own limit, counted from what was used before', async () => {
       const account = await newAccount(1);

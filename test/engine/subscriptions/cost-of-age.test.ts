@@ -81,4 +81,18 @@ onEachDatabase('what a billing step costs', (database) => {
     await subscribe(4);
     expect([old, await step()]).toEqual([young, young]);
   });
+
+  test('subscriptions that begin or end cost as much for many as for two', async () => {
+    const stepOf = async (count: number): Promise<number[]> => {
+      const startAt = new Date(Number(clock.now()) + 5 * 86_400_000);
+      for (let one = 0; one < count; one += 1) {
+        const { accountId: account } = await billing.accounts.identify({
+          externalId: `once ${count} ${one}`,
+        });
+        await billing.subscriptions.start({ account, sku: 'plain', startAt, renew: false });
+      }
+      return [await step(), await step()];
+    };
+    expect(await stepOf(7)).toEqual(await stepOf(2));
+  });
 });
