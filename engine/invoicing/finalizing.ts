@@ -126,7 +126,7 @@ interface Reckoning {
 }
 
 /** Whether reckoning changed a line that the draft had. */
-const isReckoned = (before: StoredInvoiceLine | undefined, line: StoredInvoiceLine): boolean =>
+const isChanged = (before: StoredInvoiceLine | undefined, line: StoredInvoiceLine): boolean =>
   before !== undefined &&
   !(
     before.discount.equals(line.discount) &&
@@ -190,7 +190,7 @@ export async function finalizeDrafts(
   await reckonLines(
     session,
     linesOf(reckoned, ({ invoice, draft }) =>
-      invoice.lines.filter((line, place) => isReckoned(draft.lines[place], line)),
+      invoice.lines.filter((line, place) => isChanged(draft.lines[place], line)),
     ),
   );
   await usage.write(

@@ -136,7 +136,7 @@ interface BilledWindow {
 }
 
 /** What was used from then on is not billed here. */
-interface Hold {
+interface BilledUntil {
   ledgerId: string;
   product: string;
   from: Instant;
@@ -158,7 +158,7 @@ export class DraftUsage {
     private readonly groups: readonly Group[],
     private readonly windows: readonly BilledWindow[],
     /** One for each ledger and product. */
-    private readonly holds: readonly Hold[],
+    private readonly limits: readonly BilledUntil[],
   ) {
     for (const { draft, usage } of groups) {
       const known = this.ofDraft.get(draft.invoiceId);
@@ -191,7 +191,7 @@ export class DraftUsage {
     const groups: Group[] = [];
     const places = new Map<string, number>();
     const windows: BilledWindow[] = [];
-    const holds: Hold[] = [];
+    const limits: BilledUntil[] = [];
     for (const { payer_id: payerId, ledger_id: ledgerId, product, ...all } of found) {
       const firstAt = toInstant(all.first_at);
       const lastAt = toInstant(all.last_at);
@@ -241,9 +241,9 @@ export class DraftUsage {
         const used = isAll ? (JSON.parse(all.used) as UsedByAccount) : null;
         windows.push({ ledgerId, product, from, to, place, used });
       }
-      holds.push({ ledgerId, product, from: hold, lastAt, lastSequence: all.last_sequence });
+      limits.push({ ledgerId, product, from: hold, lastAt, lastSequence: all.last_sequence });
     }
-    return new DraftUsage(await filled(session, payers, groups, windows), windows, holds);
+    return new DraftUsage(await filled(session, payers, groups, windows), windows, limits);
   }
 
   /** What a draft bills, before it is priced. */
@@ -253,7 +253,7 @@ export class DraftUsage {
 
   /** Remembers what is billed, once the lines of these invoices are written. */
   async write(session: Session, invoices: readonly StoredInvoice[]): Promise<void> {
-    if (this.holds.length === 0) return;
+    if (this.limits.length === 0) return;
     const byId = new Map(invoices.map((invoice) => [invoice.invoiceId, invoice]));
     const windows = this.windows.filter(({ place }) =>
       byId.has(this.groups[place]!.draft.invoiceId),
@@ -277,14 +277,14 @@ export class DraftUsage {
   }
 
   private async moveMarks(session: Session, billed: readonly BilledWindow[]): Promise<void> {
-    // A draft that was not issued after all holds back what it would have billed.
+    // A draft that was not issued after all limits back what it would have billed.
     const done = new Set(billed);
     const left = new Map<string, Instant>();
     for (const window of this.windows) {
       const name = `${window.ledgerId} ${window.product}`;
       if (!done.has(window)) left.set(name, Math.min(left.get(name) ?? Infinity, window.from));
     }
-    const marks = this.holds.map((hold) => ({
+    const marks = this.limits.map((hold) => ({
       ...hold,
       from: Math.min(hold.from, left.get(`${hold.ledgerId} ${hold.product}`) ?? Infinity),
     }));
