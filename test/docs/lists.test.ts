@@ -175,6 +175,29 @@ describe('docs/operations.md', () => {
   });
 });
 
+describe('CONTRIBUTING.md and all other pages', () => {
+  it('name scripts that package.json has', () => {
+    const { scripts } = JSON.parse(page('package.json')) as { scripts: Record<string, string> };
+    const docs = fs.readdirSync(path.join(root, 'docs')).filter((name) => name.endsWith('.md'));
+    const pages = ['README.md', 'CONTRIBUTING.md', ...docs.map((name) => `docs/${name}`)];
+    const named = pages.flatMap((file) =>
+      [...page(file).matchAll(/\bnpm (?:run ([\w:]+)|(test|start)\b)/g)].map(
+        ([, script, short]) => script ?? short!,
+      ),
+    );
+    expect(named).toContain('test:n8n');
+    expect(named.filter((script) => !(script in scripts))).toEqual([]);
+  });
+});
+
+describe('docs/performance.md', () => {
+  it('names the parts that can be run alone', () => {
+    const [, row] = /^\| `BENCH_ONLY` +\| all +\| (.*) \|$/m.exec(page('docs/performance.md'))!;
+    const parts = fs.readdirSync(path.join(root, 'bench/parts'));
+    expect(namesIn(row!).sort()).toEqual(parts.map((file) => path.basename(file, '.ts')).sort());
+  });
+});
+
 describe('README.md', () => {
   const readme = page('README.md');
 
