@@ -218,6 +218,7 @@ export type {
   CreditNote,
   CycleProgress,
   DispatchInvoicesAnswer,
+  RunProblem,
   DispatchInvoicesRequest,
   DispatchedInvoice,
   Dunning,

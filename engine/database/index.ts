@@ -23,6 +23,6 @@ export { rehearse } from './rehearse';
 export type { ServerConfig } from './server';
 export type { Context, DuePart, VerifyPart } from './context';
 export type { Reserved, Session } from './session';
-export { pages, sweep, type FailedPayer, type Swept } from './sweep';
+export { concernsAll, pages, sweep, type FailedPayer, type Swept } from './sweep';
 export { Table, column, table, type RowOf } from './table';
 export { atTime, readTime, toInstant } from './times';

@@ -138,7 +138,7 @@ async function workOn<Row, Done>(
 }
 
 /** What no smaller chunk would mend: the database is gone, slow or busy. */
-const concernsAll = (error: unknown): boolean => {
+export const concernsAll = (error: unknown): boolean => {
   const told = translate(error);
   return isBillingError(told) && /^(database|lock|retry)_/.test(told.code);
 };

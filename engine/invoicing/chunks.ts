@@ -46,18 +46,24 @@ export async function findNames(
 }
 
 /** What was not done of something, and why; it is done by the next run. */
-export interface Problem {
-  code: ErrorCode;
+export interface RunProblem {
+  /** An error code, or `internal`. */
+  code: ErrorCode | 'internal';
   message: string;
 }
 
-/** An account, or whatever else is asked for, was held by somebody else for too long. */
-export function problemOfBusy(error: unknown): Problem | null {
-  if (!isBillingError(error) || error.code !== 'lock_timeout') return null;
-  return { code: error.code, message: error.message };
+/** What failed, as it is told beside what was done. */
+export function problemOf(error: unknown): RunProblem {
+  if (isBillingError(error)) return { code: error.code, message: error.message };
+  return { code: 'internal', message: error instanceof Error ? error.message : String(error) };
 }
 
-export const BUSY: Problem = {
+/** An account, or whatever else is asked for, was held by somebody else for too long. */
+export function problemOfBusy(error: unknown): RunProblem | null {
+  return isBillingError(error) && error.code === 'lock_timeout' ? problemOf(error) : null;
+}
+
+export const BUSY: RunProblem = {
   code: 'lock_timeout',
   message: 'Another transaction holds this account for too long.',
 };

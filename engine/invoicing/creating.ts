@@ -31,7 +31,7 @@ import {
   inChunk,
   waitForPayers,
   type PayerNames,
-  type Problem,
+  type RunProblem,
 } from './chunks';
 import type { Invoice, InvoiceStatus } from './invoice-records';
 import { LINE_KINDS, insertLines, type LineKind, type StoredInvoiceLine } from './invoice-lines';
@@ -67,7 +67,7 @@ export interface CreateInvoicesAnswer {
   /** Periods of subscriptions that were opened first. */
   periods: number;
   /** Payers that somebody else held for too long: they are left to the next run. At most 1,000. */
-  problems: Array<Problem & { payer: string }>;
+  problems: Array<RunProblem & { payer: string }>;
 }
 
 const MAX_PROBLEMS = 1_000;

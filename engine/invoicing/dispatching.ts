@@ -22,7 +22,6 @@ import {
   text,
   z,
   type AccountReference,
-  type ErrorCode,
   type Instant,
 } from '../kernel';
 import { CatalogMemory } from './catalog-memory';
@@ -34,6 +33,7 @@ import {
   inChunk,
   waitForPayers,
   type PayerNames,
+  type RunProblem,
 } from './chunks';
 import { collectInvoices } from './collecting';
 import { decimalsOfMoney, progressInput, type Progress } from './creating';
@@ -91,7 +91,7 @@ export interface DispatchInvoicesAnswer {
    * Drafts that could not be reckoned, and why; they stay as they are. Those of accounts that somebody
    * else held for too long (`lock_timeout`) are left to the next run, as are charges. At most 1,000.
    */
-  problems: Array<{ invoiceId: string; code: ErrorCode; message: string }>;
+  problems: Array<RunProblem & { invoiceId: string }>;
   /** What went out; at most 1,000, `onInvoices` gets all. */
   invoices: DispatchedInvoice[];
   /** Whether there were more than that. */

@@ -50,6 +50,7 @@ export {
   type TopUpPorts,
   type TopUpsDone,
 } from './collecting';
+export type { RunProblem } from './chunks';
 export type { CreateInvoicesAnswer, CreateInvoicesRequest, Progress } from './creating';
 export type { CreditNote } from './credit-note-records';
 export type { CreateCreditNoteRequest, ListCreditNotesRequest } from './credit-notes';

@@ -11,7 +11,8 @@ export interface LookedUp {
   decided: number;
   /** Somebody is writing these accounts just now: left to the next run. */
   busy: string[];
-  failed: FailedPayer[];
+  /** What failed, by what was to be paid. */
+  failed: Array<FailedPayer & { purposeId: string }>;
 }
 
 /** How transfers of a kind are found, leased and looked up. */
@@ -31,7 +32,7 @@ export interface Kind<T extends Transfer> {
  * @param only the column by whose values some may be picked
  */
 export const findingLeft = (table: string, id: string, only: string): string => `
-select t.${id}::text as id, t.payer_id::text as payer_id
+select t.${id}::text as id, t.payer_id::text as payer_id, t.purpose_id::text as purpose_id
 from {schema}.${table} t
 where t.finished_at is null
   and (t.leased_until <= $1::timestamptz or t.leased_until > $2::timestamptz)
@@ -52,15 +53,12 @@ export async function lookUpLeft<T extends Transfer>(
   wanted: { gateways: readonly string[]; only: readonly string[] | undefined; limit: number },
 ): Promise<LookedUp> {
   const now = readClock(context.clock);
-  const left = await context.database.query<{ id: string; payer_id: string }>(kind.left, [
-    isoTime(now),
-    isoTime(latestLease(now)),
-    wanted.gateways,
-    wanted.only ?? null,
-    wanted.limit,
-  ]);
+  const left = await context.database.query<{ id: string; payer_id: string; purpose_id: string }>(
+    kind.left,
+    [isoTime(now), isoTime(latestLease(now)), wanted.gateways, wanted.only ?? null, wanted.limit],
+  );
   const done: LookedUp = { decided: 0, busy: [], failed: [] };
-  for (const { id, payer_id: payerId } of left) {
+  for (const { id, payer_id: payerId, purpose_id: purposeId } of left) {
     try {
       const claimed = await claim(context, id, kind);
       if (claimed === 'busy') done.busy.push(payerId);
@@ -72,7 +70,7 @@ export async function lookUpLeft<T extends Transfer>(
       const code = isBillingError(told) ? told.code : null;
       if (code?.startsWith('database_') === true) throw error;
       if (code === 'lock_timeout' || code === 'retry_transaction') done.busy.push(payerId);
-      else done.failed.push({ payerId, error: told });
+      else done.failed.push({ payerId, purposeId, error: told });
     }
   }
   return done;

@@ -1,14 +1,15 @@
-import type { Session } from '../../database';
+import { concernsAll, type Session } from '../../database';
 import { input, integer, isoTime, list, parse, readClock, text, type Instant } from '../../kernel';
 import {
   collectPayment,
   executeRefunds,
   resumeAttempts,
   type Attempt,
+  type LookedUp,
   type PaymentContext,
   type Plan,
 } from '../../payments';
-import { inChunk, problemOfBusy, type Problem } from '../chunks';
+import { inChunk, problemOf, problemOfBusy, type RunProblem } from '../chunks';
 import { findInvoices, requireInvoice } from '../invoice-records';
 import { findCollections, writeCollection } from './collections';
 import { takeSteps } from './dunning';
@@ -32,8 +33,8 @@ export interface CollectDone {
   failed: number;
   /** Of which nobody knows yet what became of them. */
   undecided: number;
-  /** Invoices whose account was busy for too long: they are charged by the next run. */
-  problems: Array<Problem & { invoiceId: string }>;
+  /** Invoices whose account was busy for too long, or that failed: the next run tries again. */
+  problems: Array<RunProblem & { invoiceId: string }>;
 }
 
 export interface CollectDueDone {
@@ -114,7 +115,7 @@ export async function collectInvoices(
     paid: 0,
     failed: 0,
     undecided: 0,
-    problems: [],
+    problems: problemsOf(looked),
   };
   const due = await context.database.query<DueRow>(FIND_DUE, [
     isoTime(readClock(context.clock)),
@@ -122,13 +123,17 @@ export async function collectInvoices(
     limit,
   ]);
   await collectEach(context, due, done);
-  for (const { error } of looked.failed) throw error;
   return done;
 }
 
+/** What failed when it was looked up. */
+const problemsOf = ({ failed }: LookedUp): CollectDone['problems'] =>
+  failed.map(({ purposeId, error }) => ({ invoiceId: purposeId, ...problemOf(error) }));
+
 /**
  * Charges invoices, some at the same time. An account that somebody else holds for too long is passed
- * over, with all that it owes; whatever ends the work ends it only when all that was begun is done.
+ * over, with all that it owes, and one whose charge fails for a reason of its own fails alone; whatever
+ * ends the work ends it only when all that was begun is done.
  */
 async function collectEach(
   context: PaymentContext,
@@ -136,7 +141,7 @@ async function collectEach(
   done: CollectDone,
 ): Promise<void> {
   const left = due.toReversed();
-  const busy = new Map<string, Problem>();
+  const busy = new Map<string, RunProblem>();
   const collect = async ({ payer_id, invoice_id }: DueRow): Promise<void> => {
     if (!busy.has(payer_id)) {
       try {
@@ -144,7 +149,11 @@ async function collectEach(
         return;
       } catch (error) {
         const problem = problemOfBusy(error);
-        if (problem === null) throw error;
+        if (problem === null) {
+          if (concernsAll(error)) throw error;
+          done.problems.push({ invoiceId: invoice_id, ...problemOf(error) });
+          return;
+        }
         busy.set(payer_id, problem);
       }
     }
@@ -221,14 +230,13 @@ export async function collectDue(
   const done = await collectInvoices(context, { limit });
   const dunningSteps = await takeDueSteps(context, limit);
   const refunds = await executeRefunds(context, { limit });
-  for (const { error } of refunds.failed) throw error;
   return {
     attempts: done.attempts,
     invoicesPaid: done.paid,
     paymentsFailed: done.failed,
     dunningSteps,
     refundsSent: refunds.decided,
-    problems: done.problems,
+    problems: [...done.problems, ...problemsOf(refunds)],
   };
 }
 

@@ -81,7 +81,7 @@ if (databaseKinds.includes('server')) {
     };
 
     test('dispatching issues and counts the others, and names the draft of the busy one', async () => {
-      const { billing, accounts } = await setUp(200);
+      const { billing, accounts } = await setUp(1_500);
       await billing.invoicing.createInvoices();
       const busy = accounts[4]!;
       const done = await whileHeld(busy, () => billing.invoicing.dispatchInvoices());
@@ -98,18 +98,40 @@ if (databaseKinds.includes('server')) {
       });
     });
 
-    test('collecting counts what it charged, names the busy one, and is over when it answers', async () => {
-      const { billing, clock, schema, accounts } = await setUp(200, 'test_declined');
-      await billing.invoicing.runBillingCycle();
-      for (const account of accounts) {
-        await billing.payments.saveMethod({
-          account,
-          gateway: 'test',
-          token: 'test_ok',
-          makeDefault: true,
-        });
+    /** Twelve invoices whose first charge failed, and that are due to be tried again. */
+    async function dueAgain(lockTimeout: number) {
+      const shop = await setUp(lockTimeout, 'test_declined');
+      await shop.billing.invoicing.runBillingCycle();
+      for (const account of shop.accounts) {
+        const method = { account, gateway: 'test', token: 'test_ok', makeDefault: true };
+        await shop.billing.payments.saveMethod(method);
       }
-      clock.advance(4 * 86_400_000);
+      shop.clock.advance(4 * 86_400_000);
+      return shop;
+    }
+
+    test('one that cannot be charged for a reason of its own fails alone', async () => {
+      const { billing, schema, accounts } = await dueAgain(10_000);
+      await admin.raw(`
+        create function "${schema}".break_attempt() returns trigger language plpgsql
+        as $$ begin raise exception 'this one is broken'; end $$;
+        create trigger broken before insert on "${schema}".payment_attempts for each row
+        when (new.payer_id = '${accounts[5]!}') execute function "${schema}".break_attempt()`);
+      const done = await billing.runDue();
+      expect(done).toMatchObject({ attempts: MANY - 1, invoicesPaid: MANY - 1 });
+      expect(done.failed).toEqual([
+        {
+          part: 'collecting',
+          code: 'internal',
+          message: expect.stringContaining('this one is broken') as unknown,
+        },
+      ]);
+      await admin.raw(`drop trigger broken on "${schema}".payment_attempts`);
+      expect(await billing.runDue()).toMatchObject({ attempts: 1, invoicesPaid: 1, failed: [] });
+    });
+
+    test('collecting counts what it charged, names the busy one, and is over when it answers', async () => {
+      const { billing, schema, accounts } = await dueAgain(1_500);
       const done = await whileHeld(accounts[0]!, async () => {
         const answer = await billing.runDue();
         expect(await chargesIn(schema)).toBe(MANY - 1);
@@ -123,7 +145,7 @@ if (databaseKinds.includes('server')) {
     });
 
     test('drafts are made for the others, and one account alone is waited for', async () => {
-      const { billing, clock, accounts } = await setUp(1_000);
+      const { billing, clock, accounts } = await setUp(2_000);
       await billing.invoicing.runBillingCycle();
       clock.set('2027-02-01T00:00:00Z');
       const [first, second] = accounts as [string, string];
