@@ -1,4 +1,4 @@
-import { BillingError, input, integer, isBillingError, parse } from './kernel';
+import { BillingError, input, integer, isBillingError, parse, type RequestOf } from './kernel';
 import type { EarnedDone } from './books';
 import { translate, type DuePart } from './database';
 import type { DeliveriesDone, RetentionDone } from './events';
@@ -11,11 +11,6 @@ import type { AdvanceDone } from './subscriptions';
  * chunks of a transaction each, under its own locks or leases, so that any number of processes may run
  * it at once and it may be killed at any moment.
  */
-
-export interface RunDueRequest {
-  /** At most so many of each. Default 10,000. */
-  limit?: number;
-}
 
 /** A part that could not be done, or one thing in it; the others were. The next run tries again. */
 export interface FailedPart {
@@ -64,7 +59,11 @@ const NOTHING_DUE: DueCounts = {
 type DueParts = ReadonlyArray<DuePart<Partial<DueCounts>>>;
 
 const DEFAULT_LIMIT = 10_000;
-const dueInput = input({ limit: integer(1, 1_000_000).optional() });
+const dueInput = input({
+  /** At most so many of each. Default 10,000. */
+  limit: integer(1, 1_000_000).optional(),
+});
+export type RunDueRequest = RequestOf<typeof dueInput>;
 
 /** How much of a part was done when it failed is not known; it counts as nothing. */
 function failureOf(part: string, error: unknown): FailedPart {

@@ -10,8 +10,8 @@ import {
   parse,
   readClock,
   type Clock,
-  type Duration,
   type Instant,
+  type RequestOf,
 } from './kernel';
 
 /**
@@ -39,19 +39,14 @@ returning ${atTime('marked_at')} as marked_at`;
 const MOST_DAYS = 1_100;
 
 const advanceInput = input({
+  /** How far to move the clock. Either this or `to`. */
   by: duration().optional(),
+  /** To which moment. */
   to: instant().optional(),
+  /** Day by day, and on each day all that is due and the billing cycle. Default false. */
   runCycle: flag().optional(),
 });
-
-export interface AdvanceRequest {
-  /** How far to move the clock. Either this or `to`. */
-  by?: Duration;
-  /** To which moment. */
-  to?: string;
-  /** Day by day, and on each day all that is due and the billing cycle. Default false. */
-  runCycle?: boolean;
-}
+export type AdvanceRequest = RequestOf<typeof advanceInput>;
 
 export interface AdvanceAnswer {
   from: string;

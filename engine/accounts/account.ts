@@ -182,7 +182,7 @@ export async function listAccounts(
 }
 
 /** An e-mail address, roughly: who has one knows it, and nobody is found by it. */
-export const emailAddress = (): z.ZodType<string, unknown> =>
+export const emailAddress = (): z.ZodType<string, string> =>
   text(LIMITS.name).refine((value) => /^[^\s@]+@[^\s@]+$/.test(value), {
     error: 'must be an e-mail address',
   });

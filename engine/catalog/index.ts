@@ -17,9 +17,7 @@ export {
 export type { SaveOfferRequest } from './offers';
 export {
   DEFAULT_PRIORITY,
-  type Amount,
   type Collect,
-  type DurationRequest,
   type ItemTerms,
   type ItemTermsRequest,
   type OfferBonus,

@@ -14,8 +14,9 @@ import {
   requireDecimals,
   text,
   units,
+  type Amount,
   type Duration,
-  type DurationUnit,
+  type DurationRequest,
   type z,
 } from '../kernel';
 import {
@@ -94,15 +95,6 @@ export interface ItemTerms {
   /** Use beyond what is there: null, it is denied; else billed, up to a limit of units if one is set. */
   overage: { limit: string | null; pricing: Pricing } | null;
 }
-
-/** A span of time as it is written. */
-export interface DurationRequest {
-  unit: DurationUnit | `${DurationUnit}s`;
-  count: number;
-}
-
-/** A decimal, as a caller writes it. */
-export type Amount = string | number;
 
 export interface ItemTermsRequest {
   share?: Amount | null;

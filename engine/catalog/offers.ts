@@ -22,6 +22,7 @@ import {
   type ChangeOptions,
   type Duration,
   type DurationUnit,
+  type DurationRequest,
 } from '../kernel';
 import { claimName } from './names';
 import {
@@ -41,7 +42,6 @@ import {
   itemTermsFields,
   offerTermsFields,
   priorityInput,
-  type DurationRequest,
   type ItemTermsRequest,
   type OfferTerms,
   type OfferTermsRequest,

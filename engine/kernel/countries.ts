@@ -15,7 +15,7 @@ const COUNTRIES: ReadonlySet<string> = new Set(
 );
 
 /** A country by its two letters, in capitals or not. */
-export function country(): z.ZodType<string, unknown> {
+export function country(): z.ZodType<string, string> {
   return text(2)
     .transform((value) => value.toUpperCase())
     .refine((value) => COUNTRIES.has(value), {

@@ -1,3 +1,4 @@
+export * from './bound';
 export * from './calendar';
 export * from './clock';
 export * from './countries';

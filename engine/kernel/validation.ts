@@ -65,7 +65,7 @@ function shorten(text: string): string {
 }
 
 /** Text that Postgres can store and people can read: no NUL, no half surrogate pairs. */
-export function text(maximum: number): z.ZodType<string, unknown> {
+export function text(maximum: number): z.ZodType<string, string> {
   return z
     .string({ error: (issue) => missing(issue.input, 'must be text') })
     .refine(isStorable, {
@@ -87,7 +87,7 @@ function missing(input: unknown, otherwise: string): string {
 export const given = <T>(change: T | undefined, was: T): T => (change === undefined ? was : change);
 
 /** A product key or a sku. Case is kept and counts; two keys may not differ by case alone. */
-export function key(): z.ZodType<string, unknown> {
+export function key(): z.ZodType<string, string> {
   return text(LIMITS.key).refine(
     (value) => /^[\p{L}\p{N}][\p{L}\p{N}\p{M}_.:/@+-]*$/u.test(value),
     {
@@ -97,22 +97,19 @@ export function key(): z.ZodType<string, unknown> {
 }
 
 /** The id of a record, in upper or lower case; what has not the form of one is nobody's. */
-export function recordId(): z.ZodType<string, unknown> {
+export function recordId(): z.ZodType<string, string> {
   return text(100).transform((id) => id.toLowerCase());
 }
 
 /** What every list takes that comes by pages. */
-export interface PageRequest {
-  /** At most so many, up to 500. */
-  limit?: number;
-  /** What the page before gave as `nextCursor`. */
-  cursor?: string;
-}
-
 export const pageFields = {
+  /** At most so many, up to 500. */
   limit: integer(1, 500).optional(),
+  /** What the page before gave as `nextCursor`. */
   cursor: recordId().refine(isId, { error: 'is none that this list gave' }).optional(),
 };
+
+export type PageRequest = z.input<z.ZodObject<typeof pageFields>>;
 
 /** A page of a list, of which one more was read than it may hold. */
 export function pageOf<T>(
@@ -127,6 +124,9 @@ export function pageOf<T>(
 /** What two keys have in common that differ by upper and lower case alone. */
 export const foldCase = (written: string): string => written.toLowerCase();
 
+/** A decimal, as a caller writes it. */
+export type Amount = string | number;
+
 interface AmountRules {
   /** The most decimals (trailing zeros do not count). */
   decimals: number;
@@ -137,8 +137,8 @@ interface AmountRules {
 }
 
 /** An amount: a decimal string or a safe integer. Anything else a JS number can be is refused. */
-export function amount(rules: AmountRules): z.ZodType<Decimal, unknown> {
-  return z.unknown().transform((value, context): Decimal => {
+export function amount(rules: AmountRules): z.ZodType<Decimal, Amount> {
+  return z.custom<Amount>().transform((value, context): Decimal => {
     const refuse = (message: string): never => {
       context.addIssue({ code: 'custom', message });
       return z.NEVER;
@@ -171,7 +171,7 @@ export function amount(rules: AmountRules): z.ZodType<Decimal, unknown> {
 }
 
 /** Units of a product; its own decimals are checked once the product is known. */
-export const units = (): z.ZodType<Decimal, unknown> => amount({ decimals: MAX_UNIT_DECIMALS });
+export const units = (): z.ZodType<Decimal, Amount> => amount({ decimals: MAX_UNIT_DECIMALS });
 
 /** Refuses an amount that has more decimals than its product's units or its currency. */
 export function requireDecimals(
@@ -190,7 +190,7 @@ export function requireDecimals(
 }
 
 /** A whole number within bounds; text that is one is fine, since n8n's expressions give text. */
-export function integer(minimum: number, maximum: number): z.ZodType<number, unknown> {
+export function integer(minimum: number, maximum: number): z.ZodType<number, number | string> {
   const range = `must be a whole number from ${minimum} to ${maximum}`;
   return z
     .union(
@@ -210,10 +210,18 @@ export function integer(minimum: number, maximum: number): z.ZodType<number, unk
     });
 }
 
+/** A span of time as it is written. */
+export interface DurationRequest {
+  unit: DurationUnit | `${DurationUnit}s`;
+  count: number | string;
+}
+
 /** A span of time, `{ unit: 'month', count: 1 }`; the plural of a unit is fine too. */
-export function duration(): z.ZodType<Duration, unknown> {
+export function duration(): z.ZodType<Duration, DurationRequest> {
   const unit = z
-    .string({ error: (issue) => missing(issue.input, 'must be text') })
+    .custom<DurationRequest['unit']>((value) => typeof value === 'string', {
+      error: (issue) => missing(issue.input, 'must be text'),
+    })
     .transform((value) => value.trim().toLowerCase().replace(/s$/, '') as DurationUnit)
     .refine((value) => DURATION_UNITS.includes(value), {
       error: `must be one of ${DURATION_UNITS.join(', ')}`,
@@ -222,8 +230,8 @@ export function duration(): z.ZodType<Duration, unknown> {
 }
 
 /** An instant: an ISO 8601 text with an offset, or a Date. Gives milliseconds. */
-export function instant(): z.ZodType<number, unknown> {
-  return z.unknown().transform((value, context): number => {
+export function instant(): z.ZodType<number, string | Date> {
+  return z.custom<string | Date>().transform((value, context): number => {
     const refuse = (message: string): never => {
       context.addIssue({ code: 'custom', message });
       return z.NEVER;
@@ -242,7 +250,7 @@ export function instant(): z.ZodType<number, unknown> {
   });
 }
 
-export function timeZone(): z.ZodType<string, unknown> {
+export function timeZone(): z.ZodType<string, string> {
   return text(64).refine((value) => isTimeZone(value), {
     error: 'must be an IANA time zone such as "Europe/Berlin"',
   });
@@ -251,42 +259,44 @@ export function timeZone(): z.ZodType<string, unknown> {
 /** A currency code or the key of a currency product. */
 export const currency = key;
 
-export function flag(): z.ZodType<boolean, unknown> {
+export function flag(): z.ZodType<boolean, boolean> {
   return z.boolean({ error: (issue) => missing(issue.input, 'must be true or false') });
 }
 
 export function oneOf<const T extends readonly [string, ...string[]]>(
   values: T,
-): z.ZodType<T[number], unknown> {
+): z.ZodType<T[number], T[number]> {
   return z.enum(values, {
     error: (issue) => missing(issue.input, `must be one of ${values.join(', ')}`),
-  }) as unknown as z.ZodType<T[number], unknown>;
+  }) as unknown as z.ZodType<T[number], T[number]>;
 }
 
 /** Free data of the caller's on a record: a JSON object of at most 16 KB. */
-export function metadata(): z.ZodType<Record<string, unknown>, unknown> {
-  return z.unknown().transform((value, context): Record<string, unknown> => {
-    const refuse = (message: string): never => {
-      context.addIssue({ code: 'custom', message });
-      return z.NEVER;
-    };
-    if (!isPlainObject(value)) return refuse('must be an object');
-    let plain: unknown;
-    let size: number;
-    try {
-      const json = JSON.stringify(value) as string | undefined;
-      plain = json === undefined ? undefined : JSON.parse(json);
-      size = json === undefined ? 0 : Buffer.byteLength(json);
-    } catch {
-      return refuse('must be data that JSON can hold');
-    }
-    if (!isPlainObject(plain)) return refuse('must be an object');
-    if (size > LIMITS.metadataBytes) {
-      return refuse(`must not be larger than ${LIMITS.metadataBytes} bytes`);
-    }
-    if (!isStorable(plain)) return refuse('holds characters that cannot be stored');
-    return plain;
-  });
+export function metadata(): z.ZodType<Record<string, unknown>, Record<string, unknown>> {
+  return z
+    .custom<Record<string, unknown>>()
+    .transform((value, context): Record<string, unknown> => {
+      const refuse = (message: string): never => {
+        context.addIssue({ code: 'custom', message });
+        return z.NEVER;
+      };
+      if (!isPlainObject(value)) return refuse('must be an object');
+      let plain: unknown;
+      let size: number;
+      try {
+        const json = JSON.stringify(value) as string | undefined;
+        plain = json === undefined ? undefined : JSON.parse(json);
+        size = json === undefined ? 0 : Buffer.byteLength(json);
+      } catch {
+        return refuse('must be data that JSON can hold');
+      }
+      if (!isPlainObject(plain)) return refuse('must be an object');
+      if (size > LIMITS.metadataBytes) {
+        return refuse(`must not be larger than ${LIMITS.metadataBytes} bytes`);
+      }
+      if (!isStorable(plain)) return refuse('holds characters that cannot be stored');
+      return plain;
+    });
 }
 
 const isPlainObject = (value: unknown): value is Record<string, unknown> =>
@@ -313,7 +323,7 @@ export type AccountReference = string | { provider?: string; externalId: string 
 export type ResolvedReference = { accountId: string } | { provider: string; externalId: string };
 
 /** A provider of identities ("telegram", "email"): lower-cased, so that its spelling cannot split a person. */
-export function provider(): z.ZodType<string, unknown> {
+export function provider(): z.ZodType<string, string> {
   return text(LIMITS.key)
     .transform((value) => value.toLowerCase())
     .refine((value) => /^[\p{L}\p{N}][\p{L}\p{N}\p{M}_.:-]*$/u.test(value), {
@@ -322,7 +332,7 @@ export function provider(): z.ZodType<string, unknown> {
 }
 
 /** An external id may arrive as the whole number that chat systems use for it. */
-export function externalId(): z.ZodType<string, unknown> {
+export function externalId(): z.ZodType<string, string> {
   return z.preprocess(
     (value) => (typeof value === 'number' && Number.isSafeInteger(value) ? String(value) : value),
     text(LIMITS.externalId),
@@ -336,12 +346,12 @@ export function canonicalExternalId(providerName: string, id: string): string {
 
 export const DEFAULT_PROVIDER = 'default';
 
-export function accountReference(): z.ZodType<ResolvedReference, unknown> {
+export function accountReference(): z.ZodType<ResolvedReference, AccountReference> {
   const identity = z.strictObject(
     { provider: provider().optional(), externalId: externalId() },
     { error: objectError },
   );
-  return z.unknown().transform((value, context): ResolvedReference => {
+  return z.custom<AccountReference>().transform((value, context): ResolvedReference => {
     const refuse = (message: string, path: PropertyKey[] = []): never => {
       context.addIssue({ code: 'custom', message, path });
       return z.NEVER;
@@ -376,6 +386,9 @@ export function input<T extends z.ZodRawShape>(shape: T): z.ZodObject<T, z.core.
   return z.strictObject(shape, { error: objectError });
 }
 
+/** A request as a caller writes it, by the schema that reads it. */
+export type RequestOf<S extends z.ZodType> = z.input<S>;
+
 export function list<S extends z.ZodType>(item: S, maximum: number): z.ZodArray<S> {
   return z
     .array(item, {
@@ -392,18 +405,13 @@ export function batch<T>(requests: readonly T[]): readonly T[] {
 }
 
 /** What every changing call takes beside its own fields. */
-export interface ChangeOptions {
-  /** Makes a repeat harmless: the same key and request give the first answer again. */
-  idempotencyKey?: string;
-  /** Free data of the caller's to keep with it. */
-  metadata?: Record<string, unknown>;
-  /** A transaction of the caller's to join. */
-  tx?: unknown;
-}
-
-/** The fields every changing call takes beside its own. `tx` is checked where it is used. */
 export const changeFields = {
+  /** Makes a repeat harmless: the same key and request give the first answer again. */
   idempotencyKey: text(LIMITS.idempotencyKey).optional(),
+  /** Free data of the caller's to keep with it. */
   metadata: metadata().optional(),
+  /** A transaction of the caller's to join. It is checked where it is used. */
   tx: z.custom<unknown>().optional(),
 };
+
+export type ChangeOptions = z.input<z.ZodObject<typeof changeFields>>;

@@ -1,11 +1,5 @@
 import { changeOfAccount, type ResolvedAccount } from '../accounts';
-import {
-  findProducts,
-  requireUnits,
-  unknownProduct,
-  type DurationRequest,
-  type Product,
-} from '../catalog';
+import { findProducts, requireUnits, unknownProduct, type Product } from '../catalog';
 import type { Context, Session } from '../database';
 import {
   BillingError,
@@ -27,6 +21,7 @@ import {
   type ChangeOptions,
   type DenialReason,
   type Duration,
+  type DurationRequest,
   type Instant,
   type ResolvedReference,
 } from '../kernel';
