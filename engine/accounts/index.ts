@@ -1,3 +1,4 @@
+export * from './public';
 export {
   aliasesOf,
   idsWithAliases,
@@ -6,33 +7,11 @@ export {
   type AccountWithAliases,
   type LedgerOf,
 } from './aliases';
-export type {
-  Account,
-  Address,
-  Contact,
-  Identity,
-  ListAccountsRequest,
-  Tax,
-  TaxId,
-  TaxStatus,
-} from './account';
-export { openAccounts, type Accounts } from './accounts';
+export { openAccounts } from './accounts';
 export { emailAddress } from './account';
 export { changeOf, changeOfAccount, type Changed, type Parties } from './change-of';
-export {
-  addressInput,
-  readTaxDetails,
-  type AddressInput,
-  type TaxDetails,
-  type UpdateAccountRequest,
-} from './details';
-export type { EraseAnswer, EraseRequest } from './erasing';
-export type { AccountExport, ExportRequest } from './exporting';
-export type { AttachChildRequest, DetachChildRequest } from './families';
-export type { IdentifyAnswer, IdentifyRequest } from './identifying';
-export type { MergeAnswer, MergeRequest } from './merging';
-export type { MigrateIdentitiesAnswer, MigrateIdentitiesRequest } from './migrating';
-export { NO_STANDING, type AccountPorts, type AccountStanding } from './ports';
+export { addressInput, readTaxDetails, type TaxDetails } from './details';
+export { NO_STANDING, type AccountPorts } from './ports';
 export {
   nameOnce,
   payersOf,
@@ -40,7 +19,6 @@ export {
   resolveAccount,
   resolveAccounts,
   unknownAccount,
-  type AccountStatus,
   type ResolvedAccount,
 } from './resolving';
 export type {

@@ -6,18 +6,12 @@ import { Books } from './reading';
 import { verifyBooks } from './verify';
 import { exportBook } from './whole-account';
 
-export { BOOK_ACCOUNTS, POSTING_KINDS, type BookAccount, type PostingKind } from './chart';
-export { postEarned, type EarnedDone } from './earned';
+export * from './public';
+export { BOOK_ACCOUNTS, POSTING_KINDS } from './chart';
+export { postEarned } from './earned';
 export { deferFees, endFees, moveFees, type DeferredFee } from './fees';
 export { bookPorts } from './from-ledger';
 export { movePostings, post, postAll, type Leg, type Posting } from './posting';
-export type {
-  BookBalance,
-  BookBalancesRequest,
-  ChartedAccount,
-  PostingRecord,
-  PostingsRequest,
-} from './reading';
 export { verifyBooks } from './verify';
 
 /** `billing.books`: the money book, read only. What moves money posts to it. */

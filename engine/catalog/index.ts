@@ -5,51 +5,18 @@ import { Offers } from './offers';
 import { Products } from './products';
 import { TaxRates } from './tax-rates';
 
-export {
-  findFreeTier,
-  findOffer,
-  findOfferVersion,
-  findOffers,
-  offerPrice,
-  type Offer,
-  type OfferItem,
-} from './offer-records';
-export type { SaveOfferRequest } from './offers';
-export {
-  DEFAULT_PRIORITY,
-  type Collect,
-  type ItemTerms,
-  type ItemTermsRequest,
-  type OfferBonus,
-  type OfferTerms,
-  type TrialPhase,
-} from './offer-terms';
-export {
-  PRICING_MODELS,
-  priceOf,
-  type Pricing,
-  type PricingModel,
-  type PricingRequest,
-  type Tier,
-} from './pricing';
+export * from './public';
+export { findFreeTier, findOffer, findOfferVersion, findOffers, offerPrice } from './offer-records';
+export { DEFAULT_PRIORITY } from './offer-terms';
+export { PRICING_MODELS, priceOf } from './pricing';
 export {
   decimalsOfCurrency,
   findProducts,
   markProductsUsed,
   requireUnits,
   unknownProduct,
-  type Product,
-  type ProductKind,
-  type SaveProductRequest,
 } from './products';
-export {
-  couponCovers,
-  discountOf,
-  findCoupon,
-  type Coupon,
-  type CouponDuration,
-  type CouponRecord,
-} from './coupon-records';
+export { couponCovers, discountOf, findCoupon } from './coupon-records';
 export {
   couponStays,
   keepCoupon,
@@ -57,15 +24,7 @@ export {
   reserveCoupon,
   type CouponUse,
 } from './coupon-uses';
-export type { SaveCouponRequest } from './coupons';
-export type {
-  CatalogChange,
-  CatalogDocument,
-  ExportedCatalog,
-  ImportCatalogAnswer,
-  ImportCatalogRequest,
-} from './import-export';
-export { taxRateFor, type SaveTaxRateRequest, type TaxRate } from './tax-rates';
+export { taxRateFor } from './tax-rates';
 export {
   totals,
   type Totals,

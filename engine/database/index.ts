@@ -1,3 +1,4 @@
+export * from './public';
 export { arrayLiteral } from './array-literal';
 export {
   DEFAULT_KEEP,
@@ -15,12 +16,11 @@ export {
   type OfMerged,
 } from './answers';
 export { verifyTables, type Check } from './checks';
-export { Database, type Connection, type DatabaseOptions } from './database';
+export { Database, type DatabaseOptions } from './database';
 export { isOutOfLocks, isRetryable, isUniqueViolation, translate, waitingFor } from './failures';
 export { keptSecret } from './kept-secret';
 export { MAX_LOCKED_ACCOUNTS, lockAccounts, tryLockAccounts } from './locks';
 export { rehearse } from './rehearse';
-export type { ServerConfig } from './server';
 export type { Context, DuePart, VerifyPart } from './context';
 export type { Reserved, Session } from './session';
 export { concernsAll, pages, sweep, type FailedPayer, type Swept } from './sweep';

@@ -9,34 +9,10 @@ import { verifyEvents } from './verify';
 import { deliverWebhooks } from './webhook-delivery';
 import { Webhooks } from './webhooks';
 
-export type { ListEventsRequest, SampleEvent } from './event-log';
-export type { EventRecord } from './event-records';
+export * from './public';
 export type { EventPorts } from './ports';
-export type {
-  EventReader,
-  GivenEventsRequest,
-  PollAnswer,
-  PollRequest,
-  PolledEvent,
-  ReplayRequest,
-} from './readers';
 export { recordEvents, type NewEvent } from './recording';
-export type { RetentionDone } from './retention';
-export { webhookSecret, type WebhookSecret } from './signing';
-export {
-  EVENTS,
-  EVENT_TYPES,
-  type EndedSubscriptionData,
-  type EventData,
-  type EventDescription,
-  type EventType,
-  type InvoiceData,
-  type PaymentData,
-  type RenewalData,
-  type SubscriptionData,
-} from './types';
-export type { DeliveriesDone } from './webhook-delivery';
-export type { SaveWebhookRequest, Webhook, WebhookFailure } from './webhooks';
+export { webhookSecret } from './signing';
 
 /** `billing.events`: what happened, for triggers and webhooks. */
 export interface Events {

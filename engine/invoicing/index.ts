@@ -34,66 +34,11 @@ import { Papers } from './rendering/papers';
 import { Settings } from './settings';
 import { verifyInvoices } from './verify-invoices';
 
+export * from './public';
 export { invoicedPeriods } from './invoiced-periods';
-export type { InvoiceRequest, MarkPaidRequest, VoidInvoiceRequest } from './closing';
-export {
-  standingOf,
-  type CollectDueDone,
-  type CollectionRecord,
-  type Dunning,
-  type FinalAction,
-  type RetryInvoiceAnswer,
-  type RetryInvoiceRequest,
-  type SetTopUpRequest,
-  type TopUp,
-  type TopUpPeriod,
-  type TopUpPorts,
-  type TopUpsDone,
-} from './collecting';
-export type { RunProblem } from './chunks';
-export type { CreateInvoicesAnswer, CreateInvoicesRequest, Progress } from './creating';
-export type { CreditNote } from './credit-note-records';
-export type { CreateCreditNoteRequest, ListCreditNotesRequest } from './credit-notes';
-export type { CycleProgress, RunBillingCycleAnswer, RunBillingCycleRequest } from './cycle';
-export type {
-  DispatchInvoicesAnswer,
-  DispatchInvoicesRequest,
-  DispatchedInvoice,
-} from './dispatching';
+export { standingOf, type TopUpPorts } from './collecting';
 export type { InvoicingContext } from './finalizing';
-export type { AccountCredit, AddCreditRequest } from './giving-credit';
-export {
-  INVOICE_STATUSES,
-  type Invoice,
-  type InvoiceLine,
-  type InvoiceStatus,
-  type LineTax,
-} from './invoice-records';
-export type { LineKind } from './invoice-lines';
-export type { FreeItem, InvoiceItem, OfferedItem } from './items';
-export type {
-  AddItemAnswer,
-  AddItemRequest,
-  AddItemToDraft,
-  AddItemToNextInvoice,
-  CreateInvoiceRequest,
-  PendingItem,
-  RemoveItemRequest,
-  UpdateItemRequest,
-} from './manual-invoices';
-export type { ForgottenPapers } from './invoice-parts';
-export type { InvoicePreview } from './preview';
-export type { OwnRating, UsageToRate } from './rating';
-export type { ListInvoicesRequest } from './reading';
-export type {
-  InvoiceRefund,
-  RefundInvoiceAnswer,
-  RefundInvoiceRequest,
-} from './refunding-invoices';
-export type { LogoType } from './rendering/logo';
-export type { RenderInvoiceRequest, RenderedPaper } from './rendering/papers';
-export type { InvoicingSettings, Numbering, SaveSettingsRequest, Seller } from './settings';
-export type { HandMethod } from './settling';
+export { INVOICE_STATUSES } from './invoice-records';
 
 /** `billing.invoicing`: what customers owe, and how it comes to be paid. */
 export interface Invoicing {

@@ -20,56 +20,18 @@ import { Transfers } from './transfer';
 import { verifyLedger } from './verify';
 import { eraseLedger, exportLedger } from './whole-account';
 
-export { runDue, writeDueOf, type DueDone, type RunDueRequest } from './due';
-export { isFailed, type FailedItem } from './access';
-export type { CheckAnswer, CheckRequest } from './check';
-export type { ConsumeRequest } from './consume';
-export type { DeductAnswer, DeductRequest } from './deducting';
-export type { ExchangeAnswer, ExchangeRequest } from './exchanging';
-export {
-  giveUnits,
-  giveUnitsToMany,
-  type BonusRequest,
-  type Gift,
-  type GrantOrder,
-  type GrantRecord,
-  type GrantRequest,
-} from './grant';
+export * from './public';
+export { runDue, writeDueOf, type RunDueRequest } from './due';
+export { giveUnits, giveUnitsToMany, type Gift, type GrantOrder } from './grant';
 export { readGrantRecords } from './grant-records';
-export type { HoldRecord, HoldStatus, HoldsRequest } from './hold-records';
-export type {
-  ExtendRequest,
-  HoldAnswer,
-  HoldRequest,
-  ReleaseAnswer,
-  ReleaseRequest,
-  SettleAnswer,
-  SettleRequest,
-} from './holding';
 export { setGates, type GateReason } from './gates';
-export { EARNING_KINDS, ENTRY_KINDS, type EntryKind } from './lines';
+export { EARNING_KINDS, ENTRY_KINDS } from './lines';
 export type { GrantEnd } from './validity';
 export { moveAllUnits, type MovedAll } from './moving';
-export {
-  setOverageTerms,
-  type Overage,
-  type PeriodOverage,
-  type SetOverageRequest,
-} from './overage';
+export { setOverageTerms, type PeriodOverage } from './overage';
 export type { LedgerPorts, MovedValue, PaidOutside } from './ports';
-export type { Balance, EntriesRequest, Entry } from './reading';
-export type { RestoreAnswer, RestoreRequest } from './restore';
-export type { StatementPage, StatementRequest } from './statement';
-export type { Shortage, SuggestedOffer, Suggester } from './suggestions';
-export type { TransferAnswer, TransferRequest } from './transfer';
-export {
-  MAX_PROBLEMS,
-  verifyLedger,
-  type Problem,
-  type Verification,
-  type VerifyOptions,
-} from './verify';
-export type { ConsumeAnswer } from './use-batch';
+export type { Shortage, Suggester } from './suggestions';
+export { MAX_PROBLEMS, verifyLedger } from './verify';
 export { shareValue } from './value';
 export {
   endGrants,

@@ -13,51 +13,14 @@ import { PaymentRecords } from './payments';
 import type { PaymentContext } from './ports';
 import { verifyPayments } from './verify-payments';
 
-export { signTestNotice, TEST_TOKENS, type TestToken } from './adapters/test';
-export {
-  attemptRecord,
-  findUndecided,
-  listAttempts,
-  type Attempt,
-  type AttemptStatus,
-  type PaymentAttempt,
-} from './attempts';
+export * from './public';
+export { attemptRecord, findUndecided, listAttempts, type Attempt } from './attempts';
 export { NO_METHOD, collectPayment, type CollectRequest, type Plan } from './charging';
-export type { CheckoutLink, CheckoutLinkRequest } from './checkouts';
-export type {
-  AttachedMethod,
-  ChargeOutcome,
-  ChargeStatus,
-  Gateway,
-  GatewayCharge,
-  GatewayCheckout,
-  GatewayCustomer,
-  GatewayNotice,
-  GatewayRefund,
-  RefundOutcome,
-} from './gateway';
-export type { GatewayInfo } from './gateways';
 export type { LookedUp } from './in-hand';
 export { resumeAttempts } from './looking-up';
-export {
-  defaultMethod,
-  findMethod,
-  listMethods,
-  type PaymentMethod,
-  type StoredMethod,
-} from './method-records';
-export type { MethodRequest, SaveMethodRequest } from './methods';
-export type { HandledWebhook, HandleWebhookRequest } from './notices';
-export type { PayOrderRequest } from './order-charges';
-export type { AttemptsRequest, MarkRefundedRequest, RefundsDueRequest } from './payments';
+export { defaultMethod, findMethod, listMethods, type StoredMethod } from './method-records';
 export type { Payable, PaymentContext, PurposeHandlers, Settlement } from './ports';
-export {
-  refundsOf,
-  type NewRefund,
-  type PaymentRefund,
-  type RefundStatus,
-  type StoredRefund,
-} from './refund-records';
+export { refundsOf, type NewRefund, type StoredRefund } from './refund-records';
 export { refundableCharges, type RefundableCharge } from './refundable';
 export { executeRefunds, openRefund } from './refunding';
 export type { Purpose } from './transfers';

@@ -26,29 +26,12 @@ import { Trials } from './trials';
 import { verifyOrders } from './verify-orders';
 import { verifyReferrals } from './verify-referrals';
 
-export type { Commission, CommissionBalance } from './commissions';
-export type { ConfirmOrderAnswer, ConfirmOrderRequest } from './confirming';
-export type { GrantOfferRequest } from './granted-offers';
-export type { IdentitySecret } from './identity-hash';
+export * from './public';
 export type { LineGrants, OrderSubscriptions, RecurringLine } from './order-hooks';
-export type { Order, OrderLine } from './order-records';
-export { ORDER_STATUSES, type OrderStatus } from './order-state';
+export { ORDER_STATUSES } from './order-state';
 export { refusalOf } from './order-lines';
 export { freePlaceWithoutOrder, takePlaces, takenPlaces, type Place } from './purchase-marks';
-export type { CreateOrderAnswer, CreateOrderRequest, DeniedOrder } from './orders';
-export type {
-  DecidePayoutRequest,
-  Payout,
-  PayoutStatus,
-  RequestPayoutAnswer,
-  RequestPayoutRequest,
-} from './payouts';
-export type { ReferralBonus, ReferralProgram, SetReferralProgramRequest } from './referral-program';
-export type { AttachReferralAnswer, AttachReferralRequest, ReferralStats } from './referrals';
-export type { Refund } from './refund-records';
-export type { RefundOrderAnswer, RefundOrderRequest } from './refunding';
-export { USED_RULES, type UsedRule } from './refund-plan';
-export type { ClaimTrialAnswer, ClaimTrialRequest } from './trials';
+export { USED_RULES } from './refund-plan';
 
 /** `billing.sales`: how units come to accounts. */
 export interface Sales {

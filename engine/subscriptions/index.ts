@@ -18,14 +18,9 @@ import {
 import { SubscriptionReads } from './subscriptions';
 import { verifySubscriptions } from './verify-subscriptions';
 
-export { advanceSubscriptions, type AdvanceDone, type AdvanceRequest } from './advancing';
-export type { CancelRequest, SubscriptionRequest } from './cancelling';
-export {
-  CHANGE_MODES,
-  CHANGE_TIMES,
-  type ChangeSubscriptionRequest,
-  type ChangedAnswer,
-} from './changing';
+export * from './public';
+export { advanceSubscriptions, type AdvanceRequest } from './advancing';
+export { CHANGE_MODES, CHANGE_TIMES } from './changing';
 export { NO_INVOICES, type SubscriptionPorts } from './giving-back';
 export { couponsInForce, couponsUsed, type CouponInForce } from './coupons';
 export { orderSubscriptions } from './from-orders';
@@ -44,26 +39,9 @@ export {
   type ItemKind,
   type NewPendingItem,
 } from './pending-items';
-export type { PauseRequest, ResumeRequest } from './pausing';
-export type { Subscription } from './reading';
 export { findById } from './records';
-export {
-  END_REASONS,
-  SUBSCRIPTION_STATUSES,
-  type EndReason,
-  type StoredSubscription,
-  type SubscriptionStatus,
-} from './stored-subscription';
-export {
-  resetProducts,
-  restoreProducts,
-  type ResetDone,
-  type ResetRequest,
-  type RestoreDone,
-} from './resetting';
-export type { DeniedSubscription, StartAnswer, StartRequest } from './starting';
-export type { AddStepsAnswer, AddStepsRequest } from './steps';
-export type { ListSubscriptionsRequest } from './subscriptions';
+export { END_REASONS, type StoredSubscription } from './stored-subscription';
+export { resetProducts, restoreProducts } from './resetting';
 
 /** `billing.subscriptions`: recurring offers in force. */
 export interface Subscriptions {

@@ -1,0 +1,55 @@
+/** What callers of the engine can name of this room. */
+export type { RunProblem } from './chunks';
+export type { InvoiceRequest, MarkPaidRequest, VoidInvoiceRequest } from './closing';
+export type {
+  CollectDueDone,
+  CollectionRecord,
+  Dunning,
+  FinalAction,
+  RetryInvoiceAnswer,
+  RetryInvoiceRequest,
+  SetTopUpRequest,
+  TopUp,
+  TopUpPeriod,
+  TopUpsDone,
+} from './collecting';
+export type {
+  CreateInvoicesAnswer,
+  CreateInvoicesRequest,
+  Progress as CreateInvoicesProgress,
+} from './creating';
+export type { CreditNote } from './credit-note-records';
+export type { CreateCreditNoteRequest, ListCreditNotesRequest } from './credit-notes';
+export type { CycleProgress, RunBillingCycleAnswer, RunBillingCycleRequest } from './cycle';
+export type {
+  DispatchInvoicesAnswer,
+  DispatchInvoicesRequest,
+  DispatchedInvoice,
+} from './dispatching';
+export type { AccountCredit, AddCreditRequest } from './giving-credit';
+export type { LineKind } from './invoice-lines';
+export type { ForgottenPapers } from './invoice-parts';
+export type { Invoice, InvoiceLine, InvoiceStatus, LineTax } from './invoice-records';
+export type { FreeItem, InvoiceItem, OfferedItem } from './items';
+export type {
+  AddItemAnswer,
+  AddItemRequest,
+  AddItemToDraft,
+  AddItemToNextInvoice,
+  CreateInvoiceRequest,
+  PendingItem,
+  RemoveItemRequest,
+  UpdateItemRequest,
+} from './manual-invoices';
+export type { InvoicePreview } from './preview';
+export type { OwnRating, UsageToRate } from './rating';
+export type { ListInvoicesRequest } from './reading';
+export type {
+  InvoiceRefund,
+  RefundInvoiceAnswer,
+  RefundInvoiceRequest,
+} from './refunding-invoices';
+export type { InvoicingSettings, Numbering, SaveSettingsRequest, Seller } from './settings';
+export type { HandMethod } from './settling';
+export type { LogoType } from './rendering/logo';
+export type { RenderInvoiceRequest, RenderedPaper } from './rendering/papers';

@@ -1,0 +1,27 @@
+/** What callers of the engine can name of this room. */
+export { isFailed, type FailedItem } from './access';
+export type { CheckAnswer, CheckRequest } from './check';
+export type { ConsumeRequest } from './consume';
+export type { DeductAnswer, DeductRequest } from './deducting';
+export type { DueDone } from './due';
+export type { ExchangeAnswer, ExchangeRequest } from './exchanging';
+export type { BonusRequest, GrantRecord, GrantRequest } from './grant';
+export type { HoldRecord, HoldStatus, HoldsRequest } from './hold-records';
+export type {
+  ExtendRequest,
+  HoldAnswer,
+  HoldRequest,
+  ReleaseAnswer,
+  ReleaseRequest,
+  SettleAnswer,
+  SettleRequest,
+} from './holding';
+export type { EntryKind } from './lines';
+export type { Overage, SetOverageRequest } from './overage';
+export type { Balance, EntriesRequest, Entry } from './reading';
+export type { RestoreAnswer, RestoreRequest } from './restore';
+export type { StatementPage, StatementRequest } from './statement';
+export type { SuggestedOffer } from './suggestions';
+export type { TransferAnswer, TransferRequest } from './transfer';
+export type { ConsumeAnswer } from './use-batch';
+export type { Problem, Verification, VerifyOptions } from './verify';
