@@ -23,6 +23,6 @@ export { MAX_LOCKED_ACCOUNTS, lockAccounts, tryLockAccounts } from './locks';
 export { rehearse } from './rehearse';
 export type { Context, DuePart, VerifyPart } from './context';
 export type { Reserved, Session } from './session';
-export { concernsAll, pages, sweep, type FailedPayer, type Swept } from './sweep';
+export { concernsAll, grouped, pages, sweep, type FailedPayer, type Swept } from './sweep';
 export { Table, column, table, type RowOf } from './table';
 export { atTime, readTime, toInstant } from './times';

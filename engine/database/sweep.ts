@@ -95,14 +95,18 @@ export async function sweep<Row extends object, Done = void>(
   return swept;
 }
 
-function grouped<Row>(rows: readonly Row[], payerOf: (row: Row) => string): Map<string, Row[]> {
-  const byPayer = new Map<string, Row[]>();
+/** Rows by what they have in common. */
+export function grouped<Row>(
+  rows: readonly Row[],
+  keyOf: (row: Row) => string,
+): Map<string, Row[]> {
+  const groups = new Map<string, Row[]>();
   for (const row of rows) {
-    const own = byPayer.get(payerOf(row));
-    if (own === undefined) byPayer.set(payerOf(row), [row]);
+    const own = groups.get(keyOf(row));
+    if (own === undefined) groups.set(keyOf(row), [row]);
     else own.push(row);
   }
-  return byPayer;
+  return groups;
 }
 
 async function workOn<Row, Done>(

@@ -12,8 +12,8 @@ import type { SubscriptionStatus } from './stored-subscription';
 
 /** The offers that subscriptions of payers were in force with, of each the latest subscription first. */
 const FIND_OFFERS = `
-select w.payer_id::text as payer_id, s.status, s.overdue,
-       (s.sku = p.sku and s.version = p.version) as is_present, p.sku, p.version
+select w.payer_id::text as "payerId", s.status, s.overdue,
+       (s.sku = p.sku and s.version = p.version) as "isPresent", p.sku, p.version
 from unnest($1::uuid[], $2::uuid[]) as w (payer_id, name)
 cross join lateral (
   select w.name as account_id
@@ -28,10 +28,10 @@ cross join lateral (
 order by coalesce(s.ended_at, 'infinity') desc, s.subscription_id desc`;
 
 interface OfferRow {
-  payer_id: string;
+  payerId: string;
   status: SubscriptionStatus;
   overdue: boolean;
-  is_present: boolean;
+  isPresent: boolean;
   sku: string;
   version: number;
 }
@@ -78,7 +78,7 @@ export async function refreshAccess(
     names.map(([payerId]) => payerId),
     names.map(([, name]) => name),
   ]);
-  for (const row of rows) byPayer.get(row.payer_id)!.push(row);
+  for (const row of rows) byPayer.get(row.payerId)!.push(row);
   const offers = new OfferVersions();
   await offers.load(session, rows);
   const said = [...byPayer].map(([payerId, own]) => ({ payerId, ...accessOf(own, offers.of) }));
@@ -104,7 +104,7 @@ function accessOf(
   const reasons = new Map<string, GateReason | null>();
   const allowing = new Set<string>();
   const allowed = new Set<string>();
-  const isLive = (row: OfferRow): boolean => row.is_present && IN_FORCE.includes(row.status);
+  const isLive = (row: OfferRow): boolean => row.isPresent && IN_FORCE.includes(row.status);
   const say = (row: OfferRow, reason: GateReason | null, overage: Set<string>): void => {
     const offer = offerOf(row.sku, row.version);
     for (const product of productsOf(offer)) {

@@ -2,7 +2,8 @@ import { MAX_LOCKED_ACCOUNTS, lockAccounts, sweep, type Context, type Session } 
 import { isoTime, readClock, type Instant } from '../kernel';
 import { planAdvance, type Outcome } from './planning';
 import { queuedChanges } from './queued-changes';
-import { PRESENT_PAYER, readStandings } from './standings';
+import { readStandings } from './standings';
+import { presentPayer, type SubscriptionName } from './stored-subscription';
 import { OfferVersions } from './offer-versions';
 import { writeOutcomes } from './writing';
 
@@ -28,16 +29,14 @@ export interface AdvanceDone {
   left: number;
 }
 
-interface DueRow {
-  payer_id: string;
-  subscription_id: string;
-  ledger_id: string;
-  due_at: string;
+interface Due extends SubscriptionName {
+  ledgerId: string;
+  dueAt: string;
 }
 
 const DUE_COLUMNS = `
-s.payer_id::text as payer_id, s.subscription_id::text as subscription_id,
-m.payer_id::text as ledger_id, s.next_due_at::text as due_at`;
+s.payer_id::text as "payerId", s.subscription_id::text as "subscriptionId",
+m.payer_id::text as "ledgerId", s.next_due_at::text as "dueAt"`;
 
 /**
  * What has been due for longest, by the index subscriptions_due. Locks nothing: what was written
@@ -50,7 +49,7 @@ from (
   where s.next_due_at <= $1::timestamptz and s.next_due_at >= $2::timestamptz
     and (s.next_due_at, s.payer_id, s.subscription_id) > ($2::timestamptz, $3::uuid, $4::uuid)
   order by s.next_due_at, s.payer_id, s.subscription_id limit $5::integer
-) as s ${PRESENT_PAYER}
+) as s ${presentPayer('s')}
 order by s.next_due_at, s.payer_id, s.subscription_id`;
 
 /** Some payers, and the accounts that were merged into them. */
@@ -66,11 +65,11 @@ from ${NAMES} as n
 cross join lateral (
   select s.* from {schema}.subscriptions s
   where s.payer_id = n.account_id and s.next_due_at <= $1::timestamptz
-  offset 0) as s ${PRESENT_PAYER}
+  offset 0) as s ${presentPayer('s')}
 order by s.next_due_at, s.payer_id, s.subscription_id`;
 
-const dueOf = (session: Session, payerIds: readonly string[], now: Instant): Promise<DueRow[]> =>
-  session.query<DueRow>(FIND_DUE_OF, [isoTime(now), payerIds]);
+const dueOf = (session: Session, payerIds: readonly string[], now: Instant): Promise<Due[]> =>
+  session.query<Due>(FIND_DUE_OF, [isoTime(now), payerIds]);
 
 /**
  * Opens the periods that have begun, ends and pauses what has come to its end, and reminds of what is
@@ -89,12 +88,12 @@ export async function advanceSubscriptions(
   const opened = new Map<string, number>();
   const offers = new OfferVersions();
   const named = payerIds === undefined ? null : await dueOf(database, payerIds, now);
-  const { found, failed } = await sweep<DueRow>(database, {
-    key: { due_at: 'instant', payer_id: 'uuid', subscription_id: 'uuid' },
+  const { found, failed } = await sweep<Due>(database, {
+    key: { dueAt: 'instant', payerId: 'uuid', subscriptionId: 'uuid' },
     limit,
     find: async (after, size) =>
       named?.splice(0, size) ?? database.query(FIND_DUE, [isoTime(now), ...after, size]),
-    payerOf: (row) => row.ledger_id,
+    payerOf: ({ ledgerId }) => ledgerId,
     work: async (session, due) => {
       for (const { subscription, openings } of await advanceThese(session, due, offers, now)) {
         opened.set(subscription.subscriptionId, openings.length);
@@ -109,12 +108,11 @@ export async function advanceSubscriptions(
 /** Brings due subscriptions up to date. Their payers are locked. */
 async function advanceThese(
   session: Session,
-  due: readonly DueRow[],
+  due: readonly SubscriptionName[],
   offers: OfferVersions,
   now: Instant,
 ): Promise<Outcome[]> {
-  const names = due.map((row) => ({ payerId: row.payer_id, subscriptionId: row.subscription_id }));
-  const standings = await readStandings(session, names, now);
+  const standings = await readStandings(session, due, now);
   if (standings.length === 0) return [];
   const subscriptions = standings.map(({ subscription }) => subscription);
   const queued = await queuedChanges(session, subscriptions);

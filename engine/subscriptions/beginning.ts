@@ -79,7 +79,6 @@ export async function beginSubscription(
     endReason: null,
     collection: beginning.collection ?? 'charge',
     collectedBy: beginning.collectedBy ?? 'engine',
-    methodId: null,
     coupon: coupon?.code ?? null,
     couponLeft: coupon === null ? null : invoicesOf(coupon),
     awaitingPayment: false,

@@ -1,5 +1,4 @@
-import type { ResolvedAccount } from '../accounts';
-import { findOffer, findOfferVersion, type Offer } from '../catalog';
+import { findOffer, findOfferVersion } from '../catalog';
 import type { Context, Session } from '../database';
 import { recordEvents } from '../events';
 import {
@@ -8,24 +7,29 @@ import {
   input,
   oneOf,
   parse,
+  recordId,
   text,
   BillingError,
   type ChangeOptions,
   type Instant,
 } from '../kernel';
-import { takePlaces, takenPlaces } from '../sales';
 import { openingOf } from './beginning';
-import { changeOfSubscription, subscriptionIdInput, wrongState } from './change-of-subscription';
-import { CHANGE_TIMES, type ChangedAnswer } from './changing';
+import {
+  changeOfSubscription,
+  deniableChange,
+  wrongState,
+  type ChangedAnswer,
+} from './change-of-subscription';
+import { CHANGE_TIMES } from './changing';
 import { endEarly } from './ending';
 import { giveBackRest, type SubscriptionPorts } from './giving-back';
 import { decimalsOfPrice } from './periods';
 import { eventOf, type Standing } from './planning';
 import { dropQueuedChanges, queuedChanges } from './queued-changes';
-import { readSubscription, type Subscription } from './reading';
-import { subscriberOf, findSubscription, saveDetails, saveSubscriptions } from './records';
+import type { Subscription } from './reading';
+import { saveDetails, saveSubscriptions, subscriberOf } from './records';
 import type { EndReason, StoredSubscription } from './stored-subscription';
-import { reasonOfStatus, ownSubscriptionTo } from './starting';
+import { ownSubscriptionTo, reasonOfStatus, takePlaceOf } from './starting';
 import { OfferVersions } from './offer-versions';
 import { writeOutcomes } from './writing';
 
@@ -47,14 +51,14 @@ export interface SubscriptionRequest extends ChangeOptions {
 }
 
 const cancelInput = input({
-  subscriptionId: subscriptionIdInput(),
+  subscriptionId: recordId(),
   when: oneOf(CHANGE_TIMES).optional(),
   reason: text(1_000).optional(),
   credit: flag().optional(),
   ...changeFields,
 });
 
-const subscriptionInput = input({ subscriptionId: subscriptionIdInput(), ...changeFields });
+const subscriptionInput = input({ subscriptionId: recordId(), ...changeFields });
 
 /**
  * Ends a subscription before its period does.
@@ -97,8 +101,7 @@ export class Cancellations {
    */
   async cancel(request: CancelRequest): Promise<Subscription & { replayed: boolean }> {
     const wanted = parse(cancelInput, request);
-    const { subscriptionId, idempotencyKey, metadata, tx, ...inputs } = wanted;
-    const { when = 'period_end', credit = false, reason } = inputs;
+    const { when = 'period_end', credit = false, reason } = wanted;
     if (credit && when !== 'now') {
       throw new BillingError(
         'invalid_input',
@@ -106,9 +109,10 @@ export class Cancellations {
         { parameter: 'credit', advice: 'Say when: "now", or leave the credit out.' },
       );
     }
-    const { answer, replayed } = await changeOfSubscription(
+    return changeOfSubscription(
       this.context,
-      { kind: 'cancelSubscription', subscriptionId, request: inputs, idempotencyKey, tx },
+      'cancelSubscription',
+      wanted,
       async (session, standing, now) => {
         const { subscription: one } = standing;
         requireLive(one);
@@ -117,8 +121,7 @@ export class Cancellations {
         } else {
           if (one.cancelAt !== null) {
             throw wrongState(
-              subscriptionId,
-              one.status,
+              one,
               'it is cancelled for the end of its period already',
               'Cancel it with when: "now", or take that back with subscriptions.undo.',
             );
@@ -130,11 +133,9 @@ export class Cancellations {
             eventOf('subscription.cancel_scheduled', cancelled, now, now),
           ]);
         }
-        await saveDetails(session, one, { cancelReason: reason, metadata });
-        return readSubscription(session, await findSubscription(session, subscriptionId));
+        await saveDetails(session, one, { cancelReason: reason });
       },
     );
-    return { ...answer, replayed };
   }
 
   /**
@@ -143,28 +144,24 @@ export class Cancellations {
    * @throws unknown_subscription, subscription_state (nothing waits), idempotency_conflict
    */
   async undo(request: SubscriptionRequest): Promise<Subscription & { replayed: boolean }> {
-    const { subscriptionId, idempotencyKey, metadata, tx } = parse(subscriptionInput, request);
-    const { answer, replayed } = await changeOfSubscription(
+    return changeOfSubscription(
       this.context,
-      { kind: 'undoSubscription', subscriptionId, request: {}, idempotencyKey, tx },
+      'undoSubscription',
+      parse(subscriptionInput, request),
       async (session, { subscription: one }, now) => {
         requireLive(one);
         const queued = await queuedChanges(session, [one]);
         if (one.cancelAt === null && one.pauseAt === null && queued.size === 0) {
-          throw wrongState(subscriptionId, one.status, 'nothing waits for the end of its period');
+          throw wrongState(one, 'nothing waits for the end of its period');
         }
         await dropQueuedChanges(session, [one], now);
         if (one.pauseAt !== null || one.cancelAt !== null) {
           const kept = { ...one, cancelAt: null, pauseAt: null, resumeAt: null };
           await saveSubscriptions(session, [kept]);
         }
-        await saveDetails(session, one, { metadata });
-        const after = await findSubscription(session, subscriptionId);
-        await recordEvents(session, [eventOf('subscription.changed', after, now, now)]);
-        return readSubscription(session, after);
+        await recordEvents(session, [eventOf('subscription.changed', one, now, now)]);
       },
     );
-    return { ...answer, replayed };
   }
 
   /**
@@ -178,71 +175,50 @@ export class Cancellations {
    *   is in its place), idempotency_conflict
    */
   async reactivate(request: SubscriptionRequest): Promise<ChangedAnswer<Subscription>> {
-    const { subscriptionId, idempotencyKey, metadata, tx } = parse(subscriptionInput, request);
-    const { answer, replayed } = await changeOfSubscription(
+    return deniableChange(
       this.context,
-      { kind: 'reactivateSubscription', subscriptionId, request: {}, idempotencyKey, tx },
+      'reactivateSubscription',
+      parse(subscriptionInput, request),
       async (session, standing, now) => {
         const { subscription: one } = standing;
         if (one.endedAt === null) {
-          throw wrongState(subscriptionId, one.status, 'it is not over', 'Nothing is to be done.');
+          throw wrongState(one, 'it is not over', 'Nothing is to be done.');
         }
         const account = await subscriberOf(session, one);
         if ((await ownSubscriptionTo(session, account, one.sku)) !== null) {
-          throw wrongState(subscriptionId, one.status, 'another one of the same offer goes on');
+          throw wrongState(one, 'another one of the same offer goes on');
         }
         const offer = await findOfferVersion(session, one.sku, one.version);
         const isOnSale = (await findOffer(session, one.sku)).active;
         const reason = reasonOfStatus(account) ?? (isOnSale ? null : 'offer_unavailable');
-        if (reason === null) {
-          const anew: StoredSubscription = {
-            ...one,
-            status: 'active',
-            endedAt: null,
-            endReason: null,
-            renews: true,
-            trialPhases: Math.min(one.trialPhases, one.periodNumber),
-          };
-          const outcome = openingOf(
-            { ...standing, subscription: anew },
-            offer,
-            // Not before it ended, should the clock have gone back since.
-            { at: Math.max(now, one.endedAt), isFirst: true },
-            'subscription.started',
-            now,
-          );
-          await writeOutcomes(session, [outcome], now);
-          await takePlaceAgain(session, account, offer, now);
-          await saveDetails(session, one, { metadata });
-        }
-        const after = await findSubscription(session, subscriptionId);
-        return { allowed: reason === null, reason, ...(await readSubscription(session, after)) };
+        if (reason !== null) return reason;
+        const anew: StoredSubscription = {
+          ...one,
+          status: 'active',
+          endedAt: null,
+          endReason: null,
+          renews: true,
+          trialPhases: Math.min(one.trialPhases, one.periodNumber),
+        };
+        const outcome = openingOf(
+          { ...standing, subscription: anew },
+          offer,
+          // Not before it ended, should the clock have gone back since.
+          { at: Math.max(now, one.endedAt), isFirst: true },
+          'subscription.started',
+          now,
+        );
+        await writeOutcomes(session, [outcome], now);
+        // One that ended before it brought anything had given its place free.
+        await takePlaceOf(session, account, offer, now);
+        return null;
       },
     );
-    return { ...answer, replayed };
   }
 }
 
-/** One that ended before it brought anything had given its place free. */
-async function takePlaceAgain(
-  session: Session,
-  account: ResolvedAccount,
-  { oncePerAccount, sku }: Offer,
-  now: Instant,
-): Promise<void> {
-  if (!oncePerAccount || (await takenPlaces(session, account, [sku], now)).skus.has(sku)) return;
-  const { payerId, accountId } = account;
-  const place = { kind: 'offer' as const, sku };
-  await takePlaces(session, [place], { payerId, accountId, orderId: null, lapsesAt: null }, now);
-}
-
 /** @throws subscription_state */
-function requireLive({ subscriptionId, status, endedAt }: StoredSubscription): void {
-  if (endedAt === null) return;
-  throw wrongState(
-    subscriptionId,
-    status,
-    'it is over',
-    'Begin it anew with subscriptions.reactivate.',
-  );
+function requireLive(one: StoredSubscription): void {
+  if (one.endedAt === null) return;
+  throw wrongState(one, 'it is over', 'Begin it anew with subscriptions.reactivate.');
 }

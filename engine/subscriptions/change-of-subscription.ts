@@ -1,38 +1,62 @@
 import { resolveAccount, changeOf } from '../accounts';
 import { type Context, type Session } from '../database';
-import { BillingError, text, type Instant } from '../kernel';
+import { BillingError, type ChangeOptions, type DenialReason, type Instant } from '../kernel';
 import { advancePayers } from './advancing';
 import { readStandings } from './standings';
 import type { Standing } from './planning';
-import { subscriberOf, findSubscription } from './records';
+import { readSubscription, type Subscription } from './reading';
+import { findSubscription, saveDetails, subscriberOf } from './records';
 import type { SubscriptionStatus } from './stored-subscription';
 
-/** A subscription is named by its id; what is none is nobody's. */
-export const subscriptionIdInput = () => text(100).transform((id) => id.toLowerCase());
+/** What a change is asked with, as it was parsed; the rest of it is what tells it from another one. */
+type Asked = ChangeOptions & { subscriptionId: string };
 
-interface SubscriptionChange {
-  kind: string;
-  subscriptionId: string;
-  /** All inputs but the id, metadata and tx. */
-  request: Record<string, unknown>;
-  idempotencyKey: string | undefined;
-  tx: unknown;
-}
+/** Changes a subscription that it gets under the lock, as it stands now. */
+type Work<T> = (session: Session, standing: Standing, now: Instant) => Promise<T>;
+
+/** An answer with the subscription as it is then. */
+export type ChangedAnswer<S> = S & {
+  allowed: boolean;
+  reason: DenialReason | null;
+  replayed: boolean;
+};
 
 /**
  * Runs a change that names a subscription: found, its payer locked, brought up to date, once for its
- * key, which belongs to who subscribed.
+ * key, which belongs to who subscribed. Metadata is kept with the subscription.
  *
- * @param work gets the subscription under the lock, as it stands now
  * @throws unknown_subscription, idempotency_conflict
  */
-export async function changeOfSubscription<T extends object>(
+export const changeOfSubscription = (
   context: Context,
-  change: SubscriptionChange,
-  work: (session: Session, standing: Standing, now: Instant) => Promise<T>,
-): Promise<{ answer: T; replayed: boolean }> {
-  const { kind, subscriptionId, request, idempotencyKey, tx } = change;
-  return changeOf(
+  kind: string,
+  asked: Asked,
+  work: Work<void>,
+): Promise<Subscription & { replayed: boolean }> =>
+  run(context, kind, asked, async (...given) => {
+    await work(...given);
+    return {};
+  });
+
+/** The same for a change that may be denied. @param work tells why it is; null: it is done */
+export const deniableChange = (
+  context: Context,
+  kind: string,
+  asked: Asked,
+  work: Work<DenialReason | null>,
+): Promise<ChangedAnswer<Subscription>> =>
+  run(context, kind, asked, async (...given) => {
+    const reason = await work(...given);
+    return { allowed: reason === null, reason };
+  });
+
+async function run<T extends { allowed?: boolean }>(
+  context: Context,
+  kind: string,
+  { subscriptionId, idempotencyKey, metadata, tx, ...request }: Asked,
+  work: Work<T>,
+): Promise<T & Subscription & { replayed: boolean }> {
+  const { answer, replayed } = await changeOf(
     context,
     {
       kind,
@@ -49,15 +73,18 @@ export async function changeOfSubscription<T extends object>(
     async (session, { locks, named }, now) => {
       await advancePayers(session, locks, now);
       const [standing] = await readStandings(session, [named]);
-      return { answer: await work(session, standing!, now) };
+      const done = await work(session, standing!, now);
+      if (done.allowed !== false) await saveDetails(session, named, { metadata });
+      const after = await findSubscription(session, subscriptionId);
+      return { answer: { ...done, ...(await readSubscription(session, after)) } };
     },
   );
+  return { ...answer, replayed };
 }
 
 /** The error for what a subscription does not allow as it stands. */
 export function wrongState(
-  subscriptionId: string,
-  status: SubscriptionStatus,
+  { subscriptionId, status }: { subscriptionId: string; status: SubscriptionStatus },
   because: string,
   advice?: string,
 ): BillingError {

@@ -9,23 +9,29 @@ import {
   key,
   oneOf,
   parse,
+  recordId,
   type ChangeOptions,
   type DenialReason,
   type Instant,
 } from '../kernel';
-import { takePlaces, takenPlaces } from '../sales';
-import { changeOfSubscription, subscriptionIdInput, wrongState } from './change-of-subscription';
+import { deniableChange, wrongState, type ChangedAnswer } from './change-of-subscription';
 import { giveBackRest, type SubscriptionPorts } from './giving-back';
 import { lapseRest, prolongRest } from './left-over-units';
 import { cutPeriods, openPeriods, type OpenPeriod } from './period-records';
-import { boundary, decimalsOfPrice, feeOf } from './periods';
+import { boundary, decimalsOfPrice, feeOf, nextPeriod } from './periods';
 import { eventOf, openNext, outcomeOf, type Opening, type Standing } from './planning';
 import { daysLeft, isDearer, isSameInterval, shareOf } from './proration';
 import { changedTo, queueChange } from './queued-changes';
-import { readSubscription, type Subscription } from './reading';
-import { subscriberOf, findSubscription, saveDetails } from './records';
+import type { Subscription } from './reading';
+import { subscriberOf } from './records';
 import { isInForce, type StoredSubscription } from './stored-subscription';
-import { MAX_QUANTITY, reasonOfStatus, refusalToSubscribe, requireRecurring } from './starting';
+import {
+  MAX_QUANTITY,
+  reasonOfStatus,
+  refusalToSubscribe,
+  requireRecurring,
+  takePlaceOf,
+} from './starting';
 import { writeOutcomes } from './writing';
 
 export const CHANGE_TIMES = ['now', 'period_end'] as const;
@@ -48,20 +54,13 @@ export interface ChangeSubscriptionRequest extends ChangeOptions {
 }
 
 const changeInput = input({
-  subscriptionId: subscriptionIdInput(),
+  subscriptionId: recordId(),
   sku: key().optional(),
   quantity: integer(1, MAX_QUANTITY).optional(),
   when: oneOf(CHANGE_TIMES).optional(),
   mode: oneOf(CHANGE_MODES).optional(),
   ...changeFields,
 });
-
-/** An answer with the subscription as it is then. */
-export type ChangedAnswer<S> = S & {
-  allowed: boolean;
-  reason: DenialReason | null;
-  replayed: boolean;
-};
 
 type Wanted = Pick<ReturnType<typeof parseChange>, 'sku' | 'quantity' | 'when' | 'mode'>;
 const parseChange = (request: unknown) => parse(changeInput, request);
@@ -96,24 +95,16 @@ export class Changes {
    *   it is past due, or about to end), idempotency_conflict
    */
   async change(request: ChangeSubscriptionRequest): Promise<ChangedAnswer<Subscription>> {
-    const { subscriptionId, idempotencyKey, metadata, tx, ...wanted } = parseChange(request);
+    const wanted = parseChange(request);
     if (wanted.sku === undefined && wanted.quantity === undefined) {
       throw new BillingError('invalid_input', '"sku" is missing.', {
         parameter: 'sku',
         advice: 'Name the offer to go on with, or a quantity.',
       });
     }
-    const { answer, replayed } = await changeOfSubscription(
-      this.context,
-      { kind: 'changeSubscription', subscriptionId, request: wanted, idempotencyKey, tx },
-      async (session, standing, now) => {
-        const reason = await this.decide(session, standing, wanted, now);
-        if (reason === null) await saveDetails(session, standing.subscription, { metadata });
-        const after = await findSubscription(session, subscriptionId);
-        return { allowed: reason === null, reason, ...(await readSubscription(session, after)) };
-      },
+    return deniableChange(this.context, 'changeSubscription', wanted, (session, standing, now) =>
+      this.decide(session, standing, wanted, now),
     );
-    return { ...answer, replayed };
   }
 
   private async decide(
@@ -133,18 +124,12 @@ export class Changes {
     if (when === 'period_end') {
       if (!subscription.renews) {
         throw wrongState(
-          subscription.subscriptionId,
-          subscription.status,
+          subscription,
           'nothing follows its period',
           'Change it now, with when: "now".',
         );
       }
-      await queueChange(
-        session,
-        subscription,
-        { offer: target.fresh, quantity: target.quantity },
-        now,
-      );
+      await queueChange(session, subscription, target, now);
     } else {
       await this.changeNow(session, standing, target, wanted.mode ?? 'prorate', now);
     }
@@ -158,11 +143,9 @@ export class Changes {
     mode: (typeof CHANGE_MODES)[number],
     now: Instant,
   ): Promise<void> {
-    const { subscriptionId, status } = subscription;
-    if (status === 'past_due') {
+    if (subscription.status === 'past_due') {
       throw wrongState(
-        subscriptionId,
-        status,
+        subscription,
         'it is changed when it is paid',
         'Let the open invoice be paid first, or change it with when: "period_end".',
       );
@@ -198,15 +181,14 @@ export class Changes {
 
 /** @throws subscription_state */
 function requireChangeable(one: StoredSubscription): void {
-  const { subscriptionId, status } = one;
   const refuse = (because: string, advice?: string): never => {
-    throw wrongState(subscriptionId, status, because, advice);
+    throw wrongState(one, because, advice);
   };
   if (one.endedAt !== null) {
     refuse('it is over', 'Start another one, or begin it anew with subscriptions.reactivate.');
   }
   if (!isInForce(one)) {
-    const isPaused = status === 'paused';
+    const isPaused = one.status === 'paused';
     refuse(
       isPaused ? 'it is not in force' : 'it has not begun yet',
       isPaused ? 'Resume it first.' : 'Cancel it, and start another one.',
@@ -269,13 +251,8 @@ async function takeOffer(
     reasonOfStatus(account) ??
     // What somebody has goes on, also when it is off sale.
     (fresh === old ? null : await refusalToSubscribe(session, account, fresh, quantity));
-  if (refused !== null || fresh.sku === old.sku || !fresh.oncePerAccount) return refused;
-  const taken = await takenPlaces(session, account, [fresh.sku], now);
-  if (taken.skus.has(fresh.sku)) return 'already_purchased';
-  const { payerId, accountId } = account;
-  const place = { kind: 'offer' as const, sku: fresh.sku };
-  await takePlaces(session, [place], { payerId, accountId, orderId: null, lapsesAt: null }, now);
-  return null;
+  if (refused !== null || fresh.sku === old.sku) return refused;
+  return (await takePlaceOf(session, account, fresh, now)) ? null : 'already_purchased';
 }
 
 const priceOf = (offer: Offer, quantity: number): Decimal =>
@@ -332,20 +309,18 @@ function withinCycle(
   };
   const days = daysLeft(cycle, now, zone);
   const fee = shareOf(feeOf(fresh, null, quantity), days, decimalsOfPrice(fresh));
-  const { subscription } = changedTo(one, fresh, quantity, old);
-  const number = one.periodNumber + 1;
+  const { endsAt } = present;
+  const changed = changedTo(one, fresh, quantity, old).subscription;
+  const terms = { isFirstOwn: isNew };
+  const next = nextPeriod({ ...changed, periodEnd: now }, fresh, zone, terms);
   const { bill, renewalGrants } = fresh.collect!;
   const waits = bill === 'advance' && renewalGrants === 'payment' && fee.greaterThan(0);
-  const { payerId, subscriptionId, accountId, currency } = one;
   return {
     subscription: {
-      ...subscription,
+      ...next.subscription,
       status: 'active',
-      phase: null,
-      anchorNumber: one.anchorNumber + number - present.number,
-      periodNumber: number,
-      periodStart: now,
-      periodEnd: present.endsAt,
+      anchorNumber: one.anchorNumber + next.period.number - present.number,
+      periodEnd: endsAt,
       awaitingPayment: waits,
     },
     opening: {
@@ -353,23 +328,12 @@ function withinCycle(
       gives: !waits,
       isRest: true,
       period: {
-        payerId,
-        subscriptionId,
-        accountId,
-        number,
-        phase: null,
-        sku: fresh.sku,
-        version: fresh.version,
-        quantity,
+        ...next.period,
         fee,
-        currency,
-        startsAt: now,
-        endsAt: present.endsAt,
+        endsAt,
         // Those bought ahead lie between on record, though they last no time.
         resumed: periods.length > 1,
         share: days.left === days.of ? null : days,
-        isFirstOwn: isNew,
-        orderId: null,
       },
     },
   };

@@ -1,7 +1,7 @@
 import type { Session } from '../database';
 
 const FIND = `
-select s.subscription_id::text as subscription_id, s.coupon as code, s.coupon_left as left
+select s.subscription_id::text as id, s.coupon as code, s.coupon_left as left
 from {schema}.subscriptions s
 where s.payer_id = any($1::uuid[]) and s.subscription_id = any($2::uuid[])
   and s.coupon is not null and coalesce(s.coupon_left, 1) > 0`;
@@ -26,11 +26,9 @@ export async function couponsInForce(
   payerIds: readonly string[],
   subscriptionIds: readonly string[],
 ): Promise<Map<string, CouponInForce>> {
-  const rows = await session.query<CouponInForce & { subscription_id: string }>(FIND, [
-    payerIds,
-    subscriptionIds,
-  ]);
-  return new Map(rows.map(({ subscription_id, code, left }) => [subscription_id, { code, left }]));
+  const values = [payerIds, subscriptionIds];
+  const rows = await session.query<CouponInForce & { id: string }>(FIND, values);
+  return new Map(rows.map(({ id, ...coupon }) => [id, coupon]));
 }
 
 /**

@@ -10,6 +10,7 @@ import {
   type NewPendingItem,
 } from './pending-items';
 import type { OpenPeriod } from './period-records';
+import type { PeriodName } from './periods';
 import { daysLeft, shareOf } from './proration';
 import type { StoredSubscription } from './stored-subscription';
 
@@ -25,7 +26,7 @@ export interface SubscriptionPorts {
    */
   invoiced(
     session: Session,
-    period: { payerId: string; subscriptionId: string; number: number },
+    period: PeriodName,
   ): Promise<{ amount: Decimal; isPaid: boolean } | null>;
 }
 

@@ -31,7 +31,6 @@ export {
   paymentInGrace,
   paymentRecovered,
   periodsPaid,
-  type PeriodName,
 } from './payment-effects';
 export {
   addPendingItems,
@@ -39,6 +38,7 @@ export {
   type ItemKind,
   type NewPendingItem,
 } from './pending-items';
+export type { PeriodName } from './periods';
 export { findById } from './records';
 export { END_REASONS, type StoredSubscription } from './stored-subscription';
 export { resetProducts, restoreProducts } from './resetting';

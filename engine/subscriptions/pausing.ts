@@ -6,14 +6,19 @@ import {
   instant,
   isoTime,
   parse,
+  recordId,
   type ChangeOptions,
 } from '../kernel';
-import { changeOfSubscription, subscriptionIdInput, wrongState } from './change-of-subscription';
-import type { ChangedAnswer } from './changing';
+import {
+  changeOfSubscription,
+  deniableChange,
+  wrongState,
+  type ChangedAnswer,
+} from './change-of-subscription';
 import { planAdvance, type Standing } from './planning';
 import { queuedChanges } from './queued-changes';
-import { readSubscription, type Subscription } from './reading';
-import { subscriberOf, findSubscription, saveDetails, saveSubscriptions } from './records';
+import type { Subscription } from './reading';
+import { saveSubscriptions, subscriberOf } from './records';
 import { reasonOfStatus } from './starting';
 import { OfferVersions } from './offer-versions';
 import { writeOutcomes } from './writing';
@@ -29,12 +34,12 @@ export interface ResumeRequest extends ChangeOptions {
 }
 
 const pauseInput = input({
-  subscriptionId: subscriptionIdInput(),
+  subscriptionId: recordId(),
   resumeAt: instant().nullish(),
   ...changeFields,
 });
 
-const resumeInput = input({ subscriptionId: subscriptionIdInput(), ...changeFields });
+const resumeInput = input({ subscriptionId: recordId(), ...changeFields });
 
 /** Subscriptions that rest for a while: no periods, no invoices, no access. */
 export class Pauses {
@@ -48,12 +53,13 @@ export class Pauses {
    *   subscription_state (not in force, or it ends with its period), idempotency_conflict
    */
   async pause(request: PauseRequest): Promise<Subscription & { replayed: boolean }> {
-    const { subscriptionId, idempotencyKey, metadata, tx, ...inputs } = parse(pauseInput, request);
-    const { answer, replayed } = await changeOfSubscription(
+    const wanted = parse(pauseInput, request);
+    return changeOfSubscription(
       this.context,
-      { kind: 'pauseSubscription', subscriptionId, request: inputs, idempotencyKey, tx },
+      'pauseSubscription',
+      wanted,
       async (session, { subscription: one }) => {
-        const resumeAt = inputs.resumeAt ?? null;
+        const resumeAt = wanted.resumeAt ?? null;
         const earliest = requirePausable(one);
         if (resumeAt !== null && earliest !== null && resumeAt <= earliest) {
           throw new BillingError(
@@ -64,11 +70,8 @@ export class Pauses {
         }
         const pauseAt = one.status === 'paused' ? null : one.periodEnd;
         await saveSubscriptions(session, [{ ...one, pauseAt, resumeAt }]);
-        await saveDetails(session, one, { metadata });
-        return readSubscription(session, await findSubscription(session, subscriptionId));
       },
     );
-    return { ...answer, replayed };
   }
 
   /**
@@ -80,34 +83,31 @@ export class Pauses {
    *   idempotency_conflict
    */
   async resume(request: ResumeRequest): Promise<ChangedAnswer<Subscription>> {
-    const { subscriptionId, idempotencyKey, metadata, tx } = parse(resumeInput, request);
-    const { answer, replayed } = await changeOfSubscription(
+    const wanted = parse(resumeInput, request);
+    return deniableChange(
       this.context,
-      { kind: 'resumeSubscription', subscriptionId, request: {}, idempotencyKey, tx },
+      'resumeSubscription',
+      wanted,
       async (session, standing, now) => {
         const { subscription: one } = standing;
         if (one.status !== 'paused' && one.pauseAt === null) {
-          throw wrongState(subscriptionId, one.status, 'it is not paused');
+          throw wrongState(one, 'it is not paused');
         }
         const reason = reasonOfStatus(await subscriberOf(session, one));
-        if (reason === null) {
-          if (one.status === 'paused') {
-            const resumed = { ...standing, subscription: { ...one, resumeAt: now } };
-            const queued = await queuedChanges(session, [one]);
-            const change = queued.get(subscriptionId);
-            const offers = new OfferVersions();
-            await offers.load(session, [one, ...queued.values()]);
-            await writeOutcomes(session, [planAdvance(resumed, offers.of, change, now)], now);
-          } else {
-            await saveSubscriptions(session, [{ ...one, pauseAt: null, resumeAt: null }]);
-          }
-          await saveDetails(session, one, { metadata });
+        if (reason !== null) return reason;
+        if (one.status === 'paused') {
+          const resumed = { ...standing, subscription: { ...one, resumeAt: now } };
+          const queued = await queuedChanges(session, [one]);
+          const change = queued.get(one.subscriptionId);
+          const offers = new OfferVersions();
+          await offers.load(session, [one, ...queued.values()]);
+          await writeOutcomes(session, [planAdvance(resumed, offers.of, change, now)], now);
+        } else {
+          await saveSubscriptions(session, [{ ...one, pauseAt: null, resumeAt: null }]);
         }
-        const after = await findSubscription(session, subscriptionId);
-        return { allowed: reason === null, reason, ...(await readSubscription(session, after)) };
+        return null;
       },
     );
-    return { ...answer, replayed };
   }
 }
 
@@ -118,12 +118,11 @@ export class Pauses {
  * @throws subscription_state
  */
 function requirePausable(one: Standing['subscription']): number | null {
-  const { subscriptionId, status } = one;
   const refuse = (because: string, advice?: string): never => {
-    throw wrongState(subscriptionId, status, because, advice);
+    throw wrongState(one, because, advice);
   };
   if (one.endedAt !== null) refuse('it is over');
-  if (status === 'paused') return null;
+  if (one.status === 'paused') return null;
   if (one.periodNumber === 0) refuse('it has not begun yet', 'Cancel it, and start another one.');
   if (one.cancelAt !== null) {
     refuse('it is cancelled when its period ends', 'Take that back with subscriptions.undo first.');

@@ -1,5 +1,5 @@
-import type { Session } from '../database';
-import { recordEvents, type NewEvent } from '../events';
+import { grouped, type Session } from '../database';
+import { recordEvents } from '../events';
 import type { Instant } from '../kernel';
 import { refreshAccess } from './access';
 import { advancePayers } from './advancing';
@@ -7,9 +7,15 @@ import { readStandings } from './standings';
 import { endEarly } from './ending';
 import { findPeriods, type StoredPeriod } from './period-records';
 import { givePeriods, productsFor, unitsOf } from './period-units';
+import type { PeriodName } from './periods';
 import { eventOf, type Outcome, type Standing } from './planning';
 import { findOfPayers, saveSubscriptions } from './records';
-import { isInForce, type StoredSubscription, type SubscriptionStatus } from './stored-subscription';
+import {
+  isInForce,
+  type StoredSubscription,
+  type SubscriptionName,
+  type SubscriptionStatus,
+} from './stored-subscription';
 import { OfferVersions } from './offer-versions';
 import { allowOverage, writeOutcomes } from './writing';
 
@@ -18,35 +24,14 @@ import { allowOverage, writeOutcomes } from './writing';
  * payer locked. Subscriptions that are over are left as they are.
  */
 
-/** A subscription, and who pays for it: whoever did when it was billed, perhaps merged away since. */
-interface PaidSubscription {
-  payerId: string;
-  subscriptionId: string;
-}
-
-/** A period of a subscription, by its number. */
-export interface PeriodName extends PaidSubscription {
-  number: number;
-}
-
-/** Subscriptions of one payer. */
-const named = (payerId: string, subscriptionIds: readonly string[]): PaidSubscription[] =>
-  subscriptionIds.map((subscriptionId) => ({ payerId, subscriptionId }));
-
-function bySubscription<T extends { subscriptionId: string }>(all: readonly T[]): Map<string, T[]> {
-  const groups = new Map<string, T[]>();
-  for (const one of all) {
-    const group = groups.get(one.subscriptionId);
-    if (group === undefined) groups.set(one.subscriptionId, [one]);
-    else group.push(one);
-  }
-  return groups;
-}
-
-/** Subscriptions as they stand now, all boundaries that were passed behind them. */
+/**
+ * Subscriptions as they stand now, all boundaries that were passed behind them.
+ *
+ * @param wanted with who pays for each: whoever did when it was billed, perhaps merged away since
+ */
 async function broughtUpToDate(
   session: Session,
-  wanted: readonly PaidSubscription[],
+  wanted: readonly SubscriptionName[],
   now: Instant,
 ): Promise<Standing[]> {
   const found = await readStandings(session, await findOfPayers(session, wanted));
@@ -57,6 +42,17 @@ async function broughtUpToDate(
     found.map(({ subscription }) => subscription),
   );
 }
+
+/** The same for subscriptions of one payer. */
+const ofPayer = (
+  session: Session,
+  payerId: string,
+  subscriptionIds: readonly string[],
+  now: Instant,
+): Promise<Standing[]> => {
+  const names = subscriptionIds.map((subscriptionId) => ({ payerId, subscriptionId }));
+  return broughtUpToDate(session, names, now);
+};
 
 /**
  * Periods are paid: those whose units waited for that get them, as long as they are not over. An
@@ -74,14 +70,14 @@ export async function periodsPaid(
     ({ subscription }) => subscription.endedAt === null,
   );
   if (live.length === 0) return;
-  const paid = bySubscription(periods);
+  const paid = grouped(periods, ({ subscriptionId }) => subscriptionId);
   const names = live.flatMap(({ subscription }) => {
     const numbers = new Set(paid.get(subscription.subscriptionId)!.map(({ number }) => number));
     if (subscription.awaitingPayment) numbers.add(subscription.periodNumber);
     return [...numbers].map((number) => ({ subscription, number }));
   });
   const all = await findPeriods(session, names);
-  const found = bySubscription(all);
+  const found = grouped(all, ({ subscriptionId }) => subscriptionId);
   const offers = new OfferVersions();
   await offers.load(session, [...live.map(({ subscription }) => subscription), ...all]);
   const giving: Array<{ standing: Standing; period: StoredPeriod }> = [];
@@ -156,15 +152,17 @@ async function giveWaiting(
   await allowOverage(session, openings);
 }
 
-/** Changes subscriptions, tells of it, and sets anew what may be used. */
-async function changeAll(
+/** Changes those of some subscriptions that it concerns, tells of it, and sets anew what may be used. */
+async function changeThose(
   session: Session,
-  standings: readonly Standing[],
+  found: readonly Standing[],
   type: 'subscription.past_due' | 'subscription.overdue' | 'subscription.recovered',
-  to: (one: StoredSubscription) => StoredSubscription,
+  concerns: (one: StoredSubscription) => boolean,
+  to: (one: StoredSubscription) => Partial<StoredSubscription>,
   now: Instant,
 ): Promise<void> {
-  const changed = standings.map(({ subscription }) => to(subscription));
+  const standings = found.filter(({ subscription }) => concerns(subscription));
+  const changed = standings.map(({ subscription }) => ({ ...subscription, ...to(subscription) }));
   await saveSubscriptions(session, changed);
   const affected = standings.filter(
     ({ subscription }, index) => subscription.overdue !== changed[index]!.overdue,
@@ -175,8 +173,10 @@ async function changeAll(
   );
   // While it rests nothing changes for anybody; it is told when it goes on.
   const told = changed.filter(({ status }) => status !== 'paused');
-  const events: NewEvent[] = told.map((one) => eventOf(type, one, now, now));
-  await recordEvents(session, events);
+  await recordEvents(
+    session,
+    told.map((one) => eventOf(type, one, now, now)),
+  );
 }
 
 /**
@@ -190,14 +190,12 @@ export async function paymentFailed(
   graceUntil: Instant,
   now: Instant,
 ): Promise<void> {
-  const concerned = (await broughtUpToDate(session, named(payerId, subscriptionIds), now)).filter(
-    ({ subscription }) => isInForce(subscription) && subscription.status !== 'past_due',
-  );
-  await changeAll(
+  await changeThose(
     session,
-    concerned,
+    await ofPayer(session, payerId, subscriptionIds, now),
     'subscription.past_due',
-    (one) => ({ ...one, status: 'past_due', graceUntil }),
+    (one) => isInForce(one) && one.status !== 'past_due',
+    () => ({ status: 'past_due', graceUntil }),
     now,
   );
 }
@@ -209,18 +207,14 @@ export async function paymentOverdue(
   subscriptionIds: readonly string[],
   now: Instant,
 ): Promise<void> {
-  const concerned = (await broughtUpToDate(session, named(payerId, subscriptionIds), now)).filter(
-    ({ subscription }) =>
-      (isInForce(subscription) || subscription.status === 'paused') && !subscription.overdue,
-  );
-  await changeAll(
+  await changeThose(
     session,
-    concerned,
+    await ofPayer(session, payerId, subscriptionIds, now),
     'subscription.overdue',
+    (one) => (isInForce(one) || one.status === 'paused') && !one.overdue,
     // One that rests is overdue when it goes on: a pause pays nothing.
-    (one) => ({
-      ...one,
-      status: one.status === 'paused' ? 'paused' : 'past_due',
+    ({ status }) => ({
+      status: status === 'paused' ? 'paused' : 'past_due',
       overdue: true,
       graceUntil: null,
     }),
@@ -240,14 +234,12 @@ export async function paymentRecovered(
   subscriptionIds: readonly string[],
   now: Instant,
 ): Promise<void> {
-  const concerned = (await broughtUpToDate(session, named(payerId, subscriptionIds), now)).filter(
-    ({ subscription }) => subscription.status === 'past_due' || subscription.overdue,
-  );
-  await changeAll(
+  await changeThose(
     session,
-    concerned,
+    await ofPayer(session, payerId, subscriptionIds, now),
     'subscription.recovered',
-    (one) => ({ ...one, status: statusWhenPaid(one), overdue: false, graceUntil: null }),
+    (one) => one.status === 'past_due' || one.overdue,
+    (one) => ({ status: statusWhenPaid(one), overdue: false, graceUntil: null }),
     now,
   );
 }
@@ -260,15 +252,18 @@ export async function paymentInGrace(
   graceUntil: Instant,
   now: Instant,
 ): Promise<void> {
-  const found = await broughtUpToDate(session, named(payerId, subscriptionIds), now);
-  const inGrace = (one: StoredSubscription) => ({ ...one, overdue: false, graceUntil });
-  const wereOverdue = found.filter(({ subscription }) => subscription.overdue);
-  await changeAll(session, wereOverdue, 'subscription.past_due', inGrace, now);
+  const found = await ofPayer(session, payerId, subscriptionIds, now);
+  const inGrace = () => ({ overdue: false, graceUntil });
+  const wasOverdue = (one: StoredSubscription): boolean => one.overdue;
+  await changeThose(session, found, 'subscription.past_due', wasOverdue, inGrace, now);
   // The others stay as they are, for longer.
   const others = found
     .map(({ subscription }) => subscription)
     .filter((one) => one.graceUntil !== null && !one.overdue);
-  await saveSubscriptions(session, others.map(inGrace));
+  await saveSubscriptions(
+    session,
+    others.map((one) => ({ ...one, ...inGrace() })),
+  );
 }
 
 /**
@@ -283,12 +278,10 @@ export async function dunningEnded(
   now: Instant,
 ): Promise<void> {
   if (action === 'keep') return;
-  const concerned = (await broughtUpToDate(session, named(payerId, subscriptionIds), now)).filter(
-    ({ subscription }) => subscription.endedAt === null,
-  );
   const offers = new OfferVersions();
   const outcomes: Outcome[] = [];
-  for (const standing of concerned) {
+  for (const standing of await ofPayer(session, payerId, subscriptionIds, now)) {
+    if (standing.subscription.endedAt !== null) continue;
     outcomes.push(await endEarly(session, standing, 'payment_failed', offers, now));
   }
   await writeOutcomes(session, outcomes, now);

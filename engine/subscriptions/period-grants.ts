@@ -1,5 +1,6 @@
-import { atTime, column, table, toInstant, type RowOf, type Session } from '../database';
+import { column, table, type RowOf, type Session } from '../database';
 import { isoTime, type Instant } from '../kernel';
+import type { PeriodName } from './periods';
 
 /** The grants that periods brought, and where their units are now. */
 
@@ -39,18 +40,18 @@ export interface UntilNext extends PeriodRange {
   version: number;
 }
 
-/** What a period brought, as it is now. */
-export interface GrantThere<Wanted> {
-  payerId: string;
-  sequence: bigint;
-  product: string;
-  number: number;
-  kind: GrantKind;
-  position: number;
-  expiresAt: Instant | null;
-  /** What it was found for. */
-  wanted: Wanted;
-}
+const THERE = table('grants', {
+  payerId: column.uuid(),
+  sequence: column.sequence(),
+  product: column.text(),
+  number: column.integer().named('period_number'),
+  kind: column.text<GrantKind>(),
+  position: column.integer(),
+  expiresAt: column.instant().orNull,
+});
+
+/** What a period brought, as it is now, with what it was found for. */
+export type GrantThere<Wanted> = RowOf<typeof THERE> & { wanted: Wanted };
 
 /**
  * Items that last until the next payment were ended by the one before, of the same version. Of earlier
@@ -93,16 +94,16 @@ with recursive steps as (
     where p.payer_id = s.payer_id and p.grant_sequence = s.sequence
     offset 0) as p
 )
-select s.place::integer as place, s.payer_id::text as payer_id, s.sequence::text as sequence,
-       s.product, s.period_number, s.kind, s.position::integer as position,
-       ${atTime('k.expires_at')} as expires_at
-from steps s
-cross join lateral (
-  select k.live or k.held > 0 as is_left, least(k.expires_at, k.ended_at) as expires_at
-  from {schema}.grants k where k.payer_id = s.payer_id and k.sequence = s.sequence
-  offset 0) as k
-where s.payer_id = s.ledger_id and (s.used_up or k.is_left)
-  and (k.expires_at is null or k.expires_at > $9::timestamptz)
+select s.place::integer as place, ${THERE.select('s')}
+from (
+  select s.*, k.is_left, k.expires_at
+  from steps s
+  cross join lateral (
+    select k.live or k.held > 0 as is_left, least(k.expires_at, k.ended_at) as expires_at
+    from {schema}.grants k where k.payer_id = s.payer_id and k.sequence = s.sequence
+    offset 0) as k
+  where s.payer_id = s.ledger_id) as s
+where (s.used_up or s.is_left) and (s.expires_at is null or s.expires_at > $9::timestamptz)
 order by s.place, s.period_number, s.sequence`;
 
 /** What periods brought that is not over: in one statement, however old the subscriptions are. */
@@ -112,16 +113,7 @@ export async function grantsThere<Wanted extends PeriodRange | UntilNext>(
   now: Instant,
 ): Promise<Array<GrantThere<Wanted>>> {
   if (wanted.length === 0) return [];
-  const rows = await session.query<{
-    place: number;
-    payer_id: string;
-    sequence: string;
-    product: string;
-    period_number: number;
-    kind: GrantKind;
-    position: number;
-    expires_at: string | null;
-  }>(FIND_THERE, [
+  const rows = await session.query<{ place: number }>(FIND_THERE, [
     wanted.map(({ payerId }) => payerId),
     wanted.map(({ subscriptionId }) => subscriptionId),
     wanted.map(({ ledgerId }) => ledgerId),
@@ -132,16 +124,7 @@ export async function grantsThere<Wanted extends PeriodRange | UntilNext>(
     wanted.map((one) => ('version' in one ? one.version : null)),
     isoTime(now),
   ]);
-  return rows.map((row) => ({
-    payerId: row.payer_id,
-    sequence: BigInt(row.sequence),
-    product: row.product,
-    number: row.period_number,
-    kind: row.kind,
-    position: row.position,
-    expiresAt: row.expires_at === null ? null : toInstant(row.expires_at),
-    wanted: wanted[row.place - 1]!,
-  }));
+  return rows.map((row) => ({ ...THERE.read(row), wanted: wanted[row.place - 1]! }));
 }
 
 const COUNT_STEPS = `
@@ -152,13 +135,9 @@ where payer_id = $1::uuid and subscription_id = $2::uuid and period_number = $3:
 /** How many times a period was given steps. */
 export async function stepsBrought(
   session: Session,
-  period: { payerId: string; subscriptionId: string; number: number },
+  { payerId, subscriptionId, number }: PeriodName,
 ): Promise<number> {
-  const { payerId, subscriptionId, number } = period;
-  const [row] = await session.query<{ steps: number }>(COUNT_STEPS, [
-    payerId,
-    subscriptionId,
-    number,
-  ]);
+  const values = [payerId, subscriptionId, number];
+  const [row] = await session.query<{ steps: number }>(COUNT_STEPS, values);
   return row!.steps;
 }

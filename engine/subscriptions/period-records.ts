@@ -1,6 +1,6 @@
 import { column, table, type RowOf, type Session } from '../database';
 import { isoTime, type Instant } from '../kernel';
-import type { OpenedPeriod } from './periods';
+import type { OpenedPeriod, PeriodName } from './periods';
 import type { StoredSubscription, SubscriptionName } from './stored-subscription';
 
 /** Periods as they were opened, and what became of them. */
@@ -39,10 +39,12 @@ export const writePeriods = (session: Session, periods: readonly StoredPeriod[])
     })),
   );
 
-/** By the primary key, of periods named one by one. */
+/** Periods named one by one, as statements take them: by the primary key. */
+export const NAMED = PERIODS.pick('payerId', 'subscriptionId', 'number');
+
 const FIND = `
 select ${PERIODS.select('p')}
-from unnest($1::uuid[], $2::uuid[], $3::integer[]) as n (payer_id, subscription_id, number)
+from ${NAMED.unnest()}
 cross join lateral (
   select p.* from {schema}.subscription_periods p
   where p.payer_id = n.payer_id and p.subscription_id = n.subscription_id and p.number = n.number
@@ -57,11 +59,8 @@ export async function findPeriods(
   const accounts = new Map(
     names.map(({ subscription }) => [subscription.subscriptionId, subscription.accountId]),
   );
-  const found = await PERIODS.rows(session, FIND, [
-    names.map(({ subscription }) => subscription.payerId),
-    names.map(({ subscription }) => subscription.subscriptionId),
-    names.map(({ number }) => number),
-  ]);
+  const wanted = names.map(({ subscription, number }) => ({ ...subscription, number }));
+  const found = await PERIODS.rows(session, FIND, NAMED.values(wanted));
   return found.map(({ partDays, wholeDays, ...period }) => ({
     ...period,
     accountId: accounts.get(period.subscriptionId)!,
@@ -71,23 +70,18 @@ export async function findPeriods(
 
 const MARK_GRANTED = `
 update {schema}.subscription_periods p set granted_at = $4::timestamptz
-from unnest($1::uuid[], $2::uuid[], $3::integer[]) as n (payer_id, subscription_id, number)
+from ${NAMED.unnest()}
 where p.payer_id = n.payer_id and p.subscription_id = n.subscription_id and p.number = n.number
   and p.granted_at is null`;
 
 /** Puts down that periods have been given their units. */
 export async function markGranted(
   session: Session,
-  periods: ReadonlyArray<Pick<OpenedPeriod, 'payerId' | 'subscriptionId' | 'number'>>,
+  periods: readonly PeriodName[],
   now: Instant,
 ): Promise<void> {
   if (periods.length === 0) return;
-  await session.query(MARK_GRANTED, [
-    periods.map(({ payerId }) => payerId),
-    periods.map(({ subscriptionId }) => subscriptionId),
-    periods.map(({ number }) => number),
-    isoTime(now),
-  ]);
+  await session.query(MARK_GRANTED, [...NAMED.values(periods), isoTime(now)]);
 }
 
 /** A period that is not over. */

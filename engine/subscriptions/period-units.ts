@@ -26,7 +26,7 @@ import {
 } from '../ledger';
 import { grantsThere, linkGrants, type GrantKind, type PeriodRange } from './period-grants';
 import { markGranted } from './period-records';
-import type { OpenedPeriod } from './periods';
+import type { OpenedPeriod, PeriodName } from './periods';
 
 /**
  * The units that periods bring. They are worth nothing in the ledger: what the period costs is its
@@ -51,7 +51,7 @@ export interface PeriodUnits {
 /** What a period brings, and to whom. */
 export interface PeriodGift {
   receiver: Receiver;
-  period: Pick<OpenedPeriod, 'payerId' | 'subscriptionId' | 'number' | 'startsAt' | 'endsAt'>;
+  period: PeriodName & Pick<OpenedPeriod, 'startsAt' | 'endsAt'>;
   offer: Offer;
   units: readonly PeriodUnits[];
 }
@@ -235,7 +235,7 @@ async function endUntilNext(
 
 const before = (
   receiver: Receiver,
-  { payerId, subscriptionId, number }: Pick<OpenedPeriod, 'payerId' | 'subscriptionId' | 'number'>,
+  { payerId, subscriptionId, number }: PeriodName,
 ): PeriodRange => ({
   payerId,
   subscriptionId,
@@ -279,11 +279,7 @@ export async function prolongLeftOver(
 /** The same for units that come on top of a period: steps. */
 export async function giveUnitsOfPeriods(
   session: Session,
-  gifts: ReadonlyArray<{
-    receiver: Receiver;
-    period: Pick<OpenedPeriod, 'payerId' | 'subscriptionId' | 'number'>;
-    units: readonly PeriodUnits[];
-  }>,
+  gifts: ReadonlyArray<Pick<PeriodGift, 'receiver' | 'units'> & { period: PeriodName }>,
   now: Instant,
 ): Promise<void> {
   const some = gifts.filter(({ units }) => units.length > 0);

@@ -46,6 +46,9 @@ export interface OpenedPeriod {
   orderId: string | null;
 }
 
+/** A period by its primary key. */
+export type PeriodName = Pick<OpenedPeriod, 'payerId' | 'subscriptionId' | 'number'>;
+
 type Anchor = Pick<StoredSubscription, 'anchorAt' | 'anchorZone' | 'anchorNumber'>;
 
 const times = ({ unit, count }: Duration, factor: number): Duration => ({

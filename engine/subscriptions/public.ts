@@ -1,7 +1,8 @@
 /** What callers of the engine can name of this room. */
 export type { AdvanceDone } from './advancing';
 export type { CancelRequest, SubscriptionRequest } from './cancelling';
-export type { ChangeSubscriptionRequest, ChangedAnswer } from './changing';
+export type { ChangedAnswer } from './change-of-subscription';
+export type { ChangeSubscriptionRequest } from './changing';
 export type { PauseRequest, ResumeRequest } from './pausing';
 export type { Subscription } from './reading';
 export type { ResetDone, ResetRequest, RestoreDone } from './resetting';

@@ -69,13 +69,11 @@ export async function dropQueuedChanges(
 export async function queueChange(
   session: Session,
   subscription: SubscriptionName,
-  change: { offer: Offer; quantity: number },
+  { fresh: { sku, version }, quantity }: { fresh: Offer; quantity: number },
   now: Instant,
 ): Promise<void> {
   await dropQueuedChanges(session, [subscription], now);
   const { payerId, subscriptionId } = subscription;
-  const { offer, quantity } = change;
-  const { sku, version } = offer;
   const queued = { payerId, subscriptionId, changeId: newId(), sku, version, quantity };
   await QUEUED_CHANGES.write(session, [{ ...queued, queuedAt: now }]);
 }

@@ -3,6 +3,7 @@ import type { Session } from '../database';
 import { BillingError, isId } from '../kernel';
 import { nextDueOf } from './periods';
 import {
+  NAMES,
   SUBSCRIPTIONS,
   type StoredSubscription,
   type SubscriptionName,
@@ -26,7 +27,7 @@ order by s.subscription_id`;
 /** By the primary key, under whichever name of their payers they stand. */
 const FIND_OF_PAYERS = `
 select distinct on (s.subscription_id) ${SUBSCRIPTIONS.select('s')}
-from unnest($1::uuid[], $2::uuid[]) as w (payer_id, subscription_id)
+from ${NAMES.unnest('w')}
 cross join lateral (
   select w.payer_id as account_id
   union all
@@ -36,20 +37,17 @@ cross join lateral (
   where s.payer_id = n.account_id and s.subscription_id = w.subscription_id offset 0) as s
 order by s.subscription_id`;
 
-export const unknownSubscription = (subscriptionId: string): BillingError =>
-  new BillingError('unknown_subscription', `There is no subscription "${subscriptionId}".`, {
-    parameter: 'subscriptionId',
-    advice: 'Pass the subscriptionId that subscriptions.start gave.',
-  });
-
 /** @throws unknown_subscription */
 export async function findSubscription(
   session: Session,
   subscriptionId: string,
 ): Promise<StoredSubscription> {
   const [found] = isId(subscriptionId) ? await findById(session, [subscriptionId]) : [];
-  if (found === undefined) throw unknownSubscription(subscriptionId);
-  return found;
+  if (found !== undefined) return found;
+  throw new BillingError('unknown_subscription', `There is no subscription "${subscriptionId}".`, {
+    parameter: 'subscriptionId',
+    advice: 'Pass the subscriptionId that subscriptions.start gave.',
+  });
 }
 
 /** Some subscriptions by their ids; unknown ones are left out. */
@@ -68,10 +66,7 @@ export async function findOfPayers(
   wanted: readonly SubscriptionName[],
 ): Promise<StoredSubscription[]> {
   if (wanted.length === 0) return [];
-  return SUBSCRIPTIONS.rows(session, FIND_OF_PAYERS, [
-    wanted.map(({ payerId }) => payerId),
-    wanted.map(({ subscriptionId }) => subscriptionId),
-  ]);
+  return SUBSCRIPTIONS.rows(session, FIND_OF_PAYERS, NAMES.values(wanted));
 }
 
 /** The subscriptions that a payer has and that are not over, those of accounts merged into it too. */

@@ -14,8 +14,10 @@ import {
 import { writeDueOf } from '../ledger';
 import { advanceSubscriptions } from './advancing';
 import { readStandings } from './standings';
-import { findPeriods, type StoredPeriod } from './period-records';
+import { NAMED, findPeriods, type StoredPeriod } from './period-records';
 import { givePeriods, productsFor, unitsOf, type Receiver } from './period-units';
+import type { PeriodName } from './periods';
+import { presentPayer } from './stored-subscription';
 import { OfferVersions } from './offer-versions';
 import { allowOverage } from './writing';
 
@@ -53,29 +55,28 @@ const resetInput = input({
 });
 const DEFAULT_LIMIT = 10_000;
 
-const LEDGER = `
-join {schema}.accounts b on b.account_id = p.payer_id
-join {schema}.accounts m on m.account_id = coalesce(b.merged_into, b.account_id)`;
-
-/** Of one payer, when $2 is given: those of accounts merged into it, too. */
-const OF_PAYER = `($2::uuid is null or p.payer_id in (
-    select account_id from {schema}.accounts where account_id = $2::uuid or merged_into = $2::uuid))`;
-
-/** By the index subscription_periods_unreset; $3 to $6 go on behind what was looked at. */
-const FIND_CLOSED = `
-select p.payer_id::text as payer_id, p.subscription_id::text as subscription_id, p.number,
-       m.payer_id::text as ledger_id, p.ends_at::text as ends_at
-from {schema}.subscription_periods p ${LEDGER}
-where p.reset_at is null and p.ends_at <= $1::timestamptz and ${OF_PAYER}
+/**
+ * Of one payer, when $2 is given: those of accounts merged into it, too. $3 to $6 go on behind what was
+ * looked at.
+ */
+const periodsThat = (are: string): string => `
+select p.payer_id::text as "payerId", p.subscription_id::text as "subscriptionId", p.number,
+       m.payer_id::text as "ledgerId", p.ends_at::text as "endsAt"
+from {schema}.subscription_periods p ${presentPayer('p')} ${are}
+  and ($2::uuid is null or p.payer_id in (
+    select account_id from {schema}.accounts where account_id = $2::uuid or merged_into = $2::uuid))
   and p.ends_at >= $3::timestamptz
   and (p.ends_at, p.payer_id, p.subscription_id, p.number)
       > ($3::timestamptz, $4::uuid, $5::uuid, $6::integer)
 order by p.ends_at, p.payer_id, p.subscription_id, p.number
 limit $7::integer`;
 
+/** By the index subscription_periods_unreset. */
+const FIND_CLOSED = periodsThat('where p.reset_at is null and p.ends_at <= $1::timestamptz');
+
 const FIND_PRODUCTS = `
-select distinct g.ledger_id::text as payer_id, g.product, k.kind
-from unnest($1::uuid[], $2::uuid[], $3::integer[]) as n (payer_id, subscription_id, number)
+select distinct g.ledger_id::text as "payerId", g.product, k.kind
+from ${NAMED.unnest()}
 cross join lateral (
   select g.ledger_id, g.product from {schema}.period_grants g
   where g.payer_id = n.payer_id and g.subscription_id = n.subscription_id
@@ -85,34 +86,24 @@ join {schema}.products k on k.key = g.product`;
 
 const MARK_RESET = `
 update {schema}.subscription_periods p set reset_at = $4::timestamptz
-from unnest($1::uuid[], $2::uuid[], $3::integer[]) as n (payer_id, subscription_id, number)
+from ${NAMED.unnest()}
 where p.payer_id = n.payer_id and p.subscription_id = n.subscription_id and p.number = n.number
   and p.reset_at is null
 returning 1 as done`;
 
 /**
  * Running periods without their units that wait for no payment. There are none unless something went
- * wrong. By the index subscription_periods_ungranted; $3 to $6 go on behind what was looked at.
+ * wrong. By the index subscription_periods_ungranted.
  */
-const FIND_MISSING = `
-select p.payer_id::text as payer_id, p.subscription_id::text as subscription_id, p.number,
-       m.payer_id::text as ledger_id, p.ends_at::text as ends_at
-from {schema}.subscription_periods p
+const FIND_MISSING = periodsThat(`
 join {schema}.subscriptions s on s.payer_id = p.payer_id and s.subscription_id = p.subscription_id
   and s.period_number = p.number and not s.awaiting_payment and s.ended_at is null
-  and s.status <> 'paused' ${LEDGER}
-where p.granted_at is null and p.order_id is null and p.ends_at > $1::timestamptz and ${OF_PAYER}
-  and (p.ends_at, p.payer_id, p.subscription_id, p.number)
-      > ($3::timestamptz, $4::uuid, $5::uuid, $6::integer)
-order by p.ends_at, p.payer_id, p.subscription_id, p.number
-limit $7::integer`;
+  and s.status <> 'paused'
+where p.granted_at is null and p.order_id is null and p.ends_at > $1::timestamptz`);
 
-interface PeriodName {
-  payer_id: string;
-  subscription_id: string;
-  number: number;
-  ledger_id: string;
-  ends_at: string;
+interface SweptPeriod extends PeriodName {
+  ledgerId: string;
+  endsAt: string;
 }
 
 /** Sweeps over periods, and says whether there may be more. @throws what the first account threw that failed */
@@ -121,16 +112,16 @@ async function sweepPeriods(
   statement: string,
   { account, limit = DEFAULT_LIMIT }: ReturnType<typeof parseReset>,
   now: Instant,
-  work: (session: Session, periods: readonly PeriodName[]) => Promise<void>,
+  work: (session: Session, periods: readonly SweptPeriod[]) => Promise<void>,
 ): Promise<boolean> {
   const { database } = context;
   const payerId = account === undefined ? null : (await resolveAccount(database, account)).payerId;
   await advanceSubscriptions(context, payerId === null ? {} : { payerIds: [payerId] });
-  const { found, busy, failed } = await sweep<PeriodName>(database, {
-    key: { ends_at: 'instant', payer_id: 'uuid', subscription_id: 'uuid', number: 'number' },
+  const { found, busy, failed } = await sweep<SweptPeriod>(database, {
+    key: { endsAt: 'instant', payerId: 'uuid', subscriptionId: 'uuid', number: 'number' },
     limit,
     find: (after, size) => database.query(statement, [isoTime(now), payerId, ...after, size]),
-    payerOf: (row) => row.ledger_id,
+    payerOf: ({ ledgerId }) => ledgerId,
     work,
   });
   if (failed.length > 0) throw failed[0]!.error;
@@ -138,12 +129,6 @@ async function sweepPeriods(
 }
 
 const parseReset = (request: unknown) => parse(resetInput, request);
-
-const columnsOf = (periods: readonly PeriodName[]): [string[], string[], number[]] => [
-  periods.map((period) => period.payer_id),
-  periods.map((period) => period.subscription_id),
-  periods.map((period) => period.number),
-];
 
 /**
  * Puts on record what was left over of periods that are over and is lost, as expiries of their
@@ -160,15 +145,13 @@ export async function resetProducts(
   const now = readClock(context.clock);
   const done = { periods: 0, expiries: 0 };
   const more = await sweepPeriods(context, FIND_CLOSED, wanted, now, async (session, periods) => {
-    const names = columnsOf(periods);
-    const pockets = await session.query<{ payer_id: string; product: string; kind: ProductKind }>(
+    const names = NAMED.values(periods);
+    const pockets = await session.query<{ payerId: string; product: string; kind: ProductKind }>(
       FIND_PRODUCTS,
       names,
     );
-    const locked = new Set(periods.map((period) => period.ledger_id));
-    const own = pockets
-      .filter((row) => locked.has(row.payer_id))
-      .map((row) => ({ payerId: row.payer_id, product: row.product, kind: row.kind }));
+    const locked = new Set(periods.map(({ ledgerId }) => ledgerId));
+    const own = pockets.filter(({ payerId }) => locked.has(payerId));
     const { expiries } = await writeDueOf(session, own, now);
     const marked = await session.query(MARK_RESET, [...names, isoTime(now)]);
     done.expiries += expiries;
@@ -214,10 +197,7 @@ async function stillMissing(
   offers: OfferVersions,
   now: Instant,
 ): Promise<Array<{ period: StoredPeriod; offer: Offer; receiver: Receiver }>> {
-  const standings = await readStandings(
-    session,
-    names.map((name) => ({ payerId: name.payer_id, subscriptionId: name.subscription_id })),
-  );
+  const standings = await readStandings(session, names);
   const live = new Map(
     standings
       .filter(({ subscription: one }) => !one.awaitingPayment && one.endedAt === null)

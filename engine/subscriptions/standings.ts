@@ -1,26 +1,21 @@
 import type { Session } from '../database';
 import { isoTime, type Instant } from '../kernel';
 import type { Standing } from './planning';
-import { SUBSCRIPTIONS, type SubscriptionName } from './stored-subscription';
+import { NAMES, SUBSCRIPTIONS, presentPayer, type SubscriptionName } from './stored-subscription';
 
 /** Subscriptions with all that decides about them. */
-
-/** The account that a subscription's payer is by now: another one after a merge. */
-export const PRESENT_PAYER = `
-join {schema}.accounts b on b.account_id = s.payer_id
-join {schema}.accounts m on m.account_id = coalesce(b.merged_into, b.account_id)`;
 
 /** Each found by its primary key. With $3 only those that are due then. */
 const READ = `
 select ${SUBSCRIPTIONS.select('s')}, m.payer_id::text as ledger_id, p.time_zone,
        w.account_id::text as receiver_id,
        (p.status = 'closed' or w.status = 'closed') as is_closed
-from unnest($1::uuid[], $2::uuid[]) as n (payer_id, subscription_id)
+from ${NAMES.unnest()}
 cross join lateral (
   select s.* from {schema}.subscriptions s
   where s.payer_id = n.payer_id and s.subscription_id = n.subscription_id
     and ($3::timestamptz is null or s.next_due_at <= $3::timestamptz)
-  offset 0) as s ${PRESENT_PAYER}
+  offset 0) as s ${presentPayer('s')}
 join {schema}.accounts p on p.account_id = m.payer_id
 join {schema}.accounts o on o.account_id = s.account_id
 join {schema}.accounts w on w.account_id = coalesce(o.merged_into, o.account_id)`;
@@ -43,11 +38,7 @@ export async function readStandings(
   dueAt: Instant | null = null,
 ): Promise<Standing[]> {
   if (names.length === 0) return [];
-  const rows = await session.query<StandingRow>(READ, [
-    names.map(({ payerId }) => payerId),
-    names.map(({ subscriptionId }) => subscriptionId),
-    dueAt === null ? null : isoTime(dueAt),
-  ]);
+  const rows = await session.query<StandingRow>(READ, [...NAMES.values(names), isoTime(dueAt)]);
   return rows.map((row) => ({
     subscription: SUBSCRIPTIONS.read(row),
     receiver: { accountId: row.receiver_id, payerId: row.ledger_id, timeZone: row.time_zone },

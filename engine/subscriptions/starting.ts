@@ -115,6 +115,21 @@ export function reasonOfStatus({ status, payerStatus }: ResolvedAccount): Denial
 const refuse = (parameter: string, message: string, advice?: string): BillingError =>
   new BillingError('invalid_input', message, { parameter, advice });
 
+/** Takes the place of an offer that is sold once to an account; false: it was taken before. */
+export async function takePlaceOf(
+  session: Session,
+  account: ResolvedAccount,
+  { oncePerAccount, sku }: Offer,
+  now: Instant,
+): Promise<boolean> {
+  if (!oncePerAccount) return true;
+  if ((await takenPlaces(session, account, [sku], now)).skus.has(sku)) return false;
+  const { payerId, accountId } = account;
+  const of = { payerId, accountId, orderId: null, lapsesAt: null };
+  await takePlaces(session, [{ kind: 'offer', sku }], of, now);
+  return true;
+}
+
 /** @throws invalid_input, currency_mismatch when there is no subscribing to an offer */
 export function requireRecurring(offer: Offer): void {
   if (offer.billing !== 'recurring') {
@@ -321,10 +336,9 @@ export async function ownSubscriptionTo(
 }
 
 /** @throws subscription_state when what is in force cannot be made longer now */
-export function requireExtendable(one: StoredSubscription, now: Instant): void {
-  const { subscriptionId, status } = one;
-  const no = (because: string, advice: string): BillingError =>
-    wrongState(subscriptionId, status, because, advice);
+function requireExtendable(one: StoredSubscription, now: Instant): void {
+  const { status } = one;
+  const no = (because: string, advice: string): BillingError => wrongState(one, because, advice);
   if (one.periodNumber === 0) {
     throw no('it has not begun yet', 'Wait until it begins, or cancel it.');
   }

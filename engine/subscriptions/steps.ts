@@ -11,17 +11,17 @@ import {
   key,
   newId,
   parse,
+  recordId,
   type ChangeOptions,
   type DenialReason,
   type Instant,
 } from '../kernel';
-import { changeOfSubscription, subscriptionIdInput, wrongState } from './change-of-subscription';
+import { deniableChange, wrongState, type ChangedAnswer } from './change-of-subscription';
 import { addPendingItems } from './pending-items';
 import { stepsBrought } from './period-grants';
 import { SUBSCRIPTION_SOURCE, giveUnitsOfPeriods } from './period-units';
 import type { Standing } from './planning';
-import { readSubscription, type Subscription } from './reading';
-import { saveDetails } from './records';
+import type { Subscription } from './reading';
 import { reasonOfStatus } from './starting';
 import { isInForce } from './stored-subscription';
 
@@ -33,16 +33,12 @@ export interface AddStepsRequest extends ChangeOptions {
   steps: number | string;
 }
 
-export type AddStepsAnswer = Subscription & {
-  allowed: boolean;
-  reason: DenialReason | null;
-  replayed: boolean;
-};
+export type AddStepsAnswer = ChangedAnswer<Subscription>;
 
 const MAX_STEPS = 1_000_000;
 
 const addStepsInput = input({
-  subscriptionId: subscriptionIdInput(),
+  subscriptionId: recordId(),
   product: key(),
   steps: integer(1, MAX_STEPS),
   ...changeFields,
@@ -75,86 +71,74 @@ export class Steps {
    *   unknown_subscription, subscription_state (it is not in force), idempotency_conflict
    */
   async addSteps(request: AddStepsRequest): Promise<AddStepsAnswer> {
-    const { subscriptionId, idempotencyKey, metadata, tx, ...wanted } = parse(
-      addStepsInput,
-      request,
+    const wanted = parse(addStepsInput, request);
+    return deniableChange(this.context, 'addSteps', wanted, (session, standing, now) =>
+      add(session, standing, wanted, now),
     );
-    const { answer, replayed } = await changeOfSubscription(
-      this.context,
-      { kind: 'addSteps', subscriptionId, request: wanted, idempotencyKey, tx },
-      async (session, standing, now) => {
-        const reason = await this.add(session, standing, wanted, now);
-        const { subscription } = standing;
-        if (reason === null) await saveDetails(session, subscription, { metadata });
-        const record = await readSubscription(session, subscription);
-        return { allowed: reason === null, reason, ...record };
+  }
+}
+
+/** Why steps are denied; null: they are there. */
+async function add(
+  session: Session,
+  { subscription, receiver }: Standing,
+  wanted: { product: string; steps: number },
+  now: Instant,
+): Promise<DenialReason | null> {
+  const { payerId, subscriptionId, accountId, currency, periodNumber, periodEnd } = subscription;
+  if (!isInForce(subscription)) {
+    throw wrongState(subscription, 'steps are added to one that is in force');
+  }
+  const refused = reasonOfStatus(await resolveAccount(session, { accountId }));
+  if (refused !== null) return refused;
+  if (subscription.overdue) return 'payment_overdue';
+
+  const offer = await findOfferVersion(session, subscription.sku, subscription.version);
+  const { sku, version } = offer;
+  const { product, priority, refill, step } = itemInSteps(offer, wanted.product);
+  const { size, price } = step!;
+  const { steps } = wanted;
+  const count = new Decimal(steps);
+  const name = { payerId, subscriptionId, periodNumber };
+  const [itemId] = await addPendingItems(
+    session,
+    [
+      {
+        ...name,
+        accountId,
+        kind: 'step',
+        sku,
+        version,
+        product,
+        quantity: count,
+        unitPrice: new Decimal(price),
+        amount: count.times(price),
+        currency,
+        serviceFrom: now,
+        serviceTo: periodEnd,
+        dueAt: periodEnd,
       },
-    );
-    return { ...answer, replayed };
-  }
-
-  private async add(
-    session: Session,
-    { subscription, receiver }: Standing,
-    wanted: { product: string; steps: number },
-    now: Instant,
-  ): Promise<DenialReason | null> {
-    const { payerId, subscriptionId, accountId, status, currency, periodNumber } = subscription;
-    if (!isInForce(subscription)) {
-      throw wrongState(subscriptionId, status, 'steps are added to one that is in force');
-    }
-    const refused = reasonOfStatus(await resolveAccount(session, { accountId }));
-    if (refused !== null) return refused;
-    if (subscription.overdue) return 'payment_overdue';
-
-    const offer = await findOfferVersion(session, subscription.sku, subscription.version);
-    const item = itemInSteps(offer, wanted.product);
-    const { size, price } = item.step!;
-    const count = new Decimal(wanted.steps);
-    const [itemId] = await addPendingItems(
-      session,
-      [
-        {
-          payerId,
-          accountId,
-          kind: 'step',
-          subscriptionId,
-          periodNumber,
-          sku: offer.sku,
-          version: offer.version,
-          product: item.product,
-          quantity: count,
-          unitPrice: new Decimal(price),
-          amount: count.times(price),
-          currency,
-          serviceFrom: now,
-          serviceTo: subscription.periodEnd,
-          dueAt: subscription.periodEnd,
-        },
-      ],
-      now,
-    );
-    const { product } = item;
-    const { steps } = wanted;
-    const bought = { stepId: newId(), periodNumber, product, steps, size, price, addedAt: now };
-    await STEPS.write(session, [{ payerId, subscriptionId, itemId: itemId!, ...bought }]);
-    const period = { payerId, subscriptionId, number: periodNumber };
-    const position = (await stepsBrought(session, period)) + 1;
-    const order = {
-      product: item.product,
-      quantity: count.times(size),
-      priority: item.priority,
-      ends: item.refill ? { at: subscription.periodEnd } : null,
-      value: ZERO,
-      currency: null,
-      source: SUBSCRIPTION_SOURCE,
-      sku: offer.sku,
-      offerVersion: offer.version,
-    };
-    const units = [{ kind: 'step' as const, position, order }];
-    await giveUnitsOfPeriods(session, [{ receiver, period, units }], now);
-    return null;
-  }
+    ],
+    now,
+  );
+  const bought = { stepId: newId(), itemId: itemId!, product, steps, size, price, addedAt: now };
+  await STEPS.write(session, [{ ...name, ...bought }]);
+  const period = { payerId, subscriptionId, number: periodNumber };
+  const position = (await stepsBrought(session, period)) + 1;
+  const order = {
+    product,
+    quantity: count.times(size),
+    priority,
+    ends: refill ? { at: periodEnd } : null,
+    value: ZERO,
+    currency: null,
+    source: SUBSCRIPTION_SOURCE,
+    sku,
+    offerVersion: version,
+  };
+  const units = [{ kind: 'step' as const, position, order }];
+  await giveUnitsOfPeriods(session, [{ receiver, period, units }], now);
+  return null;
 }
 
 /** @throws invalid_input */

@@ -54,7 +54,6 @@ export const SUBSCRIPTIONS = table('subscriptions', {
   endReason: column.text<EndReason>().orNull,
   collection: column.text<'charge' | 'send'>(),
   collectedBy: column.text<'engine' | 'provider'>(),
-  methodId: column.uuid().orNull,
   coupon: column.text().orNull,
   /** On how many invoices more the coupon counts; null: without end. */
   couponLeft: column.integer().orNull,
@@ -66,8 +65,14 @@ export const SUBSCRIPTIONS = table('subscriptions', {
 
 export type StoredSubscription = RowOf<typeof SUBSCRIPTIONS>;
 
-/** A subscription by its primary key. */
-export type SubscriptionName = Pick<StoredSubscription, 'payerId' | 'subscriptionId'>;
+/** Subscriptions by their primary key, as statements take them. */
+export const NAMES = SUBSCRIPTIONS.pick('payerId', 'subscriptionId');
+export type SubscriptionName = RowOf<typeof NAMES>;
+
+/** The account that the payer of a row is by now: another one after a merge. */
+export const presentPayer = (row: string): string => `
+join {schema}.accounts b on b.account_id = ${row}.payer_id
+join {schema}.accounts m on m.account_id = coalesce(b.merged_into, b.account_id)`;
 
 /** Whether it has begun and is not over, so that it gives access to what its periods brought. */
 export const isInForce = ({ status, periodNumber }: StoredSubscription): boolean =>

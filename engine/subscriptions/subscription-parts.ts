@@ -1,13 +1,6 @@
 import type { ErasePart, ExportPart, MergePart } from '../accounts';
-import { atTime, column, readTime, table, type Session } from '../database';
-import {
-  Decimal,
-  currencyDecimals,
-  formatMoney,
-  formatUnits,
-  isoTime,
-  type Instant,
-} from '../kernel';
+import { column, pages, table, type RowOf, type Session } from '../database';
+import { currencyDecimals, formatMoney, isoTime } from '../kernel';
 import { refreshAccess } from './access';
 import { SUBSCRIPTIONS } from './stored-subscription';
 
@@ -33,58 +26,52 @@ export async function openSubscriptionsObstacle(
   return items.length === 0 ? null : 'The child has items that are not invoiced yet.';
 }
 
+const PERIODS = table('subscription_periods', {
+  number: column.integer(),
+  phase: column.integer().orNull,
+  sku: column.text(),
+  version: column.integer(),
+  quantity: column.integer(),
+  fee: column.decimal(),
+  orderId: column.uuid().orNull,
+  startsAt: column.time(),
+  endsAt: column.time(),
+});
+
+const STEPS = table('subscription_steps', {
+  periodNumber: column.integer(),
+  product: column.text(),
+  steps: column.integer(),
+  size: column.amount(),
+  price: column.decimal(),
+  addedAt: column.time(),
+});
+
 /** Subscriptions by age: $1 who subscribed, $2 who paid (null: they do not matter), $3 to go on after. */
 const LIST = `
 select ${SUBSCRIPTIONS.select('s')}, d.cancel_reason, coalesce(d.metadata, '{}')::text as metadata,
-       (select coalesce(json_agg(json_build_object(
-                 'number', p.number, 'phase', p.phase, 'sku', p.sku, 'version', p.version,
-                 'quantity', p.quantity, 'fee', p.fee::text, 'orderId', p.order_id,
-                 'startsAt', ${atTime('p.starts_at')}, 'endsAt', ${atTime('p.ends_at')})
-               order by p.number), '[]')::text
+       (select coalesce(json_agg(${PERIODS.selectArray('p')} order by p.number), '[]')::text
         from {schema}.subscription_periods p
         where p.payer_id = s.payer_id and p.subscription_id = s.subscription_id) as periods,
-       (select coalesce(json_agg(json_build_object(
-                 'periodNumber', t.period_number, 'product', t.product, 'steps', t.steps,
-                 'size', t.size::text, 'price', t.price::text,
-                 'addedAt', ${atTime('t.added_at')})
-               order by t.added_at, t.step_id), '[]')::text
+       (select coalesce(json_agg(${STEPS.selectArray('t')} order by t.added_at, t.step_id), '[]')::text
         from {schema}.subscription_steps t
         where t.payer_id = s.payer_id and t.subscription_id = s.subscription_id) as steps
 from {schema}.subscriptions s
 left join {schema}.subscription_details d
   on d.payer_id = s.payer_id and d.subscription_id = s.subscription_id
 where (s.account_id = any($1::uuid[]) or s.payer_id = any($2::uuid[]))
-  and ($3::uuid is null or s.subscription_id > $3::uuid)
+  and s.subscription_id > $3::uuid
 order by s.subscription_id
 limit $4::integer`;
 
-interface ExportedRow {
+/** What was selected beside the subscription's own columns. */
+interface BesideRow {
   cancel_reason: string | null;
   metadata: string;
   periods: string;
   steps: string;
 }
-
-interface PeriodJson {
-  number: number;
-  phase: number | null;
-  sku: string;
-  version: number;
-  quantity: number;
-  fee: string;
-  orderId: string | null;
-  startsAt: string;
-  endsAt: string;
-}
-
-interface StepJson {
-  periodNumber: number;
-  product: string;
-  steps: number;
-  size: string;
-  price: string;
-  addedAt: string;
-}
+type Exported = RowOf<typeof SUBSCRIPTIONS> & BesideRow;
 
 const ITEMS = table('pending_items', {
   itemId: column.uuid(),
@@ -111,13 +98,8 @@ order by i.due_at, i.item_id`;
 
 const PAGE = 500;
 
-const time = (instant: Instant | null): string | null =>
-  instant === null ? null : isoTime(instant);
-
-function exported(row: ExportedRow): object {
-  const one = SUBSCRIPTIONS.read(row);
+function exported(one: Exported): object {
   const decimals = currencyDecimals(one.currency)!;
-  const money = (written: string): string => formatMoney(new Decimal(written), decimals);
   return {
     subscriptionId: one.subscriptionId,
     account: one.accountId,
@@ -131,26 +113,20 @@ function exported(row: ExportedRow): object {
     collection: one.collection,
     collectedBy: one.collectedBy,
     coupon: one.coupon,
-    startedAt: time(one.startedAt),
-    cancelAt: time(one.cancelAt),
-    pauseAt: time(one.pauseAt),
-    resumeAt: time(one.resumeAt),
-    endedAt: time(one.endedAt),
+    startedAt: isoTime(one.startedAt),
+    cancelAt: isoTime(one.cancelAt),
+    pauseAt: isoTime(one.pauseAt),
+    resumeAt: isoTime(one.resumeAt),
+    endedAt: isoTime(one.endedAt),
     endReason: one.endReason,
-    cancelReason: row.cancel_reason,
-    periods: (JSON.parse(row.periods) as PeriodJson[]).map((period) => ({
-      ...period,
-      fee: money(period.fee),
-      startsAt: readTime(period.startsAt),
-      endsAt: readTime(period.endsAt),
-    })),
-    steps: (JSON.parse(row.steps) as StepJson[]).map((step) => ({
-      ...step,
-      size: formatUnits(new Decimal(step.size)),
-      price: money(step.price),
-      addedAt: readTime(step.addedAt),
-    })),
-    metadata: JSON.parse(row.metadata) as Record<string, unknown>,
+    cancelReason: one.cancel_reason,
+    periods: (JSON.parse(one.periods) as unknown[][])
+      .map(PERIODS.readArray)
+      .map((period) => ({ ...period, fee: formatMoney(period.fee, decimals) })),
+    steps: (JSON.parse(one.steps) as unknown[][])
+      .map(STEPS.readArray)
+      .map((step) => ({ ...step, price: formatMoney(step.price, decimals) })),
+    metadata: JSON.parse(one.metadata) as Record<string, unknown>,
   };
 }
 
@@ -159,18 +135,15 @@ export const exportSubscriptions: ExportPart = async (session, { accountId, paye
   const names = [accountId, ...aliases];
   const payers = payerId === accountId ? names : null;
   const subscriptions: object[] = [];
-  let after: string | null = null;
-  for (;;) {
-    const page: ExportedRow[] = await session.query<ExportedRow>(LIST, [
-      names,
-      payers,
-      after,
-      PAGE,
-    ]);
-    subscriptions.push(...page.map(exported));
-    if (page.length < PAGE) break;
-    after = SUBSCRIPTIONS.read(page.at(-1)!).subscriptionId;
-  }
+  const all = pages<Exported>({
+    key: { subscriptionId: 'uuid' },
+    size: PAGE,
+    find: async (after, size) => {
+      const rows = await session.query<BesideRow>(LIST, [names, payers, ...after, size]);
+      return rows.map((row) => ({ ...row, ...SUBSCRIPTIONS.read(row) }));
+    },
+  });
+  for await (const page of all) subscriptions.push(...page.map(exported));
   const items = await ITEMS.rows(session, LIST_ITEMS, [names, payers]);
   return {
     subscriptions,

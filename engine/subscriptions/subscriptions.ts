@@ -1,21 +1,20 @@
 import { idsWithAliases, resolveAccount } from '../accounts';
 import type { Context } from '../database';
 import {
-  BillingError,
   accountReference,
   input,
-  integer,
-  isId,
   key,
   oneOf,
+  pageFields,
+  pageOf,
   parse,
   readClock,
-  text,
+  recordId,
   type AccountReference,
+  type PageRequest,
 } from '../kernel';
 import { refreshPayers } from './advancing';
 import { readStandings } from './standings';
-import { subscriptionIdInput } from './change-of-subscription';
 import { readSubscription, readSubscriptions, type Subscription } from './reading';
 import { findSubscription } from './records';
 import {
@@ -25,21 +24,18 @@ import {
   type SubscriptionStatus,
 } from './stored-subscription';
 
-export interface ListSubscriptionsRequest {
+export interface ListSubscriptionsRequest extends PageRequest {
   account?: AccountReference;
   status?: SubscriptionStatus;
   sku?: string;
-  limit?: number;
-  cursor?: string;
 }
 
-const getInput = input({ subscriptionId: subscriptionIdInput() });
+const getInput = input({ subscriptionId: recordId() });
 const listInput = input({
   account: accountReference().optional(),
   status: oneOf(SUBSCRIPTION_STATUSES).optional(),
   sku: key().optional(),
-  limit: integer(1, 500).optional(),
-  cursor: text(100).optional(),
+  ...pageFields,
 });
 
 /**
@@ -78,11 +74,6 @@ export class SubscriptionReads {
     request: ListSubscriptionsRequest = {},
   ): Promise<{ items: Subscription[]; nextCursor: string | null }> {
     const { account, status, sku, limit = 50, cursor } = parse(listInput, request);
-    if (cursor !== undefined && !isId(cursor)) {
-      throw new BillingError('invalid_input', '"cursor" is none that this list gave.', {
-        parameter: 'cursor',
-      });
-    }
     const { database } = this.context;
     const named = account === undefined ? null : await resolveAccount(database, account);
     const now = readClock(this.context.clock);
@@ -96,11 +87,8 @@ export class SubscriptionReads {
       cursor ?? null,
       limit + 1,
     ]);
-    const items = await readSubscriptions(database, found.slice(0, limit));
-    return {
-      items,
-      nextCursor: found.length > limit ? items.at(-1)!.subscriptionId : null,
-    };
+    const page = pageOf(found, limit, ({ subscriptionId }) => subscriptionId);
+    return { ...page, items: await readSubscriptions(database, page.items) };
   }
 
   /** Opens what is due: the first reader does what a job would do. */

@@ -1,4 +1,5 @@
 import { verifyTables, type Check } from '../database';
+import { presentPayer } from './stored-subscription';
 
 /**
  * What must be true of subscriptions beside what their tables refuse (migrations/0010-subscriptions.ts):
@@ -13,11 +14,6 @@ import { verifyTables, type Check } from '../database';
  */
 
 const TABLES = ['subscriptions', 'subscription_periods', 'period_grants', 'pending_items'];
-
-/** The account whose ledger a subscription's units are in. */
-const LEDGER = `
-join {schema}.accounts b on b.account_id = s.payer_id
-join {schema}.accounts m on m.account_id = coalesce(b.merged_into, b.account_id)`;
 
 const CHECKS: readonly Check[] = [
   {
@@ -115,7 +111,7 @@ where s.ended_at is null and s.status <> 'paused' and not s.awaiting_payment
 select distinct g.payer_id::text as id
 from {schema}.access_gates g
 where g.reason = 'payment_overdue' and not exists (
-  select 1 from {schema}.subscriptions s ${LEDGER}
+  select 1 from {schema}.subscriptions s ${presentPayer('s')}
   where m.payer_id = g.payer_id and s.overdue and s.status = 'past_due')`,
   },
   {
@@ -124,7 +120,7 @@ where g.reason = 'payment_overdue' and not exists (
     message: 'Subscription % is overdue, and nothing of it is denied.',
     statement: `
 select s.subscription_id::text as id
-from {schema}.subscriptions s ${LEDGER}
+from {schema}.subscriptions s ${presentPayer('s')}
 where s.overdue and s.status = 'past_due'
   and not exists (
     select 1 from {schema}.access_gates g
