@@ -108,10 +108,9 @@ order by due.at, due.payer_id limit $4::integer`;
 const COLLECTED = table('subscriptions', {
   collection: column.text<Invoice['collection']>().orNull,
   collectedBy: column.text<Invoice['collectedBy']>().orNull,
-  methodId: column.uuid().orNull,
 });
 type Collected = RowOf<typeof COLLECTED>;
-const NO_SUBSCRIPTION: Collected = { collection: null, collectedBy: null, methodId: null };
+const NO_SUBSCRIPTION: Collected = { collection: null, collectedBy: null };
 
 const ITEMS = table('pending_items', {
   payerId: column.uuid(),
@@ -155,7 +154,6 @@ const DRAFTS = table('invoices', {
   createdAt: column.instant(),
   collection: column.text<Invoice['collection']>(),
   collectedBy: column.text<Invoice['collectedBy']>(),
-  methodId: column.uuid().orNull,
 });
 const PRESENT = DRAFTS.pick('invoiceId', 'currency', 'boundaryAt', 'collection', 'collectedBy');
 
@@ -173,7 +171,7 @@ select w.payer_id::text as payer_id,
      where i.payer_id = n.name and i.invoice_id is null and i.dropped_at is null
        and i.due_at <= $2::timestamptz offset 0) as i
    left join lateral (
-     select s.collection, s.collected_by, s.method_id from {schema}.subscriptions s
+     select s.collection, s.collected_by from {schema}.subscriptions s
      where s.payer_id = i.payer_id and s.subscription_id = i.subscription_id offset 0) as s on true
   ) as items,
   (select json_agg(json_build_array(
@@ -244,7 +242,6 @@ const periodsOf = (row: DueRow) =>
 interface Draft extends RowOf<typeof PRESENT> {
   isNew: boolean;
   payerId: string;
-  methodIds: Set<string | null>;
   lastPosition: number;
 }
 
@@ -278,7 +275,6 @@ class PayersDrafts {
       ...PRESENT.readArray(draft),
       isNew: false,
       payerId,
-      methodIds: new Set(),
       lastPosition,
     }));
   }
@@ -302,12 +298,10 @@ class PayersDrafts {
         boundaryAt,
         collection,
         collectedBy,
-        methodIds: new Set(),
         lastPosition: 0,
       };
       this.all.push(draft);
     }
-    draft.methodIds.add(collected.methodId);
     return draft;
   }
 
@@ -369,14 +363,12 @@ export async function draftDue(
 async function writeDrafts(session: Session, drafts: readonly Draft[], now: Instant) {
   await DRAFTS.write(
     session,
-    drafts.map(({ methodIds, ...draft }) => ({
+    drafts.map((draft) => ({
       ...draft,
       accountId: draft.payerId,
       kind: 'cycle',
       status: 'draft',
       createdAt: now,
-      // What is to be charged by different means is charged by the payer's usual one.
-      methodId: methodIds.size === 1 ? [...methodIds][0]! : null,
     })),
   );
 }

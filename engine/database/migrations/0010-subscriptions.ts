@@ -47,7 +47,6 @@ create table {schema}.subscriptions (
     check (end_reason in ('expired', 'cancelled', 'payment_failed', 'refunded', 'account_closed')),
   collection text not null check (collection in ('charge', 'send')),
   collected_by text not null check (collected_by in ('engine', 'provider')),
-  method_id uuid,
   coupon text,
   -- On how many invoices more it counts; null: without end.
   coupon_left integer check (coupon_left >= 0),

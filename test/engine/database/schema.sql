@@ -2375,7 +2375,6 @@ create table billing.subscriptions (
   end_reason text,
   collection text not null,
   collected_by text not null,
-  method_id uuid,
   coupon text,
   coupon_left integer,
   awaiting_payment boolean not null,
