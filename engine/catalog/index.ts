@@ -11,6 +11,7 @@ export { DEFAULT_PRIORITY } from './offer-terms';
 export { PRICING_MODELS, priceOf } from './pricing';
 export {
   decimalsOfCurrency,
+  findProduct,
   findProducts,
   markProductsUsed,
   requireUnits,

@@ -121,6 +121,17 @@ export async function findProducts(
   return new Map(rows.map((row) => [row.key, productOf(row)]));
 }
 
+/** @throws unknown_product */
+export async function findProduct(
+  session: Session,
+  productKey: string,
+  parameter?: string,
+): Promise<Product> {
+  const product = (await findProducts(session, [productKey])).get(productKey);
+  if (product === undefined) throw unknownProduct(productKey, parameter);
+  return product;
+}
+
 /** All products by key. */
 export async function allProducts(session: Session): Promise<Product[]> {
   return (await PRODUCTS.rows(session, LIST_PRODUCTS)).map(productOf);
@@ -314,10 +325,7 @@ export class Products {
   /** @throws unknown_product */
   async getProduct(request: { key: string }): Promise<Product> {
     const { key: wanted } = parse(getProductInput, request);
-    const found = await findProducts(this.context.database, [wanted]);
-    const product = found.get(wanted);
-    if (product === undefined) throw unknownProduct(wanted, 'key');
-    return product;
+    return findProduct(this.context.database, wanted, 'key');
   }
 
   /** All products by key, or those asked for, in the order asked for; unknown keys are left out. */

@@ -1,5 +1,4 @@
 import { requireUnits, unknownProduct, type Product, type ProductKind } from '../catalog';
-import type { Session } from '../database';
 import { unknownAccount, type ResolvedAccount } from '../accounts';
 import {
   BillingError,
@@ -14,7 +13,6 @@ import {
 import { isHard, shortReason } from './gates';
 import { available, type UsableGrant } from './order-of-use';
 import { overageRoom, type PocketState } from './pockets';
-import type { LedgerPorts } from './ports';
 
 /** What check and consume have in common: who, what, how much, and whether it is there. */
 
@@ -95,6 +93,17 @@ export function resolvedWish(
   } catch (error) {
     return failed(error);
   }
+}
+
+/** @param what is said of products that are not counted */
+export function requireCounted(
+  { key, kind }: UsedProduct,
+  what: string,
+  { parameter = 'product', advice }: { parameter?: string; advice?: string } = {},
+): void {
+  if (kind === 'quantity') return;
+  const message = `${key} is of kind "${kind}": ${what}.`;
+  throw new BillingError('invalid_input', message, { parameter, advice });
 }
 
 /** Why an account may use nothing at all, whatever it has; null when it may. */
@@ -183,20 +192,3 @@ export const isCurable = ({
   reason: DenialReason | null;
   beyond?: boolean;
 }): boolean => beyond || CURABLE.has(reason);
-
-/**
- * Decides, and once more when the denial may be cured and a period was due.
- *
- * @param decide writes nothing when it denies; null, unless `anew`: a period is due, which comes first
- */
-export async function decideRefreshed<T extends { reason: DenialReason | null }>(
-  { refresh }: Pick<LedgerPorts, 'refresh'>,
-  session: Session,
-  { payerId, now }: { payerId: string; now: Instant },
-  decide: (anew: boolean) => Promise<T | null>,
-): Promise<T> {
-  const answer = await decide(false);
-  if (answer !== null && !isCurable(answer)) return answer;
-  const isFresh = await refresh(session, [payerId], now);
-  return answer === null || isFresh ? (await decide(true))! : answer;
-}

@@ -1,4 +1,4 @@
-import { resolveAccount, changeOf, type ResolvedAccount } from '../accounts';
+import { resolveAccount, changeOf, type Changed, type ResolvedAccount } from '../accounts';
 import { type Context, type Session } from '../database';
 import { parseLedgerId, type BillingError, type Instant, type ResolvedReference } from '../kernel';
 
@@ -13,10 +13,10 @@ interface LineChange {
   /** The id as the caller gave it. */
   id: string;
   /** Whose it must be: the one whose line it is, or who pays for it. */
-  account: ResolvedReference | undefined;
+  account?: ResolvedReference;
   request: Record<string, unknown>;
-  idempotencyKey: string | undefined;
-  tx: unknown;
+  idempotencyKey?: string;
+  tx?: unknown;
   /** The error for an id that leads to no such line of the account. */
   unknown: (id: string) => BillingError;
   /** The account whose line it is; null when there is no such line. That never changes. */
@@ -39,8 +39,8 @@ export async function changeOfLine<T extends object>(
     line: OwnLine,
     account: ResolvedAccount,
     now: Instant,
-  ) => Promise<{ answer: T; replayed: boolean }>,
-): Promise<{ answer: T; replayed: boolean }> {
+  ) => Promise<Changed<T>>,
+): Promise<Changed<T>> {
   const line = parseLedgerId(change.id);
   if (line === null) throw change.unknown(change.id);
   const own = async (session: Session): Promise<ResolvedAccount> => {
@@ -60,11 +60,9 @@ export async function changeOfLine<T extends object>(
   return changeOf(
     context,
     {
-      kind: change.kind,
+      ...change,
       parties: async (session) => ({ owner: await own(session), locks: [line.payerId] }),
       request: () => ({ ...change.request, id: change.id }),
-      idempotencyKey: change.idempotencyKey,
-      tx: change.tx,
     },
     async (session, { owner }, now) => work(session, line, await atLine(session, line, owner), now),
   );

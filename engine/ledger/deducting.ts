@@ -1,8 +1,7 @@
 import { changeOfAccount } from '../accounts';
-import { findProducts, requireUnits, unknownProduct } from '../catalog';
+import { findProduct, requireUnits } from '../catalog';
 import type { Context } from '../database';
 import {
-  BillingError,
   LIMITS,
   accountReference,
   changeFields,
@@ -17,11 +16,12 @@ import {
   type ChangeOptions,
   type DenialReason,
 } from '../kernel';
-import { decideRefreshed } from './access';
+import { requireCounted } from './access';
+import { decideOn } from './deciding';
 import { shortReason } from './gates';
-import { openJournal, writeJournal } from './journal-store';
+import { pocketOf } from './journal';
+import { writeJournal } from './journal-store';
 import { available, withFreed } from './order-of-use';
-import { isDue } from './pockets';
 import type { LedgerPorts } from './ports';
 
 /** Units that a person takes away by hand. */
@@ -77,29 +77,17 @@ export class Deductions {
     const { answer, replayed } = await changeOfAccount(
       this.context,
       {
+        ...wanted,
         kind: 'deduct',
-        account: wanted.account,
-        idempotencyKey: wanted.idempotencyKey,
-        tx: wanted.tx,
         request: { product: wanted.product, amount, reason, author },
       },
-      async (session, { accountId, payerId }, now): Promise<Omit<DeductAnswer, 'replayed'>> => {
-        const product = (await findProducts(session, [wanted.product])).get(wanted.product);
-        if (product === undefined) throw unknownProduct(wanted.product);
+      async (session, account, now): Promise<Omit<DeductAnswer, 'replayed'>> => {
+        const product = await findProduct(session, wanted.product);
         requireUnits(amount, product, 'amount');
-        const { key: productKey, kind } = product;
-        if (kind !== 'quantity') {
-          throw new BillingError(
-            'invalid_input',
-            `${productKey} is of kind "${kind}": only counted units can be deducted.`,
-            { parameter: 'product' },
-          );
-        }
-        const decide = async (anew: boolean): Promise<Omit<DeductAnswer, 'replayed'> | null> => {
-          const journal = await openJournal(session, now, [{ payerId, product: productKey, kind }]);
-          const pocket = journal.pocket(payerId, productKey);
-          if (!anew && isDue(pocket, now)) return null;
-          const time = journal.now(payerId);
+        requireCounted(product, 'only counted units can be deducted');
+        const { accountId, payerId } = account;
+        const pockets = [pocketOf(account, product)] as const;
+        return decideOn(this.ports, session, now, pockets, async ({ journal, pocket, time }) => {
           const note = { source: 'manual', reason, author, metadata };
           const taken = journal.spend(pocket, 'deduction', accountId, amount, note);
           const grants = withFreed(pocket.grants, pocket.holds, time);
@@ -111,8 +99,7 @@ export class Deductions {
           await writeJournal(session, journal, [], now);
           const entryId = ledgerId(payerId, taken.sequence);
           return { allowed: true, reason: null, deducted: formatUnits(amount), remaining, entryId };
-        };
-        return decideRefreshed(this.ports, session, { payerId, now }, decide);
+        });
       },
     );
     return { ...answer, replayed };

@@ -1,5 +1,4 @@
-import { changeOfAccount } from '../accounts';
-import type { ResolvedAccount } from '../accounts';
+import { changeOfAccount, type ResolvedAccount } from '../accounts';
 import {
   findOffer,
   findProducts,
@@ -30,12 +29,13 @@ import {
   type DenialReason,
   type Instant,
 } from '../kernel';
-import { accountDenial, decideRefreshed, standing } from './access';
+import { accountDenial, standing } from './access';
+import { decideOn, type OpenPocket } from './deciding';
 import { giveUnits, type GrantOrder, type GrantRecord } from './grant';
-import { Journal, type Taken } from './journal';
-import { openJournal, writeJournal } from './journal-store';
-import { available, withFreed } from './order-of-use';
-import { isDue, type Pocket } from './pockets';
+import { pocketOf, type Journal, type Taken } from './journal';
+import { writeJournal } from './journal-store';
+import { available } from './order-of-use';
+import type { Pocket } from './pockets';
 import type { LedgerPorts } from './ports';
 import { splitAmong } from './spreading';
 import { addSuggestions, type SuggestedOffer, type Suggester } from './suggestions';
@@ -148,10 +148,8 @@ export class Exchanges {
     const { answer, replayed } = await changeOfAccount(
       this.context,
       {
+        ...wanted,
         kind: 'exchange',
-        account: wanted.account,
-        idempotencyKey: wanted.idempotencyKey,
-        tx: wanted.tx,
         request: { sku: wanted.sku, quantity },
       },
       async (session, account, now) => {
@@ -163,9 +161,8 @@ export class Exchanges {
         const price = offerPrice(offer, new Decimal(quantity));
         requireUnits(price, currency, 'quantity');
         const sale = { account, offer, quantity, currency, price, products };
-        const { payerId } = account;
-        return decideRefreshed(this.ports, session, { payerId, now }, (anew) =>
-          this.sell(session, sale, wanted.metadata, now, anew),
+        return decideOn(this.ports, session, now, [pocketOf(account, currency)], (open) =>
+          this.sell(session, sale, wanted.metadata, now, open),
         );
       },
     );
@@ -177,16 +174,11 @@ export class Exchanges {
     sale: Sale,
     metadata: Record<string, unknown> | undefined,
     now: Instant,
-    anew: boolean,
-  ): Promise<FirstAnswer | null> {
+    { journal, pocket, time, grants: there }: OpenPocket,
+  ): Promise<FirstAnswer> {
     const { account, offer, currency, price } = sale;
     const { accountId, payerId } = account;
-    const { key: product, kind } = currency;
-    const journal = await openJournal(session, now, [{ payerId, product, kind }]);
-    const pocket = journal.pocket(payerId, product);
-    if (!anew && isDue(pocket, now)) return null;
-    const time = journal.now(payerId);
-    const there = withFreed(pocket.grants, pocket.holds, time);
+    const { key: product } = currency;
     const denied = (reason: DenialReason): FirstAnswer => ({
       allowed: false,
       reason,
@@ -203,17 +195,14 @@ export class Exchanges {
         ? await this.ports.eligible(session, account, offer, now)
         : 'offer_unavailable');
     if (refused !== null) return denied(refused);
-    const stand = standing(
-      { account, product: currency, amount: price },
-      { grants: there, terms: null, gate: pocket.gate },
-      time,
-    );
+    const wish = { account, product: currency, amount: price };
+    const stand = standing(wish, { ...pocket, grants: there, terms: null }, time);
     const note = { source: `exchange ${offer.sku}`.slice(0, LIMITS.source), metadata };
     const taken = stand.allowed ? spend(journal, pocket, accountId, price, note) : null;
     if (taken === null) {
       const answer = denied(stand.reason ?? 'insufficient_balance');
       const shortage = { answer, accountId, product, missing: stand.missing };
-      await addSuggestions(session, this.suggester, stand.missing.isZero() ? [] : [shortage]);
+      await addSuggestions(session, this.suggester, [shortage]);
       return answer;
     }
     await writeJournal(session, journal, [], now);

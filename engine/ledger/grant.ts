@@ -6,7 +6,6 @@ import {
   markProductsUsed,
   requireUnits,
   unknownProduct,
-  type Product,
 } from '../catalog';
 import { type Context, type Session } from '../database';
 import {
@@ -37,7 +36,7 @@ import {
   type DurationUnit,
   type Instant,
 } from '../kernel';
-import { grantId } from './journal';
+import { grantId, pocketOf } from './journal';
 import { openJournal, readDebts, writeJournal } from './journal-store';
 import { hasExpired } from './order-of-use';
 import type { Grant } from './pockets';
@@ -192,19 +191,15 @@ export async function giveUnitsToMany(
   // First: a product's kind must not change between our reading it and our using it.
   await markProductsUsed(session, keys);
   const products = await findProducts(session, keys);
-  const productOf = (order: GrantOrder): Product => {
-    const product = products.get(order.product);
-    if (product === undefined) throw unknownProduct(order.product);
-    requireUnits(order.quantity, product, 'quantity');
-    return product;
-  };
   const journal = await openJournal(
     session,
     now,
-    gifts.flatMap(({ account: { payerId }, orders }) =>
+    gifts.flatMap(({ account, orders }) =>
       orders.map((order) => {
-        const { key: product, kind } = productOf(order);
-        return { payerId, product, kind };
+        const product = products.get(order.product);
+        if (product === undefined) throw unknownProduct(order.product);
+        requireUnits(order.quantity, product, 'quantity');
+        return pocketOf(account, product);
       }),
     ),
   );
@@ -218,12 +213,7 @@ export async function giveUnitsToMany(
         });
       }
       const pocket = journal.pocket(account.payerId, order.product);
-      const grant = journal.grant(pocket, {
-        ...order,
-        accountId: account.accountId,
-        timeZone: account.timeZone,
-      });
-      return grantRecord(grant, order.source, time);
+      return grantRecord(journal.grant(pocket, { ...account, ...order }), order.source, time);
     });
   });
   await writeJournal(session, journal, [], now);
@@ -304,22 +294,9 @@ export class Grants {
     const { answer, replayed } = await changeOfAccount(
       this.context,
       {
+        ...wanted,
         kind,
-        account: wanted.account,
-        idempotencyKey: wanted.idempotencyKey,
-        tx: wanted.tx,
-        request: {
-          product: order.product,
-          quantity: order.quantity,
-          priority: order.priority,
-          ends: order.ends,
-          value: order.value,
-          currency: order.currency,
-          source: order.source,
-          bonus: wanted.bonus ?? false,
-          reason: order.reason,
-          author: order.author,
-        },
+        request: { ...order, metadata: undefined, bonus: wanted.bonus ?? false },
       },
       async (session, account, now) => {
         if (wanted.paid !== undefined) await requireMoney(session, wanted.paid);

@@ -1,5 +1,5 @@
 import { ledgersOf, resolveWithAliases } from '../accounts';
-import { findProducts, unknownProduct } from '../catalog';
+import { findProduct } from '../catalog';
 import { column, table, type Context, type RowOf, type Session } from '../database';
 import {
   BillingError,
@@ -130,9 +130,7 @@ export async function listHolds(context: Context, request: HoldsRequest): Promis
   const now = readClock(context.clock);
   const session: Session = context.database;
   const ledgers = ledgersOf(await resolveWithAliases(session, wanted.account));
-  if (product !== undefined && !(await findProducts(session, [product])).has(product)) {
-    throw unknownProduct(product);
-  }
+  if (product !== undefined) await findProduct(session, product);
   const after = cursor === undefined ? null : parseLedgerId(cursor);
   if (cursor !== undefined && (after === null || (await findHold(session, after)) === null)) {
     throw new BillingError('invalid_input', '"cursor" is no hold that this list gave.', {

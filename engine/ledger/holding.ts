@@ -1,9 +1,8 @@
-import { changeOfAccount, type ResolvedAccount } from '../accounts';
-import { findProducts, requireUnits, unknownProduct, type Product } from '../catalog';
+import { changeOfAccount, type Changed, type ResolvedAccount } from '../accounts';
+import { findProduct, requireUnits, type Product } from '../catalog';
 import type { Context, Session } from '../database';
 import {
   BillingError,
-  Decimal,
   accountReference,
   addDuration,
   changeFields,
@@ -19,21 +18,24 @@ import {
   units,
   type AccountReference,
   type ChangeOptions,
+  type Decimal,
   type DenialReason,
   type Duration,
   type DurationRequest,
   type Instant,
   type ResolvedReference,
 } from '../kernel';
-import { accountDenial, decideRefreshed, standing } from './access';
+import { accountDenial, requireCounted, standing, type ResolvedWish } from './access';
 import { changeOfLine } from './change-of-line';
+import { decideOn, type OpenPocket } from './deciding';
 import { isHard, shortReason } from './gates';
 import { findHold, holdRecord, type HoldRecord, type StoredHold } from './hold-records';
-import { Journal, type Settled } from './journal';
+import { pocketOf, type Journal, type Settled } from './journal';
 import { openJournal, writeJournal } from './journal-store';
 import { available, isOver, withFreed } from './order-of-use';
-import { isDue, type Hold, type Pocket } from './pockets';
+import type { Hold, Pocket } from './pockets';
 import type { LedgerPorts } from './ports';
+import { ONE } from './recognise';
 import { addSuggestions, type SuggestedOffer, type Suggester } from './suggestions';
 
 /** Units set aside before the work, and what becomes of them. Rule: billing-rules.md, Hold. */
@@ -156,12 +158,6 @@ function endOf(now: Instant, expiresIn: Duration, timeZone: string): Instant {
   }
 }
 
-async function readProduct(session: Session, productKey: string): Promise<Product> {
-  const product = (await findProducts(session, [productKey])).get(productKey);
-  if (product === undefined) throw unknownProduct(productKey);
-  return product;
-}
-
 /** A hold that is open, in the journal of the transaction that is about to end it. */
 interface OpenHold {
   journal: Journal;
@@ -185,31 +181,23 @@ export class Holds {
    *   unknown_product, idempotency_conflict
    */
   async hold(request: HoldRequest): Promise<HoldAnswer> {
-    const wanted = parse(holdInput, request);
-    const amount = wanted.amount ?? new Decimal(1);
+    const { amount = ONE, ...wanted } = parse(holdInput, request);
     const { answer, replayed } = await changeOfAccount(
       this.context,
       {
+        ...wanted,
         kind: 'hold',
-        account: wanted.account,
-        idempotencyKey: wanted.idempotencyKey,
-        tx: wanted.tx,
         request: { product: wanted.product, amount, expiresIn: wanted.expiresIn },
       },
       async (session, account, now) => {
-        const product = await readProduct(session, wanted.product);
+        const product = await findProduct(session, wanted.product);
         requireUnits(amount, product, 'amount');
-        if (product.kind !== 'quantity') {
-          throw new BillingError(
-            'invalid_input',
-            `${product.key} is of kind "${product.kind}": it is not counted and cannot be held.`,
-            { parameter: 'product', advice: 'Ask ledger.check before the work.' },
-          );
-        }
+        requireCounted(product, 'it is not counted and cannot be held', {
+          advice: 'Ask ledger.check before the work.',
+        });
         const wish = { account, product, amount };
-        const { payerId } = account;
-        return decideRefreshed(this.ports, session, { payerId, now }, (anew) =>
-          this.setAside(session, wish, wanted, now, anew),
+        return decideOn(this.ports, session, now, [pocketOf(account, product)], (open) =>
+          this.setAside(session, wish, wanted, now, open),
         );
       },
     );
@@ -218,36 +206,29 @@ export class Holds {
 
   private async setAside(
     session: Session,
-    wish: { account: ResolvedAccount; product: Product; amount: Decimal },
+    wish: ResolvedWish,
     { expiresIn, metadata }: { expiresIn: Duration; metadata?: Record<string, unknown> },
     now: Instant,
-    anew: boolean,
-  ): Promise<Omit<HoldAnswer, 'replayed'> | null> {
+    { journal, pocket, time, grants }: OpenPocket,
+  ): Promise<Omit<HoldAnswer, 'replayed'>> {
     const { accountId, payerId, timeZone } = wish.account;
-    const { key: product, kind } = wish.product;
-    const journal = await openJournal(session, now, [{ payerId, product, kind }]);
-    const pocket = journal.pocket(payerId, product);
-    if (!anew && isDue(pocket, now)) return null;
-    const time = journal.now(payerId);
     const expiresAt = endOf(time, expiresIn, timeZone);
-    const grants = withFreed(pocket.grants, pocket.holds, time);
-    const there = standing(wish, { grants, terms: null, gate: pocket.gate }, time);
-    const hold = there.allowed
+    const { allowed, reason, missing } = standing(wish, { ...pocket, grants, terms: null }, time);
+    const hold = allowed
       ? journal.hold(pocket, accountId, wish.amount, expiresAt, { metadata })
       : null;
     if (hold === null) {
       const denied = {
         allowed: false,
-        reason: there.reason,
+        reason,
         held: '0',
         remaining: formatUnits(available(grants, time)),
         holdId: null,
         expiresAt: null,
         suggestedOffers: [],
       };
-      const { missing } = there;
-      const shortages = missing.isZero() ? [] : [{ answer: denied, accountId, product, missing }];
-      await addSuggestions(session, this.suggester, shortages);
+      const shortage = { answer: denied, accountId, product: wish.product.key, missing };
+      await addSuggestions(session, this.suggester, [shortage]);
       return denied;
     }
     await writeJournal(session, journal, [], now);
@@ -281,19 +262,18 @@ export class Holds {
       'settle',
       wanted,
       { amount: amount ?? null, strict },
-      async (session, line, account, now) => {
-        const row = (await findHold(session, line))!;
-        const product = await readProduct(session, row.product);
+      async (session, row, account, now) => {
+        const product = await findProduct(session, row.product);
         const used = amount ?? row.amount;
         requireUnits(used, product, 'amount');
         if (row.outcome === 'settled' && used.equals(row.settled!)) {
           return replayOf<Omit<SettleAnswer, 'replayed'>>(row);
         }
         // The rest is taken of what there is: of a period, too, that is due and not open yet.
-        if (used.greaterThan(row.amount) && account.payerId === line.payerId) {
-          await this.ports.refresh(session, [line.payerId], now);
+        if (used.greaterThan(row.amount) && account.payerId === row.payerId) {
+          await this.ports.refresh(session, [row.payerId], now);
         }
-        const { journal, pocket, hold } = await this.openHold(session, row, product, now);
+        const { journal, pocket, hold } = await openHold(session, row, product, now);
         const { gate } = pocket;
         const reason = accountDenial(account) ?? (isHard(gate) ? gate : null);
         const settled = journal.settle(
@@ -303,7 +283,7 @@ export class Holds {
           { beyond: reason === null, strict },
           { metadata: wanted.metadata },
         );
-        const time = journal.now(line.payerId);
+        const time = journal.now(row.payerId);
         if (settled === null) {
           const grants = withFreed(pocket.grants, pocket.holds, time);
           return {
@@ -318,7 +298,7 @@ export class Holds {
             replayed: false,
           };
         }
-        const first = settledAnswer(line.payerId, used, settled, available(pocket.grants, time));
+        const first = settledAnswer(row.payerId, used, settled, available(pocket.grants, time));
         journal.answerEnd(hold, first);
         await writeJournal(session, journal, [], now);
         return { answer: first, replayed: false };
@@ -338,17 +318,17 @@ export class Holds {
       'release',
       wanted,
       {},
-      async (session, line, _account, now) => {
-        const row = (await findHold(session, line))!;
+      async (session, row, _account, now) => {
         if (row.outcome === 'released') return replayOf<Omit<ReleaseAnswer, 'replayed'>>(row);
-        const product = await readProduct(session, row.product);
-        const { journal, pocket, hold } = await this.openHold(session, row, product, now);
+        const product = await findProduct(session, row.product);
+        const { journal, pocket, hold } = await openHold(session, row, product, now);
+        const { payerId } = row;
         const sequence = journal.release(pocket, hold, { metadata: wanted.metadata });
         const first = {
           released: formatUnits(hold.amount),
-          remaining: formatUnits(available(pocket.grants, journal.now(line.payerId))),
-          holdId: ledgerId(line.payerId, line.sequence),
-          entryId: ledgerId(line.payerId, sequence),
+          remaining: formatUnits(available(pocket.grants, journal.now(payerId))),
+          holdId: ledgerId(payerId, row.sequence),
+          entryId: ledgerId(payerId, sequence),
         };
         journal.answerEnd(hold, first);
         await writeJournal(session, journal, [], now);
@@ -371,11 +351,10 @@ export class Holds {
       'extend',
       wanted,
       { expiresIn: wanted.expiresIn },
-      async (session, line, account, now) => {
-        const row = (await findHold(session, line))!;
-        const product = await readProduct(session, row.product);
-        const { journal, hold } = await this.openHold(session, row, product, now);
-        const time = journal.now(line.payerId);
+      async (session, row, account, now) => {
+        const product = await findProduct(session, row.product);
+        const { journal, hold } = await openHold(session, row, product, now);
+        const time = journal.now(row.payerId);
         const expiresAt = endOf(time, wanted.expiresIn, account.timeZone);
         if (expiresAt <= hold.expiresAt) {
           throw new BillingError(
@@ -384,55 +363,54 @@ export class Holds {
             { parameter: 'expiresIn', advice: 'It counts from now; give a longer time.' },
           );
         }
-        await session.query(EXTEND_HOLD, [line.payerId, line.sequence, isoTime(expiresAt)]);
-        return { answer: holdRecord((await findHold(session, line))!, time), replayed: false };
+        await session.query(EXTEND_HOLD, [row.payerId, String(row.sequence), isoTime(expiresAt)]);
+        return { answer: holdRecord({ ...row, expiresAt }, time), replayed: false };
       },
     );
     return { ...answer, replayed };
   }
 
+  /** @param work gets the hold as it stands under the lock */
   private changeHold<T extends object>(
     kind: string,
-    wanted: {
-      holdId: string;
-      account?: ResolvedReference;
-      idempotencyKey?: string;
-      tx?: unknown;
-    },
+    wanted: { holdId: string; account?: ResolvedReference; idempotencyKey?: string; tx?: unknown },
     request: Record<string, unknown>,
-    work: Parameters<typeof changeOfLine<T>>[2],
-  ): Promise<{ answer: T; replayed: boolean }> {
+    work: (
+      session: Session,
+      row: StoredHold,
+      account: ResolvedAccount,
+      now: Instant,
+    ) => Promise<Changed<T>>,
+  ): Promise<Changed<T>> {
     return changeOfLine(
       this.context,
       {
+        ...wanted,
         kind,
         id: wanted.holdId,
-        account: wanted.account,
         request,
-        idempotencyKey: wanted.idempotencyKey,
-        tx: wanted.tx,
         unknown: unknownHold,
         findAccount: async (session, line) => (await findHold(session, line))?.accountId ?? null,
       },
-      work,
+      async (session, line, account, now) =>
+        work(session, (await findHold(session, line))!, account, now),
     );
   }
+}
 
-  /** @throws hold_not_open, for one that is over by the clock too */
-  private async openHold(
-    session: Session,
-    row: StoredHold,
-    { kind }: Product,
-    now: Instant,
-  ): Promise<OpenHold> {
-    const { payerId, product } = row;
-    const journal = await openJournal(session, now, [{ payerId, product, kind }]);
-    const pocket = journal.pocket(payerId, product);
-    const hold = pocket.holds.find((one) => one.sequence === row.sequence);
-    const time = journal.now(payerId);
-    if (hold === undefined || isOver(hold, time)) throw notOpen(row, time);
-    return { journal, pocket, hold };
-  }
+/** @throws hold_not_open, for one that is over by the clock too */
+async function openHold(
+  session: Session,
+  row: StoredHold,
+  product: Product,
+  now: Instant,
+): Promise<OpenHold> {
+  const journal = await openJournal(session, now, [pocketOf(row, product)]);
+  const pocket = journal.pocket(row.payerId, row.product);
+  const hold = pocket.holds.find((one) => one.sequence === row.sequence);
+  const time = journal.now(row.payerId);
+  if (hold === undefined || isOver(hold, time)) throw notOpen(row, time);
+  return { journal, pocket, hold };
 }
 
 const replayOf = <T>(row: StoredHold): { answer: T; replayed: true } => ({

@@ -1,4 +1,4 @@
-import type { ProductKind } from '../catalog';
+import type { Product, ProductKind } from '../catalog';
 import type { NewEvent } from '../events';
 import { Decimal, ZERO, formatUnits, ledgerId, type Instant } from '../kernel';
 import type {
@@ -36,6 +36,12 @@ import { valueMoved } from './value';
 
 /** A pocket that a transaction will work on. */
 export type WantedPocket = PocketName & { kind: ProductKind };
+
+/** What a payer has of a product. */
+export const pocketOf = (
+  { payerId }: { payerId: string },
+  { key: product, kind }: Pick<Product, 'key' | 'kind'>,
+): WantedPocket => ({ payerId, product, kind });
 
 interface PayerBook {
   lastSequence: bigint;

@@ -3,7 +3,7 @@ import { findProducts } from '../catalog';
 import type { Session } from '../database';
 import { BillingError, ZERO, isoTime, ledgerId, type Instant } from '../kernel';
 import { moveGates } from './gates';
-import type { Moved } from './journal';
+import { pocketOf, type Moved } from './journal';
 import { openJournal, readDebts, writeJournal } from './journal-store';
 import { isOver } from './order-of-use';
 import type { Pocket } from './pockets';
@@ -64,10 +64,10 @@ export async function moveAllUnits(
   const rows = await session.query<{ product: string }>(FIND_POCKETS, [from.payerId]);
   const keys = rows.map(({ product }) => product).sort();
   const products = await findProducts(session, keys);
-  const wanted = keys.flatMap((product) => {
-    const { kind } = products.get(product)!;
-    return [from, into].map(({ payerId }) => ({ payerId, product, kind }));
-  });
+  const wanted = [...products.values()].flatMap((product) => [
+    pocketOf(from, product),
+    pocketOf(into, product),
+  ]);
   const journal = await openJournal(session, now, wanted);
   await readDebts(session, journal);
   const pockets = keys.map((key) => ({

@@ -1,8 +1,7 @@
 import { resolveAccount, changeOfAccount } from '../accounts';
-import { findProducts, markProductsUsed, requireUnits, unknownProduct } from '../catalog';
+import { findProduct, markProductsUsed, requireUnits } from '../catalog';
 import { column, table, type Context, type Session } from '../database';
 import {
-  BillingError,
   type Decimal,
   MAX_UNIT_DECIMALS,
   accountReference,
@@ -14,6 +13,7 @@ import {
   type AccountReference,
   type ChangeOptions,
 } from '../kernel';
+import { requireCounted } from './access';
 
 /** How far an account may use more of a product than it was granted. Rule: billing-rules.md, Overage. */
 
@@ -114,24 +114,15 @@ export class Overages {
     const { answer, replayed } = await changeOfAccount(
       this.context,
       {
+        ...wanted,
         kind: 'overage',
-        account: wanted.account,
-        idempotencyKey: wanted.idempotencyKey,
-        tx: wanted.tx,
         request: { product: productKey, limit },
       },
       async (session, { payerId }) => {
         // First: a product's kind must not change between our reading it and its use.
         await markProductsUsed(session, [productKey]);
-        const product = (await findProducts(session, [productKey])).get(productKey);
-        if (product === undefined) throw unknownProduct(productKey);
-        if (product.kind !== 'quantity') {
-          throw new BillingError(
-            'invalid_input',
-            `${product.key} is of kind "${product.kind}": only counted products have overage.`,
-            { parameter: 'product' },
-          );
-        }
+        const product = await findProduct(session, productKey);
+        requireCounted(product, 'only counted products have overage');
         if (limit !== null) requireUnits(limit, product, 'limit');
         const values = [payerId, productKey, limit?.toFixed() ?? null];
         const [saved] = await TERMS.rows(session, SAVE_TERMS, values);
@@ -157,9 +148,7 @@ export class Overages {
     const { account, product } = parse(overageInput, request);
     const session: Session = this.context.database;
     const { payerId } = await resolveAccount(session, account);
-    if (product !== undefined && !(await findProducts(session, [product])).has(product)) {
-      throw unknownProduct(product);
-    }
+    if (product !== undefined) await findProduct(session, product);
     const found: Overage[] = await TERMS.rows(session, READ_TERMS, [payerId, product ?? null]);
     return product === undefined ? found : (found[0] ?? { product, limit: '0', used: '0' });
   }

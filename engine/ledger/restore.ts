@@ -1,6 +1,5 @@
-import { changeOfAccount } from '../accounts';
-import type { ResolvedAccount } from '../accounts';
-import { findProducts, requireUnits, unknownProduct, type Product } from '../catalog';
+import { changeOfAccount, type ResolvedAccount } from '../accounts';
+import { findProduct, requireUnits, type Product } from '../catalog';
 import { column, table, type Context, type RowOf, type Session } from '../database';
 import {
   BillingError,
@@ -23,6 +22,7 @@ import {
 import { remainingOf } from './access';
 import { changeOfLine } from './change-of-line';
 import { readGrants } from './holdings';
+import { pocketOf } from './journal';
 import { openJournal, writeJournal } from './journal-store';
 import type { HeldUnits } from './order-of-use';
 
@@ -201,19 +201,17 @@ export class Restores {
     const { answer, replayed } = await changeOfLine(
       this.context,
       {
+        ...wanted,
         kind: 'restore',
         id: wanted.entryId,
-        account: wanted.account,
         request: { amount: wanted.amount ?? null },
-        idempotencyKey: wanted.idempotencyKey,
-        tx: wanted.tx,
         unknown: unknownEntry,
         findAccount: async (session, { payerId, sequence }) =>
           (await readUse(session, payerId, sequence))?.accountId ?? null,
       },
       async (session, { payerId, sequence }, _account, now) => {
         const use = (await readUse(session, payerId, sequence))!;
-        const product = await readProduct(session, use.product);
+        const product = await findProduct(session, use.product);
         const left = notRestored(use);
         const amount = wanted.amount ?? left;
         requireUnits(amount, product, 'amount');
@@ -234,14 +232,12 @@ export class Restores {
     const { answer, replayed } = await changeOfAccount(
       this.context,
       {
+        ...wanted,
         kind: 'restore',
-        account: wanted.account,
-        idempotencyKey: wanted.idempotencyKey,
-        tx: wanted.tx,
         request: { product: wanted.product, amount: wanted.amount },
       },
       async (session, account, now) => {
-        const product = await readProduct(session, wanted.product);
+        const product = await findProduct(session, wanted.product);
         requireUnits(wanted.amount, product, 'amount');
         const taken = await latestUses(session, account, product, wanted.amount);
         return takeBack(session, account.payerId, product, taken, wanted.metadata, now);
@@ -252,12 +248,6 @@ export class Restores {
 }
 
 type Options = Pick<ChangeOptions, 'idempotencyKey' | 'metadata' | 'tx'>;
-
-async function readProduct(session: Session, productKey: string): Promise<Product> {
-  const product = (await findProducts(session, [productKey])).get(productKey);
-  if (product === undefined) throw unknownProduct(productKey);
-  return product;
-}
 
 async function readUse(
   session: Session,
@@ -301,13 +291,13 @@ async function latestUses(
 async function takeBack(
   session: Session,
   payerId: string,
-  { key: product, kind }: Product,
+  product: Product,
   taken: readonly TakenBack[],
   metadata: Record<string, unknown> | undefined,
   now: Instant,
 ): Promise<FirstAnswer> {
-  const journal = await openJournal(session, now, [{ payerId, product, kind }]);
-  const pocket = journal.pocket(payerId, product);
+  const journal = await openJournal(session, now, [pocketOf({ payerId }, product)]);
+  const pocket = journal.pocket(payerId, product.key);
   const gaveUnits = new Set(taken.flatMap(({ use }) => use.parts.map(({ sequence }) => sequence)));
   const names = [...gaveUnits].map((sequence) => ({ payerId, sequence }));
   for (const grant of await readGrants(session, names)) journal.include(grant);
@@ -328,7 +318,7 @@ async function takeBack(
     overage = overage.plus(back.overage);
   }
   await writeJournal(session, journal, [], now);
-  const left = remainingOf(kind, pocket.grants, journal.now(payerId));
+  const left = remainingOf(product.kind, pocket.grants, journal.now(payerId));
   return {
     restored: formatUnits(all.minus(expired).minus(overage)),
     expired: formatUnits(expired),

@@ -32,13 +32,14 @@ export type Suggester = (
   shortages: readonly Shortage[],
 ) => Promise<SuggestedOffer[][]>;
 
-/** Puts suggestions into the answers of denials; asks nobody when there are none. */
+/** Puts suggestions into the answers of denials in which something was missing; asks nobody when there are none. */
 export async function addSuggestions(
   session: Session,
   suggester: Suggester,
   denied: ReadonlyArray<Shortage & { answer: { suggestedOffers: SuggestedOffer[] } }>,
 ): Promise<void> {
-  if (denied.length === 0) return;
-  const offers = await suggester(session, denied);
-  denied.forEach(({ answer }, index) => (answer.suggestedOffers = offers[index] ?? []));
+  const short = denied.filter(({ missing }) => missing.greaterThan(0));
+  if (short.length === 0) return;
+  const offers = await suggester(session, short);
+  short.forEach(({ answer }, index) => (answer.suggestedOffers = offers[index] ?? []));
 }

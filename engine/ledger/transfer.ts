@@ -1,4 +1,4 @@
-import { payersOf, resolveAccount, type ResolvedAccount } from '../accounts';
+import { changeOf, resolveAccount, type ResolvedAccount } from '../accounts';
 import {
   findProducts,
   markProductsUsed,
@@ -6,7 +6,7 @@ import {
   unknownProduct,
   type Product,
 } from '../catalog';
-import { lockAccounts, once, serializationFailure, type Context, type Session } from '../database';
+import type { Context, Session } from '../database';
 import {
   BillingError,
   Decimal,
@@ -21,7 +21,6 @@ import {
   key,
   ledgerId,
   parse,
-  readClock,
   round,
   split,
   text,
@@ -31,14 +30,15 @@ import {
   type DenialReason,
   type Instant,
 } from '../kernel';
-import { accountDenial, decideRefreshed } from './access';
+import { accountDenial, requireCounted } from './access';
+import { decideOn, type OpenPocket } from './deciding';
 import { isHard, shortReason } from './gates';
 import { grantRecord, type GrantRecord } from './grant';
-import type { Moved } from './journal';
-import { openJournal, readDebts, writeJournal } from './journal-store';
+import { pocketOf, type Moved } from './journal';
+import { readDebts, writeJournal } from './journal-store';
 import { tellBook } from './moving';
-import { available, draw, isInForce, withFreed, type Draw } from './order-of-use';
-import { isDue, type Grant, type Pocket } from './pockets';
+import { available, draw, isInForce, type Draw } from './order-of-use';
+import type { Grant, Pocket } from './pockets';
 import type { LedgerPorts } from './ports';
 import { splitAmong } from './spreading';
 import { valueLeft, valueMoved } from './value';
@@ -144,44 +144,31 @@ export class Transfers {
     const wanted = parseTransfer(request);
     requireRate(wanted);
     const { account, toAccount = account, product, toProduct = product } = wanted;
-    const { answer, replayed } = await this.context.database.transaction(
-      wanted.tx,
-      async (session) => {
-        const resolve = async () => ({
-          from: await resolveAccount(session, account),
-          into: await resolveAccount(session, toAccount, 'toAccount'),
-        });
-        const before = await resolve();
-        await lockAccounts(session, [before.from.payerId, before.into.payerId]);
-        const now = readClock(this.context.clock);
-        const { from, into } = await resolve();
-        if (from.payerId !== before.from.payerId || into.payerId !== before.into.payerId) {
-          throw serializationFailure('an account got another payer meanwhile');
-        }
-        const { amount, unitValue, quantity, reason } = wanted;
-        return once(
-          session,
-          {
-            kind: 'transfer',
-            payers: payersOf(from),
-            account: from.accountId,
-            key: wanted.idempotencyKey,
-            request: {
-              account: from.accountId,
-              toAccount: into.accountId,
-              ...{ product, toProduct, amount, unitValue, quantity, reason },
-            },
-            now,
-            keep: this.context.keep,
-          },
-          async () => {
-            const way = { from, into, ...(await readProducts(session, product, toProduct)) };
-            const { payerId } = from;
-            return decideRefreshed(this.ports, session, { payerId, now }, (anew) =>
-              this.move(session, way, wanted, now, anew),
-            );
-          },
+    const { amount, unitValue, quantity, reason } = wanted;
+    const { answer, replayed } = await changeOf(
+      this.context,
+      {
+        ...wanted,
+        kind: 'transfer',
+        parties: async (session) => {
+          const owner = await resolveAccount(session, account);
+          const into = await resolveAccount(session, toAccount, 'toAccount');
+          return { owner, into, locks: [into.payerId] };
+        },
+        request: ({ owner, into }) => ({
+          account: owner.accountId,
+          toAccount: into.accountId,
+          ...{ product, toProduct, amount, unitValue, quantity, reason },
+        }),
+      },
+      async (session, { owner: from, into }, now) => {
+        const way = { from, into, ...(await readProducts(session, product, toProduct)) };
+        requireSound(way, wanted);
+        const pockets = [pocketOf(from, way.product), pocketOf(into, way.toProduct)] as const;
+        const moved = await decideOn(this.ports, session, now, pockets, (open) =>
+          this.move(session, way, wanted, now, open),
         );
+        return { answer: moved };
       },
     );
     return { ...answer, replayed };
@@ -192,29 +179,12 @@ export class Transfers {
     way: Way,
     wanted: Wanted,
     now: Instant,
-    anew: boolean,
-  ): Promise<FirstAnswer | null> {
+    { journal, pocket: source, time, grants: counting }: OpenPocket,
+  ): Promise<FirstAnswer> {
     const { from, into, product, toProduct } = way;
-    const { amount, quantity, reason, metadata } = wanted;
-    requireUnits(amount, product, 'amount');
-    if (quantity !== undefined) requireUnits(quantity, toProduct, 'quantity');
-    if (from.payerId === into.payerId && product.key === toProduct.key) {
-      throw refuse(
-        'toAccount',
-        'The units are where they would go: of this product, in this ledger.',
-        'Name another product by "toProduct", or an account that another one pays for by "toAccount".',
-      );
-    }
-    const journal = await openJournal(session, now, [
-      { payerId: from.payerId, product: product.key, kind: product.kind },
-      { payerId: into.payerId, product: toProduct.key, kind: toProduct.kind },
-    ]);
+    const { amount, reason, metadata } = wanted;
     await readDebts(session, journal);
-    const source = journal.pocket(from.payerId, product.key);
-    if (!anew && isDue(source, now)) return null;
     const target = journal.pocket(into.payerId, toProduct.key);
-    const time = Math.max(journal.now(from.payerId), journal.now(into.payerId));
-    const counting = withFreed(source.grants, source.holds, time);
     const denied = (why: DenialReason): FirstAnswer => ({
       allowed: false,
       reason: why,
@@ -276,6 +246,19 @@ function requireRate({ product, toProduct = product, unitValue, quantity }: Want
   throw refuse(given, `"${given}" has no meaning here: units of one product move one for one.`);
 }
 
+/** @throws invalid_input for units that are too fine, or that would stay where they are */
+function requireSound({ from, into, product, toProduct }: Way, { amount, quantity }: Wanted): void {
+  requireUnits(amount, product, 'amount');
+  if (quantity !== undefined) requireUnits(quantity, toProduct, 'quantity');
+  if (from.payerId === into.payerId && product.key === toProduct.key) {
+    throw refuse(
+      'toAccount',
+      'The units are where they would go: of this product, in this ledger.',
+      'Name another product by "toProduct", or an account that another one pays for by "toAccount".',
+    );
+  }
+}
+
 async function readProducts(
   session: Session,
   productKey: string,
@@ -285,11 +268,8 @@ async function readProducts(
   const counted = (wanted: string, parameter: string): Product => {
     const product = found.get(wanted);
     if (product === undefined) throw unknownProduct(wanted, parameter);
-    if (product.kind === 'quantity') return product;
-    throw refuse(
-      parameter,
-      `${wanted} is of kind "${product.kind}": only counted units can be transferred.`,
-    );
+    requireCounted(product, 'only counted units can be transferred', { parameter });
+    return product;
   };
   const product = counted(productKey, 'product');
   return { product, toProduct: counted(toProductKey, 'toProduct') };

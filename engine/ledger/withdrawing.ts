@@ -3,7 +3,7 @@ import { findProducts } from '../catalog';
 import type { Session } from '../database';
 import { Decimal, ZERO, addDuration, type Instant } from '../kernel';
 import { readHoldings, readGrants } from './holdings';
-import { Journal } from './journal';
+import { pocketOf, type Journal } from './journal';
 import { openJournal, writeJournal } from './journal-store';
 import type { Note } from './lines';
 import { hasExpired, withFreed } from './order-of-use';
@@ -153,7 +153,7 @@ async function openOn<Name extends GrantName>(
   const journal = await openJournal(
     session,
     now,
-    found.map(({ payerId, product }) => ({ payerId, product, kind: products.get(product)!.kind })),
+    found.map((grant) => pocketOf(grant, products.get(grant.product)!)),
   );
   const grants = new Map<string, { grant: Grant; pocket: Pocket }>();
   for (const read of found) {
