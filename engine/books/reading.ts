@@ -16,8 +16,8 @@ import {
   parse,
   readClock,
   text,
-  type AccountReference,
   type Instant,
+  type RequestOf,
   type ResolvedReference,
 } from '../kernel';
 import { BOOK_ACCOUNTS, CHART, POSTING_KINDS, type BookAccount, type PostingKind } from './chart';
@@ -53,16 +53,6 @@ export interface BookBalance {
   unposted: string;
 }
 
-export interface BookBalancesRequest {
-  /** Whose book, with those merged into it; a child's is its parent's. Default: all accounts. */
-  account?: AccountReference;
-  currency?: string;
-  /** What counts from this moment on. */
-  from?: string | Date;
-  /** What counts before this moment. */
-  to?: string | Date;
-}
-
 /** A posting as it goes out. */
 export interface PostingRecord {
   postingId: string;
@@ -78,18 +68,13 @@ export interface PostingRecord {
   legs: Array<{ account: BookAccount; gateway: string | null; amount: string }>;
 }
 
-export interface PostingsRequest extends BookBalancesRequest {
-  kind?: PostingKind;
-  reference?: { type: string; id: string };
-  /** Up to 1000; the default is 100. */
-  limit?: number;
-  cursor?: string;
-}
-
 const range = {
+  /** Whose book, with those merged into it; a child's is its parent's. Default: all accounts. */
   account: accountReference().optional(),
   currency: currency().optional(),
+  /** What counts from this moment on. */
   from: instant().optional(),
+  /** What counts before this moment. */
   to: instant().optional(),
 };
 const balancesInput = input(range);
@@ -97,9 +82,12 @@ const postingsInput = input({
   ...range,
   kind: oneOf(POSTING_KINDS).optional(),
   reference: input({ type: text(50), id: text(255) }).optional(),
+  /** Up to 1000; the default is 100. */
   limit: integer(1, 1000).optional(),
   cursor: text(4000).optional(),
 });
+export type BookBalancesRequest = RequestOf<typeof balancesInput>;
+export type PostingsRequest = RequestOf<typeof postingsInput>;
 
 /** Payers whose books are read together. */
 const PAYERS = 2_000;

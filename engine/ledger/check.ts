@@ -8,9 +8,9 @@ import {
   parse,
   readClock,
   units,
-  type AccountReference,
   type DenialReason,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import {
   inOrder,
@@ -33,13 +33,6 @@ import { ONE, recogniseCheck, type Recognised } from './recognise';
 import { lookAt, type Seen } from './sights';
 import { addSuggestions, type Shortage, type SuggestedOffer, type Suggester } from './suggestions';
 
-export interface CheckRequest {
-  account: AccountReference;
-  product: string;
-  /** Units; for `period` products the level of access. Default 1. */
-  amount?: string | number;
-}
-
 export interface CheckAnswer {
   allowed: boolean;
   reason: DenialReason | null;
@@ -54,8 +47,10 @@ export interface CheckAnswer {
 const checkInput = input({
   account: accountReference(),
   product: key(),
+  /** Units; for `period` products the level of access. Default 1. */
   amount: units().optional(),
 });
+export type CheckRequest = RequestOf<typeof checkInput>;
 
 interface Checked {
   answers: Array<CheckAnswer | FailedItem>;

@@ -8,8 +8,7 @@ import {
   key,
   parse,
   units,
-  type AccountReference,
-  type ChangeOptions,
+  type RequestOf,
 } from '../kernel';
 import { failed, inOrder, isFailed, isFine, orThrow, readEach, type FailedItem } from './access';
 import { ContendedUses, NOT_PLAIN } from './contended-uses';
@@ -23,22 +22,17 @@ import { lookAt } from './sights';
 import type { Suggester } from './suggestions';
 import { BusyItem, consumeBatch, type ConsumeAnswer, type WantedUse } from './use-batch';
 
-export interface ConsumeRequest extends ChangeOptions {
-  account: AccountReference;
-  product: string;
-  /** Units. Default 1. */
-  amount?: string | number;
-}
-
 /** One transaction takes at most so many; longer lists are done in several. */
 const MAX_BATCH = MAX_LOCKED_ACCOUNTS;
 
 const consumeInput = input({
   account: accountReference(),
   product: key(),
+  /** Units. Default 1. */
   amount: units().optional(),
   ...changeFields,
 });
+export type ConsumeRequest = RequestOf<typeof consumeInput>;
 
 /** Whether others of a failed batch may succeed without the one that spoilt it. */
 const mayConcernOne = (error: unknown): boolean =>

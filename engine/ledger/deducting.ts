@@ -12,9 +12,8 @@ import {
   parse,
   text,
   units,
-  type AccountReference,
-  type ChangeOptions,
   type DenialReason,
+  type RequestOf,
 } from '../kernel';
 import { requireCounted } from './access';
 import { decideOn } from './deciding';
@@ -25,17 +24,6 @@ import { available, withFreed } from './order-of-use';
 import type { LedgerPorts } from './ports';
 
 /** Units that a person takes away by hand. */
-
-export interface DeductRequest extends ChangeOptions {
-  account: AccountReference;
-  /** A counted product. */
-  product: string;
-  amount: string | number;
-  /** Why. */
-  reason: string;
-  /** Who says so. */
-  author?: string;
-}
 
 export interface DeductAnswer {
   allowed: boolean;
@@ -51,12 +39,16 @@ export interface DeductAnswer {
 
 const deductInput = input({
   account: accountReference(),
+  /** A counted product. */
   product: key(),
   amount: units(),
+  /** Why. */
   reason: text(LIMITS.source),
+  /** Who says so. */
   author: text(LIMITS.source).optional(),
   ...changeFields,
 });
+export type DeductRequest = RequestOf<typeof deductInput>;
 
 export class Deductions {
   constructor(

@@ -1,5 +1,5 @@
 import { sweep, type Context, type Session } from '../database';
-import { input, integer, isoTime, parse, readClock, type Instant } from '../kernel';
+import { input, integer, isoTime, parse, readClock, type Instant, type RequestOf } from '../kernel';
 import type { ProductKind } from '../catalog';
 import { openJournal, writeJournal } from './journal-store';
 
@@ -8,11 +8,6 @@ import { openJournal, writeJournal } from './journal-store';
  * kept. Balances go by the clock, and whoever writes next puts what was due on record; this does it
  * for those for whom nobody writes, so that the entries say what was lost and when.
  */
-
-export interface RunDueRequest {
-  /** At most so many grants and holds, and so many answers. Default 10,000. */
-  limit?: number;
-}
 
 export interface DueDone {
   /** Entries of kind `expiry` that were written. */
@@ -23,7 +18,11 @@ export interface DueDone {
   answers: number;
 }
 
-const dueInput = input({ limit: integer(1, 1_000_000).optional() });
+const dueInput = input({
+  /** At most so many grants and holds, and so many answers. Default 10,000. */
+  limit: integer(1, 1_000_000).optional(),
+});
+export type RunDueRequest = RequestOf<typeof dueInput>;
 const DEFAULT_LIMIT = 10_000;
 /** Answers deleted in one transaction. */
 const ANSWERS = 5_000;

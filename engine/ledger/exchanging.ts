@@ -24,10 +24,9 @@ import {
   key,
   ledgerId,
   parse,
-  type AccountReference,
-  type ChangeOptions,
   type DenialReason,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import { accountDenial, standing } from './access';
 import { decideOn, type OpenPocket } from './deciding';
@@ -46,14 +45,6 @@ import { shareValue } from './value';
  * Units of a currency spent for an offer. Nothing is earned by it: the money that the units were bought
  * for moves on to the goods. Rule: billing-rules.md, Value and Money book.
  */
-
-export interface ExchangeRequest extends ChangeOptions {
-  account: AccountReference;
-  /** An offer whose price is in units of a product that is a currency. */
-  sku: string;
-  /** How many of the offer. Default 1. */
-  quantity?: number | string;
-}
 
 export interface ExchangeAnswer {
   allowed: boolean;
@@ -77,10 +68,13 @@ type FirstAnswer = Omit<ExchangeAnswer, 'replayed'>;
 
 const exchangeInput = input({
   account: accountReference(),
+  /** An offer whose price is in units of a product that is a currency. */
   sku: key(),
+  /** How many of the offer. Default 1. */
   quantity: integer(1, 1_000_000).optional(),
   ...changeFields,
 });
+export type ExchangeRequest = RequestOf<typeof exchangeInput>;
 
 /** What the spent units of one currency (of money) were worth. */
 interface Worth {

@@ -10,7 +10,6 @@ import {
 import { type Context, type Session } from '../database';
 import {
   BillingError,
-  type Decimal,
   LIMITS,
   VALUE_DECIMALS,
   ZERO,
@@ -31,10 +30,10 @@ import {
   requireDecimals,
   text,
   units,
-  type AccountReference,
-  type ChangeOptions,
-  type DurationUnit,
+  type Decimal,
   type Instant,
+  type RequestOf,
+  type z,
 } from '../kernel';
 import { grantId, pocketOf } from './journal';
 import { openJournal, readDebts, writeJournal } from './journal-store';
@@ -68,54 +67,41 @@ export interface GrantRecord {
   currency: string | null;
 }
 
-export interface GrantRequest extends ChangeOptions {
-  account: AccountReference;
-  product: string;
-  /** Units; for `period` products the level of access. */
-  quantity: string | number;
-  /** The instant from which it does not count. */
-  expiresAt?: string | Date | null;
-  /** Instead of `expiresAt`: counted from now in the account's time zone. */
-  expiresAfter?: { unit: DurationUnit | `${DurationUnit}s`; count: number } | null;
-  /** Smaller is used first. Default 50. */
-  priority?: number;
-  /** Where it comes from: 'manual', 'order 1234'. Default 'manual'. */
-  source?: string;
-  /** The money it was bought for, net of tax and after discount. */
-  paid?: { amount: string | number; currency: string };
-  /** A bonus is worth nothing, whatever was paid beside it. */
-  bonus?: boolean;
-  /** Why it is given, and who says so, when a person does it by hand. */
-  reason?: string;
-  author?: string;
-}
-
 const givenFields = {
   account: accountReference(),
   product: key(),
+  /** Units; for `period` products the level of access. */
   quantity: units(),
+  /** The instant from which it does not count. */
   expiresAt: instant().nullish(),
+  /** Instead of `expiresAt`: counted from now in the account's time zone. */
   expiresAfter: duration().nullish(),
+  /** Smaller is used first. Default 50. */
   priority: integer(-1000, 1000).optional(),
+  /** Why it is given, and who says so, when a person does it by hand. */
   reason: text(LIMITS.source).optional(),
   author: text(LIMITS.source).optional(),
   ...changeFields,
 };
-const bonusInput = input({ ...givenFields, source: text(LIMITS.source) });
+const bonusInput = input({
+  ...givenFields,
+  /** Where it comes from: 'referral', 'sorry for last week'. */
+  source: text(LIMITS.source),
+});
 const grantInput = input({
   ...givenFields,
+  /** Where it comes from: 'manual', 'order 1234'. Default 'manual'. */
   source: text(LIMITS.source).optional(),
+  /** The money it was bought for, net of tax and after discount. */
   paid: input({
     amount: amount({ decimals: VALUE_DECIMALS, zero: true }),
     currency: currency(),
   }).optional(),
+  /** A bonus is worth nothing, whatever was paid beside it. */
   bonus: flag().optional(),
 });
-
-export interface BonusRequest extends Omit<GrantRequest, 'paid' | 'bonus' | 'source'> {
-  /** Where it comes from: 'referral', 'sorry for last week'. */
-  source: string;
-}
+export type GrantRequest = RequestOf<typeof grantInput>;
+export type BonusRequest = RequestOf<typeof bonusInput>;
 
 /** One batch of units to give; what sales and subscriptions hand to the ledger. */
 export interface GrantOrder {
@@ -220,8 +206,7 @@ export async function giveUnitsToMany(
   return records;
 }
 
-type ParsedGrant = ReturnType<typeof parseGrant>;
-const parseGrant = (request: unknown) => parse(grantInput, request);
+type ParsedGrant = z.output<typeof grantInput>;
 
 function orderOf(request: ParsedGrant): GrantOrder {
   const { expiresAt = null, expiresAfter = null } = request;
@@ -273,7 +258,7 @@ export class Grants {
    * @throws invalid_input, unknown_account, unknown_product, idempotency_conflict
    */
   async grant(request: GrantRequest): Promise<Array<GrantRecord & { replayed: boolean }>> {
-    return this.give('grant', parseGrant(request));
+    return this.give('grant', parse(grantInput, request));
   }
 
   /**

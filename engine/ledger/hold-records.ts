@@ -15,8 +15,8 @@ import {
   parseLedgerId,
   readClock,
   text,
-  type AccountReference,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import type { OwnLine } from './change-of-line';
 import { isOver } from './order-of-use';
@@ -40,24 +40,17 @@ export interface HoldRecord {
   settled: string | null;
 }
 
-export interface HoldsRequest {
-  account: AccountReference;
-  product?: string;
-  /** Only those still open. Default true. */
-  open?: boolean;
-  /** Up to 1000; the default is 100. */
-  limit?: number;
-  /** Only those behind this one: the `holdId` with which the page before ended. */
-  cursor?: string;
-}
-
 const holdsInput = input({
   account: accountReference(),
   product: key().optional(),
+  /** Only those still open. Default true. */
   open: flag().optional(),
+  /** Up to 1000; the default is 100. */
   limit: integer(1, 1000).optional(),
+  /** Only those behind this one: the `holdId` with which the page before ended. */
   cursor: text(100).optional(),
 });
+export type HoldsRequest = RequestOf<typeof holdsInput>;
 
 /** When it was made is when its line was recorded. */
 const MADE = table('entries', { createdAt: column.instant().named('recorded_at') });

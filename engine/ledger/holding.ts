@@ -16,13 +16,11 @@ import {
   parse,
   text,
   units,
-  type AccountReference,
-  type ChangeOptions,
   type Decimal,
   type DenialReason,
   type Duration,
-  type DurationRequest,
   type Instant,
+  type RequestOf,
   type ResolvedReference,
 } from '../kernel';
 import { accountDenial, requireCounted, standing, type ResolvedWish } from './access';
@@ -40,15 +38,6 @@ import { addSuggestions, type SuggestedOffer, type Suggester } from './suggestio
 
 /** Units set aside before the work, and what becomes of them. Rule: billing-rules.md, Hold. */
 
-export interface HoldRequest extends ChangeOptions {
-  account: AccountReference;
-  product: string;
-  /** Units. Default 1. */
-  amount?: string | number;
-  /** After this time the units are free again. Counted from now in the account's time zone. */
-  expiresIn: DurationRequest;
-}
-
 export interface HoldAnswer {
   allowed: boolean;
   reason: DenialReason | null;
@@ -61,20 +50,6 @@ export interface HoldAnswer {
   expiresAt: string | null;
   replayed: boolean;
   suggestedOffers: SuggestedOffer[];
-}
-
-/** What settle, release and extend name a hold by. */
-interface HoldReference {
-  holdId: string;
-  /** Whose hold it must be: the one who holds, or who pays. Whoever asks on behalf of others gives it. */
-  account?: AccountReference;
-}
-
-export interface SettleRequest extends HoldReference, ChangeOptions {
-  /** Units that were really used; less or more than are on hold. Default: all on hold. */
-  amount?: string | number;
-  /** Deny, and keep the hold open, when not all of the amount is there. Default false. */
-  strict?: boolean;
 }
 
 export interface SettleAnswer {
@@ -92,8 +67,6 @@ export interface SettleAnswer {
   replayed: boolean;
 }
 
-export interface ReleaseRequest extends HoldReference, ChangeOptions {}
-
 export interface ReleaseAnswer {
   /** Units that went back. Those of a grant whose time is over expire at once. */
   released: string;
@@ -104,27 +77,42 @@ export interface ReleaseAnswer {
   replayed: boolean;
 }
 
-export interface ExtendRequest extends HoldReference, ChangeOptions {
-  /** The new time, counted from now in the account's time zone. */
-  expiresIn: DurationRequest;
-}
-
 const holdInput = input({
   account: accountReference(),
   product: key(),
+  /** Units. Default 1. */
   amount: units().optional(),
+  /** After this time the units are free again. Counted from now in the account's time zone. */
   expiresIn: duration(),
   ...changeFields,
 });
-const reference = { holdId: text(100), account: accountReference().optional() };
+export type HoldRequest = RequestOf<typeof holdInput>;
+
+/** What settle, release and extend name a hold by. */
+const reference = {
+  holdId: text(100),
+  /** Whose hold it must be: the one who holds, or who pays. Whoever asks on behalf of others gives it. */
+  account: accountReference().optional(),
+};
 const settleInput = input({
   ...reference,
+  /** Units that were really used; less or more than are on hold. Default: all on hold. */
   amount: units().optional(),
+  /** Deny, and keep the hold open, when not all of the amount is there. Default false. */
   strict: flag().optional(),
   ...changeFields,
 });
 const releaseInput = input({ ...reference, ...changeFields });
-const extendInput = input({ ...reference, expiresIn: duration(), ...changeFields });
+const extendInput = input({
+  ...reference,
+  /** The new time, counted from now in the account's time zone. */
+  expiresIn: duration(),
+  ...changeFields,
+});
+export type SettleRequest = RequestOf<typeof settleInput>;
+export type ReleaseRequest = RequestOf<typeof releaseInput>;
+export type ExtendRequest = RequestOf<typeof extendInput>;
+
 /** Under the payer's lock. */
 const EXTEND_HOLD = `
 update {schema}.holds set expires_at = $3::timestamptz

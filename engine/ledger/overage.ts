@@ -2,7 +2,6 @@ import { resolveAccount, changeOfAccount } from '../accounts';
 import { findProduct, markProductsUsed, requireUnits } from '../catalog';
 import { column, table, type Context, type Session } from '../database';
 import {
-  type Decimal,
   MAX_UNIT_DECIMALS,
   accountReference,
   amount,
@@ -11,7 +10,8 @@ import {
   key,
   parse,
   type AccountReference,
-  type ChangeOptions,
+  type Decimal,
+  type RequestOf,
 } from '../kernel';
 import { requireCounted } from './access';
 
@@ -25,19 +25,15 @@ export interface Overage {
   used: string;
 }
 
-export interface SetOverageRequest extends ChangeOptions {
-  account: AccountReference;
-  product: string;
-  /** Units; '0' forbids overage, null is without limit. */
-  limit: string | number | null;
-}
-
 const setOverageInput = input({
   account: accountReference(),
   product: key(),
+  /** Units; '0' forbids overage, null is without limit. */
   limit: amount({ decimals: MAX_UNIT_DECIMALS, zero: true }).nullable(),
   ...changeFields,
 });
+export type SetOverageRequest = RequestOf<typeof setOverageInput>;
+
 const overageInput = input({ account: accountReference(), product: key().optional() });
 
 const TERMS = table('overage_terms', {

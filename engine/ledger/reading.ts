@@ -20,6 +20,7 @@ import {
   text,
   type AccountReference,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import { remainingOf } from './access';
 import { grantRecord, type GrantRecord } from './grant';
@@ -83,11 +84,15 @@ const entriesInput = input({
   account: accountReference(),
   product: key().optional(),
   kind: oneOf(ENTRY_KINDS).optional(),
+  /** Lines that count from this moment on. */
   from: instant().optional(),
+  /** Lines that count before this moment. */
   to: instant().optional(),
+  /** Up to 1000; the default is 100. */
   limit: integer(1, 1000).optional(),
   cursor: text(4000).optional(),
 });
+export type EntriesRequest = RequestOf<typeof entriesInput>;
 
 /** Units that holds over by a moment, nothing being written of that yet, have given back. */
 const freedBy = (payers: string, at: string): string => `
@@ -340,19 +345,6 @@ function decodeCursor(cursor: string | undefined, ledgers: readonly string[]): C
       ledgers.includes(ledger) && typeof sequence === 'string' && /^\d{1,18}$/.test(sequence),
   );
   return fits ? (Object.fromEntries(entries) as Cursor) : refuse();
-}
-
-export interface EntriesRequest {
-  account: AccountReference;
-  product?: string;
-  kind?: EntryKind;
-  /** Lines that count from this moment on. */
-  from?: string | Date;
-  /** Lines that count before this moment. */
-  to?: string | Date;
-  /** Up to 1000; the default is 100. */
-  limit?: number;
-  cursor?: string;
 }
 
 export class Statements {

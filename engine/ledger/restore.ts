@@ -14,10 +14,9 @@ import {
   parse,
   text,
   units,
-  type AccountReference,
-  type ChangeOptions,
   type Instant,
-  type ResolvedReference,
+  type RequestOf,
+  type z,
 } from '../kernel';
 import { remainingOf } from './access';
 import { changeOfLine } from './change-of-line';
@@ -27,16 +26,6 @@ import { openJournal, writeJournal } from './journal-store';
 import type { HeldUnits } from './order-of-use';
 
 /** Uses taken back: their units return to the grants they came from. Rule: billing-rules.md, Restore. */
-
-export interface RestoreRequest extends ChangeOptions {
-  /** The use, as `consume` or `settle` gave its id. Or `account` and `product`: the latest uses first. */
-  entryId?: string;
-  /** With `entryId`: whose use it must be, the one who used or who pays. Else: who used. */
-  account?: AccountReference;
-  product?: string;
-  /** Units. With `entryId` the default is all of it that was not restored yet. */
-  amount?: string | number;
-}
 
 export interface RestoreAnswer {
   /** Units that can be used again; of products that are not counted, the amount that was taken back. */
@@ -55,12 +44,17 @@ export interface RestoreAnswer {
 type FirstAnswer = Omit<RestoreAnswer, 'replayed'>;
 
 const restoreInput = input({
+  /** The use, as `consume` or `settle` gave its id. Or `account` and `product`: the latest uses first. */
   entryId: text(100).optional(),
+  /** With `entryId`: whose use it must be, the one who used or who pays. Else: who used. */
   account: accountReference().optional(),
   product: key().optional(),
+  /** Units. With `entryId` the default is all of it that was not restored yet. */
   amount: units().optional(),
   ...changeFields,
 });
+export type RestoreRequest = RequestOf<typeof restoreInput>;
+type Wanted = z.output<typeof restoreInput>;
 
 /** A use as it stands: what was used, from where, and what of it was given back. */
 const USES = table('entries', {
@@ -175,14 +169,15 @@ export class Restores {
    *   idempotency_conflict
    */
   async restore(request: RestoreRequest): Promise<RestoreAnswer> {
-    const { entryId, account, product, amount, ...options } = parse(restoreInput, request);
+    const wanted = parse(restoreInput, request);
+    const { entryId, account, product, amount } = wanted;
     if (entryId !== undefined) {
       if (product !== undefined) {
         throw new BillingError('invalid_input', '"entryId" and "product" exclude each other.', {
           parameter: 'product',
         });
       }
-      return this.restoreEntry({ entryId, account, amount, ...options });
+      return this.restoreEntry({ ...wanted, entryId });
     }
     const missing = (parameter: string): BillingError =>
       new BillingError('invalid_input', `"${parameter}" is missing.`, {
@@ -192,12 +187,10 @@ export class Restores {
     if (account === undefined) throw missing('entryId');
     if (product === undefined) throw missing('product');
     if (amount === undefined) throw missing('amount');
-    return this.restoreLatest({ account, product, amount, ...options });
+    return this.restoreLatest({ ...wanted, account, product, amount });
   }
 
-  private async restoreEntry(
-    wanted: { entryId: string; account?: ResolvedReference; amount?: Decimal } & Options,
-  ): Promise<RestoreAnswer> {
+  private async restoreEntry(wanted: Wanted & { entryId: string }): Promise<RestoreAnswer> {
     const { answer, replayed } = await changeOfLine(
       this.context,
       {
@@ -227,7 +220,7 @@ export class Restores {
   }
 
   private async restoreLatest(
-    wanted: { account: ResolvedReference; product: string; amount: Decimal } & Options,
+    wanted: Wanted & Required<Pick<Wanted, 'account' | 'product' | 'amount'>>,
   ): Promise<RestoreAnswer> {
     const { answer, replayed } = await changeOfAccount(
       this.context,
@@ -246,8 +239,6 @@ export class Restores {
     return { ...answer, replayed };
   }
 }
-
-type Options = Pick<ChangeOptions, 'idempotencyKey' | 'metadata' | 'tx'>;
 
 async function readUse(
   session: Session,

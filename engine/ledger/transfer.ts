@@ -11,10 +11,8 @@ import {
   BillingError,
   Decimal,
   LIMITS,
-  MAX_UNIT_DECIMALS,
   ZERO,
   accountReference,
-  amount as amountOf,
   changeFields,
   formatUnits,
   input,
@@ -25,10 +23,10 @@ import {
   split,
   text,
   units,
-  type AccountReference,
-  type ChangeOptions,
   type DenialReason,
   type Instant,
+  type RequestOf,
+  type z,
 } from '../kernel';
 import { accountDenial, requireCounted } from './access';
 import { decideOn, type OpenPocket } from './deciding';
@@ -47,23 +45,6 @@ import { valueLeft, valueMoved } from './value';
  * Units of one product become units of another, or of another account. The money that they were bought
  * for moves with them, all of it. Rule: billing-rules.md, Transfer.
  */
-
-export interface TransferRequest extends ChangeOptions {
-  account: AccountReference;
-  product: string;
-  /** Units to move. */
-  amount: string | number;
-  /** Default: the same account. */
-  toAccount?: AccountReference;
-  /** Default: the same product, one for one. */
-  toProduct?: string;
-  /** What a unit of the other product is worth. Default: of its newest live grant that was paid for. */
-  unitValue?: string | number;
-  /** Instead of it: how many units of the other product there will be. Units worth nothing need it. */
-  quantity?: string | number;
-  /** Why, when a person does it by hand. */
-  reason?: string;
-}
 
 export interface TransferAnswer {
   allowed: boolean;
@@ -86,17 +67,22 @@ type FirstAnswer = Omit<TransferAnswer, 'replayed'>;
 const transferInput = input({
   account: accountReference(),
   product: key(),
+  /** Units to move. */
   amount: units(),
+  /** Default: the same account. */
   toAccount: accountReference().optional(),
+  /** Default: the same product, one for one. */
   toProduct: key().optional(),
-  unitValue: amountOf({ decimals: MAX_UNIT_DECIMALS }).optional(),
+  /** What a unit of the other product is worth. Default: of its newest live grant that was paid for. */
+  unitValue: units().optional(),
+  /** Instead of it: how many units of the other product there will be. Units worth nothing need it. */
   quantity: units().optional(),
+  /** Why, when a person does it by hand. */
   reason: text(LIMITS.source).optional(),
   ...changeFields,
 });
-
-type Wanted = ReturnType<typeof parseTransfer>;
-const parseTransfer = (request: unknown) => parse(transferInput, request);
+export type TransferRequest = RequestOf<typeof transferInput>;
+type Wanted = z.output<typeof transferInput>;
 
 const refuse = (parameter: string, message: string, advice?: string): BillingError =>
   new BillingError('invalid_input', message, { parameter, advice });
@@ -141,7 +127,7 @@ export class Transfers {
    *   currencies), unknown_account, unknown_product, idempotency_conflict
    */
   async transfer(request: TransferRequest): Promise<TransferAnswer> {
-    const wanted = parseTransfer(request);
+    const wanted = parse(transferInput, request);
     requireRate(wanted);
     const { account, toAccount = account, product, toProduct = product } = wanted;
     const { amount, unitValue, quantity, reason } = wanted;
