@@ -22,11 +22,14 @@ export interface Change<P extends Parties> {
   within?: Session;
 }
 
-/** What a change came to. Its own `replayed` marks an answer that stands with its record and needs no key. */
-export interface Changed<T> {
+/** What work gives. Its own `replayed` marks an answer that stands with its record and needs no key. */
+export interface Answered<T> {
   answer: T;
-  replayed: boolean;
+  replayed?: boolean;
 }
+
+/** What a change came to; `replayed`: the first answer once more. */
+export type Changed<T> = T & { replayed: boolean };
 
 /**
  * Runs a change: finds whom it concerns, locks their payers, finds again, and works once for its key.
@@ -43,7 +46,7 @@ export interface Changed<T> {
 export function changeOf<P extends Parties, T extends object>(
   context: Context,
   change: Change<P>,
-  work: (session: Session, parties: P, now: Instant) => Promise<{ answer: T; replayed?: boolean }>,
+  work: (session: Session, parties: P, now: Instant) => Promise<Answered<T>>,
 ): Promise<Changed<T>> {
   const run = async (session: Session): Promise<Changed<T>> => {
     const locked = locksOf(await change.parties(session));
@@ -72,7 +75,7 @@ export function changeOf<P extends Parties, T extends object>(
         return done.answer;
       },
     );
-    return { answer, replayed: replayed || again };
+    return { ...answer, replayed: replayed || again };
   };
   return change.within === undefined
     ? context.database.transaction(change.tx, run)

@@ -1,18 +1,18 @@
 import type { Context, Session } from '../database';
 import { BillingError, type Instant } from '../kernel';
-import { changeOf, type Change, type Parties } from './change-of';
+import { changeOf, type Change, type Changed, type Parties } from './change-of';
 
 /** Runs a change of an account (see `changeOf`), and tells who keeps accounts in mind. */
 export async function changeAccount<P extends Parties, T extends { accountId: string }>(
   context: Context,
   change: Change<P>,
   work: (session: Session, parties: P, now: Instant) => Promise<T>,
-): Promise<T & { replayed: boolean }> {
-  const { answer, replayed } = await changeOf(context, change, async (session, parties, now) => ({
+): Promise<Changed<T>> {
+  const answer = await changeOf(context, change, async (session, parties, now) => ({
     answer: await work(session, parties, now),
   }));
   tellOf(context, [answer.accountId]);
-  return { ...answer, replayed };
+  return answer;
 }
 
 /** Tells who keeps accounts in mind that these have changed. */

@@ -9,7 +9,7 @@ export {
 } from './aliases';
 export { openAccounts } from './accounts';
 export { emailAddress } from './account';
-export { changeOf, changeOfAccount, type Changed, type Parties } from './change-of';
+export { changeOf, changeOfAccount, type Answered, type Changed, type Parties } from './change-of';
 export { addressInput, readTaxDetails, type TaxDetails } from './details';
 export { NO_STANDING, type AccountPorts } from './ports';
 export {

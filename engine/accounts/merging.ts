@@ -142,7 +142,7 @@ export class Merges {
     const { context } = this;
     const changed: string[] = [];
     const mergeIn = async (session?: Session): Promise<MergeAnswer> => {
-      const { answer, replayed } = await changeOf(
+      return changeOf(
         context,
         {
           kind: 'merge',
@@ -162,7 +162,6 @@ export class Merges {
           return { answer: await this.move(inside, { into, from, now, dryRun }, prefer, changed) };
         },
       );
-      return { ...answer, replayed };
     };
     if (dryRun) return rehearse(context.database, wanted.tx, mergeIn);
     const answer = await mergeIn();

@@ -1,4 +1,10 @@
-import { resolveAccount, changeOf, type ResolvedAccount } from '../accounts';
+import {
+  resolveAccount,
+  changeOf,
+  type Answered,
+  type Changed,
+  type ResolvedAccount,
+} from '../accounts';
 import { type Context, type Session } from '../database';
 import { text, type Instant } from '../kernel';
 import { findInvoiceOwner, requireInvoice, type StoredInvoice } from './invoice-records';
@@ -38,12 +44,8 @@ async function partiesOf(session: Session, invoiceId: string) {
 export async function changeOfInvoice<T extends object>(
   context: Context,
   change: InvoiceChange,
-  work: (
-    session: Session,
-    atHand: InvoiceAtHand,
-    now: Instant,
-  ) => Promise<{ answer: T; replayed?: boolean }>,
-): Promise<{ answer: T; replayed: boolean }> {
+  work: (session: Session, atHand: InvoiceAtHand, now: Instant) => Promise<Answered<T>>,
+): Promise<Changed<T>> {
   const { kind, invoiceId, request, idempotencyKey, tx } = change;
   return changeOf(
     context,

@@ -340,7 +340,7 @@ export class Closings {
     request: Record<string, unknown>,
     work: (session: Session, atHand: InvoiceAtHand, now: Instant) => Promise<boolean>,
   ): Promise<Invoice & { replayed: boolean }> {
-    const { answer, replayed } = await changeOfInvoice(
+    return changeOfInvoice(
       this.context,
       { kind, invoiceId, request, idempotencyKey, tx },
       async (session, atHand, now) => {
@@ -349,7 +349,6 @@ export class Closings {
         return { answer, replayed: again };
       },
     );
-    return { ...answer, replayed };
   }
 }
 

@@ -138,7 +138,7 @@ export class CreditNotes {
       );
     }
     const refundIds: string[] = [];
-    const { answer, replayed } = await changeOfInvoice(
+    const answer = await changeOfInvoice(
       this.context,
       { kind: 'createCreditNote', invoiceId, request: inputs, idempotencyKey, tx },
       async (session, atHand, now) => {
@@ -179,8 +179,8 @@ export class CreditNotes {
       },
     );
     // In a transaction of the caller's the gateway is asked later, by runDue.
-    if (tx === undefined && !replayed) await this.ports.executeRefunds(refundIds);
-    return { ...answer, replayed };
+    if (tx === undefined && !answer.replayed) await this.ports.executeRefunds(refundIds);
+    return answer;
   }
 
   /**

@@ -75,7 +75,7 @@ export class AccountCredits {
       });
     }
     requireDecimals(wanted.amount, decimals, 'amount', wanted.currency);
-    const { answer, replayed } = await changeOfAccount(
+    return changeOfAccount(
       this.context,
       { kind: 'addCredit', account: reference, request: inputs, idempotencyKey, tx },
       async (session, { accountId, payerId }, now) => {
@@ -104,7 +104,6 @@ export class AccountCredits {
         return creditRecord(session, accountId, payerId);
       },
     );
-    return { ...answer, replayed };
   }
 
   /**

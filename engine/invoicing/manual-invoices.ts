@@ -234,7 +234,7 @@ export class ManualInvoices {
     const wanted = parse(createInput, request);
     const { account: reference, idempotencyKey, metadata, tx, ...inputs } = wanted;
     const decimals = requireMoneyOf(wanted.currency);
-    const { answer, replayed } = await changeOfAccount(
+    return changeOfAccount(
       this.context,
       { kind: 'createInvoice', account: reference, request: inputs, idempotencyKey, tx },
       async (session, { accountId, payerId }, now) => {
@@ -275,7 +275,6 @@ export class ManualInvoices {
         return invoiceRecord(await requireInvoice(session, invoiceId));
       },
     );
-    return { ...answer, replayed };
   }
 
   /**
@@ -294,7 +293,7 @@ export class ManualInvoices {
     wanted: Extract<z.output<typeof addItemInput>, { invoiceId: string }>,
   ): Promise<AddItemAnswer> {
     const { invoiceId, idempotencyKey, metadata: _metadata, tx, item } = wanted;
-    const { answer, replayed } = await changeOfInvoice(
+    return changeOfInvoice(
       this.context,
       { kind: 'addItem', invoiceId, request: { item }, idempotencyKey, tx },
       async (session, { invoice }) => {
@@ -312,7 +311,6 @@ export class ManualInvoices {
         return { answer: { invoice: draft, lineId: line!.lineId, pending: null } };
       },
     );
-    return { ...answer, replayed };
   }
 
   private async addToNext(
@@ -328,7 +326,7 @@ export class ManualInvoices {
         advice: 'Name the draft by "invoiceId"; invoicing.createInvoices makes one.',
       });
     }
-    const { answer, replayed } = await changeOfAccount(
+    return changeOfAccount(
       this.context,
       { kind: 'addItem', account: reference, request: inputs, idempotencyKey, tx },
       async (session, account, now) => {
@@ -336,7 +334,6 @@ export class ManualInvoices {
         return { invoice: null, lineId: null, pending };
       },
     );
-    return { ...answer, replayed };
   }
 
   private async addPending(
@@ -396,7 +393,7 @@ export class ManualInvoices {
   async updateItem(request: UpdateItemRequest): Promise<Invoice & { replayed: boolean }> {
     const wanted = parse(updateItemInput, request);
     const { invoiceId, idempotencyKey, metadata: _metadata, tx, ...inputs } = wanted;
-    const { answer, replayed } = await changeOfInvoice(
+    return changeOfInvoice(
       this.context,
       { kind: 'updateItem', invoiceId, request: inputs, idempotencyKey, tx },
       async (session, { invoice }) => {
@@ -427,7 +424,6 @@ export class ManualInvoices {
         return { answer: invoiceRecord(await requireInvoice(session, invoiceId)) };
       },
     );
-    return { ...answer, replayed };
   }
 
   /**
@@ -438,7 +434,7 @@ export class ManualInvoices {
   async removeItem(request: RemoveItemRequest): Promise<Invoice & { replayed: boolean }> {
     const wanted = parse(removeItemInput, request);
     const { invoiceId, lineId, idempotencyKey, tx } = wanted;
-    const { answer, replayed } = await changeOfInvoice(
+    return changeOfInvoice(
       this.context,
       { kind: 'removeItem', invoiceId, request: { lineId }, idempotencyKey, tx },
       async (session, { invoice }, now) => {
@@ -453,7 +449,6 @@ export class ManualInvoices {
         return { answer: invoiceRecord(await requireInvoice(session, invoiceId)) };
       },
     );
-    return { ...answer, replayed };
   }
 
   /**
@@ -466,7 +461,7 @@ export class ManualInvoices {
   ): Promise<{ invoiceId: string; deleted: true; replayed: boolean }> {
     const { invoiceId, idempotencyKey, tx } = parse(draftInput, request);
     try {
-      const { answer, replayed } = await changeOfInvoice(
+      return await changeOfInvoice(
         this.context,
         { kind: 'deleteDraft', invoiceId, request: {}, idempotencyKey, tx },
         async (session, { invoice, payer }, now) => {
@@ -487,7 +482,6 @@ export class ManualInvoices {
           return { answer: deleted };
         },
       );
-      return { ...answer, replayed };
     } catch (error) {
       const isGone = error instanceof BillingError && error.code === 'unknown_invoice';
       if (!isGone || idempotencyKey === undefined || !isId(invoiceId)) throw error;
@@ -535,7 +529,7 @@ export class ManualInvoices {
     request: { invoiceId: string } & ChangeOptions,
   ): Promise<Invoice & { replayed: boolean }> {
     const { invoiceId, idempotencyKey, tx } = parse(draftInput, request);
-    const { answer, replayed } = await changeOfInvoice(
+    return changeOfInvoice(
       this.context,
       { kind: 'finalizeInvoice', invoiceId, request: {}, idempotencyKey, tx },
       async (session, { invoice }, now) => {
@@ -556,7 +550,6 @@ export class ManualInvoices {
         return { answer: invoiceRecord(await requireInvoice(session, invoiceId)) };
       },
     );
-    return { ...answer, replayed };
   }
 }
 

@@ -232,7 +232,7 @@ export class InvoiceRefunds {
     const wanted = parse(refundInvoiceInput, request);
     const { invoiceId, idempotencyKey, metadata, tx, ...inputs } = wanted;
     const refundIds: string[] = [];
-    const { answer, replayed } = await changeOfInvoice(
+    const answer = await changeOfInvoice(
       this.context,
       { kind: 'refundInvoice', invoiceId, request: inputs, idempotencyKey, tx },
       async (session, atHand, now) => {
@@ -274,11 +274,11 @@ export class InvoiceRefunds {
         return { answer: { ...creditNoteRecord(done.note, done.invoice), refunds } };
       },
     );
-    if (tx !== undefined || replayed || refundIds.length === 0) return { ...answer, replayed };
+    if (tx !== undefined || answer.replayed || refundIds.length === 0) return answer;
     await this.execute(refundIds);
     const { database } = this.context;
     const invoice = await requireInvoice(database, invoiceId);
-    return { ...answer, refunds: await this.refundsNow(database, invoice, refundIds), replayed };
+    return { ...answer, refunds: await this.refundsNow(database, invoice, refundIds) };
   }
 
   /** Asks the gateways, after the commit. What is not answered is asked again by `runDue`. */

@@ -1,4 +1,10 @@
-import { resolveAccount, changeOf, type Changed, type ResolvedAccount } from '../accounts';
+import {
+  resolveAccount,
+  changeOf,
+  type Answered,
+  type Changed,
+  type ResolvedAccount,
+} from '../accounts';
 import { type Context, type Session } from '../database';
 import { parseLedgerId, type BillingError, type Instant, type ResolvedReference } from '../kernel';
 
@@ -39,7 +45,7 @@ export async function changeOfLine<T extends object>(
     line: OwnLine,
     account: ResolvedAccount,
     now: Instant,
-  ) => Promise<Changed<T>>,
+  ) => Promise<Answered<T>>,
 ): Promise<Changed<T>> {
   const line = parseLedgerId(change.id);
   if (line === null) throw change.unknown(change.id);

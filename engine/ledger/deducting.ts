@@ -66,7 +66,7 @@ export class Deductions {
   async deduct(request: DeductRequest): Promise<DeductAnswer> {
     const wanted = parse(deductInput, request);
     const { amount, reason, author, metadata } = wanted;
-    const { answer, replayed } = await changeOfAccount(
+    return changeOfAccount(
       this.context,
       {
         ...wanted,
@@ -94,6 +94,5 @@ export class Deductions {
         });
       },
     );
-    return { ...answer, replayed };
   }
 }

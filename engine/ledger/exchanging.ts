@@ -139,7 +139,7 @@ export class Exchanges {
   async exchange(request: ExchangeRequest): Promise<ExchangeAnswer> {
     const wanted = parse(exchangeInput, request);
     const quantity = wanted.quantity ?? 1;
-    const { answer, replayed } = await changeOfAccount(
+    return changeOfAccount(
       this.context,
       {
         ...wanted,
@@ -160,7 +160,6 @@ export class Exchanges {
         );
       },
     );
-    return { ...answer, replayed };
   }
 
   private async sell(

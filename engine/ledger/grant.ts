@@ -276,7 +276,7 @@ export class Grants {
     wanted: ParsedGrant,
   ): Promise<Array<GrantRecord & { replayed: boolean }>> {
     const order = orderOf(wanted);
-    const { answer, replayed } = await changeOfAccount(
+    const { grants: given, replayed } = await changeOfAccount(
       this.context,
       {
         ...wanted,
@@ -298,6 +298,6 @@ export class Grants {
         return { grants };
       },
     );
-    return answer.grants.map((grant) => ({ ...grant, replayed }));
+    return given.map((grant) => ({ ...grant, replayed }));
   }
 }

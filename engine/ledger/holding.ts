@@ -1,4 +1,4 @@
-import { changeOfAccount, type Changed, type ResolvedAccount } from '../accounts';
+import { changeOfAccount, type Answered, type Changed, type ResolvedAccount } from '../accounts';
 import { findProduct, requireUnits, type Product } from '../catalog';
 import type { Context, Session } from '../database';
 import {
@@ -170,7 +170,7 @@ export class Holds {
    */
   async hold(request: HoldRequest): Promise<HoldAnswer> {
     const { amount = ONE, ...wanted } = parse(holdInput, request);
-    const { answer, replayed } = await changeOfAccount(
+    return changeOfAccount(
       this.context,
       {
         ...wanted,
@@ -189,7 +189,6 @@ export class Holds {
         );
       },
     );
-    return { ...answer, replayed };
   }
 
   private async setAside(
@@ -246,7 +245,7 @@ export class Holds {
   async settle(request: SettleRequest): Promise<SettleAnswer> {
     const wanted = parse(settleInput, request);
     const { amount, strict = false } = wanted;
-    const { answer, replayed } = await this.changeHold(
+    return this.changeHold(
       'settle',
       wanted,
       { amount: amount ?? null, strict },
@@ -292,7 +291,6 @@ export class Holds {
         return { answer: first, replayed: false };
       },
     );
-    return { ...answer, replayed };
   }
 
   /**
@@ -302,28 +300,22 @@ export class Holds {
    */
   async release(request: ReleaseRequest): Promise<ReleaseAnswer> {
     const wanted = parse(releaseInput, request);
-    const { answer, replayed } = await this.changeHold(
-      'release',
-      wanted,
-      {},
-      async (session, row, _account, now) => {
-        if (row.outcome === 'released') return replayOf<Omit<ReleaseAnswer, 'replayed'>>(row);
-        const product = await findProduct(session, row.product);
-        const { journal, pocket, hold } = await openHold(session, row, product, now);
-        const { payerId } = row;
-        const sequence = journal.release(pocket, hold, { metadata: wanted.metadata });
-        const first = {
-          released: formatUnits(hold.amount),
-          remaining: formatUnits(available(pocket.grants, journal.now(payerId))),
-          holdId: ledgerId(payerId, row.sequence),
-          entryId: ledgerId(payerId, sequence),
-        };
-        journal.answerEnd(hold, first);
-        await writeJournal(session, journal, [], now);
-        return { answer: first, replayed: false };
-      },
-    );
-    return { ...answer, replayed };
+    return this.changeHold('release', wanted, {}, async (session, row, _account, now) => {
+      if (row.outcome === 'released') return replayOf<Omit<ReleaseAnswer, 'replayed'>>(row);
+      const product = await findProduct(session, row.product);
+      const { journal, pocket, hold } = await openHold(session, row, product, now);
+      const { payerId } = row;
+      const sequence = journal.release(pocket, hold, { metadata: wanted.metadata });
+      const first = {
+        released: formatUnits(hold.amount),
+        remaining: formatUnits(available(pocket.grants, journal.now(payerId))),
+        holdId: ledgerId(payerId, row.sequence),
+        entryId: ledgerId(payerId, sequence),
+      };
+      journal.answerEnd(hold, first);
+      await writeJournal(session, journal, [], now);
+      return { answer: first, replayed: false };
+    });
   }
 
   /**
@@ -335,7 +327,7 @@ export class Holds {
    */
   async extend(request: ExtendRequest): Promise<HoldRecord & { replayed: boolean }> {
     const wanted = parse(extendInput, request);
-    const { answer, replayed } = await this.changeHold(
+    return this.changeHold(
       'extend',
       wanted,
       { expiresIn: wanted.expiresIn },
@@ -355,7 +347,6 @@ export class Holds {
         return { answer: holdRecord({ ...row, expiresAt }, time), replayed: false };
       },
     );
-    return { ...answer, replayed };
   }
 
   /** @param work gets the hold as it stands under the lock */
@@ -368,7 +359,7 @@ export class Holds {
       row: StoredHold,
       account: ResolvedAccount,
       now: Instant,
-    ) => Promise<Changed<T>>,
+    ) => Promise<Answered<T>>,
   ): Promise<Changed<T>> {
     return changeOfLine(
       this.context,

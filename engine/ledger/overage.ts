@@ -107,7 +107,7 @@ export class Overages {
   async setOverage(request: SetOverageRequest): Promise<Overage & { replayed: boolean }> {
     const wanted = parse(setOverageInput, request);
     const { product: productKey, limit } = wanted;
-    const { answer, replayed } = await changeOfAccount(
+    return changeOfAccount(
       this.context,
       {
         ...wanted,
@@ -125,7 +125,6 @@ export class Overages {
         return saved!;
       },
     );
-    return { ...answer, replayed };
   }
 
   /**

@@ -191,7 +191,7 @@ export class Restores {
   }
 
   private async restoreEntry(wanted: Wanted & { entryId: string }): Promise<RestoreAnswer> {
-    const { answer, replayed } = await changeOfLine(
+    return changeOfLine(
       this.context,
       {
         ...wanted,
@@ -216,13 +216,12 @@ export class Restores {
         return { answer: first, replayed: false };
       },
     );
-    return { ...answer, replayed };
   }
 
   private async restoreLatest(
     wanted: Wanted & Required<Pick<Wanted, 'account' | 'product' | 'amount'>>,
   ): Promise<RestoreAnswer> {
-    const { answer, replayed } = await changeOfAccount(
+    return changeOfAccount(
       this.context,
       {
         ...wanted,
@@ -236,7 +235,6 @@ export class Restores {
         return takeBack(session, account.payerId, product, taken, wanted.metadata, now);
       },
     );
-    return { ...answer, replayed };
   }
 }
 

@@ -131,7 +131,7 @@ export class Transfers {
     requireRate(wanted);
     const { account, toAccount = account, product, toProduct = product } = wanted;
     const { amount, unitValue, quantity, reason } = wanted;
-    const { answer, replayed } = await changeOf(
+    return changeOf(
       this.context,
       {
         ...wanted,
@@ -157,7 +157,6 @@ export class Transfers {
         return { answer: moved };
       },
     );
-    return { ...answer, replayed };
   }
 
   private async move(

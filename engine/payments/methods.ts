@@ -1,4 +1,4 @@
-import { resolveAccount, changeOfAccount, type ResolvedAccount } from '../accounts';
+import { resolveAccount, changeOfAccount, type Changed, type ResolvedAccount } from '../accounts';
 import type { Session } from '../database';
 import {
   BillingError,
@@ -105,17 +105,13 @@ export class Methods {
     const { account: reference, idempotencyKey, metadata = {}, ...inputs } = wanted;
     const options = { kind: 'saveMethod', account: reference, request: inputs, idempotencyKey };
     const first = await this.savedBefore(options);
-    if (first !== null) return { ...first, replayed: true };
+    if (first !== null) return first;
     const before = await resolveAccount(this.context.database, reference);
     const customer = await this.customerOf(gateway, before.payerId);
     const attached = await attach(gateway, customer, wanted.token);
-    const { answer, replayed } = await changeOfAccount(
-      this.context,
-      options,
-      (session, account, now) =>
-        this.keep(session, account, { ...wanted, customer, attached, metadata }, now),
+    return changeOfAccount(this.context, options, (session, account, now) =>
+      this.keep(session, account, { ...wanted, customer, attached, metadata }, now),
     );
-    return { ...answer, replayed };
   }
 
   /**
@@ -124,13 +120,12 @@ export class Methods {
    */
   private async savedBefore(
     options: Parameters<typeof changeOfAccount>[1],
-  ): Promise<PaymentMethod | null> {
+  ): Promise<Changed<PaymentMethod> | null> {
     if (options.idempotencyKey === undefined) return null;
     try {
-      const { answer } = await changeOfAccount<PaymentMethod>(this.context, options, () => {
+      return await changeOfAccount<PaymentMethod>(this.context, options, () => {
         throw new NotSavedBefore();
       });
-      return answer;
     } catch (error) {
       if (error instanceof NotSavedBefore) return null;
       throw error;
@@ -209,16 +204,11 @@ export class Methods {
   async removeMethod(
     request: MethodRequest,
   ): Promise<PaymentMethod & { removed: boolean; replayed: boolean }> {
-    const { answer, replayed } = await this.change(
-      'removeMethod',
-      request,
-      async (session, method, now) => {
-        const removed = method.removedAt === null;
-        if (removed) await removeMethod(session, method, now);
-        return { ...methodRecord({ ...method, isDefault: false }), removed };
-      },
-    );
-    return { ...answer, replayed };
+    return this.change('removeMethod', request, async (session, method, now) => {
+      const removed = method.removedAt === null;
+      if (removed) await removeMethod(session, method, now);
+      return { ...methodRecord({ ...method, isDefault: false }), removed };
+    });
   }
 
   /**
@@ -228,24 +218,19 @@ export class Methods {
    * @throws invalid_input (no such method), idempotency_conflict
    */
   async setDefaultMethod(request: MethodRequest): Promise<PaymentMethod & { replayed: boolean }> {
-    const { answer, replayed } = await this.change(
-      'setDefaultMethod',
-      request,
-      async (session, method, now) => {
-        if (method.removedAt !== null) throw unknownMethod(method.methodId);
-        await setDefault(session, method);
-        for (const tell of this.context.onMethodSaved) await tell(session, method.payerId, now);
-        return methodRecord({ ...method, isDefault: true });
-      },
-    );
-    return { ...answer, replayed };
+    return this.change('setDefaultMethod', request, async (session, method, now) => {
+      if (method.removedAt !== null) throw unknownMethod(method.methodId);
+      await setDefault(session, method);
+      for (const tell of this.context.onMethodSaved) await tell(session, method.payerId, now);
+      return methodRecord({ ...method, isDefault: true });
+    });
   }
 
   private async change<T extends object>(
     kind: string,
     request: MethodRequest,
     work: (session: Session, method: StoredMethod, now: Instant) => Promise<T>,
-  ): Promise<{ answer: T; replayed: boolean }> {
+  ): Promise<Changed<T>> {
     const { methodId, idempotencyKey, tx } = parse(methodInput, request);
     const found = await findMethod(this.context.database, methodId);
     if (found === null) throw unknownMethod(methodId);

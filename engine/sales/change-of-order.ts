@@ -1,6 +1,7 @@
 import {
   changeOf,
   resolveAccount,
+  type Answered,
   type Changed,
   type Parties,
   type ResolvedAccount,
@@ -89,11 +90,7 @@ export async function changeOfOrder<T extends object>(
   context: Context,
   hooks: OrderHooks,
   change: OrderChange,
-  work: (
-    session: Session,
-    atHand: OrderAtHand,
-    now: Instant,
-  ) => Promise<{ answer: T; replayed?: boolean }>,
+  work: (session: Session, atHand: OrderAtHand, now: Instant) => Promise<Answered<T>>,
 ): Promise<Changed<T>> {
   const { kind, orderId, request, ...joined } = change;
   return changeOf(

@@ -172,7 +172,7 @@ export class Confirmations {
   ): Promise<ConfirmOrderAnswer> {
     const { orderId, idempotencyKey, metadata, tx, ...inputs } = wanted;
     const payment = { gateway: wanted.gateway ?? DEFAULT_GATEWAY, id: wanted.paymentId ?? null };
-    const { answer, replayed } = await changeOfOrder(
+    return changeOfOrder(
       this.context,
       this.hooks,
       { kind: 'confirmOrder', orderId, request: inputs, idempotencyKey, tx, within },
@@ -205,7 +205,6 @@ export class Confirmations {
         return { answer: first };
       },
     );
-    return { ...answer, replayed };
   }
 
   private async pay(

@@ -49,7 +49,7 @@ export class GrantedOffers {
     const wanted = parse(grantOfferInput, request);
     const quantity = wanted.quantity ?? 1;
     const source = wanted.source ?? 'manual';
-    const { answer, replayed } = await changeOfAccount(
+    const { grants, replayed } = await changeOfAccount(
       this.context,
       {
         kind: 'grantOffer',
@@ -65,6 +65,6 @@ export class GrantedOffers {
         return { grants: await giveUnits(session, account, orders, now) };
       },
     );
-    return answer.grants.map((grant) => ({ ...grant, replayed }));
+    return grants.map((grant) => ({ ...grant, replayed }));
   }
 }

@@ -189,12 +189,11 @@ export class Orders {
   async createOrder(request: CreateOrderRequest): Promise<CreateOrderAnswer> {
     const { account: reference, ...wanted } = parseOrder(request);
     const { idempotencyKey, metadata: _metadata, tx, ...inputs } = wanted;
-    const { answer, replayed } = await changeOfAccount(
+    return changeOfAccount(
       this.context,
       { kind: 'createOrder', account: reference, request: inputs, idempotencyKey, tx },
       (session, account, now) => this.create(session, account, wanted, now),
     );
-    return { ...answer, replayed };
   }
 
   private async create(
@@ -281,7 +280,7 @@ export class Orders {
     request: ChangeOptions & { orderId: string },
   ): Promise<Order & { replayed: boolean }> {
     const { orderId, idempotencyKey, metadata, tx } = parse(cancelOrderInput, request);
-    const { answer, replayed } = await changeOfOrder(
+    return changeOfOrder(
       this.context,
       this.hooks,
       { kind: 'cancelOrder', orderId, request: {}, idempotencyKey, tx },
@@ -294,7 +293,6 @@ export class Orders {
         return { answer: orderRecord(await findOrder(session, orderId), now) };
       },
     );
-    return { ...answer, replayed };
   }
 
   /** @throws unknown_order */

@@ -212,7 +212,7 @@ export class Payouts {
    */
   async requestPayout(request: RequestPayoutRequest): Promise<RequestPayoutAnswer> {
     const wanted = parse(requestInput, request);
-    const { answer, replayed } = await changeOfAccount(
+    return changeOfAccount(
       this.context,
       {
         kind: 'requestPayout',
@@ -263,7 +263,6 @@ export class Payouts {
         };
       },
     );
-    return { ...answer, replayed };
   }
 
   /**
@@ -277,7 +276,7 @@ export class Payouts {
     const wanted = parse(decideInput, request);
     const { payoutId, decision } = wanted;
     const { reference = null, reason = null, metadata = {} } = wanted;
-    const { answer, replayed } = await changeOf(
+    return changeOf(
       this.context,
       {
         kind: 'decidePayout',
@@ -310,7 +309,6 @@ export class Payouts {
         return { answer: record! };
       },
     );
-    return { ...answer, replayed };
   }
 
   /** Payouts, newest first, by pages; of one account when it is given. @throws unknown_account */

@@ -104,7 +104,7 @@ export class Referrals {
    */
   async attachReferral(request: AttachReferralRequest): Promise<AttachReferralAnswer> {
     const wanted = parse(attachInput, request);
-    const { answer, replayed } = await changeOf(
+    return changeOf(
       this.context,
       {
         kind: 'attachReferral',
@@ -136,7 +136,6 @@ export class Referrals {
         return { answer: { allowed: true, reason: null, referralId } };
       },
     );
-    return { ...answer, replayed };
   }
 
   private async reasonAgainst(

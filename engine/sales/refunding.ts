@@ -92,7 +92,7 @@ export class Refunds {
     within?: Session,
   ): Promise<RefundOrderAnswer> {
     const { orderId, idempotencyKey, metadata, tx, ...inputs } = wanted;
-    const { answer, replayed } = await changeOfOrder(
+    return changeOfOrder(
       this.context,
       this.hooks,
       { kind: 'refundOrder', orderId, request: inputs, idempotencyKey, tx, within },
@@ -118,7 +118,6 @@ export class Refunds {
         return { answer: { ...orderRecord(refunded, now), refund } };
       },
     );
-    return { ...answer, replayed };
   }
 
   private async refund(

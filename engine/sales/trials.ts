@@ -143,7 +143,7 @@ export class Trials {
       externalId: identity.externalId,
     }));
     requireHashable(identities);
-    const { answer, replayed } = await changeOfAccount(
+    return changeOfAccount(
       this.context,
       {
         kind: 'claimTrial',
@@ -180,7 +180,6 @@ export class Trials {
         };
       },
     );
-    return { ...answer, replayed };
   }
 
   /** Takes the one trial; null when it is taken, else why it cannot be. */

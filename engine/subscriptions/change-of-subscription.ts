@@ -56,7 +56,7 @@ async function run<T extends { allowed?: boolean }>(
   { subscriptionId, idempotencyKey, metadata, tx, ...request }: Asked,
   work: Work<T>,
 ): Promise<T & Subscription & { replayed: boolean }> {
-  const { answer, replayed } = await changeOf(
+  return changeOf(
     context,
     {
       kind,
@@ -79,7 +79,6 @@ async function run<T extends { allowed?: boolean }>(
       return { answer: { ...done, ...(await readSubscription(session, after)) } };
     },
   );
-  return { ...answer, replayed };
 }
 
 /** The error for what a subscription does not allow as it stands. */

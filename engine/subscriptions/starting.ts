@@ -178,12 +178,11 @@ export class Starts {
   async start(request: StartRequest): Promise<StartAnswer> {
     const { account, ...wanted } = parseStart(request);
     const { idempotencyKey, metadata: _metadata, tx, ...inputs } = wanted;
-    const { answer, replayed } = await changeOfAccount(
+    return changeOfAccount(
       this.context,
       { kind: 'startSubscription', account, request: inputs, idempotencyKey, tx },
       (session, resolved, now) => this.begin(session, resolved, wanted, now),
     );
-    return { ...answer, replayed };
   }
 
   private async begin(

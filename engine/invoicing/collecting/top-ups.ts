@@ -122,7 +122,7 @@ export class TopUps {
       tx,
       ...wanted
     } = parse(setTopUpInput, request);
-    const { answer, replayed } = await changeOfAccount(
+    return changeOfAccount(
       this.context,
       { kind: 'setTopUp', account: reference, request: wanted, idempotencyKey, tx },
       async (session, { accountId, payerId }, now) => {
@@ -143,7 +143,6 @@ export class TopUps {
         return topUpRecord((await findTopUp(session, payerId, wanted.product))!);
       },
     );
-    return { ...answer, replayed };
   }
 
   /** What an account, or who pays for it, buys by itself. @throws unknown_account */
