@@ -1,4 +1,4 @@
-import { NO_ACCOUNT, once, type Context } from '../database';
+import { sharedChange, type Context } from '../database';
 import {
   DEFAULT_PROVIDER,
   LIMITS,
@@ -10,7 +10,6 @@ import {
   newId,
   parse,
   provider,
-  readClock,
   text,
   type ChangeOptions,
 } from '../kernel';
@@ -85,61 +84,30 @@ export class Identities {
     const wanted = parse(identifyInput, request);
     const providerName = wanted.provider ?? DEFAULT_PROVIDER;
     const id = canonicalExternalId(providerName, wanted.externalId);
-    const now = readClock(this.context.clock);
-    return this.context.database.transaction(wanted.tx, async (session) => {
-      const { answer, replayed } = await once(
-        session,
-        {
-          kind: 'identify',
-          payers: [NO_ACCOUNT],
-          account: NO_ACCOUNT,
-          key: wanted.idempotencyKey,
-          request: {
-            provider: providerName,
-            externalId: id,
-            name: wanted.name ?? null,
-            email: wanted.email ?? null,
-          },
-          now,
-          keep: this.context.keep,
-        },
-        async () => {
-          const newAccount = newId();
-          const at = isoTime(now);
-          const claimed = await session.query(CLAIM_IDENTITY, [providerName, id, newAccount, at]);
-          const created = claimed.length > 0;
-          if (created) {
-            await session.query(CREATE_ACCOUNT, [
-              newAccount,
-              at,
-              wanted.name ?? null,
-              wanted.email ?? null,
-              JSON.stringify(wanted.metadata ?? {}),
-            ]);
-          }
-          const account = await resolveAccount(session, {
-            provider: providerName,
-            externalId: id,
-          });
-          const { accountId } = account;
-          if (!created && (wanted.name || wanted.email || wanted.metadata)) {
-            await session.query(REFRESH_DETAILS, [
-              accountId,
-              wanted.name ?? null,
-              wanted.email ?? null,
-              wanted.metadata === undefined ? null : JSON.stringify(wanted.metadata),
-              at,
-            ]);
-          }
-          if (created) await this.ports.onCreated?.(session, account, now);
-          return {
-            accountId,
-            created,
-            trialEligible: await this.ports.trialEligible(session, accountId),
-          };
-        },
-      );
-      return { ...answer, replayed };
-    });
+    const { name = null, email = null, metadata } = wanted;
+    const asked = { provider: providerName, externalId: id, name, email };
+    return sharedChange(
+      this.context,
+      { ...wanted, kind: 'identify', request: asked },
+      async (session, now) => {
+        const newAccount = newId();
+        const at = isoTime(now);
+        const claimed = await session.query(CLAIM_IDENTITY, [providerName, id, newAccount, at]);
+        const created = claimed.length > 0;
+        if (created) {
+          const details = [name, email, JSON.stringify(metadata ?? {})];
+          await session.query(CREATE_ACCOUNT, [newAccount, at, ...details]);
+        }
+        const account = await resolveAccount(session, { provider: providerName, externalId: id });
+        const { accountId } = account;
+        if (!created && (name || email || metadata)) {
+          const details = [name, email, metadata === undefined ? null : JSON.stringify(metadata)];
+          await session.query(REFRESH_DETAILS, [accountId, ...details, at]);
+        }
+        if (created) await this.ports.onCreated?.(session, account, now);
+        const trialEligible = await this.ports.trialEligible(session, accountId);
+        return { accountId, created, trialEligible };
+      },
+    );
   }
 }

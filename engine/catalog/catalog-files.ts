@@ -77,6 +77,10 @@ function requireFewEnough(count: number): void {
 
 /** What a record has that nobody writes: an exported or listed one may be given as it is. */
 const NOT_WRITTEN = ['version', 'createdAt', 'updatedAt', 'redeemed', 'replayed'];
+
+export const withoutDerived = (record: object): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(record).filter(([name]) => !NOT_WRITTEN.includes(name)));
+
 /** What a call takes beside the record. */
 const NOT_RECORDS = ['idempotencyKey', 'tx'];
 
@@ -132,9 +136,7 @@ function writtenInJson(table: Table, record: unknown, index: number): Written {
   if (misplaced !== undefined) {
     throw importInvalid(where(misplaced), 'belongs to the import, not to a record of it.');
   }
-  const request = Object.fromEntries(
-    Object.entries(record).filter(([name]) => !NOT_WRITTEN.includes(name)),
-  );
+  const request = withoutDerived(record);
   const name = record[NAME_COLUMNS[table]];
   return { table, name: typeof name === 'string' ? name : '', request: () => request, where };
 }

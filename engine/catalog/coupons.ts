@@ -1,6 +1,5 @@
 import type { Context, Session } from '../database';
 import {
-  BillingError,
   Decimal,
   MAX_UNIT_DECIMALS,
   amount,
@@ -13,6 +12,7 @@ import {
   input,
   instant,
   integer,
+  invalidInput,
   isoTime,
   key,
   list,
@@ -28,6 +28,7 @@ import {
 } from '../kernel';
 import {
   STORED_COUPON,
+  findCoupon,
   foldCode,
   listCoupons,
   lockCoupon,
@@ -35,10 +36,10 @@ import {
   type CouponDuration,
   type CouponRecord,
 } from './coupon-records';
-import { findOffers } from './offer-records';
+import { findOffers, unknownOffer } from './offer-records';
 import { percent } from './percent';
 import { decimalsOfPrices, findProducts } from './products';
-import { saveOnce } from './saving';
+import { inOrder, saveOnce, type RecordKind } from './saving';
 
 const MAX_TIMES = 1000;
 const MAX_LIMIT = 1_000_000_000;
@@ -73,11 +74,7 @@ const listCouponsInput = input({ codes: list(key(), 1000).optional() });
 
 const SAVE_COUPON = STORED_COUPON.upsert(['foldedCode'], ['createdAt']);
 
-type CouponChange = ReturnType<typeof parseCoupon>;
-export const parseCoupon = (request: unknown) => parse(saveCouponInput, request);
-
-const refuse = (parameter: string, message: string, advice?: string): BillingError =>
-  new BillingError('invalid_input', message, { parameter, advice });
+type CouponChange = z.output<typeof saveCouponInput>;
 
 /** What the discount is after a change: naming a percent takes an amount away, and the other way. */
 function discountAfter(
@@ -86,7 +83,7 @@ function discountAfter(
 ): { percent: Decimal; amount: null } | { percent: null; amount: Decimal; currency: string } {
   const { code } = change;
   if (change.percent != null && change.amount != null) {
-    throw refuse('amount', `Coupon ${code} cannot have both a percent and an amount.`);
+    throw invalidInput('amount', `Coupon ${code} cannot have both a percent and an amount.`);
   }
   const share =
     change.percent ??
@@ -95,7 +92,7 @@ function discountAfter(
       : null);
   if (share !== null) {
     if (change.currency != null) {
-      throw refuse('currency', `Coupon ${code} is a percent, which has no currency.`);
+      throw invalidInput('currency', `Coupon ${code} is a percent, which has no currency.`);
     }
     return { percent: share, amount: null };
   }
@@ -103,11 +100,11 @@ function discountAfter(
     change.amount ??
     (change.amount === undefined && old?.amount != null ? new Decimal(old.amount) : null);
   if (off === null) {
-    throw refuse('percent', `Coupon ${code} needs a percent, or an amount and its currency.`);
+    throw invalidInput('percent', `Coupon ${code} needs a percent, or an amount and its currency.`);
   }
   const of = given(change.currency, old?.currency ?? null);
   if (of === null)
-    throw refuse('currency', `"currency" of the amount of coupon ${code} is missing.`);
+    throw invalidInput('currency', `"currency" of the amount of coupon ${code} is missing.`);
   return { percent: null, amount: off, currency: of };
 }
 
@@ -115,17 +112,17 @@ async function requireOffers(session: Session, skus: readonly string[]): Promise
   const known = new Set((await findOffers(session, skus)).map(({ sku }) => sku));
   const index = skus.findIndex((sku) => !known.has(sku));
   if (index === -1) return;
-  throw new BillingError('unknown_offer', `There is no offer "${skus[index]}".`, {
-    parameter: `skus[${index}]`,
-    advice: 'Check the sku; upper and lower case count. Save offers before their coupons.',
-  });
+  throw unknownOffer(
+    skus[index]!,
+    `skus[${index}]`,
+    'Check the sku; upper and lower case count. Save offers before their coupons.',
+  );
 }
 
 const timeAfter = (change: Instant | null | undefined, old: string | null | undefined) =>
   given(typeof change === 'number' ? isoTime(change) : change, old ?? null);
 
-/** Within a transaction. @throws as `Coupons.saveCoupon` does */
-export async function saveCoupon(
+async function saveCoupon(
   session: Session,
   change: CouponChange,
   now: string,
@@ -145,7 +142,10 @@ export async function saveCoupon(
   const startsAt = timeAfter(change.startsAt, old?.startsAt);
   const expiresAt = timeAfter(change.expiresAt, old?.expiresAt);
   if (startsAt !== null && expiresAt !== null && startsAt >= expiresAt) {
-    throw refuse('expiresAt', `Coupon ${change.code} must end after it starts (${startsAt}).`);
+    throw invalidInput(
+      'expiresAt',
+      `Coupon ${change.code} must end after it starts (${startsAt}).`,
+    );
   }
   const duration = change.duration ?? old?.duration ?? 'once';
   const isTimes = typeof duration === 'object';
@@ -172,6 +172,13 @@ export async function saveCoupon(
   const [saved] = await listCoupons(session, [foldedCode], now);
   return saved!;
 }
+
+export const COUPON: RecordKind<CouponChange, CouponRecord> = {
+  name: 'code',
+  input: saveCouponInput,
+  find: findCoupon,
+  save: saveCoupon,
+};
 
 export interface SaveCouponRequest extends ChangeOptions {
   code: string;
@@ -201,9 +208,7 @@ export class Coupons {
    *   the currency has), unknown_offer
    */
   async saveCoupon(request: SaveCouponRequest): Promise<CouponRecord & { replayed: boolean }> {
-    const change = parseCoupon(request);
-    const named = { parameter: 'code', value: change.code };
-    return saveOnce(this.context, 'saveCoupon', change, named, saveCoupon);
+    return saveOnce(this.context, 'saveCoupon', COUPON, request);
   }
 
   /** A coupon by its code, however it is written. @throws invalid_input when there is none */
@@ -211,7 +216,7 @@ export class Coupons {
     const { code } = parse(getCouponInput, request);
     const [coupon] = await this.list([foldCode(code)]);
     if (coupon !== undefined) return coupon;
-    throw refuse(
+    throw invalidInput(
       'code',
       `There is no coupon "${code}".`,
       'Check its code; catalog.saveCoupon creates one.',
@@ -221,11 +226,9 @@ export class Coupons {
   /** All coupons by code, inactive ones too; or those asked for, in the order asked for. */
   async listCoupons(request: { codes?: string[] } = {}): Promise<CouponRecord[]> {
     const { codes } = parse(listCouponsInput, request);
-    if (codes === undefined) return this.list(null);
-    const wanted = codes.map(foldCode);
-    const found = await this.list(wanted);
-    const byCode = new Map(found.map((coupon) => [foldCode(coupon.code), coupon]));
-    return wanted.flatMap((code) => byCode.get(code) ?? []);
+    const wanted = codes?.map(foldCode);
+    const found = await this.list(wanted ?? null);
+    return inOrder(found, wanted, ({ code }) => foldCode(code));
   }
 
   private list(codes: readonly string[] | null): Promise<CouponRecord[]> {

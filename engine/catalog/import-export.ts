@@ -1,12 +1,11 @@
 import { stringify } from 'csv-stringify/sync';
 
 import {
-  NO_ACCOUNT,
   fingerprintDigest,
   isUniqueViolation,
-  once,
   rehearse,
   serializationFailure,
+  sharedChange,
   type Context,
   type Session,
 } from '../database';
@@ -15,13 +14,16 @@ import {
   changeFields,
   flag,
   input,
+  invalidInput,
   isoTime,
   oneOf,
   parse,
   readClock,
+  refused,
   z,
   type ChangeOptions,
   type ErrorCode,
+  type Instant,
 } from '../kernel';
 import {
   DOCUMENT_FORMAT,
@@ -29,23 +31,24 @@ import {
   importInvalid,
   readDocument,
   readTables,
+  withoutDerived,
   type Written,
 } from './catalog-files';
 import {
   COLUMNS,
-  NAME_COLUMNS,
   TABLES,
   rowsOf,
   writtenPricing,
   type CatalogRecords,
   type Table,
 } from './catalog-tables';
-import { findCoupon, listCoupons } from './coupon-records';
-import { parseCoupon, saveCoupon } from './coupons';
+import { listCoupons } from './coupon-records';
+import { COUPON } from './coupons';
 import { findOffers } from './offer-records';
-import { parseOffer, saveOffer } from './offers';
-import { allProducts, findProducts, parseProduct, saveProduct } from './products';
-import { findTaxRates, parseTaxRate, saveTaxRate } from './tax-rates';
+import { OFFER } from './offers';
+import { PRODUCT, allProducts } from './products';
+import type { RecordKind } from './saving';
+import { TAX_RATE, findTaxRates } from './tax-rates';
 
 /** The whole catalog in one document, as `importCatalog` takes it. */
 export interface CatalogDocument {
@@ -104,42 +107,8 @@ const importInput = input({
   tx: changeFields.tx,
 });
 
-/** What the engine gives to a record and nobody writes. */
-const withoutDerived = (record: object): Record<string, unknown> => {
-  const {
-    version: _version,
-    redeemed: _redeemed,
-    createdAt: _from,
-    updatedAt: _to,
-    ...content
-  } = record as Record<string, unknown>;
-  return content;
-};
-
-interface TableOfRecords {
-  find(session: Session, name: string): Promise<object | null | undefined>;
-  save(session: Session, request: unknown, now: string): Promise<object>;
-}
-
 /** The same way as the calls for one record, so that versions, names and checks are the same. */
-const RECORDS: Readonly<Record<Table, TableOfRecords>> = {
-  products: {
-    find: async (session, key) => (await findProducts(session, [key])).get(key),
-    save: (session, request, now) => saveProduct(session, parseProduct(request), now),
-  },
-  offers: {
-    find: async (session, sku) => (await findOffers(session, [sku]))[0],
-    save: (session, request, now) => saveOffer(session, parseOffer(request), now),
-  },
-  coupons: {
-    find: (session, code) => findCoupon(session, code),
-    save: (session, request, now) => saveCoupon(session, parseCoupon(request), now),
-  },
-  taxRates: {
-    find: async (session, key) => (await findTaxRates(session, [key]))[0],
-    save: (session, request, now) => saveTaxRate(session, parseTaxRate(request), now),
-  },
-};
+const RECORDS = { products: PRODUCT, offers: OFFER, coupons: COUPON, taxRates: TAX_RATE };
 
 /** What is wrong with the record, rather than with the database. */
 const FAULTS_OF_RECORDS: readonly ErrorCode[] = [
@@ -162,11 +131,11 @@ async function importRecord(
   now: string,
 ): Promise<CatalogChange> {
   const { table } = written;
-  const { find, save } = RECORDS[table];
+  const { input: schema, find, save } = RECORDS[table] as RecordKind<object, object>;
   try {
     const request = written.request();
     const before = await find(session, written.name.normalize('NFC').trim());
-    return changeOf(table, before ?? null, await save(session, request, now));
+    return changeOf(table, before ?? null, await save(session, parse(schema, request), now));
   } catch (error) {
     throw located(error, written);
   }
@@ -174,7 +143,7 @@ async function importRecord(
 
 function changeOf(table: Table, before: object | null, after: object): CatalogChange {
   const now = withoutDerived(after);
-  const key = String(now[NAME_COLUMNS[table]]);
+  const key = String(now[RECORDS[table].name]);
   if (before === null) return { table, key, action: 'create', fields: {} };
   const was = withoutDerived(before);
   const changed = Object.keys(now).filter(
@@ -230,16 +199,15 @@ function readRequest(request: z.output<typeof importInput>): Written[] {
   const given = TABLES.filter((table) => request[table] !== undefined && request[table] !== null);
   const stray = format === 'json' ? given[0] : json === undefined ? undefined : 'json';
   if (stray !== undefined) {
-    throw new BillingError('invalid_input', `"${stray}" does not go with the format ${format}.`, {
-      parameter: stray,
-    });
+    throw refused(stray, `does not go with the format ${format}`);
   }
   if (format === 'json') return readDocument(json);
   if (given.length > 0) return readTables(format, request);
-  throw new BillingError('invalid_input', 'There is no table to import.', {
-    parameter: TABLES[0],
-    advice: `Give at least one of ${TABLES.join(', ')}.`,
-  });
+  throw invalidInput(
+    TABLES[0],
+    'There is no table to import.',
+    `Give at least one of ${TABLES.join(', ')}.`,
+  );
 }
 
 /** Import and export of the whole catalog. */
@@ -283,30 +251,18 @@ export class CatalogFiles {
    *   the request itself is wrong
    */
   async importCatalog(request: ImportCatalogRequest): Promise<ImportCatalogAnswer> {
-    const { idempotencyKey: key, tx, dryRun = false, ...given } = parse(importInput, request);
+    const { idempotencyKey, tx, dryRun = false, ...given } = parse(importInput, request);
     const written = readRequest(given);
-    const { database, clock, keep } = this.context;
-    const now = readClock(clock);
-    const work = (session: Session): Promise<Outcome> => importAll(session, written, isoTime(now));
+    const { database, clock } = this.context;
+    const work = (session: Session, now: Instant): Promise<Outcome> =>
+      importAll(session, written, isoTime(now));
     if (dryRun) {
-      return { applied: false, ...(await rehearse(database, tx, work)), replayed: false };
+      const now = readClock(clock);
+      const outcome = await rehearse(database, tx, (session) => work(session, now));
+      return { applied: false, ...outcome, replayed: false };
     }
-    return database.transaction(tx, async (session) => {
-      const { answer, replayed } = await once(
-        session,
-        {
-          kind: 'importCatalog',
-          payers: [NO_ACCOUNT],
-          account: NO_ACCOUNT,
-          key,
-          request: given,
-          now,
-          keep,
-        },
-        () => work(session),
-      );
-      return { applied: true, ...answer, replayed };
-    });
+    const change = { kind: 'importCatalog', request: given, idempotencyKey, tx };
+    return { applied: true, ...(await sharedChange(this.context, change, work)) };
   }
 }
 

@@ -6,7 +6,14 @@ import { Products } from './products';
 import { TaxRates } from './tax-rates';
 
 export * from './public';
-export { findFreeTier, findOffer, findOfferVersion, findOffers, offerPrice } from './offer-records';
+export {
+  findFreeTier,
+  findOffer,
+  findOfferVersion,
+  findOffers,
+  offerPrice,
+  unknownOffer,
+} from './offer-records';
 export { DEFAULT_PRIORITY } from './offer-terms';
 export { PRICING_MODELS, priceOf } from './pricing';
 export {

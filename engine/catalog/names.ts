@@ -1,5 +1,5 @@
 import type { Session } from '../database';
-import { BillingError, foldCase } from '../kernel';
+import { foldCase, refused } from '../kernel';
 
 /**
  * The one rule for names. Keys of products and skus of offers keep the case they are written in, and
@@ -27,28 +27,29 @@ const KINDS = {
  */
 export async function claimName(
   session: Session,
-  kind: 'product' | 'offer',
+  kind: keyof typeof KINDS,
   name: string,
 ): Promise<boolean> {
   const folded = foldCase(name);
   const claimed = await session.query(CLAIM_NAME, [folded, kind, name]);
   if (claimed.length > 0) return true;
-  const [found] = await session.query<{ kind: 'product' | 'offer'; name: string }>(FIND_NAME, [
+  const found = await session.query<{ kind: keyof typeof KINDS; name: string }>(FIND_NAME, [
     folded,
   ]);
-  const owner = found!;
+  const owner = found[0]!;
   if (owner.kind === kind && owner.name === name) return false;
   const { parameter, word } = KINDS[kind];
   const theirs = `the ${owner.kind} ${owner.name}`;
   if (owner.kind === kind) {
-    throw new BillingError(
-      'invalid_input',
-      `"${parameter}" ${name} differs from ${theirs} by upper and lower case alone.`,
-      { parameter, advice: `Use ${owner.name}, or ${word} that differs by more.` },
+    throw refused(
+      parameter,
+      `${name} differs from ${theirs} by upper and lower case alone`,
+      `Use ${owner.name}, or ${word} that differs by more.`,
     );
   }
-  throw new BillingError('invalid_input', `"${parameter}" ${name} is the name of ${theirs}.`, {
+  throw refused(
     parameter,
-    advice: `Keys and skus share one name space, in which case does not count. Choose ${word} that differs by more.`,
-  });
+    `${name} is the name of ${theirs}`,
+    `Keys and skus share one name space, in which case does not count. Choose ${word} that differs by more.`,
+  );
 }

@@ -206,12 +206,16 @@ export function offerPrice(offer: Pick<Offer, 'price' | 'pricing'>, quantity: De
   return priceOf(offer.pricing, quantity, decimals);
 }
 
+export const unknownOffer = (
+  sku: string,
+  parameter = 'sku',
+  advice = 'Check the sku; upper and lower case count. catalog.saveOffer creates one.',
+): BillingError =>
+  new BillingError('unknown_offer', `There is no offer "${sku}".`, { parameter, advice });
+
 /** @throws unknown_offer */
 export async function findOffer(session: Session, sku: string): Promise<Offer> {
   const [offer] = await findOffers(session, [sku]);
-  if (offer !== undefined) return offer;
-  throw new BillingError('unknown_offer', `There is no offer "${sku}".`, {
-    parameter: 'sku',
-    advice: 'Check the sku; upper and lower case count. catalog.saveOffer creates one.',
-  });
+  if (offer === undefined) throw unknownOffer(sku);
+  return offer;
 }

@@ -1,5 +1,4 @@
 import {
-  BillingError,
   Decimal,
   duration,
   flag,
@@ -11,6 +10,7 @@ import {
   key,
   list,
   oneOf,
+  refused,
   requireDecimals,
   text,
   units,
@@ -201,9 +201,6 @@ export interface TermsOf {
   decimals: number;
   products: ReadonlyMap<string, Product>;
 }
-
-const refused = (parameter: string, message: string, advice?: string) =>
-  new BillingError('invalid_input', `"${parameter}" ${message}.`, { parameter, advice });
 
 /** The product and the units of something that an offer brings. */
 export function checkedQuantity(

@@ -1,6 +1,5 @@
 import { fingerprint, type Context, type Session } from '../database';
 import {
-  BillingError,
   Decimal,
   LIMITS,
   changeFields,
@@ -16,6 +15,7 @@ import {
   list,
   oneOf,
   parse,
+  refused,
   requireDecimals,
   text,
   units,
@@ -23,6 +23,7 @@ import {
   type Duration,
   type DurationUnit,
   type DurationRequest,
+  type z,
 } from '../kernel';
 import { claimName } from './names';
 import {
@@ -49,7 +50,7 @@ import {
 } from './offer-terms';
 import { price } from './pricing';
 import { decimalsOfPrices, findProducts } from './products';
-import { saveOnce } from './saving';
+import { inOrder, saveOnce, type RecordKind } from './saving';
 
 /** An account's id. Whether there is such an account is not the catalog's to know. */
 const accountId = () =>
@@ -108,8 +109,7 @@ const LOCK_SKU = `select sku from {schema}.offers where sku = $1 for update`;
 const NEXT_VERSION = `
 update {schema}.offers set version = version + 1, updated_at = $2::timestamptz where sku = $1`;
 
-type OfferChange = ReturnType<typeof parseOffer>;
-export const parseOffer = (request: unknown) => parse(saveOfferInput, request);
+type OfferChange = z.output<typeof saveOfferInput>;
 
 function checkedItems(change: OfferChange, of: TermsOf): OfferItem[] {
   const items = change.items.map((item, index) => {
@@ -126,10 +126,8 @@ function checkedItems(change: OfferChange, of: TermsOf): OfferItem[] {
   });
   const without = items.findIndex((item) => item.share === null);
   if (without >= 0 && items.some((item) => item.share !== null)) {
-    throw new BillingError('invalid_input', `"items[${without}].share" is missing.`, {
-      parameter: `items[${without}].share`,
-      advice: 'Give every item its share of the price, or none.',
-    });
+    const parameter = `items[${without}].share`;
+    throw refused(parameter, 'is missing', 'Give every item its share of the price, or none.');
   }
   return items;
 }
@@ -142,17 +140,19 @@ function checkedInterval(
 ): Duration | null {
   if (billing === 'one_time') {
     if (written === undefined || written === null) return null;
-    throw new BillingError('invalid_input', '"interval" is only for recurring offers.', {
-      parameter: 'interval',
-      advice: 'Set billing to "recurring", or leave the interval out.',
-    });
+    throw refused(
+      'interval',
+      'is only for recurring offers',
+      'Set billing to "recurring", or leave the interval out.',
+    );
   }
   const interval = given(written, old?.interval ?? null);
   if (interval !== null) return interval;
-  throw new BillingError('invalid_input', '"interval" is missing.', {
-    parameter: 'interval',
-    advice: 'A recurring offer needs one, such as { unit: "month", count: 1 }.',
-  });
+  throw refused(
+    'interval',
+    'is missing',
+    'A recurring offer needs one, such as { unit: "month", count: 1 }.',
+  );
 }
 
 type Buyers = Pick<Offer, 'public' | 'accountId' | 'oncePerAccount' | 'freeTier'>;
@@ -161,17 +161,15 @@ type Buyers = Pick<Offer, 'public' | 'accountId' | 'oncePerAccount' | 'freeTier'
 function checkedBuyers(change: OfferChange, old: Offer | null): Buyers {
   const accountId = given(change.accountId, old?.accountId ?? null);
   const freeTier = change.freeTier ?? old?.freeTier ?? false;
-  const refuse = (parameter: string, message: string): never => {
-    throw new BillingError('invalid_input', `"${parameter}" ${message}.`, { parameter });
-  };
   if (accountId !== null && change.public === true) {
-    refuse('public', 'cannot be true for an offer that only one account may buy');
+    throw refused('public', 'cannot be true for an offer that only one account may buy');
   }
   if (accountId !== null && freeTier) {
-    refuse('freeTier', 'is for every account, and only one may buy the offer');
+    throw refused('freeTier', 'is for every account, and only one may buy the offer');
   }
-  if (freeTier && !change.price.isZero())
-    refuse('price', 'must be 0, since the offer is a free tier');
+  if (freeTier && !change.price.isZero()) {
+    throw refused('price', 'must be 0, since the offer is a free tier');
+  }
   return {
     public: accountId === null && (change.public ?? old?.public ?? true),
     accountId,
@@ -201,12 +199,7 @@ async function lockSku(session: Session, sku: string, now: string): Promise<Offe
   return findOffer(session, sku);
 }
 
-/** Within a transaction. @throws as `Offers.saveOffer` does */
-export async function saveOffer(
-  session: Session,
-  change: OfferChange,
-  now: string,
-): Promise<Offer> {
+async function saveOffer(session: Session, change: OfferChange, now: string): Promise<Offer> {
   const products = await findProducts(session, [
     change.currency,
     ...change.items.map((item) => item.product),
@@ -254,13 +247,7 @@ export async function saveOffer(
     metadata: change.metadata ?? old?.metadata ?? {},
   };
   if (buyers.freeTier && !offerPrice(content, new Decimal(1)).isZero()) {
-    throw new BillingError(
-      'invalid_input',
-      '"pricing" must give 0, since the offer is a free tier.',
-      {
-        parameter: 'pricing',
-      },
-    );
+    throw refused('pricing', 'must give 0, since the offer is a free tier');
   }
   if (old !== null && contentOf(old).equals(contentOf(content))) return old;
 
@@ -268,6 +255,13 @@ export async function saveOffer(
   await writeVersion(session, { ...content, version: (old?.version ?? 0) + 1 }, terms);
   return findOffer(session, change.sku);
 }
+
+export const OFFER: RecordKind<OfferChange, Offer> = {
+  name: 'sku',
+  input: saveOfferInput,
+  find: async (session, name) => (await findOffers(session, [name]))[0],
+  save: saveOffer,
+};
 
 async function writeVersion(session: Session, offer: Offer, terms: OfferTerms): Promise<void> {
   const { sku, version, interval } = offer;
@@ -327,9 +321,7 @@ export class Offers {
    *   tier_invalid
    */
   async saveOffer(request: SaveOfferRequest): Promise<Offer & { replayed: boolean }> {
-    const change = parseOffer(request);
-    const named = { parameter: 'sku', value: change.sku };
-    return saveOnce(this.context, 'saveOffer', change, named, saveOffer);
+    return saveOnce(this.context, 'saveOffer', OFFER, request);
   }
 
   /** The present version of an offer, private or not. @throws unknown_offer */
@@ -358,8 +350,6 @@ export class Offers {
     const found = (await findOffers(this.context.database, skus ?? null)).filter(
       (offer) => isShown(offer) && (offer.active || includeInactive === true),
     );
-    if (skus === undefined) return found;
-    const bySku = new Map(found.map((offer) => [offer.sku, offer]));
-    return skus.flatMap((sku) => bySku.get(sku) ?? []);
+    return inOrder(found, skus, ({ sku }) => sku);
   }
 }

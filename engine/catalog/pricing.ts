@@ -9,6 +9,7 @@ import {
   input,
   list,
   oneOf,
+  refused,
   requireDecimals,
   round,
   units,
@@ -136,10 +137,10 @@ export function checkedPricing(written: WrittenPricing, of: Priced): Pricing {
   for (const field of ['price', 'unitPrice', 'size', 'tiers'] as const) {
     if (written[field] === undefined || belongs.includes(field)) continue;
     const parameter = `${of.parameter}.${field}`;
-    throw new BillingError(
-      'invalid_input',
-      `"${parameter}" has no meaning with the model "${written.model}".`,
-      { parameter, advice: `It takes: ${belongs.join(', ')}.` },
+    throw refused(
+      parameter,
+      `has no meaning with the model "${written.model}"`,
+      `It takes: ${belongs.join(', ')}.`,
     );
   }
   const priceFrom = (field: 'price' | 'unitPrice'): string => {
@@ -148,10 +149,10 @@ export function checkedPricing(written: WrittenPricing, of: Priced): Pricing {
     const found = written[field] ?? own;
     if (found === null) throw missing(parameter);
     if (own !== null && !found.equals(own)) {
-      throw new BillingError(
-        'invalid_input',
-        `"${parameter}" is ${formatUnits(found)}, but the price of the offer is ${formatUnits(own)}.`,
-        { parameter, advice: "Leave it out: the offer's own price is what is taken." },
+      throw refused(
+        parameter,
+        `is ${formatUnits(found)}, but the price of the offer is ${formatUnits(own)}`,
+        "Leave it out: the offer's own price is what is taken.",
       );
     }
     return formatUnitPrice(found, of.decimals);
@@ -173,8 +174,7 @@ export function checkedPricing(written: WrittenPricing, of: Priced): Pricing {
   }
 }
 
-const missing = (parameter: string) =>
-  new BillingError('invalid_input', `"${parameter}" is missing.`, { parameter });
+const missing = (parameter: string) => refused(parameter, 'is missing');
 
 function checkedTiers(tiers: readonly WrittenTier[], of: Priced): Tier[] {
   const unit = new Decimal(10).pow(-of.unitDecimals);

@@ -12,6 +12,7 @@ import {
   given,
   input,
   integer,
+  invalidInput,
   key,
   list,
   oneOf,
@@ -20,10 +21,11 @@ import {
   text,
   type ChangeOptions,
   type Decimal,
+  type z,
 } from '../kernel';
 import { claimName } from './names';
 import { percent } from './percent';
-import { saveOnce } from './saving';
+import { inOrder, saveOnce, type RecordKind } from './saving';
 
 export const PRODUCT_KINDS = ['quantity', 'period', 'unlimited'] as const;
 /** `quantity` is counted, `period` gives access until a date, `unlimited` is never used up. */
@@ -156,13 +158,10 @@ export function decimalsOfCurrency(
   if (iso !== null) return iso;
   const product = products.get(code);
   if (product?.isCurrency === true) return product.decimals;
-  throw new BillingError(
-    'invalid_input',
+  throw invalidInput(
+    parameter,
     `"${parameter}" ${code} is neither an ISO 4217 currency nor a product that is a currency.`,
-    {
-      parameter,
-      advice: 'Write it in capitals, such as USD, or save the product first.',
-    },
+    'Write it in capitals, such as USD, or save the product first.',
   );
 }
 
@@ -187,31 +186,23 @@ export function requireUnits(
   requireDecimals(amountOfUnits, product.decimals, parameter, name);
 }
 
-type ProductChange = ReturnType<typeof parseProduct>;
-export const parseProduct = (request: unknown) => parse(saveProductInput, request);
-
+type ProductChange = z.output<typeof saveProductInput>;
 type ProductForSave = Omit<StoredProduct, 'foldedKey'>;
 
 function refuseChangeOfUsed(before: ProductForSave, after: Product): void {
   if (after.decimals < before.decimals) {
-    throw new BillingError(
-      'invalid_input',
+    throw invalidInput(
+      'decimals',
       `"decimals" of ${before.key} is ${before.decimals} and may only grow.`,
-      { parameter: 'decimals' },
     );
   }
   if (!before.used) return;
-  const fixed =
-    after.kind !== before.kind
-      ? 'kind'
-      : after.isCurrency !== before.isCurrency
-        ? 'isCurrency'
-        : null;
-  if (fixed === null) return;
-  throw new BillingError(
-    'invalid_input',
+  const fixed = (['kind', 'isCurrency'] as const).find((name) => after[name] !== before[name]);
+  if (fixed === undefined) return;
+  throw invalidInput(
+    fixed,
     `"${fixed}" of ${before.key} cannot change any more, since it was granted or prices are in it.`,
-    { parameter: fixed, advice: 'Create another product.' },
+    'Create another product.',
   );
 }
 
@@ -231,12 +222,7 @@ const ascending = (percents: readonly Decimal[]): string[] => [
   ...new Set([...percents].sort((a, b) => a.comparedTo(b)).map(formatUnits)),
 ];
 
-/** Within a transaction. @throws as `Products.saveProduct` does */
-export async function saveProduct(
-  session: Session,
-  change: ProductChange,
-  now: string,
-): Promise<Product> {
+async function saveProduct(session: Session, change: ProductChange, now: string): Promise<Product> {
   const old = await findForSave(session, change.key);
   const threshold = change.lowBalanceThreshold;
   const product: Product = {
@@ -260,36 +246,27 @@ export async function saveProduct(
   };
   if (threshold) requireUnits(threshold, product, 'lowBalanceThreshold');
   if (product.usageThresholds.length > 0 && product.kind !== 'quantity') {
-    throw new BillingError(
-      'invalid_input',
+    throw invalidInput(
+      'usageThresholds',
       'Only a product of kind "quantity" is used up by percents.',
-      { parameter: 'usageThresholds' },
     );
   }
   if (product.isCurrency && product.kind !== 'quantity') {
-    throw new BillingError(
-      'invalid_input',
-      'Only a product of kind "quantity" can be a currency.',
-      {
-        parameter: 'isCurrency',
-      },
-    );
+    throw invalidInput('isCurrency', 'Only a product of kind "quantity" can be a currency.');
   }
   if (old !== undefined) refuseChangeOfUsed(old, product);
-  const { usageThresholds } = product;
-  const [saved] = await PRODUCTS.rows(
-    session,
-    SAVE_PRODUCT,
-    WRITTEN.values([
-      {
-        ...product,
-        usageThresholds: usageThresholds.length === 0 ? null : usageThresholds,
-        foldedKey: foldCase(product.key),
-      },
-    ]),
-  );
+  const usageThresholds = product.usageThresholds.length === 0 ? null : product.usageThresholds;
+  const written = { ...product, usageThresholds, foldedKey: foldCase(product.key) };
+  const [saved] = await PRODUCTS.rows(session, SAVE_PRODUCT, WRITTEN.values([written]));
   return productOf(saved!);
 }
+
+export const PRODUCT: RecordKind<ProductChange, Product> = {
+  name: 'key',
+  input: saveProductInput,
+  find: async (session, name) => (await findProducts(session, [name])).get(name),
+  save: saveProduct,
+};
 
 export interface SaveProductRequest extends ChangeOptions {
   key: string;
@@ -315,9 +292,7 @@ export class Products {
    *   from a name by case alone
    */
   async saveProduct(request: SaveProductRequest): Promise<Product & { replayed: boolean }> {
-    const change = parseProduct(request);
-    const named = { parameter: 'key', value: change.key };
-    const saved = await saveOnce(this.context, 'saveProduct', change, named, saveProduct);
+    const saved = await saveOnce(this.context, 'saveProduct', PRODUCT, request);
     for (const tell of this.context.onProductChange) tell(saved.key);
     return saved;
   }
@@ -331,8 +306,11 @@ export class Products {
   /** All products by key, or those asked for, in the order asked for; unknown keys are left out. */
   async listProducts(request: { keys?: string[] } = {}): Promise<Product[]> {
     const { keys } = parse(listProductsInput, request);
-    if (keys === undefined) return allProducts(this.context.database);
-    const found = await findProducts(this.context.database, keys);
-    return keys.flatMap((wanted) => found.get(wanted) ?? []);
+    const { database } = this.context;
+    const found =
+      keys === undefined
+        ? await allProducts(database)
+        : [...(await findProducts(database, keys)).values()];
+    return inOrder(found, keys, (product) => product.key);
   }
 }

@@ -1,38 +1,48 @@
-import { NO_ACCOUNT, isUniqueViolation, once, type Context, type Session } from '../database';
-import { BillingError, isoTime, readClock, type ChangeOptions } from '../kernel';
+import { isUniqueViolation, sharedChange, type Context, type Session } from '../database';
+import { invalidInput, isoTime, parse, type ChangeOptions, type z } from '../kernel';
+
+/** One kind of record of the catalog: saved by a call of its own, or by an import. */
+export interface RecordKind<Change extends ChangeOptions, Saved extends object> {
+  /** The field that names a record. */
+  name: keyof Change & string;
+  input: z.ZodType<Change>;
+  find(session: Session, name: string): Promise<object | null | undefined>;
+  /** Within a transaction. @throws as the call does */
+  save(session: Session, change: Change, now: string): Promise<Saved>;
+}
 
 /**
- * A change of the catalog, once for its key. The catalog belongs to no account.
- *
- * @param named the parameter that names the record, and its value: of two first saves at once that
- *   differ by upper and lower case alone the unique index refuses one
+ * Saves a record, once for its key. Of two first saves at once that differ by upper and lower case
+ * alone the unique index refuses one.
  */
 export async function saveOnce<Change extends ChangeOptions, Saved extends object>(
   context: Context,
   kind: string,
-  change: Change,
-  named: { parameter: string; value: string },
-  save: (session: Session, change: Change, now: string) => Promise<Saved>,
+  { name, input, save }: RecordKind<Change, Saved>,
+  given: unknown,
 ): Promise<Saved & { replayed: boolean }> {
-  const { idempotencyKey: key, metadata: _metadata, tx, ...request } = change;
-  const now = readClock(context.clock);
-  return context.database.transaction(tx, async (session) => {
-    const { answer, replayed } = await once(
-      session,
-      { kind, payers: [NO_ACCOUNT], account: NO_ACCOUNT, key, request, now, keep: context.keep },
-      () => save(session, change, isoTime(now)).catch(asCaseConflict(named)),
-    );
-    return { ...answer, replayed };
+  const change = parse(input, given);
+  const { idempotencyKey, metadata: _metadata, tx, ...request } = change;
+  return sharedChange(context, { kind, request, idempotencyKey, tx }, async (session, now) => {
+    try {
+      return await save(session, change, isoTime(now));
+    } catch (error) {
+      if (!isUniqueViolation(error)) throw error;
+      throw invalidInput(
+        name,
+        `"${name}" ${String(change[name])} differs from one that was just saved by upper and lower case alone.`,
+      );
+    }
   });
 }
 
-function asCaseConflict({ parameter, value }: { parameter: string; value: string }) {
-  return (error: unknown): never => {
-    if (!isUniqueViolation(error)) throw error;
-    throw new BillingError(
-      'invalid_input',
-      `"${parameter}" ${value} differs from one that was just saved by upper and lower case alone.`,
-      { parameter },
-    );
-  };
+/** All that was found, or what was asked for by name, in the order asked for. */
+export function inOrder<T>(
+  found: readonly T[],
+  wanted: readonly string[] | undefined,
+  nameOf: (record: T) => string,
+): T[] {
+  if (wanted === undefined) return [...found];
+  const byName = new Map(found.map((record) => [nameOf(record), record]));
+  return wanted.flatMap((name) => byName.get(name) ?? []);
 }

@@ -1,6 +1,5 @@
 import { column, isUniqueViolation, table, type Context, type Session } from '../database';
 import {
-  BillingError,
   LIMITS,
   changeFields,
   country,
@@ -9,14 +8,17 @@ import {
   formatUnits,
   given,
   input,
+  invalidInput,
   key,
   list,
   parse,
   text,
+  type BillingError,
   type ChangeOptions,
+  type z,
 } from '../kernel';
 import { percent } from './percent';
-import { saveOnce } from './saving';
+import { inOrder, saveOnce, type RecordKind } from './saving';
 
 export interface TaxRate {
   key: string;
@@ -101,10 +103,10 @@ export async function taxRateFor(
     // Looked up for an exempt account, too: a rate that was misspelt shows at once.
     const [rate] = await findTaxRates(session, [taxRate]);
     if (rate?.active !== true) {
-      throw new BillingError(
-        'invalid_input',
+      throw invalidInput(
+        'taxRate',
         `The tax rate "${taxRate}" ${rate === undefined ? 'does not exist' : 'is not active'}.`,
-        { parameter: 'taxRate', advice: 'Check its key; catalog.saveTaxRate creates one.' },
+        'Check its key; catalog.saveTaxRate creates one.',
       );
     }
     return taxStatus === 'normal' ? rate : null;
@@ -113,29 +115,24 @@ export async function taxRateFor(
   return rateOfCountry(session, wanted.country);
 }
 
-type RateChange = ReturnType<typeof parseTaxRate>;
-export const parseTaxRate = (request: unknown) => parse(saveTaxRateInput, request);
+type RateChange = z.output<typeof saveTaxRateInput>;
 
 const secondOfCountry = (of: string | null, other: string): BillingError =>
-  new BillingError('invalid_input', `${of} has an active tax rate already: ${other}.`, {
-    parameter: 'country',
-    advice: `Make that one inactive first, or leave out the country of a rate that is only chosen by its key.`,
-  });
+  invalidInput(
+    'country',
+    `${of} has an active tax rate already: ${other}.`,
+    `Make that one inactive first, or leave out the country of a rate that is only chosen by its key.`,
+  );
 
-/** Within a transaction. @throws as `TaxRates.saveTaxRate` does */
-export async function saveTaxRate(
-  session: Session,
-  change: RateChange,
-  now: string,
-): Promise<TaxRate> {
+async function saveTaxRate(session: Session, change: RateChange, now: string): Promise<TaxRate> {
   const { key: rateKey } = change;
   const foldedKey = foldCase(rateKey);
   const [old] = await RATES.rows(session, FIND_FOR_SAVE, [foldedKey]);
   if (old !== undefined && old.key !== rateKey) {
-    throw new BillingError(
-      'invalid_input',
+    throw invalidInput(
+      'key',
       `"key" ${rateKey} differs from the tax rate ${old.key} by upper and lower case alone.`,
-      { parameter: 'key', advice: `Use ${old.key}, or a key that differs by more.` },
+      `Use ${old.key}, or a key that differs by more.`,
     );
   }
   const of = given(change.country, old?.country ?? null);
@@ -166,6 +163,13 @@ export async function saveTaxRate(
   return saved!;
 }
 
+export const TAX_RATE: RecordKind<RateChange, TaxRate> = {
+  name: 'key',
+  input: saveTaxRateInput,
+  find: async (session, name) => (await findTaxRates(session, [name]))[0],
+  save: saveTaxRate,
+};
+
 export interface SaveTaxRateRequest extends ChangeOptions {
   key: string;
   name: string;
@@ -187,17 +191,13 @@ export class TaxRates {
    * @throws invalid_input
    */
   async saveTaxRate(request: SaveTaxRateRequest): Promise<TaxRate & { replayed: boolean }> {
-    const change = parseTaxRate(request);
-    const named = { parameter: 'key', value: change.key };
-    return saveOnce(this.context, 'saveTaxRate', change, named, saveTaxRate);
+    return saveOnce(this.context, 'saveTaxRate', TAX_RATE, request);
   }
 
   /** All tax rates by key, inactive ones too; or those asked for, in the order asked for. */
   async listTaxRates(request: { keys?: string[] } = {}): Promise<TaxRate[]> {
     const { keys } = parse(listTaxRatesInput, request);
     const found = await findTaxRates(this.context.database, keys ?? null);
-    if (keys === undefined) return found;
-    const byKey = new Map(found.map((rate) => [rate.key, rate]));
-    return keys.flatMap((wanted) => byKey.get(wanted) ?? []);
+    return inOrder(found, keys, (rate) => rate.key);
   }
 }

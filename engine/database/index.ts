@@ -21,6 +21,7 @@ export { isOutOfLocks, isRetryable, isUniqueViolation, translate, waitingFor } f
 export { keptSecret } from './kept-secret';
 export { MAX_LOCKED_ACCOUNTS, lockAccounts, tryLockAccounts } from './locks';
 export { rehearse } from './rehearse';
+export { sharedChange } from './shared-change';
 export type { Context, DuePart, VerifyPart } from './context';
 export type { Reserved, Session } from './session';
 export { concernsAll, grouped, pages, sweep, type FailedPayer, type Swept } from './sweep';

@@ -1,4 +1,4 @@
-import { findOffers, offerPrice, taxRateFor } from '../catalog';
+import { findOffers, offerPrice, taxRateFor, unknownOffer } from '../catalog';
 import type { Session } from '../database';
 import {
   BillingError,
@@ -157,12 +157,7 @@ export async function linesOfItems(
       };
     }
     const offer = offers.get(item.sku);
-    if (offer === undefined) {
-      throw new BillingError('unknown_offer', `There is no offer "${item.sku}".`, {
-        parameter: `${prefix(index)}sku`,
-        advice: 'Check the sku; upper and lower case count. catalog.saveOffer creates one.',
-      });
-    }
+    if (offer === undefined) throw unknownOffer(item.sku, `${prefix(index)}sku`);
     if (offer.currency !== money.currency) {
       throw new BillingError(
         'currency_mismatch',

@@ -7,7 +7,7 @@ import {
   type AddressInput,
   type TaxId,
 } from '../accounts';
-import { NO_ACCOUNT, atTime, once, readTime, type Context, type Session } from '../database';
+import { atTime, readTime, sharedChange, type Context, type Session } from '../database';
 import {
   BillingError,
   LIMITS,
@@ -17,7 +17,6 @@ import {
   isoTime,
   list,
   parse,
-  readClock,
   text,
   z,
   type ChangeOptions,
@@ -306,43 +305,31 @@ export class Settings {
     const change = parse(saveSettingsInput, request);
     const { idempotencyKey, metadata: _metadata, tx, ...inputs } = change;
     const logo = change.logo ? await requireLogo(change.logo) : null;
-    const now = readClock(this.context.clock);
-    return this.context.database.transaction(tx, async (session) => {
-      const { answer, replayed } = await once(
-        session,
-        {
-          kind: 'saveSettings',
-          payers: [NO_ACCOUNT],
-          account: NO_ACCOUNT,
-          key: idempotencyKey,
-          request: inputs,
-          now,
-          keep: this.context.keep,
-        },
-        async () => {
-          await session.query(LOCK_SETTINGS, [isoTime(now)]);
-          const { logoId, ...before } = await readSettings(session);
-          const numbering = { ...before.numbering, ...change.numbering };
-          requireTwoSeries(numbering);
-          if (change.numbering !== undefined) await requireOwnSeries(session, numbering);
-          const settings: Omit<StoredSettings, 'logoId'> = {
-            seller: sellerOf(change.seller, before.seller),
-            numbering,
-            paymentTerms: change.paymentTerms ?? before.paymentTerms,
-            locale: change.locale ?? before.locale,
-            footer: given(change.footer, before.footer),
-            notes: given(change.notes, before.notes),
-            reminderDays: change.reminderDays ?? before.reminderDays,
-            retentionYears: change.retentionYears ?? before.retentionYears,
-          };
-          const kept = change.logo === undefined ? logoId : await saveLogo(session, logo, now);
-          await session.query(SAVE_SETTINGS, [JSON.stringify(settings), kept, isoTime(now)]);
-          if (change.dunning !== undefined) await saveDunning(session, change.dunning, now);
-          return settingsRecord(session);
-        },
-      );
-      return { ...answer, replayed };
-    });
+    return sharedChange(
+      this.context,
+      { kind: 'saveSettings', request: inputs, idempotencyKey, tx },
+      async (session, now) => {
+        await session.query(LOCK_SETTINGS, [isoTime(now)]);
+        const { logoId, ...before } = await readSettings(session);
+        const numbering = { ...before.numbering, ...change.numbering };
+        requireTwoSeries(numbering);
+        if (change.numbering !== undefined) await requireOwnSeries(session, numbering);
+        const settings: Omit<StoredSettings, 'logoId'> = {
+          seller: sellerOf(change.seller, before.seller),
+          numbering,
+          paymentTerms: change.paymentTerms ?? before.paymentTerms,
+          locale: change.locale ?? before.locale,
+          footer: given(change.footer, before.footer),
+          notes: given(change.notes, before.notes),
+          reminderDays: change.reminderDays ?? before.reminderDays,
+          retentionYears: change.retentionYears ?? before.retentionYears,
+        };
+        const kept = change.logo === undefined ? logoId : await saveLogo(session, logo, now);
+        await session.query(SAVE_SETTINGS, [JSON.stringify(settings), kept, isoTime(now)]);
+        if (change.dunning !== undefined) await saveDunning(session, change.dunning, now);
+        return settingsRecord(session);
+      },
+    );
   }
 }
 

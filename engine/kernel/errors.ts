@@ -112,3 +112,11 @@ export interface BillingErrorData {
 export function isBillingError(error: unknown): error is BillingError {
   return error instanceof BillingError;
 }
+
+/** Input that makes no sense, by the parameter that is wrong. */
+export const invalidInput = (parameter: string, message: string, advice?: string): BillingError =>
+  new BillingError('invalid_input', message, { parameter, advice });
+
+/** The same, told of the parameter itself: `"amount" is missing.` */
+export const refused = (parameter: string, how: string, advice?: string): BillingError =>
+  invalidInput(parameter, `"${parameter}" ${how}.`, advice);

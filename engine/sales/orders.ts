@@ -10,13 +10,13 @@ import {
   releaseCoupon,
   reserveCoupon,
   taxRateFor,
+  unknownOffer,
   type Coupon,
   type TaxRate,
   type Totals,
 } from '../catalog';
 import type { Context, Session } from '../database';
 import {
-  BillingError,
   ZERO,
   accountReference,
   addDuration,
@@ -139,10 +139,7 @@ async function wantedLines(
   return items.map(({ sku, quantity = 1 }, index) => {
     const offer = offers.get(sku);
     if (offer !== undefined) return { offer, quantity };
-    throw new BillingError('unknown_offer', `There is no offer "${sku}".`, {
-      parameter: `items[${index}].sku`,
-      advice: 'Check the sku; upper and lower case count. catalog.saveOffer creates one.',
-    });
+    throw unknownOffer(sku, `items[${index}].sku`);
   });
 }
 

@@ -1,16 +1,14 @@
 import { findOffer, findProducts, requireUnits, unknownProduct } from '../catalog';
 import {
-  NO_ACCOUNT,
   column,
   fingerprint,
-  once,
   serializationFailure,
+  sharedChange,
   table,
   type Context,
   type Session,
 } from '../database';
 import {
-  BillingError,
   Decimal,
   changeFields,
   duration,
@@ -21,7 +19,7 @@ import {
   key,
   list,
   parse,
-  readClock,
+  refused,
   amount,
   units,
   type ChangeOptions,
@@ -123,9 +121,6 @@ export async function findProgram(session: Session): Promise<ReferralProgram | n
   return { ...program, ...terms };
 }
 
-const refused = (parameter: string, message: string, advice?: string) =>
-  new BillingError('invalid_input', `"${parameter}" ${message}.`, { parameter, advice });
-
 async function checkedBonus(
   session: Session,
   written: WrittenBonus | null | undefined,
@@ -190,40 +185,28 @@ export class ReferralPrograms {
     request: SetReferralProgramRequest,
   ): Promise<ReferralProgram & { replayed: boolean }> {
     const wanted = parseProgram(request);
-    const { idempotencyKey: key, metadata, tx, ...asked } = wanted;
-    const now = readClock(this.context.clock);
-    return this.context.database.transaction(tx, async (session) => {
-      const { answer, replayed } = await once(
-        session,
-        {
-          kind: 'setReferralProgram',
-          payers: [NO_ACCOUNT],
-          account: NO_ACCOUNT,
-          key,
-          request: asked,
-          now,
-          keep: this.context.keep,
-        },
-        async () => {
-          const old = await findProgram(session);
-          const terms: Terms = {
-            referrerBonus: await checkedBonus(session, wanted.referrerBonus, 'referrerBonus'),
-            referredBonus: await checkedBonus(session, wanted.referredBonus, 'referredBonus'),
-            commission: checkedLevels(wanted.commission?.levels),
-            metadata: metadata ?? old?.metadata ?? {},
-          };
-          const active = wanted.active ?? true;
-          if (old !== null && sameTerms(old, { ...terms, active })) return old;
-          const version = (old?.version ?? 0) + 1;
-          const createdAt = isoTime(now);
-          const values = PROGRAMS.values([{ version, active, terms, createdAt }]);
-          const written = await session.query(WRITE_PROGRAM, values);
-          if (written.length === 0) throw serializationFailure('another program was set meanwhile');
-          return { version, active, ...terms, createdAt };
-        },
-      );
-      return { ...answer, replayed };
-    });
+    const { idempotencyKey, metadata, tx, ...asked } = wanted;
+    return sharedChange(
+      this.context,
+      { kind: 'setReferralProgram', request: asked, idempotencyKey, tx },
+      async (session, now) => {
+        const old = await findProgram(session);
+        const terms: Terms = {
+          referrerBonus: await checkedBonus(session, wanted.referrerBonus, 'referrerBonus'),
+          referredBonus: await checkedBonus(session, wanted.referredBonus, 'referredBonus'),
+          commission: checkedLevels(wanted.commission?.levels),
+          metadata: metadata ?? old?.metadata ?? {},
+        };
+        const active = wanted.active ?? true;
+        if (old !== null && sameTerms(old, { ...terms, active })) return old;
+        const version = (old?.version ?? 0) + 1;
+        const createdAt = isoTime(now);
+        const values = PROGRAMS.values([{ version, active, terms, createdAt }]);
+        const written = await session.query(WRITE_PROGRAM, values);
+        if (written.length === 0) throw serializationFailure('another program was set meanwhile');
+        return { version, active, ...terms, createdAt };
+      },
+    );
   }
 }
 

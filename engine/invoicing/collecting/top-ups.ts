@@ -1,5 +1,5 @@
 import { resolveAccount, changeOfAccount } from '../../accounts';
-import { findOffers, findProducts, requireUnits, unknownProduct } from '../../catalog';
+import { findOffer, findProducts, requireUnits, unknownProduct } from '../../catalog';
 import { lockAccounts, pages, type Session } from '../../database';
 import { recordEvents } from '../../events';
 import {
@@ -361,13 +361,7 @@ async function requireBuyable(
   const product = (await findProducts(session, [wanted])).get(wanted);
   if (product === undefined) throw unknownProduct(wanted);
   requireUnits(below, product, 'below');
-  const [offer] = await findOffers(session, [sku]);
-  if (offer === undefined) {
-    throw new BillingError('unknown_offer', `There is no offer "${sku}".`, {
-      parameter: 'sku',
-      advice: 'Check the sku; upper and lower case count. catalog.saveOffer creates one.',
-    });
-  }
+  const offer = await findOffer(session, sku);
   const refuse = (why: string): never => {
     throw new BillingError('invalid_input', `The offer ${sku} ${why}.`, {
       parameter: 'sku',
