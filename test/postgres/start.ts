@@ -15,7 +15,9 @@ async function startServer(): Promise<void> {
   const major = Number(process.env.BILLING_TEST_POSTGRES ?? 18);
   process.stdout.write(`\nStarting Postgres ${major} for the tests (from npm) ...`);
   const { PostgresServer } = await import('./server.mjs');
-  const server = await PostgresServer.create({ major });
+  // It is thrown away after the run. What must survive has a server of its own, and syncs.
+  const settings = { fsync: 'off', full_page_writes: 'off' };
+  const server = await PostgresServer.create({ major, settings });
   process.stdout.write(` ready on port ${server.port}\n`);
   (globalThis as { billingTestPostgres?: PostgresServer }).billingTestPostgres = server;
   process.env.BILLING_TEST_DATABASE_URL = server.url;
