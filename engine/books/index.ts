@@ -1,5 +1,6 @@
 import type { Room } from '../accounts';
 import type { Context } from '../database';
+import { bound } from '../kernel';
 import { postEarned, type EarnedDone } from './earned';
 import { moveFees } from './fees';
 import { Books } from './reading';
@@ -15,25 +16,16 @@ export { movePostings, post, postAll, type Leg, type Posting } from './posting';
 export { verifyBooks } from './verify';
 
 /** `billing.books`: the money book, read only. What moves money posts to it. */
-export interface BooksReader {
-  accounts: Books['accounts'];
-  balances: Books['balances'];
-  postings: Books['postings'];
-}
+export type BooksReader = Pick<Books, 'accounts' | 'balances' | 'postings'>;
 
 /** Opens the room. */
 export function openBooks(context: Context): Room<BooksReader, EarnedDone> {
-  const books = new Books(context);
-  const calls: BooksReader = {
-    accounts: books.accounts.bind(books),
-    balances: books.balances.bind(books),
-    postings: books.postings.bind(books),
-  };
+  const calls = bound(new Books(context), 'accounts', 'balances', 'postings');
   return {
     calls,
     verify: [() => verifyBooks(context.database)],
     merge: [moveFees],
-    export: [exportBook(books)],
+    export: [exportBook(calls)],
     due: [{ part: 'books', run: (limit) => postEarned(context, { limit }) }],
   };
 }

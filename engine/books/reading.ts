@@ -1,7 +1,6 @@
 import { resolveWithAliases } from '../accounts';
 import { pages, type Context, type RowOf } from '../database';
 import {
-  BillingError,
   Decimal,
   ZERO,
   accountReference,
@@ -10,13 +9,15 @@ import {
   input,
   instant,
   integer,
-  isId,
   isoTime,
   oneOf,
+  pageOf,
   parse,
   readClock,
+  readCursor,
   text,
-  type Instant,
+  timeAndId,
+  writeCursor,
   type RequestOf,
   type ResolvedReference,
 } from '../kernel';
@@ -209,29 +210,6 @@ function postingRecord(posting: RowOf<typeof POSTINGS>): PostingRecord {
   };
 }
 
-interface Cursor {
-  at: string;
-  id: string;
-}
-
-const encodeCursor = ({ postedAt, postingId }: PostingRecord): string =>
-  Buffer.from(JSON.stringify([postedAt, postingId])).toString('base64url');
-
-function decodeCursor(cursor: string): Cursor {
-  try {
-    const decoded = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')) as unknown;
-    if (Array.isArray(decoded) && decoded.length === 2) {
-      const [at, id] = decoded as unknown[];
-      if (typeof id === 'string' && isId(id)) return { at: isoTime(parse(instant(), at)), id };
-    }
-  } catch {
-    // Refused below.
-  }
-  throw new BillingError('invalid_input', '"cursor" is none that this list gave.', {
-    parameter: 'cursor',
-  });
-}
-
 /** Sums while they are added up, by account, gateway and currency. */
 class Sums {
   private readonly sums = new Map<
@@ -319,7 +297,7 @@ export class Books {
     const { from = null, to = null } = wanted;
     const sums = new Sums();
     const now = isoTime(readClock(this.context.clock));
-    const values = [wanted.currency ?? null, maybeTime(from), maybeTime(to), now];
+    const values = [wanted.currency ?? null, isoTime(from), isoTime(to), now];
     const addEarned = (inCurrency: string, amount: Decimal): void => {
       sums.add('deferred', null, inCurrency, unposted(amount));
       sums.add('revenue', null, inCurrency, unposted(amount.negated()));
@@ -362,23 +340,23 @@ export class Books {
   ): Promise<{ items: PostingRecord[]; nextCursor: string | null }> {
     const wanted = parse(postingsInput, request);
     const limit = wanted.limit ?? 100;
-    const cursor = wanted.cursor === undefined ? null : decodeCursor(wanted.cursor);
+    const after = wanted.cursor === undefined ? [null, null] : readCursor(wanted.cursor, timeAndId);
     const payers = await this.payersOf(wanted.account);
     const statement = payers === null ? READ_ALL_POSTINGS : READ_POSTINGS;
     const rows = await POSTINGS.rows(this.context.database, statement, [
       payers,
       wanted.currency ?? null,
-      maybeTime(wanted.from ?? null),
-      maybeTime(wanted.to ?? null),
+      isoTime(wanted.from ?? null),
+      isoTime(wanted.to ?? null),
       wanted.kind ?? null,
       wanted.reference?.type ?? null,
       wanted.reference?.id ?? null,
-      cursor?.at ?? null,
-      cursor?.id ?? null,
+      ...after,
       limit + 1,
     ]);
-    const items = rows.slice(0, limit).map(postingRecord);
-    return { items, nextCursor: rows.length > limit ? encodeCursor(items.at(-1)!) : null };
+    return pageOf(rows.map(postingRecord), limit, ({ postedAt, postingId }) =>
+      writeCursor([postedAt, postingId]),
+    );
   }
 
   /** In whose books an account's postings are; null: in anybody's. */
@@ -403,5 +381,3 @@ export class Books {
     for await (const rows of all) yield rows.map(followedOf);
   }
 }
-
-const maybeTime = (time: Instant | null): string | null => (time === null ? null : isoTime(time));

@@ -1,17 +1,19 @@
 import type { Context, Session } from '../database';
 import {
-  BillingError,
   accountReference,
   input,
   instant,
   integer,
-  isId,
   isoTime,
   list,
   oneOf,
+  pageOf,
   parse,
   readClock,
+  readCursor,
   text,
+  timeAndId,
+  writeCursor,
   type AccountReference,
 } from '../kernel';
 import { EVENT_ROWS, type EventRecord } from './event-records';
@@ -56,42 +58,12 @@ where ($1::uuid[] is null or e.account_id = any($1::uuid[]) or e.payer_id = any(
 order by e.recorded_at desc, e.event_id desc
 limit $7::integer`;
 
-interface Cursor {
-  at: string;
-  id: string;
-}
-
-const encodeCursor = ({ recordedAt, eventId }: EventRecord): string =>
-  Buffer.from(JSON.stringify([recordedAt, eventId])).toString('base64url');
-
-const isTime = (written: string): boolean => {
-  const time = Date.parse(written);
-  return Number.isFinite(time) && isoTime(time) === written;
-};
-
-function decodeCursor(cursor: string): Cursor {
-  try {
-    const decoded = JSON.parse(Buffer.from(cursor, 'base64url').toString('utf8')) as unknown;
-    if (Array.isArray(decoded) && decoded.length === 2) {
-      const [at, id] = decoded.map(String) as [string, string];
-      // As it was written, and not what only JavaScript reads as a time.
-      if (isId(id) && isTime(at)) return { at, id };
-    }
-  } catch {
-    // Answered below.
-  }
-  throw new BillingError('invalid_input', '"cursor" is none that this list gave.', {
-    parameter: 'cursor',
-    advice: 'Pass the nextCursor of the page before, and the same filters.',
-  });
-}
-
 interface ListFilter {
   ids: readonly string[] | null;
   types: readonly string[] | null;
   since: number | null;
   until: number | null;
-  cursor: Cursor | null;
+  cursor: readonly [at: string, id: string] | null;
   limit: number;
 }
 
@@ -101,8 +73,7 @@ function readEvents(session: Session, filter: ListFilter): Promise<EventRecord[]
     filter.types,
     isoTime(filter.since),
     isoTime(filter.until),
-    filter.cursor?.at ?? null,
-    filter.cursor?.id ?? null,
+    ...(filter.cursor ?? [null, null]),
     filter.limit,
   ]);
 }
@@ -131,11 +102,10 @@ export class EventLog {
       types: types ?? null,
       since: since ?? null,
       until: until ?? null,
-      cursor: cursor === undefined ? null : decodeCursor(cursor),
+      cursor: cursor === undefined ? null : readCursor(cursor, timeAndId),
       limit: limit + 1,
     });
-    const items = events.slice(0, limit);
-    return { items, nextCursor: events.length > limit ? encodeCursor(items.at(-1)!) : null };
+    return pageOf(events, limit, ({ recordedAt, eventId }) => writeCursor([recordedAt, eventId]));
   }
 
   /**

@@ -2,6 +2,7 @@ export * from './bound';
 export * from './calendar';
 export * from './clock';
 export * from './countries';
+export * from './cursors';
 export * from './errors';
 export * from './ids';
 export * from './money';

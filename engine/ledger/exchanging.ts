@@ -30,7 +30,8 @@ import {
 } from '../kernel';
 import { accountDenial, standing } from './access';
 import { decideOn, type OpenPocket } from './deciding';
-import { giveUnits, type GrantOrder, type GrantRecord } from './grant';
+import { giveUnits, type GrantOrder } from './grant';
+import type { GrantRecord } from './grant-records';
 import { pocketOf, type Journal, type Taken } from './journal';
 import { writeJournal } from './journal-store';
 import { available } from './order-of-use';

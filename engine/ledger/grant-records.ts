@@ -1,16 +1,53 @@
 import type { Session } from '../database';
-import type { Instant } from '../kernel';
-import { grantRecord, type GrantRecord } from './grant';
-import { grantJson, grantOf, readHoldings, type GrantRow } from './holdings';
-import { withFreed } from './order-of-use';
-import { pocketKey } from './pockets';
+import { ZERO, formatUnits, formatValue, isoTime, ledgerId, type Instant } from '../kernel';
+import { readCountingGrants } from './holdings';
+import { hasExpired } from './order-of-use';
+import type { Grant } from './pockets';
+import { unitValue, valueLeft } from './value';
 
-const READ_GRANTS_AND_SOURCES = `
-select ${grantJson('g.remaining', 'g.held')}::text as grant, d.source
-from unnest($2::bigint[]) with ordinality as wanted (sequence, position)
-join {schema}.grants g on g.payer_id = $1::uuid and g.sequence = wanted.sequence
-left join {schema}.entry_details d on d.payer_id = g.payer_id and d.sequence = g.sequence
-order by wanted.position`;
+/** A grant as it goes out. */
+export interface GrantRecord {
+  grantId: string;
+  product: string;
+  initial: string;
+  /** Units that can be used at this moment; an expired grant has none. */
+  remaining: string;
+  /** Units set aside by holds; they do not expire until the hold ends. */
+  held: string;
+  /** Smaller is used first. */
+  priority: number;
+  validFrom: string;
+  /** The instant from which it does not count; null: never. */
+  expiresAt: string | null;
+  source: string | null;
+  /** The money it was bought for, 8 decimals; '0.00000000' when it was given. */
+  value: string;
+  /** Of it, what the units that remain and those on hold carry, 8 decimals. */
+  valueLeft: string;
+  /** For showing: what one unit was bought for, 8 decimals. */
+  unitValue: string;
+  currency: string | null;
+}
+
+/** @param grant as it counts at `now`: holds that are over have given their units back */
+export function grantRecord(grant: Grant, source: string | null, now: Instant): GrantRecord {
+  const remaining = hasExpired(grant, now) ? ZERO : grant.remaining;
+  return {
+    grantId: ledgerId(grant.payerId, grant.sequence),
+    product: grant.product,
+    initial: formatUnits(grant.initial),
+    remaining: formatUnits(remaining),
+    held: formatUnits(grant.held),
+    priority: grant.priority,
+    validFrom: isoTime(grant.validFrom),
+    expiresAt: isoTime(grant.expiresAt),
+    source,
+    value: formatValue(grant.value),
+    valueLeft: formatValue(valueLeft(grant.value, remaining.plus(grant.held), grant.initial)),
+    unitValue: formatValue(unitValue(grant.value, grant.initial)),
+    currency: grant.currency,
+  };
+}
 
 /** Grants of one ledger by their numbers, as they go out, in the order asked for. */
 export async function readGrantRecords(
@@ -19,15 +56,6 @@ export async function readGrantRecords(
   sequences: readonly bigint[],
   now: Instant,
 ): Promise<GrantRecord[]> {
-  if (sequences.length === 0) return [];
-  const rows = await session.query<{ grant: string; source: string | null }>(
-    READ_GRANTS_AND_SOURCES,
-    [payerId, sequences.map(String)],
-  );
-  const grants = rows.map((row) => grantOf(JSON.parse(row.grant) as GrantRow));
-  const pockets = new Map(grants.map((grant) => [pocketKey(grant), grant]));
-  const { holds } = await readHoldings(session, [...pockets.values()]);
-  return withFreed(grants, holds, now).map((grant, index) =>
-    grantRecord(grant, rows[index]!.source, now),
-  );
+  const grants = await readCountingGrants(session, payerId, sequences, now);
+  return grants.map((grant) => grantRecord(grant, grant.source, now));
 }

@@ -19,12 +19,9 @@ import {
   currency,
   duration,
   flag,
-  formatUnits,
-  formatValue,
   input,
   instant,
   integer,
-  isoTime,
   key,
   parse,
   requireDecimals,
@@ -35,37 +32,11 @@ import {
   type RequestOf,
   type z,
 } from '../kernel';
-import { grantId, pocketOf } from './journal';
+import { grantRecord, type GrantRecord } from './grant-records';
+import { pocketOf } from './journal';
 import { openJournal, readDebts, writeJournal } from './journal-store';
-import { hasExpired } from './order-of-use';
-import type { Grant } from './pockets';
 import type { LedgerPorts } from './ports';
 import type { GrantEnd } from './validity';
-import { unitValue, valueLeft } from './value';
-
-/** A grant as it goes out. */
-export interface GrantRecord {
-  grantId: string;
-  product: string;
-  initial: string;
-  /** Units that can be used at this moment; an expired grant has none. */
-  remaining: string;
-  /** Units set aside by holds; they do not expire until the hold ends. */
-  held: string;
-  /** Smaller is used first. */
-  priority: number;
-  validFrom: string;
-  /** The instant from which it does not count; null: never. */
-  expiresAt: string | null;
-  source: string | null;
-  /** The money it was bought for, 8 decimals; '0.00000000' when it was given. */
-  value: string;
-  /** Of it, what the units that remain and those on hold carry, 8 decimals. */
-  valueLeft: string;
-  /** For showing: what one unit was bought for, 8 decimals. */
-  unitValue: string;
-  currency: string | null;
-}
 
 const givenFields = {
   account: accountReference(),
@@ -119,26 +90,6 @@ export interface GrantOrder {
   author?: string;
   /** The exchange that paid for it: its line, in the same ledger. */
   cause?: bigint;
-}
-
-/** @param grant as it counts at `now`: holds that are over have given their units back */
-export function grantRecord(grant: Grant, source: string | null, now: Instant): GrantRecord {
-  const remaining = hasExpired(grant, now) ? ZERO : grant.remaining;
-  return {
-    grantId: grantId(grant),
-    product: grant.product,
-    initial: formatUnits(grant.initial),
-    remaining: formatUnits(remaining),
-    held: formatUnits(grant.held),
-    priority: grant.priority,
-    validFrom: isoTime(grant.validFrom),
-    expiresAt: isoTime(grant.expiresAt),
-    source,
-    value: formatValue(grant.value),
-    valueLeft: formatValue(valueLeft(grant.value, remaining.plus(grant.held), grant.initial)),
-    unitValue: formatValue(unitValue(grant.value, grant.initial)),
-    currency: grant.currency,
-  };
 }
 
 /**

@@ -117,27 +117,37 @@ export async function findHold(session: Session, line: OwnLine): Promise<StoredH
   return row === undefined ? null : readRow(row);
 }
 
-/** What `ledger.holds` gives. */
-export async function listHolds(context: Context, request: HoldsRequest): Promise<HoldRecord[]> {
-  const { product, cursor, open = true, limit = 100, ...wanted } = parse(holdsInput, request);
-  const now = readClock(context.clock);
-  const session: Session = context.database;
-  const ledgers = ledgersOf(await resolveWithAliases(session, wanted.account));
-  if (product !== undefined) await findProduct(session, product);
-  const after = cursor === undefined ? null : parseLedgerId(cursor);
-  if (cursor !== undefined && (after === null || (await findHold(session, after)) === null)) {
-    throw new BillingError('invalid_input', '"cursor" is no hold that this list gave.', {
-      parameter: 'cursor',
-    });
+export class HoldRecords {
+  constructor(private readonly context: Context) {}
+
+  /**
+   * Holds of an account, newest first, at most `limit`: for a payer all of its ledger, its children's
+   * among them; for a child its own, whoever paid. The next page begins behind the last of this one:
+   * `cursor` is its `holdId`.
+   *
+   * @throws unknown_account, unknown_product, invalid_input
+   */
+  async holds(request: HoldsRequest): Promise<HoldRecord[]> {
+    const { product, cursor, open = true, limit = 100, ...wanted } = parse(holdsInput, request);
+    const now = readClock(this.context.clock);
+    const session: Session = this.context.database;
+    const ledgers = ledgersOf(await resolveWithAliases(session, wanted.account));
+    if (product !== undefined) await findProduct(session, product);
+    const after = cursor === undefined ? null : parseLedgerId(cursor);
+    if (cursor !== undefined && (after === null || (await findHold(session, after)) === null)) {
+      throw new BillingError('invalid_input', '"cursor" is no hold that this list gave.', {
+        parameter: 'cursor',
+      });
+    }
+    const rows = await session.query<object>(open ? READ_OPEN_HOLDS : READ_ALL_HOLDS, [
+      ledgers.map(({ payerId }) => payerId),
+      ledgers.map(({ onlyAccount }) => onlyAccount),
+      product ?? null,
+      limit,
+      isoTime(now),
+      after?.payerId ?? null,
+      after?.sequence ?? null,
+    ]);
+    return rows.map((row) => holdRecord(readRow(row), now));
   }
-  const rows = await session.query<object>(open ? READ_OPEN_HOLDS : READ_ALL_HOLDS, [
-    ledgers.map(({ payerId }) => payerId),
-    ledgers.map(({ onlyAccount }) => onlyAccount),
-    product ?? null,
-    limit,
-    isoTime(now),
-    after?.payerId ?? null,
-    after?.sequence ?? null,
-  ]);
-  return rows.map((row) => holdRecord(readRow(row), now));
 }

@@ -1,7 +1,8 @@
 import type { Session } from '../database';
 import { Decimal, type Instant } from '../kernel';
 import type { GateReason } from './gates';
-import type { Grant, Hold, Holdings, PocketName } from './pockets';
+import { withFreed } from './order-of-use';
+import { pocketKey, type Grant, type Hold, type Holdings, type PocketName } from './pockets';
 
 /** Reading what is in pockets. */
 
@@ -143,20 +144,48 @@ export async function readHoldings(
   return holdingsOf(JSON.parse(row!.view) as HoldingsRow);
 }
 
-const READ_GRANTS_BY_SEQUENCE = `
-select ${grantJson('g.remaining', 'g.held')}::text as grant
-from unnest($1::uuid[], $2::bigint[]) as wanted (payer_id, sequence)
-join {schema}.grants g on g.payer_id = wanted.payer_id and g.sequence = wanted.sequence`;
+const READ_GRANTS = `
+select ${grantJson('g.remaining', 'g.held')}::text as grant, d.source
+from unnest($1::uuid[], $2::bigint[]) with ordinality as wanted (payer_id, sequence, position)
+join {schema}.grants g on g.payer_id = wanted.payer_id and g.sequence = wanted.sequence
+left join {schema}.entry_details d on d.payer_id = g.payer_id and d.sequence = g.sequence
+order by wanted.position`;
 
-/** Grants by their numbers, used up ones too. */
+/** A grant, and where it comes from. */
+export interface SourcedGrant extends Grant {
+  source: string | null;
+}
+
+export const sourcedGrant = (row: { grant: string; source: string | null }): SourcedGrant => ({
+  ...grantOf(JSON.parse(row.grant) as GrantRow),
+  source: row.source,
+});
+
+/** Grants by their numbers, used up ones too, in the order asked for; unknown ones are left out. */
 export async function readGrants(
   session: Session,
   names: ReadonlyArray<Pick<Grant, 'payerId' | 'sequence'>>,
-): Promise<Grant[]> {
+): Promise<SourcedGrant[]> {
   if (names.length === 0) return [];
-  const rows = await session.query<{ grant: string }>(READ_GRANTS_BY_SEQUENCE, [
+  const rows = await session.query<{ grant: string; source: string | null }>(READ_GRANTS, [
     names.map(({ payerId }) => payerId),
     names.map(({ sequence }) => sequence.toString()),
   ]);
-  return rows.map((row) => grantOf(JSON.parse(row.grant) as GrantRow));
+  return rows.map(sourcedGrant);
+}
+
+/** The same of one payer, as they count at a moment. */
+export async function readCountingGrants(
+  session: Session,
+  payerId: string,
+  sequences: readonly bigint[],
+  now: Instant,
+): Promise<readonly SourcedGrant[]> {
+  const grants = await readGrants(
+    session,
+    sequences.map((sequence) => ({ payerId, sequence })),
+  );
+  const pockets = new Map(grants.map((grant) => [pocketKey(grant), grant]));
+  const { holds } = await readHoldings(session, [...pockets.values()]);
+  return withFreed(grants, holds, now);
 }

@@ -777,7 +777,3 @@ function drawHeld(pocket: Pocket, hold: Hold, amount: Decimal): Array<Draw<Grant
     return taken.isZero() ? [] : { grant: grantIn(pocket, part.sequence), amount: taken };
   });
 }
-
-/** The public id of a grant: the id of the line that made it. */
-export const grantId = (grant: { payerId: string; sequence: bigint }): string =>
-  ledgerId(grant.payerId, grant.sequence);

@@ -1,11 +1,14 @@
 /** What callers of the engine can name of this room. */
 export { isFailed, type FailedItem } from './access';
+export type { Balance } from './balances';
 export type { CheckAnswer, CheckRequest } from './check';
 export type { ConsumeRequest } from './consume';
 export type { DeductAnswer, DeductRequest } from './deducting';
 export type { DueDone } from './due';
+export type { EntriesRequest, Entry, StatementRequest } from './entries';
 export type { ExchangeAnswer, ExchangeRequest } from './exchanging';
-export type { BonusRequest, GrantRecord, GrantRequest } from './grant';
+export type { BonusRequest, GrantRequest } from './grant';
+export type { GrantRecord } from './grant-records';
 export type { HoldRecord, HoldStatus, HoldsRequest } from './hold-records';
 export type {
   ExtendRequest,
@@ -18,9 +21,8 @@ export type {
 } from './holding';
 export type { EntryKind } from './lines';
 export type { Overage, SetOverageRequest } from './overage';
-export type { Balance, EntriesRequest, Entry } from './reading';
 export type { RestoreAnswer, RestoreRequest } from './restore';
-export type { StatementPage, StatementRequest } from './statement';
+export type { StatementPage } from './statement';
 export type { SuggestedOffer } from './suggestions';
 export type { TransferAnswer, TransferRequest } from './transfer';
 export type { ConsumeAnswer } from './use-batch';

@@ -1,14 +1,8 @@
 import { stringify, type Options } from 'csv-stringify/sync';
 
-import { flag, parse, z } from '../kernel';
-import type { EntriesRequest, Entry, Statements } from './reading';
+import type { Entry } from './entries';
 
 /** An account's statement as a file for people: CSV (RFC 4180), one row an entry, newest first. */
-
-export interface StatementRequest extends EntriesRequest {
-  /** Whether the first row names the columns. Default: on the first page only. */
-  header?: boolean;
-}
 
 export interface StatementPage {
   /** Rows, each ended by CR LF. */
@@ -51,24 +45,9 @@ const options: Options = {
   },
 };
 
-/** The rest is for `entries` to read. */
-const headerInput = z.looseObject({ header: flag().optional() }, { error: 'must be an object' });
-
-/**
- * A page of an account's statement. What is taken and refused is what `entries` takes and refuses.
- *
- * @throws unknown_account, unknown_product, invalid_input
- */
-export async function readStatement(
-  statements: Statements,
-  request: StatementRequest,
-): Promise<StatementPage> {
-  const { header, ...wanted } = parse(headerInput, request);
-  const { items, nextCursor } = await statements.entries(wanted as unknown as EntriesRequest);
-  const rows = items.map((entry) => ({ ...entry, metadata: JSON.stringify(entry.metadata) }));
-  const csv = stringify(rows, {
-    ...options,
-    header: header ?? wanted.cursor === undefined,
-  });
-  return { csv, rows: items.length, nextCursor };
-}
+/** Entries as rows. */
+export const csvOf = (entries: readonly Entry[], header: boolean): string =>
+  stringify(
+    entries.map((entry) => ({ ...entry, metadata: JSON.stringify(entry.metadata) })),
+    { ...options, header },
+  );

@@ -31,7 +31,7 @@ import {
 import { accountDenial, requireCounted } from './access';
 import { decideOn, type OpenPocket } from './deciding';
 import { isHard, shortReason } from './gates';
-import { grantRecord, type GrantRecord } from './grant';
+import { grantRecord, type GrantRecord } from './grant-records';
 import { pocketOf, type Moved } from './journal';
 import { readDebts, writeJournal } from './journal-store';
 import { tellBook } from './moving';

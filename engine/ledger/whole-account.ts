@@ -1,12 +1,19 @@
-import type { ErasePart, ExportPart } from '../accounts';
-import type { HoldRecord, HoldsRequest } from './hold-records';
+import type { ErasePart, ExportPart, Obstacle } from '../accounts';
+import { atTime, toInstant } from '../database';
+import type { Balances } from './balances';
+import type { Entries, Entry } from './entries';
+import type { HoldRecord, HoldRecords } from './hold-records';
 import type { Overages } from './overage';
-import type { Entry, Statements } from './reading';
 
-/** What the ledger knows of an account, for an export, and what of it goes when a person is erased. */
+/**
+ * What the ledger knows of an account, for an export; what of it goes when a person is erased; and what
+ * keeps an account from becoming a child.
+ */
 
-type Reads = Pick<Statements, 'balance' | 'grants' | 'entries'> &
-  Pick<Overages, 'overage'> & { holds(request: HoldsRequest): Promise<HoldRecord[]> };
+type Reads = Pick<Balances, 'balance' | 'grants'> &
+  Pick<Entries, 'entries'> &
+  Pick<HoldRecords, 'holds'> &
+  Pick<Overages, 'overage'>;
 
 const PAGE = 1_000;
 
@@ -79,4 +86,39 @@ where d.payer_id = lines.payer_id and d.sequence = lines.sequence`;
 
 export const eraseLedger: ErasePart = async (session, { accountId, aliases }) => {
   await session.query(DELETE_DETAILS, [[accountId, ...aliases]]);
+};
+
+/**
+ * Units that are neither used nor expired; for the account room's question before an attach. Those on
+ * hold come with the hold's end.
+ */
+const READ_OWN_UNITS = `
+select g.product, ${atTime('g.expires_at')} as expires_at, null as held_until
+from {schema}.grants g where g.payer_id = $1::uuid and g.live
+union all
+select h.product, ${atTime('g.expires_at')}, ${atTime('h.expires_at')}
+from {schema}.holds h
+join {schema}.entries e on e.payer_id = h.payer_id and e.sequence = h.sequence
+join {schema}.grants g on g.payer_id = h.payer_id and g.sequence = any(e.grant_sequences)
+where h.payer_id = $1::uuid and h.outcome is null
+union all
+select d.product, null, null
+from {schema}.unit_debts d where d.payer_id = $1::uuid and d.paid + d.moved < d.amount`;
+
+interface OwnUnitsRow {
+  product: string;
+  expires_at: string | null;
+  held_until: string | null;
+}
+
+export const ownUnitsObstacle: Obstacle = async (session, accountId, now) => {
+  const rows = await session.query<OwnUnitsRow>(READ_OWN_UNITS, [accountId]);
+  const endsAfter = (time: string | null): boolean => time === null || toInstant(time) > now;
+  // An open hold keeps its units whatever became of their grant.
+  const left = rows.filter(
+    (row) => (row.held_until !== null && endsAfter(row.held_until)) || endsAfter(row.expires_at),
+  );
+  if (left.length === 0) return null;
+  const products = [...new Set(left.map((row) => row.product))].sort().join(', ');
+  return `The child has units, or a debt of units, of its own (${products}).`;
 };

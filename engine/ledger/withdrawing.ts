@@ -2,12 +2,12 @@ import { resolveAccounts } from '../accounts';
 import { findProducts } from '../catalog';
 import type { Session } from '../database';
 import { Decimal, ZERO, addDuration, type Instant } from '../kernel';
-import { readHoldings, readGrants } from './holdings';
+import { readCountingGrants, readGrants } from './holdings';
 import { pocketOf, type Journal } from './journal';
 import { openJournal, writeJournal } from './journal-store';
 import type { Note } from './lines';
-import { hasExpired, withFreed } from './order-of-use';
-import { pocketKey, type Grant, type Pocket } from './pockets';
+import { hasExpired } from './order-of-use';
+import type { Grant, Pocket } from './pockets';
 import type { Validity } from './validity';
 import { valueLeft } from './value';
 
@@ -38,16 +38,8 @@ export async function readGrantStates(
   sequences: readonly bigint[],
   now: Instant,
 ): Promise<GrantState[]> {
-  const found = await readGrants(
-    session,
-    sequences.map((sequence) => ({ payerId, sequence })),
-  );
-  const pockets = new Map(found.map((grant) => [pocketKey(grant), grant]));
-  const { holds } = await readHoldings(session, [...pockets.values()]);
-  const standing = new Map(
-    withFreed(found, holds, now).map((grant) => [grant.sequence, stateOf(grant, now)]),
-  );
-  return sequences.flatMap((sequence) => standing.get(sequence) ?? []);
+  const grants = await readCountingGrants(session, payerId, sequences, now);
+  return grants.map((grant) => stateOf(grant, now));
 }
 
 function stateOf(grant: Grant, now: Instant): GrantState {

@@ -1,0 +1,248 @@
+import { resolveWithAliases } from '../accounts';
+import { findProduct, unknownProduct, type ProductKind } from '../catalog';
+import type { Context, Session } from '../database';
+import {
+  BillingError,
+  Decimal,
+  ZERO,
+  accountReference,
+  formatUnits,
+  input,
+  instant,
+  isoTime,
+  key,
+  parse,
+  readClock,
+  type AccountReference,
+  type Instant,
+} from '../kernel';
+import { remainingOf } from './access';
+import { grantRecord, type GrantRecord } from './grant-records';
+import {
+  grantJson,
+  grantOf,
+  holdingsOf,
+  sourcedGrant,
+  type GrantRow,
+  type HoldingsRow,
+} from './holdings';
+import { firstEnd, withFreed } from './order-of-use';
+import type { Grant } from './pockets';
+import type { LedgerPorts } from './ports';
+
+/** What is there, now or at a past moment, and the grants that it is of. Read without writing. */
+
+export interface Balance {
+  product: string;
+  unit: string;
+  /** Units that can be used; for `period` the level of access; null for unlimited. */
+  available: string | null;
+  /** Units set aside by holds, those of grants whose time is over among them. */
+  held: string;
+  /** The earliest end among the grants counted; null: none of them ends. */
+  expiresAt: string | null;
+  /** Units owed: used, then refunded. The next grants pay them. Only of now, and when there are some. */
+  debt?: string;
+}
+
+const balanceInput = input({
+  account: accountReference(),
+  product: key().optional(),
+  at: instant().optional(),
+});
+const grantsInput = input({ account: accountReference(), product: key().optional() });
+
+/** Units that holds over by a moment, nothing being written of that yet, have given back. */
+const freedBy = (payers: string, at: string): string => `
+freed as (
+  select h.payer_id, part.sequence, -sum(part.amount) as amount
+  from {schema}.holds h
+  join {schema}.entries e on e.payer_id = h.payer_id and e.sequence = h.sequence
+  cross join lateral unnest(e.grant_sequences, e.grant_amounts) as part (sequence, amount)
+  where h.payer_id = any(${payers}) and h.outcome is null and h.expires_at <= ${at}
+  group by h.payer_id, part.sequence
+)`;
+
+const READ_GRANTS = `
+with ${freedBy('$1::uuid[]', '$3::timestamptz')}
+select ${grantJson(
+  'g.remaining + coalesce(freed.amount, 0)',
+  'g.held - coalesce(freed.amount, 0)',
+)}::text as grant, d.source
+from {schema}.grants g
+join {schema}.entries e on e.payer_id = g.payer_id and e.sequence = g.sequence
+left join freed on freed.payer_id = g.payer_id and freed.sequence = g.sequence
+left join {schema}.entry_details d on d.payer_id = g.payer_id and d.sequence = g.sequence
+where g.payer_id = any($1::uuid[]) and ($2::text is null or g.product = $2)
+order by e.recorded_at desc, array_position($1::uuid[], g.payer_id), g.sequence desc`;
+
+/**
+ * Products with what is in their pockets, in one snapshot; those that only an account merged into this
+ * one had, too ($3). Asked for one product, it comes always.
+ */
+const READ_BALANCES = `
+select p.key, p.unit, p.kind, {schema}.read_pockets(array[$1::uuid], array[p.key])::text as view,
+       (select sum(d.amount - d.paid - d.moved) from {schema}.unit_debts d
+        where d.payer_id = $1::uuid and d.product = p.key and d.paid + d.moved < d.amount)::text as debt
+from {schema}.products p
+where case when $2::text is null
+  then exists (select 1 from {schema}.grants g where g.payer_id = any($3::uuid[]) and g.product = p.key)
+  else p.key = $2 end
+order by p.key`;
+
+/**
+ * What each grant held at a past moment, from the entries that counted by then: all of them move
+ * what can be used, holds and their ends the other way what is set aside.
+ */
+const READ_BALANCES_AT = `
+with ${freedBy('$1::uuid[]', '$3::timestamptz')}, lines as (
+  select e.payer_id, trace.sequence, sum(trace.amount) as remaining,
+         coalesce(-sum(trace.amount) filter (where e.kind in ('hold', 'release')), 0) as held
+  from {schema}.entries e
+  cross join lateral unnest(e.grant_sequences, e.grant_amounts) as trace (sequence, amount)
+  where e.payer_id = any($1::uuid[]) and e.effective_at <= $3::timestamptz
+  group by e.payer_id, trace.sequence
+)
+select p.key, p.unit, p.kind, ${grantJson(
+  'lines.remaining + coalesce(freed.amount, 0)',
+  'lines.held - coalesce(freed.amount, 0)',
+)}::text as grant
+from {schema}.products p
+left join (
+  lines join {schema}.grants g on g.payer_id = lines.payer_id and g.sequence = lines.sequence
+  left join freed on freed.payer_id = lines.payer_id and freed.sequence = lines.sequence
+) on g.product = p.key
+where case when $2::text is null then g.sequence is not null else p.key = $2 end
+order by p.key, g.sequence`;
+
+interface ProductRow {
+  key: string;
+  unit: string;
+  kind: ProductKind;
+}
+
+/** @param grants as they counted at the moment */
+function balanceOf(
+  { key: product, unit, kind }: ProductRow,
+  grants: readonly Grant[],
+  at: Instant,
+): Balance {
+  const there = remainingOf(kind, grants, at);
+  const end = firstEnd(grants, at, kind);
+  return {
+    product,
+    unit,
+    available: there === null ? null : formatUnits(there),
+    held: formatUnits(grants.reduce((sum, grant) => sum.plus(grant.held), ZERO)),
+    expiresAt: isoTime(end),
+  };
+}
+
+async function balancesNow(
+  session: Session,
+  payerId: string,
+  aliases: readonly string[],
+  product: string | null,
+  now: Instant,
+): Promise<Balance[]> {
+  const rows = await session.query<ProductRow & { view: string; debt: string | null }>(
+    READ_BALANCES,
+    [payerId, product, [payerId, ...aliases]],
+  );
+  return rows.map((row) => {
+    const { grants, holds } = holdingsOf(JSON.parse(row.view) as HoldingsRow);
+    const balance = balanceOf(row, withFreed(grants, holds, now), now);
+    return row.debt === null ? balance : { ...balance, debt: formatUnits(new Decimal(row.debt)) };
+  });
+}
+
+async function balancesAt(
+  session: Session,
+  payerIds: readonly string[],
+  product: string | null,
+  at: Instant,
+): Promise<Balance[]> {
+  const rows = await session.query<ProductRow & { grant: string }>(READ_BALANCES_AT, [
+    payerIds,
+    product,
+    isoTime(at),
+  ]);
+  const byProduct = new Map<string, { row: ProductRow; grants: Grant[] }>();
+  for (const row of rows) {
+    const found = byProduct.get(row.key) ?? { row, grants: [] };
+    byProduct.set(row.key, found);
+    const grant = JSON.parse(row.grant) as GrantRow;
+    // A product that was asked for and never granted comes with no grant at all.
+    if (grant[0] !== null) found.grants.push(grantOf(grant));
+  }
+  return [...byProduct.values()].map(({ row, grants }) => balanceOf(row, grants, at));
+}
+
+export class Balances {
+  constructor(
+    private readonly context: Context,
+    /** Periods that are due are opened before anything is read. */
+    private readonly ports: Pick<LedgerPorts, 'refresh'>,
+  ) {}
+
+  /**
+   * What an account has. A child answers with what its parent has.
+   *
+   * @param request `at` any past moment; what had expired by then is left out
+   * @returns one balance when `product` is given, else one for each product ever granted
+   * @throws unknown_account, unknown_product, invalid_input (a moment still to come)
+   */
+  async balance(request: {
+    account: AccountReference;
+    product: string;
+    at?: string | Date;
+  }): Promise<Balance>;
+  async balance(request: { account: AccountReference; at?: string | Date }): Promise<Balance[]>;
+  async balance(request: {
+    account: AccountReference;
+    product?: string;
+    at?: string | Date;
+  }): Promise<Balance | Balance[]> {
+    const wanted = parse(balanceInput, request);
+    const now = readClock(this.context.clock);
+    if (wanted.at !== undefined && wanted.at > now) {
+      throw new BillingError('invalid_input', '"at" must not lie in the future.', {
+        parameter: 'at',
+      });
+    }
+    const session: Session = this.context.database;
+    const { payerId, payerAliases } = await resolveWithAliases(session, wanted.account);
+    await this.ports.refresh(null, [payerId], now);
+    const product = wanted.product ?? null;
+    const balances =
+      wanted.at === undefined
+        ? await balancesNow(session, payerId, payerAliases, product, now)
+        : await balancesAt(session, [payerId, ...payerAliases], product, wanted.at);
+    if (wanted.product === undefined) return balances;
+    const [only] = balances;
+    if (only === undefined) throw unknownProduct(wanted.product);
+    return only;
+  }
+
+  /**
+   * All grants an account ever got, newest first, used up and expired ones among them.
+   *
+   * @throws unknown_account
+   */
+  async grants(request: { account: AccountReference; product?: string }): Promise<GrantRecord[]> {
+    const wanted = parse(grantsInput, request);
+    const now = readClock(this.context.clock);
+    const { payerId, payerAliases } = await resolveWithAliases(
+      this.context.database,
+      wanted.account,
+    );
+    // A filter that can match nothing is a mistake, not an empty answer.
+    if (wanted.product !== undefined) await findProduct(this.context.database, wanted.product);
+    await this.ports.refresh(null, [payerId], now);
+    const rows = await this.context.database.query<{ grant: string; source: string | null }>(
+      READ_GRANTS,
+      [[payerId, ...payerAliases], wanted.product ?? null, isoTime(now)],
+    );
+    return rows.map(sourcedGrant).map((grant) => grantRecord(grant, grant.source, now));
+  }
+}
