@@ -1,5 +1,5 @@
 import { resolveWithAliases } from '../accounts';
-import { pages, type Context, type RowOf } from '../database';
+import type { Context, RowOf } from '../database';
 import {
   Decimal,
   ZERO,
@@ -22,16 +22,17 @@ import {
   type ResolvedReference,
 } from '../kernel';
 import { BOOK_ACCOUNTS, CHART, POSTING_KINDS, type BookAccount, type PostingKind } from './chart';
-import {
-  EARNED_JSON,
-  FOLLOWED,
-  followedOf,
-  packed,
-  type Followed,
-  type FollowedRow,
-} from './earned';
+import { EARNED_JSON } from './earned';
 import { earnedBy } from './fees';
-import { BOOKS, MARKS_JSON, readBooks, type BooksRow } from './snapshot';
+import {
+  BOOKS,
+  MARKS_JSON,
+  allLedgers,
+  ledgersOf,
+  nextPayers,
+  readBooks,
+  type BooksRow,
+} from './snapshot';
 import { POSTINGS } from './tables';
 
 /** An account of the money book. */
@@ -90,39 +91,7 @@ const postingsInput = input({
 export type BookBalancesRequest = RequestOf<typeof balancesInput>;
 export type PostingsRequest = RequestOf<typeof postingsInput>;
 
-/** Payers whose books are read together. */
-const PAYERS = 2_000;
-
-/** A page of those who have a book, with how far it has come. From one to the next along the index. */
-const NEXT_PAYERS = `
-with recursive posted as (
-  (select payer_id from {schema}.postings where payer_id > $1::uuid order by payer_id limit 1)
-  union all
-  select (select s.payer_id from {schema}.postings s where s.payer_id > p.payer_id
-          order by s.payer_id limit 1)
-  from posted p where p.payer_id is not null
-), payers as (
-  select payer_id from (
-    (select payer_id from posted where payer_id is not null limit $2::integer)
-    union
-    (select payer_id from {schema}.book_marks where payer_id > $1::uuid
-     order by payer_id limit $2::integer)
-  ) as one
-  order by payer_id limit $2::integer
-)
-select payers.payer_id::text as payer_id, ${FOLLOWED}
-from payers
-left join lateral (
-  select b.posted_sequence from {schema}.book_marks b where b.payer_id = payers.payer_id offset 0
-) as m on true
-order by payers.payer_id`;
-
-const FIND_PAYERS = `
-select payers.payer_id::text as payer_id, ${FOLLOWED}
-from unnest($1::uuid[]) as payers (payer_id)
-left join lateral (
-  select b.posted_sequence from {schema}.book_marks b where b.payer_id = payers.payer_id offset 0
-) as m on true`;
+const NEXT_PAYERS = nextPayers('postings');
 
 /** From when on, and up to when, what a fee has earned is to be added: all that is not posted. */
 const FEE_FROM = `greatest(f.posted_to, $4::timestamptz)`;
@@ -296,35 +265,36 @@ export class Books {
     const wanted = parse(balancesInput, request);
     const { from = null, to = null } = wanted;
     const sums = new Sums();
-    const now = isoTime(readClock(this.context.clock));
+    const { database, clock } = this.context;
+    const now = isoTime(readClock(clock));
     const values = [wanted.currency ?? null, isoTime(from), isoTime(to), now];
     const addEarned = (inCurrency: string, amount: Decimal): void => {
       sums.add('deferred', null, inCurrency, unposted(amount));
       sums.add('revenue', null, inCurrency, unposted(amount.negated()));
     };
-    for await (const page of this.followed(await this.payersOf(wanted.account))) {
-      for (const ledgers of packed(page, PAYERS)) {
-        const { row, earned } = await readBooks<BalancesRow>(
-          this.context.database,
-          READ_BALANCES,
-          ledgers,
-          values,
-        );
-        for (const [account, gateway, inCurrency, debit, credit] of row.sums ?? []) {
-          sums.add(account, gateway, inCurrency, {
-            debit: new Decimal(debit),
-            credit: new Decimal(credit),
-            unposted: ZERO,
-          });
-        }
-        for (const { currency: inCurrency, at, amount } of earned) {
-          if (wanted.currency !== undefined && inCurrency !== wanted.currency) continue;
-          if ((from !== null && at < from) || (to !== null && at >= to)) continue;
-          addEarned(inCurrency, amount);
-        }
-        for (const [inCurrency, amount] of row.fees ?? []) {
-          addEarned(inCurrency, new Decimal(amount));
-        }
+    const payers = await this.payersOf(wanted.account);
+    const books = payers === null ? allLedgers(database, NEXT_PAYERS) : ledgersOf(database, payers);
+    for await (const ledgers of books) {
+      const { row, earned } = await readBooks<BalancesRow>(
+        database,
+        READ_BALANCES,
+        ledgers,
+        values,
+      );
+      for (const [account, gateway, inCurrency, debit, credit] of row.sums ?? []) {
+        sums.add(account, gateway, inCurrency, {
+          debit: new Decimal(debit),
+          credit: new Decimal(credit),
+          unposted: ZERO,
+        });
+      }
+      for (const { currency: inCurrency, at, amount } of earned) {
+        if (wanted.currency !== undefined && inCurrency !== wanted.currency) continue;
+        if ((from !== null && at < from) || (to !== null && at >= to)) continue;
+        addEarned(inCurrency, amount);
+      }
+      for (const [inCurrency, amount] of row.fees ?? []) {
+        addEarned(inCurrency, new Decimal(amount));
       }
     }
     return sums.balances();
@@ -364,20 +334,5 @@ export class Books {
     if (account === undefined) return null;
     const { payerId, payerAliases } = await resolveWithAliases(this.context.database, account);
     return [payerId, ...payerAliases];
-  }
-
-  /** How far the book has come of some ledgers, or of all that there are, by pages. */
-  private async *followed(only: string[] | null): AsyncGenerator<Followed[]> {
-    const { database } = this.context;
-    if (only !== null) {
-      yield (await database.query<FollowedRow>(FIND_PAYERS, [only])).map(followedOf);
-      return;
-    }
-    const all = pages<FollowedRow>({
-      key: { payer_id: 'uuid' },
-      size: PAYERS,
-      find: (after, size) => database.query(NEXT_PAYERS, [...after, size]),
-    });
-    for await (const rows of all) yield rows.map(followedOf);
   }
 }

@@ -1,12 +1,16 @@
-import type { Database } from '../database';
+import { pages, payersOf, readFound, type Database } from '../database';
 import {
+  FOLLOWED,
   LINES,
   READ_EARNED,
   earnedBeyond,
   earnedOf,
+  followedOf,
+  packed,
   type Earned,
   type EarnedRow,
   type Followed,
+  type FollowedRow,
 } from './earned';
 
 /**
@@ -34,24 +38,53 @@ export interface BooksRow extends EarnedRow {
   marks: Array<[payerId: string, mark: string]> | null;
 }
 
-/**
- * Look-ups by keys only, and no joining of a statement's own rows each with each, whatever the planner
- * believes of the tables' sizes.
- */
-const BY_INDEX = `
-select set_config('enable_nestloop', 'off', true), set_config('enable_seqscan', 'off', true),
-       set_config('enable_bitmapscan', 'off', true)`;
+/** Payers whose books are read together. */
+const PAYERS = 2_000;
 
-export function readFound<Row>(
+/** How far the book has come of some ledgers. */
+const followed = (payers: string): string => `
+select coalesce(json_agg(json_build_object(
+         'payer_id', payer_id, 'mark', mark, 'pending', pending) order by payer_id), '[]')::text as found
+from (
+  select payers.payer_id, ${FOLLOWED}
+  from ${payers} as payers
+  left join lateral (
+    select b.posted_sequence from {schema}.book_marks b where b.payer_id = payers.payer_id offset 0
+  ) as m on true
+) as one`;
+
+const FIND_PAYERS = followed('(select * from unnest($1::uuid[]) as p (payer_id))');
+
+/** A page of those who have rows in some tables, or a mark. */
+export const nextPayers = (...tables: string[]): string => `
+with recursive ${tables.map((table) => payersOf(table)).join(', ')}
+${followed(`(
+    select payer_id from (
+      ${tables.map((table) => `(select payer_id from of_${table} where payer_id is not null limit $2::integer) union`).join('\n      ')}
+      (select payer_id from {schema}.book_marks where payer_id > $1::uuid
+       order by payer_id limit $2::integer)
+    ) as one order by payer_id limit $2::integer)`)}`;
+
+/** The ledgers of some payers, with how far the book has come of each: of few lines together, or one long one. */
+export async function* ledgersOf(
+  database: Database,
+  payerIds: readonly string[],
+): AsyncGenerator<Followed[]> {
+  const rows = await readFound<FollowedRow[]>(database, FIND_PAYERS, [payerIds]);
+  yield* packed(rows.map(followedOf), PAYERS);
+}
+
+/** The same of all payers that a statement of `nextPayers` finds. */
+export async function* allLedgers(
   database: Database,
   statement: string,
-  values: readonly unknown[],
-): Promise<Row> {
-  return database.transaction(undefined, async (session) => {
-    await session.query(BY_INDEX);
-    const [row] = await session.query<{ found: string }>(statement, values);
-    return JSON.parse(row!.found) as Row;
+): AsyncGenerator<Followed[]> {
+  const all = pages<FollowedRow>({
+    key: { payer_id: 'uuid' },
+    size: PAYERS,
+    find: (after, size) => readFound(database, statement, [...after, size]),
   });
+  for await (const rows of all) yield* packed(rows.map(followedOf), PAYERS);
 }
 
 /** Sums of one ledger's days that came in slices. */

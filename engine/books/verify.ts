@@ -1,55 +1,17 @@
-import { pages, type Database, type VerifyPart } from '../database';
+import { problemOf, readFound, type Database, type VerifyPart } from '../database';
 import { ZERO, Decimal, formatValue } from '../kernel';
 import { POSTING_KINDS } from './chart';
-import { EARNED_JSON, FOLLOWED, followedOf, packed, type Earned, type FollowedRow } from './earned';
+import { MAX_PROBLEMS, type Problem } from '../ledger';
+import { EARNED_JSON, type Earned } from './earned';
 import { earnedBy } from './fees';
-import { BOOKS, MARKS_JSON, readBooks, readFound, type BooksRow } from './snapshot';
+import { BOOKS, MARKS_JSON, allLedgers, nextPayers, readBooks, type BooksRow } from './snapshot';
 
 /**
  * Checks the money book against itself and against the ledger, in chunks; each chunk is one snapshot,
  * so that writers at work raise no false problem. What it promises is in migrations/0006-books.ts.
  */
 
-const PAYERS = 2_000;
-const MAX_PROBLEMS = 1_000;
-
-/** From one payer to the next along an index, however many rows each has. */
-const payersOf = (table: string): string => `
-  of_${table} as (
-    (select payer_id from {schema}.${table} where payer_id > $1::uuid order by payer_id limit 1)
-    union all
-    select (select t.payer_id from {schema}.${table} t where t.payer_id > o.payer_id
-            order by t.payer_id limit 1)
-    from of_${table} o where o.payer_id is not null
-  )`;
-
-/** A page of accounts, and of whoever else has grants or a book. */
-const NEXT_PAYERS = `
-with recursive ${['postings', 'grants', 'fees'].map(payersOf).join(', ')}, payers as (
-  select payer_id from (
-    (select account_id as payer_id from {schema}.accounts where account_id > $1::uuid
-     order by account_id limit $2::integer)
-    union
-    (select payer_id from {schema}.book_marks where payer_id > $1::uuid
-     order by payer_id limit $2::integer)
-    union
-    (select payer_id from of_postings where payer_id is not null limit $2::integer)
-    union
-    (select payer_id from of_grants where payer_id is not null limit $2::integer)
-    union
-    (select payer_id from of_fees where payer_id is not null limit $2::integer)
-  ) as one
-  order by payer_id limit $2::integer
-)
-select coalesce(json_agg(json_build_object(
-         'payer_id', payers.payer_id, 'mark', f.mark, 'pending', f.pending)
-       order by payers.payer_id), '[]')::text as found
-from payers
-cross join lateral (
-  select ${FOLLOWED}
-  from (select payers.payer_id) as one
-  left join {schema}.book_marks m on m.payer_id = payers.payer_id
-) as f`;
+const NEXT_PAYERS = nextPayers('postings', 'grants', 'fees');
 
 /** Some payers' books. $3 the kinds of postings that there are. */
 const CHECK_BOOKS = `${BOOKS}, booked as materialized (
@@ -144,30 +106,16 @@ from (
   group by s.currency having sum(l.amount) <> 0
 ) as left_over`;
 
-interface ProblemRow {
-  code: string;
-  table: string;
-  id: string;
-  message: string;
-}
-
 interface CheckRow extends BooksRow {
   postings: number;
   fees: number;
   /** What is deferred by the postings, and what is left in the grants and of the fees. */
   sums: Array<[payerId: string, currency: string, deferred: string, left: string]> | null;
-  problems: ProblemRow[] | null;
+  problems: Problem[] | null;
 }
 
-const problemOf = ({ code, table, id, message }: ProblemRow): ProblemRow => ({
-  code,
-  table,
-  id,
-  message: `${table} ${id} ${message}.`,
-});
-
 /** What is deferred, less what lines have earned and is not posted yet, must be what is left. */
-function compareSums(sums: NonNullable<CheckRow['sums']>, earned: readonly Earned[]): ProblemRow[] {
+function compareSums(sums: NonNullable<CheckRow['sums']>, earned: readonly Earned[]): Problem[] {
   const books = new Map<string, { deferred: Decimal; earned: Decimal; left: Decimal }>();
   const bookOf = (payerId: string, currency: string) => {
     const key = `${payerId} ${currency}`;
@@ -199,22 +147,14 @@ function compareSums(sums: NonNullable<CheckRow['sums']>, earned: readonly Earne
 /** The money book's part of `billing.verify()`. */
 export async function verifyBooks(database: Database): ReturnType<VerifyPart> {
   const checked = { postings: 0, book_marks: 0, fees: 0 };
-  const problems = await readFound<ProblemRow[]>(database, CHECK_TRANSFERS, []);
-  const books = pages<FollowedRow>({
-    key: { payer_id: 'uuid' },
-    size: PAYERS,
-    find: (after, size) => readFound(database, NEXT_PAYERS, [...after, size]),
-  });
-  for await (const rows of books) {
-    for (const ledgers of packed(rows.map(followedOf), PAYERS)) {
-      const { row, earned } = await readBooks<CheckRow>(database, CHECK_BOOKS, ledgers, [
-        POSTING_KINDS,
-      ]);
-      checked.postings += row.postings;
-      checked.fees += row.fees;
-      checked.book_marks += row.marks?.length ?? 0;
-      problems.push(...(row.problems ?? []), ...compareSums(row.sums ?? [], earned));
-    }
+  const problems = await readFound<Problem[]>(database, CHECK_TRANSFERS, []);
+  for await (const ledgers of allLedgers(database, NEXT_PAYERS)) {
+    const values = [POSTING_KINDS];
+    const { row, earned } = await readBooks<CheckRow>(database, CHECK_BOOKS, ledgers, values);
+    checked.postings += row.postings;
+    checked.fees += row.fees;
+    checked.book_marks += row.marks?.length ?? 0;
+    problems.push(...(row.problems ?? []), ...compareSums(row.sums ?? [], earned));
     if (problems.length >= MAX_PROBLEMS) break;
   }
   return { checked, problems: problems.slice(0, MAX_PROBLEMS).map(problemOf) };

@@ -18,6 +18,7 @@ export {
 export { verifyTables, type Check } from './checks';
 export { Database, type DatabaseOptions } from './database';
 export { isOutOfLocks, isRetryable, isUniqueViolation, translate, waitingFor } from './failures';
+export { payersOf, problemOf, readFound } from './found';
 export { keptSecret } from './kept-secret';
 export { MAX_LOCKED_ACCOUNTS, lockAccounts, tryLockAccounts } from './locks';
 export { rehearse } from './rehearse';

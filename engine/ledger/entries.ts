@@ -20,8 +20,8 @@ import {
   readCursor,
   text,
   writeCursor,
+  z,
   type RequestOf,
-  type z,
 } from '../kernel';
 import { ENTRY_KINDS, type EntryKind } from './lines';
 import type { LedgerPorts } from './ports';
@@ -73,11 +73,14 @@ const fields = {
 const entriesInput = input(fields);
 export type EntriesRequest = RequestOf<typeof entriesInput>;
 
-const statementInput = input({
-  ...fields,
-  /** Whether the first row names the columns. Default: on the first page only. */
-  header: flag().optional(),
-});
+const statementInput = z.strictObject(
+  {
+    ...fields,
+    /** Whether the first row names the columns. Default: on the first page only. */
+    header: flag().optional(),
+  },
+  { error: 'must be an object' },
+);
 export type StatementRequest = RequestOf<typeof statementInput>;
 
 /** Lines as they go out. */

@@ -1,13 +1,21 @@
-/**
- * The statements of verify(). None of them locks; each is one snapshot.
- *
- * What they look up in tables they look up by a key, behind a fence (`offset 0`), and these settings
- * leave no other way: with plans made for tables that were never analyzed, a slice could read a whole
- * table, sort a whole ledger, or join its own rows each with each.
- */
-export const BY_INDEX = `
-select set_config('enable_nestloop', 'off', true), set_config('enable_seqscan', 'off', true),
-       set_config('enable_bitmapscan', 'off', true)`;
+import { payersOf } from '../database';
+import { ENTRY_KINDS } from './lines';
+
+/** The statements of verify(), for `readFound`. */
+
+/** A row by its key, behind a fence. */
+const rowOf = (table: string, row: string, key: string): string => `(
+    select * from {schema}.${table} ${row} where (${row}.payer_id, ${row}.sequence) = (${key}) offset 0) as ${row}`;
+
+const accountOf = (row: string, id: string): string =>
+  `(select * from {schema}.accounts ${row} where ${row}.account_id = ${id} offset 0) as ${row}`;
+
+/** One more kind of problem, of lines of a ledger or of what bears the number of one; its message follows. */
+const also = (code: string, table = 'entries', row = ''): string => `union all
+  select '${code}', '${table}', ${row}payer_id || '.' || ${row}sequence,`;
+
+const PROBLEMS = `
+  'problems', (select json_agg(p) from (select * from problems limit 1000) as p)`;
 
 /** Not run: the planner's own guess, which follows the size of the tables. */
 export const ESTIMATE_ROWS = `
@@ -19,18 +27,8 @@ select json_build_object(
   'offers', (select count(*) from {schema}.offers),
   'identities', (select count(*) from {schema}.identities))::text as counts`;
 
-/** From one payer to the next along an index, however many rows each has. */
-const payersOf = (table: string): string => `
-  of_${table} as (
-    (select payer_id from {schema}.${table}
-     where payer_id > $1::uuid and payer_id <= (select upto from bounds)
-     order by payer_id limit 1)
-    union all
-    select (select t.payer_id from {schema}.${table} t
-            where t.payer_id > o.payer_id and t.payer_id <= (select upto from bounds)
-            order by t.payer_id limit 1)
-    from of_${table} o where o.payer_id is not null
-  )`;
+/** Who may have a ledger without being an account. */
+const IN_LEDGERS = ['entries', 'grants', 'holds', 'overage_terms', 'unit_debts'];
 
 /** A page of accounts, and payers in the same range that are none; with the number of each one's last line. */
 export const NEXT_ACCOUNTS = `
@@ -41,15 +39,13 @@ with recursive page as (
   select case when (select count(*) from page) = $2::integer
     then (select account_id from page order by account_id desc limit 1)
     else 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid end as upto
-), ${['entries', 'grants', 'holds', 'overage_terms', 'unit_debts'].map(payersOf).join(', ')}
-select coalesce(json_agg(json_build_array(id, known, last) order by id), '[]')::text as found
+), ${IN_LEDGERS.map((table) => payersOf(table, '(select upto from bounds)')).join(', ')}
+select coalesce(json_agg(json_build_object('id', id, 'known', known, 'last', last) order by id), '[]')::text as found
 from (
   select account_id as id, true as known from page
   union all
   (select stray.payer_id, false
-   from (select payer_id from of_entries union select payer_id from of_grants
-         union select payer_id from of_holds union select payer_id from of_overage_terms
-         union select payer_id from of_unit_debts) as stray
+   from (${IN_LEDGERS.map((table) => `select payer_id from of_${table}`).join(' union ')}) as stray
    where stray.payer_id is not null
      and not exists (select 1 from page where page.account_id = stray.payer_id)
    limit 1000)
@@ -67,15 +63,15 @@ from (
   select 'payer' as code, 'accounts' as "table", a.account_id::text as id,
          'is paid for by an account that does not exist or is itself a child' as message
   from payers
-  cross join lateral (select * from {schema}.accounts a where a.account_id = payers.id offset 0) as a
-  left join lateral (select * from {schema}.accounts p where p.account_id = a.payer_id offset 0) as p on true
+  cross join lateral ${accountOf('a', 'payers.id')}
+  left join lateral ${accountOf('p', 'a.payer_id')} on true
   where p.account_id is null or p.payer_id <> p.account_id
   union all
   select 'gate', 'accounts', a.account_id::text,
          case when a.gated then 'is marked as one to whom a product is denied, and none is'
               else 'is not marked, though a product is denied to it' end
   from payers
-  cross join lateral (select * from {schema}.accounts a where a.account_id = payers.id offset 0) as a
+  cross join lateral ${accountOf('a', 'payers.id')}
   where a.gated <> exists (
     select 1 from {schema}.access_gates g
     where g.payer_id = a.account_id and g.reason = 'payment_overdue')
@@ -101,6 +97,20 @@ from (
   where not exists (select 1 from {schema}.accounts a where a.account_id = payers.id)
   limit 1000
 ) as problem`;
+
+/** At the end of a ledger its payers, before it nobody. */
+const AT_END = `any(case when (select yes from finished) then $1::uuid[] else '{}' end)`;
+
+const BATCH = `g.payer_id, g.sequence, g.product, g.initial, g.remaining, g.held, g.live, g.valid_from,
+         least(g.expires_at, g.ended_at) as expires_at, g.ended_at, g.value, g.currency`;
+
+/** What a line moved of each grant, and what lines of a kind did whose cause it is. */
+const withCaused = (own: string, cause: string, kind: string, moved = 'grant_amounts'): string => `
+    select t.grant_sequence, t.amount from unnest(${own}) as t (grant_sequence, amount)
+    union all
+    select t.grant_sequence, t.amount from {schema}.entries r
+    cross join lateral unnest(r.grant_sequences, r.${moved}) as t (grant_sequence, amount)
+    where (r.payer_id, r.cause_sequence) = (${cause}) and r.kind = '${kind}'`;
 
 /**
  * Every check of some payers' lines: of all they have, or of a slice of one payer's.
@@ -167,17 +177,11 @@ with payers as (
   window so_far as (partition by t.payer_id, t.grant_sequence order by t.sequence)
 ), batches as materialized (
   -- At the end all grants, before it those that the slice names.
-  select g.payer_id, g.sequence, g.product, g.initial, g.remaining, g.held, g.live, g.valid_from,
-         least(g.expires_at, g.ended_at) as expires_at, g.ended_at, g.value, g.currency
-  from {schema}.grants g
-  where g.payer_id = any(case when (select yes from finished) then $1::uuid[] else '{}' end)
+  select ${BATCH} from {schema}.grants g where g.payer_id = ${AT_END}
   union all
-  select g.payer_id, g.sequence, g.product, g.initial, g.remaining, g.held, g.live, g.valid_from,
-         least(g.expires_at, g.ended_at) as expires_at, g.ended_at, g.value, g.currency
+  select ${BATCH}
   from (select distinct payer_id, grant_sequence from traces where not (select yes from finished)) as t
-  cross join lateral (
-    select * from {schema}.grants g
-    where g.payer_id = t.payer_id and g.sequence = t.grant_sequence offset 0) as g
+  cross join lateral ${rowOf('grants', 'g', 't.payer_id, t.grant_sequence')}
 ), complete as (
   select b.*, coalesce(s.remaining, 0) as said_remaining, -coalesce(s.held, 0) as said_held,
          coalesce(s.value, 0) as said_value,
@@ -214,9 +218,7 @@ with payers as (
          c.overage as cause_overage, c.effective_at as cause_effective_at,
          c.grant_sequences as cause_grants, c.grant_amounts as cause_amounts
   from lines l
-  left join lateral (
-    select * from {schema}.entries c
-    where c.payer_id = l.payer_id and c.sequence = l.cause_sequence offset 0) as c on true
+  left join lateral ${rowOf('entries', 'c', 'l.payer_id, l.cause_sequence')} on true
   where l.cause_sequence is not null
 ), ends as (
   -- When units came back to a grant whose time was over: the end of the hold, or the restore.
@@ -245,9 +247,7 @@ with payers as (
     select * from {schema}.holds h
     where h.payer_id = payers.payer_id and h.sequence > $2::bigint
       and h.sequence <= (select sequence from upto) offset 0) as h
-  left join lateral (
-    select * from {schema}.entries e
-    where e.payer_id = h.payer_id and e.sequence = h.sequence offset 0) as e on true
+  left join lateral ${rowOf('entries', 'e', 'h.payer_id, h.sequence')} on true
   cross join lateral (
     select count(*) as lines, count(*) filter (where l.kind = 'release') as releases,
            count(*) filter (where l.kind = 'use') as uses,
@@ -262,33 +262,20 @@ with payers as (
          o.payer_id as other_payer, o.sequence as other, o.kind as other_kind, o.amount as other_amount,
          o.grant_sequences as other_grants, o.grant_values as other_values, b.sequence as twin
   from lines l
-  left join lateral (
-    select * from {schema}.entry_pairs p
-    where p.payer_id = l.payer_id and p.sequence = l.sequence offset 0) as p on true
-  left join lateral (
-    select * from {schema}.entry_pairs b
-    where b.payer_id = p.other_payer_id and b.sequence = p.other_sequence
-      and b.other_payer_id = p.payer_id and b.other_sequence = p.sequence and b.kind = p.kind
-    offset 0) as b on true
-  left join lateral (
-    select * from {schema}.entries o
-    where o.payer_id = p.other_payer_id and o.sequence = p.other_sequence offset 0) as o on true
+  left join lateral ${rowOf('entry_pairs', 'p', 'l.payer_id, l.sequence')} on true
+  left join lateral ${rowOf('entry_pairs', 'b', 'p.other_payer_id, p.other_sequence')}
+    on (b.other_payer_id, b.other_sequence, b.kind) = (p.payer_id, p.sequence, p.kind)
+  left join lateral ${rowOf('entries', 'o', 'p.other_payer_id, p.other_sequence')} on true
   where l.kind = 'transfer'
 ), exchanged as materialized (
   -- What an exchange took and what its grants got, by currency. Both are written together.
-  select l.payer_id, l.sequence, g.currency, sum(moved.value) as lost
+  select l.payer_id, l.sequence, g.currency, sum(moved.amount) as lost
   from lines l
   cross join lateral (
-    select t.grant_sequence, t.value from unnest(l.grant_sequences, l.grant_values) as t (grant_sequence, value)
-    union all
-    select t.grant_sequence, t.value from {schema}.entries e
-    cross join lateral unnest(e.grant_sequences, e.grant_values) as t (grant_sequence, value)
-    where e.payer_id = l.payer_id and e.cause_sequence = l.sequence and e.kind = 'grant'
+    ${withCaused('l.grant_sequences, l.grant_values', 'l.payer_id, l.sequence', 'grant', 'grant_values')}
   ) as moved
-  cross join lateral (
-    select g.currency from {schema}.grants g
-    where g.payer_id = l.payer_id and g.sequence = moved.grant_sequence offset 0) as g
-  where l.kind = 'exchange' and moved.value <> 0
+  cross join lateral ${rowOf('grants', 'g', 'l.payer_id, moved.grant_sequence')}
+  where l.kind = 'exchange' and moved.amount <> 0
   group by l.payer_id, l.sequence, g.currency
 ), debts as materialized (
   select d.*, e.kind as entry_kind, e.product as entry_product, e.amount as entry_amount,
@@ -297,13 +284,10 @@ with payers as (
          coalesce((select o.amount from {schema}.unit_debts o
            where o.payer_id = d.moved_payer_id and o.sequence = d.moved_sequence), 0) as said_moved
   from {schema}.unit_debts d
-  left join lateral (
-    select * from {schema}.entries e
-    where e.payer_id = d.payer_id and e.sequence = d.sequence offset 0) as e on true
-  where d.payer_id = any(case when (select yes from finished) then $1::uuid[] else '{}' end)
+  left join lateral ${rowOf('entries', 'e', 'd.payer_id, d.sequence')} on true
+  where d.payer_id = ${AT_END}
 ), terms as (
-  select t.* from {schema}.overage_terms t
-  where t.payer_id = any(case when (select yes from finished) then $1::uuid[] else '{}' end)
+  select t.* from {schema}.overage_terms t where t.payer_id = ${AT_END}
 ), overages as materialized (
   select payer_id, product, sum(overage) as used
   from (
@@ -315,63 +299,43 @@ with payers as (
   select 'sequence_gap' as code, 'entries' as "table", payer_id || '.' || last as id,
          'is the last of a ledger of ' || lines || ' lines; number ' || first_missing || ' is missing' as message
   from books where lines <> last and (select yes from finished)
-  union all
-  select 'time_order', 'entries', payer_id || '.' || sequence,
-         'was recorded before the line ahead of it, or counts later than it was recorded'
+  ${also('time_order')} 'was recorded before the line ahead of it, or counts later than it was recorded'
   from ordered where recorded_at < time_before or effective_at > recorded_at
-  union all
-  select 'amount_of_traces', 'entries', payer_id || '.' || sequence,
-         'moves ' || amount || ' but its traces say ' || total
+  ${also('amount_of_traces')} 'moves ' || amount || ' but its traces say ' || total
          || case when overage is null then '' else ' and its overage ' || overage end
   from weighed where not moves_nothing and amount <> total - coalesce(overage, 0)
-  union all
-  select 'needless_trace', 'entries', payer_id || '.' || sequence,
-         'names grants or overage, though a line of its kind and product moves no units'
+  ${also('needless_trace')} 'names grants or overage, though a line of its kind and product moves no units'
   from weighed where moves_nothing and (cardinality(grant_sequences) > 0 or overage is not null)
-  union all
-  select 'sign', 'entries', payer_id || '.' || sequence, 'is of kind ' || kind || ' and moves ' || amount
+  ${also('sign')} 'is of kind ' || kind || ' and moves ' || amount
          || case when strays > 0 then ', with a trace that goes the other way or nowhere' else '' end
   from weighed
   where strays > 0 or case when kind in ('grant', 'release', 'restore') then amount <= 0
     when kind = 'transfer' then amount = 0 else amount >= 0 end
-  union all
-  select 'kind', 'entries', payer_id || '.' || sequence, 'is of a kind that does not exist: ' || kind
+  ${also('kind')} 'is of a kind that does not exist: ' || kind
   from lines
-  where kind not in ('grant', 'use', 'expiry', 'hold', 'release', 'uncovered', 'restore',
-                     'exchange', 'transfer', 'deduction', 'refund', 'owed', 'debt')
-  union all
-  select 'overage', 'entries', payer_id || '.' || sequence, 'is of kind ' || kind || ' and has overage of ' || overage
+  where kind <> all ('{${ENTRY_KINDS.join(',')}}')
+  ${also('overage')} 'is of kind ' || kind || ' and has overage of ' || overage
   from lines
   where overage is not null
     and case kind when 'use' then overage <= 0 when 'restore' then overage >= 0 else true end
-  union all
-  select 'unknown_grant', 'entries', t.payer_id || '.' || t.sequence,
+  ${also('unknown_grant', 'entries', 't.')}
          'names the grant ' || t.grant_sequence || ', which does not exist or is of another product'
   from traces t left join batches b on b.payer_id = t.payer_id and b.sequence = t.grant_sequence
   where b.product is distinct from t.product
-  union all
-  select 'unknown_account', 'entries', l.payer_id || '.' || l.sequence, 'names an account that does not exist'
+  ${also('unknown_account', 'entries', 'l.')} 'names an account that does not exist'
   from lines l
   join (
     select used.account_id from (select distinct account_id from lines) as used
-    left join lateral (
-      select a.account_id from {schema}.accounts a where a.account_id = used.account_id offset 0
-    ) as a on true
+    left join lateral ${accountOf('a', 'used.account_id')} on true
     where a.account_id is null
   ) as unknown on unknown.account_id = l.account_id
-  union all
-  select 'unknown_product', 'entries', payer_id || '.' || sequence, 'is of a product that does not exist'
+  ${also('unknown_product')} 'is of a product that does not exist'
   from weighed where product_kind is null
-  union all
-  select 'overdrawn', 'entries', payer_id || '.' || sequence,
-         'takes more from the grant ' || grant_sequence || ' than it held'
+  ${also('overdrawn')} 'takes more from the grant ' || grant_sequence || ' than it held'
   from running where left_over < 0 and amount < 0
-  union all
-  select 'released_too_much', 'entries', payer_id || '.' || sequence,
-         'gives more back to the grant ' || grant_sequence || ' than was on hold of it'
+  ${also('released_too_much')} 'gives more back to the grant ' || grant_sequence || ' than was on hold of it'
   from running where held_over > 0 and held > 0
-  union all
-  select 'used_out_of_time', 'entries', t.payer_id || '.' || t.sequence,
+  ${also('used_out_of_time', 'entries', 't.')}
          'draws on the grant ' || t.grant_sequence || ' outside its time, without a hold of so much of it'
   from traces t
   join batches b on b.payer_id = t.payer_id and b.sequence = t.grant_sequence
@@ -386,8 +350,7 @@ with payers as (
       -- Of a grant that was ended, uses just before it bear the same moment.
       or t.effective_at >= b.expires_at and t.effective_at is distinct from b.ended_at)
     and t.amount < held.amount
-  union all
-  select 'expired_early', 'entries', t.payer_id || '.' || t.sequence,
+  ${also('expired_early', 'entries', 't.')}
          'writes off the grant ' || t.grant_sequence || ' at another moment than its end'
          || case when t.cause_sequence is null then ''
               else ' or when the line ' || t.cause_sequence || ' gave units back' end
@@ -397,9 +360,7 @@ with payers as (
   where t.kind = 'expiry' and case when t.cause_sequence is null
     then t.effective_at is distinct from b.expires_at
     else t.effective_at is distinct from ends.at or b.expires_at is null or t.effective_at < b.expires_at end
-  union all
-  select 'cause', 'entries', payer_id || '.' || sequence,
-         'is of kind ' || kind || ' and has '
+  ${also('cause')} 'is of kind ' || kind || ' and has '
          || case when cause_kind is null then 'as its cause a line that does not exist'
               else 'a cause of kind ' || cause_kind || ' that cannot be one: ' || cause_sequence end
   from caused
@@ -409,8 +370,7 @@ with payers as (
          when 'use' then cause_kind <> 'hold' when 'release' then cause_kind <> 'hold'
          when 'uncovered' then cause_kind <> 'hold' when 'grant' then cause_kind <> 'exchange'
          when 'debt' then cause_kind <> 'owed' else true end
-  union all
-  select 'cause', 'entries', payer_id || '.' || sequence, 'is of kind ' || kind || ' and names no cause'
+  ${also('cause')} 'is of kind ' || kind || ' and names no cause'
   from lines where cause_sequence is null and kind in ('release', 'restore', 'uncovered', 'debt')
   union all
   select 'restored_too_much', 'entries', payer_id || '.' || cause_sequence,
@@ -419,45 +379,26 @@ with payers as (
   from restored u
   where restored > -cause_amount or overage_restored > coalesce(cause_overage, 0)
     or exists (
-      select 1 from (
-        select t.grant_sequence, t.amount
-        from unnest(u.cause_grants, u.cause_amounts) as t (grant_sequence, amount)
-        union all
-        select t.grant_sequence, t.amount from {schema}.entries r
-        cross join lateral unnest(r.grant_sequences, r.grant_amounts) as t (grant_sequence, amount)
-        where r.payer_id = u.payer_id and r.cause_sequence = u.cause_sequence and r.kind = 'restore'
-      ) as moved group by grant_sequence having sum(amount) > 0)
-  union all
-  select 'hold_missing', 'entries', l.payer_id || '.' || l.sequence, 'is of kind hold, but there is no such hold'
+      select 1 from (${withCaused('u.cause_grants, u.cause_amounts', 'u.payer_id, u.cause_sequence', 'restore')})
+      as moved group by grant_sequence having sum(amount) > 0)
+  ${also('hold_missing', 'entries', 'l.')} 'is of kind hold, but there is no such hold'
   from lines l
   left join set_aside h on h.payer_id = l.payer_id and h.sequence = l.sequence
   where l.kind = 'hold' and h.sequence is null
-  union all
-  select 'hold_entry', 'holds', payer_id || '.' || sequence,
-         'has no entry of its own that set aside ' || amount || ' for it'
+  ${also('hold_entry', 'holds')} 'has no entry of its own that set aside ' || amount || ' for it'
   from set_aside
   where entry is null or entry_kind <> 'hold' or entry_account <> account_id
     or entry_product <> product or entry_amount <> -amount
-  union all
-  select 'hold_end', 'holds', payer_id || '.' || sequence, 'is open, but ' || lines || ' lines end it'
+  ${also('hold_end', 'holds')} 'is open, but ' || lines || ' lines end it'
   from set_aside where ended_at is null and lines > 0
-  union all
-  select 'hold_end', 'holds', payer_id || '.' || sequence,
-         'has ended, but not with one line at that moment that gives back what it held'
+  ${also('hold_end', 'holds')} 'has ended, but not with one line at that moment that gives back what it held'
   from set_aside h
   where ended_at is not null and (
     releases <> 1 or released_at <> ended_at or (outcome = 'expired' and ended_at <> expires_at)
     or exists (
-      select 1 from (
-        select t.grant_sequence, t.amount
-        from unnest(h.grant_sequences, h.grant_amounts) as t (grant_sequence, amount)
-        union all
-        select t.grant_sequence, t.amount from {schema}.entries r
-        cross join lateral unnest(r.grant_sequences, r.grant_amounts) as t (grant_sequence, amount)
-        where r.payer_id = h.payer_id and r.cause_sequence = h.sequence and r.kind = 'release'
-      ) as moved group by grant_sequence having sum(amount) <> 0))
-  union all
-  select 'hold_settled', 'holds', payer_id || '.' || sequence,
+      select 1 from (${withCaused('h.grant_sequences, h.grant_amounts', 'h.payer_id, h.sequence', 'release')})
+      as moved group by grant_sequence having sum(amount) <> 0))
+  ${also('hold_settled', 'holds')}
          'is ' || outcome || coalesce(' at ' || settled, '') || ', but its lines use ' || settled_lines
   from set_aside
   where ended_at is not null and case when outcome = 'settled'
@@ -471,80 +412,54 @@ with payers as (
   union all
   select 'unknown_product', 'overage_terms', t.payer_id || ' ' || t.product, 'are of a product that does not exist'
   from terms t left join {schema}.products p on p.key = t.product where p.key is null
-  union all
-  select 'pair', 'entries', payer_id || '.' || sequence,
-         'is of kind ' || kind || ' and has no line that it is one of two with'
+  ${also('pair')} 'is of kind ' || kind || ' and has no line that it is one of two with'
          || case when other is null then '' else ': not ' || other_payer || '.' || other end
   from twins
   where other is null or twin is null or other_kind <> kind or sign(amount) = sign(other_amount)
-  union all
-  select 'pair_value', 'entries', t.payer_id || '.' || t.sequence,
+  ${also('pair_value', 'entries', 't.')}
          'moves value that ' || t.other_payer || '.' || t.other || ' does not take over'
   from twins t
   where t.amount < 0 and t.other is not null and (
     (select coalesce(sum(v), 0) from unnest(t.grant_values || t.other_values) as v) <> 0
     or (select count(distinct g.currency) from (
           select w.currency from unnest(t.grant_sequences, t.grant_values) as moved (grant_sequence, value)
-          cross join lateral (
-            select * from {schema}.grants w
-            where w.payer_id = t.payer_id and w.sequence = moved.grant_sequence offset 0) as w
+          cross join lateral ${rowOf('grants', 'w', 't.payer_id, moved.grant_sequence')}
           where moved.value <> 0
           union all
           select w.currency from unnest(t.other_grants, t.other_values) as moved (grant_sequence, value)
-          cross join lateral (
-            select * from {schema}.grants w
-            where w.payer_id = t.other_payer and w.sequence = moved.grant_sequence offset 0) as w
+          cross join lateral ${rowOf('grants', 'w', 't.other_payer, moved.grant_sequence')}
           where moved.value <> 0) as g) > 1)
-  union all
-  select 'pair_entry', 'entry_pairs', p.payer_id || '.' || p.sequence, 'names a line that does not exist, or is no move'
+  ${also('pair_entry', 'entry_pairs', 'p.')} 'names a line that does not exist, or is no move'
   from {schema}.entry_pairs p
-  left join lateral (
-    select e.kind from {schema}.entries e
-    where e.payer_id = p.payer_id and e.sequence = p.sequence offset 0) as e on true
-  where p.payer_id = any(case when (select yes from finished) then $1::uuid[] else '{}' end)
-    and (e.kind is null or e.kind <> 'transfer')
-  union all
-  select 'exchange_value', 'entries', payer_id || '.' || sequence,
+  left join lateral ${rowOf('entries', 'e', 'p.payer_id, p.sequence')} on true
+  where p.payer_id = ${AT_END} and (e.kind is null or e.kind <> 'transfer')
+  ${also('exchange_value')}
          'spends value in ' || coalesce(currency, 'no currency') || ' that its goods do not have: ' || -lost
   from exchanged where lost <> 0
-  union all
-  select 'debt', 'unit_debts', payer_id || '.' || sequence,
+  ${also('debt', 'unit_debts')}
          'says ' || amount || ' are owed, ' || paid || ' paid and ' || moved || ' taken over, but its entries say '
          || coalesce(-entry_amount, 0) || ', ' || said_paid || ' and ' || said_moved
   from debts
   where entry_kind is distinct from 'owed' or entry_product <> product or entry_amount <> -amount
     or paid <> said_paid or moved <> said_moved
-  union all
-  select 'debt_missing', 'entries', l.payer_id || '.' || l.sequence, 'says that units are owed, but there is no such debt'
+  ${also('debt_missing', 'entries', 'l.')} 'says that units are owed, but there is no such debt'
   from lines l
-  left join lateral (
-    select d.sequence from {schema}.unit_debts d
-    where d.payer_id = l.payer_id and d.sequence = l.sequence offset 0) as d on true
+  left join lateral ${rowOf('unit_debts', 'd', 'l.payer_id, l.sequence')} on true
   where l.kind = 'owed' and d.sequence is null
-  union all
-  select 'grant_remaining', 'grants', payer_id || '.' || sequence,
-         'says ' || remaining || ' are left, its entries say ' || said_remaining
+  ${also('grant_remaining', 'grants')} 'says ' || remaining || ' are left, its entries say ' || said_remaining
   from complete where remaining <> said_remaining
-  union all
-  select 'grant_held', 'grants', payer_id || '.' || sequence,
-         'says ' || held || ' are on hold, its entries say ' || said_held
+  ${also('grant_held', 'grants')} 'says ' || held || ' are on hold, its entries say ' || said_held
   from complete where held <> said_held
-  union all
-  select 'grant_live', 'grants', payer_id || '.' || sequence, 'live does not agree with what is left'
+  ${also('grant_live', 'grants')} 'live does not agree with what is left'
   from complete where live <> (remaining > 0)
-  union all
-  select 'grant_value', 'grants', payer_id || '.' || sequence,
-         'is worth ' || worth || ', its entries say ' || said_value
+  ${also('grant_value', 'grants')} 'is worth ' || worth || ', its entries say ' || said_value
   from complete where worth <> said_value
-  union all
-  select 'grant_entry', 'grants', b.payer_id || '.' || b.sequence, 'has no entry of its own that gave it'
+  ${also('grant_entry', 'grants', 'b.')} 'has no entry of its own that gave it'
   from complete b
-  left join lateral (
-    select * from {schema}.entries e where e.payer_id = b.payer_id and e.sequence = b.sequence offset 0
-  ) as e on e.kind in ('grant', 'transfer') and e.product = b.product and e.amount = b.initial
+  left join lateral ${rowOf('entries', 'e', 'b.payer_id, b.sequence')}
+    on e.kind in ('grant', 'transfer') and e.product = b.product and e.amount = b.initial
   where e.sequence is null
-  union all
-  select 'unknown_product', 'grants', b.payer_id || '.' || b.sequence, 'is of a product that does not exist'
+  ${also('unknown_product', 'grants', 'b.')} 'is of a product that does not exist'
   from complete b left join {schema}.products p on p.key = b.product where p.key is null
 )
 select json_build_object(
@@ -567,8 +482,7 @@ select json_build_object(
             coalesce(array_agg(value), '{}')::text as "values"
      from sums where remaining <> 0 or held <> 0 or value <> 0) as s,
     (select coalesce(array_agg(product), '{}')::text as products,
-            coalesce(array_agg(used), '{}')::text as overages from overages) as o) end,
-  'problems', (select json_agg(p) from (select * from problems limit 1000) as p))::text as found`;
+            coalesce(array_agg(used), '{}')::text as overages from overages) as o) end,${PROBLEMS})::text as found`;
 
 const ANSWER_ID = `w.payer_id || ' ' || w.account_id || ' ' || encode(w.key_hash, 'hex')`;
 
@@ -591,9 +505,7 @@ with page as materialized (
   union all
   select 'answer_entry', 'answers', ${ANSWER_ID}, 'was given for the use ' || w.sequence || ', which is not there'
   from page w
-  left join lateral (
-    select e.kind from {schema}.entries e
-    where e.payer_id = w.payer_id and e.sequence = w.sequence offset 0) as e on true
+  left join lateral ${rowOf('entries', 'e', 'w.payer_id, w.sequence')} on true
   where w.sequence is not null and e.kind is distinct from 'use'
 )
 select json_build_object(
@@ -602,8 +514,7 @@ select json_build_object(
     select json_build_array(payer_id, account_id, encode(key_hash, 'hex')) from page
     where (select count(*) from page) = $4::integer
     order by payer_id desc, account_id desc, key_hash desc limit 1),
-  'objects', (select json_agg(json_build_array(${ANSWER_ID}, object)) from page w where object is not null),
-  'problems', (select json_agg(p) from (select * from problems limit 1000) as p))::text as found`;
+  'objects', (select json_agg(json_build_array(${ANSWER_ID}, object)) from page w where object is not null),${PROBLEMS})::text as found`;
 
 /** Which of these lines, named by answers, are not there. */
 export const FIND_LINES = `
@@ -611,7 +522,5 @@ select coalesce(json_agg(json_build_object(
   'code', 'answer_entry', 'table', 'answers', 'id', n.id,
   'message', 'names the line ' || n.payer_id || '.' || n.sequence || ', which is not there')), '[]')::text as found
 from unnest($1::text[], $2::uuid[], $3::bigint[]) as n (id, payer_id, sequence)
-left join lateral (
-  select e.sequence from {schema}.entries e
-  where e.payer_id = n.payer_id and e.sequence = n.sequence offset 0) as e on true
+left join lateral ${rowOf('entries', 'e', 'n.payer_id, n.sequence')} on true
 where e.sequence is null`;

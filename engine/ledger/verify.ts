@@ -1,7 +1,6 @@
-import type { Database, Session } from '../database';
+import { NO_ACCOUNT, pages, problemOf, readFound, type Database } from '../database';
 import { input, parse, parseLedgerId, z } from '../kernel';
 import {
-  BY_INDEX,
   CHECK_ACCOUNTS,
   CHECK_ANSWERS,
   CHECK_LINES,
@@ -60,23 +59,6 @@ const ANSWERS = 20_000;
 /** More say nothing new. */
 export const MAX_PROBLEMS = 1_000;
 
-/** Before the first id: that of no account. */
-const START = '00000000-0000-0000-0000-000000000000';
-
-interface ProblemRow {
-  code: string;
-  table: string;
-  id: string;
-  message: string;
-}
-
-const problemOf = ({ code, table, id, message }: ProblemRow): Problem => ({
-  code,
-  table,
-  id,
-  message: `${table} ${id} ${message}.`,
-});
-
 /** What a slice of a long ledger hands to the next; the arrays as Postgres wrote them. */
 interface Carried {
   /** The number of the last line, and how many lines there were. */
@@ -105,10 +87,18 @@ const NOTHING_CARRIED: Carried = {
   overages: '{}',
 };
 
+/** An account, or who has a ledger and is none. */
+interface PayerRow {
+  id: string;
+  known: boolean;
+  /** The number of the last line. */
+  last: number;
+}
+
 interface SliceRow {
   checked: Record<string, number>;
   carried: Carried | null;
-  problems: ProblemRow[] | null;
+  problems: Problem[] | null;
 }
 
 interface AnswersRow {
@@ -116,7 +106,7 @@ interface AnswersRow {
   last: [payer: string, account: string, key: string] | null;
   /** Answers that are whole objects: read here, since Postgres 14 cannot say what is JSON. */
   objects: Array<[id: string, answer: string]> | null;
-  problems: ProblemRow[] | null;
+  problems: Problem[] | null;
 }
 
 class Verifier {
@@ -162,7 +152,7 @@ class Verifier {
     }
   }
 
-  private add(problems: readonly ProblemRow[] | null): void {
+  private add(problems: readonly Problem[] | null): void {
     this.problems.push(...(problems ?? []).map(problemOf));
   }
 
@@ -175,35 +165,25 @@ class Verifier {
     this.onProgress({ checked: this.rows, total: this.total });
   }
 
-  /** One statement, in a transaction for its settings and its time limit. */
-  private read<Row>(statement: string, values: readonly unknown[]): Promise<Row> {
-    return this.database.transaction(undefined, async (session: Session) => {
-      await session.query(BY_INDEX);
-      const [row] = await session.query<{ found: string }>(statement, values);
-      return JSON.parse(row!.found) as Row;
-    });
-  }
-
+  /** Payers that no account is for are found on the way. */
   private async checkAccounts(): Promise<void> {
-    let after = START;
-    for (;;) {
-      // Payers that no account is for are found on the way.
-      const page = await this.read<Array<[id: string, known: boolean, last: number]>>(
-        NEXT_ACCOUNTS,
-        [after, ACCOUNTS],
-      );
-      const known = page.filter(([, isKnown]) => isKnown);
-      if (page.length === 0 || this.inRuins) return;
-      this.add(await this.read<ProblemRow[]>(CHECK_ACCOUNTS, [page.map(([id]) => id)]));
+    const accounts = pages<PayerRow>({
+      key: { id: 'uuid' },
+      size: ACCOUNTS,
+      find: (after, size) => readFound(this.database, NEXT_ACCOUNTS, [...after, size]),
+    });
+    for await (const page of accounts) {
+      if (this.inRuins) return;
+      const ids = page.map(({ id }) => id);
+      this.add(await readFound<Problem[]>(this.database, CHECK_ACCOUNTS, [ids]));
+      const known = page.filter((payer) => payer.known);
       this.count({ accounts: known.length });
-      await this.checkLedgers(known.map(([id, , last]) => ({ id, last })));
-      if (known.length < ACCOUNTS) return;
-      after = known.at(-1)![0];
+      await this.checkLedgers(known);
     }
   }
 
   /** Short ledgers together, each long one on its own. */
-  private async checkLedgers(payers: ReadonlyArray<{ id: string; last: number }>): Promise<void> {
+  private async checkLedgers(payers: readonly PayerRow[]): Promise<void> {
     let chunk: string[] = [];
     let lines = 0;
     for (const { id, last } of payers) {
@@ -235,7 +215,7 @@ class Verifier {
     from: Carried,
     limit: number | null,
   ): Promise<Carried | null> {
-    const slice = await this.read<SliceRow>(CHECK_LINES, [
+    const slice = await readFound<SliceRow>(this.database, CHECK_LINES, [
       payers,
       from.after,
       limit,
@@ -257,9 +237,9 @@ class Verifier {
 
   /** Answers that are kept: each must be readable, and its line must be there. */
   private async checkAnswers(): Promise<void> {
-    let after: AnswersRow['last'] = [START, START, ''];
+    let after: AnswersRow['last'] = [NO_ACCOUNT, NO_ACCOUNT, ''];
     while (after !== null && !this.inRuins) {
-      const page: AnswersRow = await this.read<AnswersRow>(CHECK_ANSWERS, [...after, ANSWERS]);
+      const page: AnswersRow = await readFound(this.database, CHECK_ANSWERS, [...after, ANSWERS]);
       this.add(page.problems);
       await this.checkObjects(page.objects ?? []);
       this.count({ answers: page.rows });
@@ -280,7 +260,7 @@ class Verifier {
     }
     if (lines.length === 0) return;
     this.add(
-      await this.read<ProblemRow[]>(FIND_LINES, [
+      await readFound<Problem[]>(this.database, FIND_LINES, [
         lines.map(({ id }) => id),
         lines.map(({ payerId }) => payerId),
         lines.map(({ sequence }) => sequence),
