@@ -25,7 +25,6 @@ export const BOOK_ACCOUNTS = Object.keys(CHART) as readonly BookAccount[];
 
 /** Why something was posted. */
 export const POSTING_KINDS = [
-  'opening',
   'outside_grant',
   'sale',
   'payment',
@@ -35,7 +34,6 @@ export const POSTING_KINDS = [
   'transfer',
   'commission',
   'payout',
-  'fee',
   'credit',
   'credit_note',
   'write_off',

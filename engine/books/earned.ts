@@ -11,7 +11,7 @@ import {
 import { Decimal, input, integer, isoTime, parse, readClock, type Instant } from '../kernel';
 import { EARNING_KINDS } from '../ledger';
 import { postFees } from './fees';
-import { postAll, type Posting } from './posting';
+import { earnedPosting, postAll } from './posting';
 
 /**
  * What was earned. Each line of the ledger carries the value that its units took along; the book
@@ -292,9 +292,10 @@ async function followSlice(
   const unfinished = payers.filter((payerId) => lines.get(payerId)?.count === LINES);
   const postings = earnedOf(found)
     .filter(({ amount }) => !amount.isZero())
-    .map((earned) => {
-      const first = BigInt(marks.get(earned.payerId)!) + 1n;
-      return postingOf(earned, `${earned.payerId}.${first}-${lines.get(earned.payerId)!.last}`);
+    .map(({ payerId, ...earned }) => {
+      const first = BigInt(marks.get(payerId)!) + 1n;
+      const id = `${payerId}.${first}-${lines.get(payerId)!.last}`;
+      return earnedPosting(payerId, { ...earned, reference: { type: 'lines', id } });
     });
   await postAll(session, postings);
   const due = isoTime(nextDay(now));
@@ -304,20 +305,4 @@ async function followSlice(
     payers.map((payerId) => (unfinished.includes(payerId) ? null : due)),
   ]);
   return { postings: postings.length, unfinished };
-}
-
-/** @param lines which lines were added up: `<payer>.<first>-<last>` */
-function postingOf(earned: Earned, lines: string): Posting {
-  const { payerId, currency, at, amount } = earned;
-  return {
-    payerId,
-    currency,
-    at,
-    kind: 'earned',
-    reference: { type: 'lines', id: lines },
-    legs: [
-      { account: 'deferred', amount },
-      { account: 'revenue', amount: amount.negated() },
-    ],
-  };
 }

@@ -1,7 +1,7 @@
 import type { MergePart } from '../accounts';
 import { column, sweep, table, type Context, type Session } from '../database';
 import { Decimal, isoTime, readClock, type Instant } from '../kernel';
-import { movePostings, post, postAll, type Posting } from './posting';
+import { earnedPosting, movePostings, post, postAll } from './posting';
 import { FEES } from './tables';
 
 /**
@@ -108,34 +108,12 @@ export async function endFees(
   for (const { fee_id, currency, too_much } of rows) {
     const amount = new Decimal(too_much);
     if (amount.isZero()) continue;
-    await post(session, {
-      ...earnedPosting({ payerId, currency, at, amount: amount.negated() }),
-      reference: { type: 'fee', id: fee_id },
-    });
+    const back = { currency, at, amount: amount.negated() };
+    const reference = { type: 'fee', id: fee_id };
+    await post(session, earnedPosting(payerId, { ...back, reference }));
   }
   return new Map(rows.map((row) => [row.fee_id, new Decimal(row.left_over)]));
 }
-
-const earnedPosting = ({
-  payerId,
-  currency,
-  at,
-  amount,
-}: {
-  payerId: string;
-  currency: string;
-  at: Instant;
-  amount: Decimal;
-}): Omit<Posting, 'reference'> => ({
-  payerId,
-  currency,
-  at,
-  kind: 'earned',
-  legs: [
-    { account: 'deferred', amount },
-    { account: 'revenue', amount: amount.negated() },
-  ],
-});
 
 /** What is left of fees that are not over, as fees of their own. */
 const READ_LEFT = `
@@ -311,10 +289,10 @@ async function follow(session: Session, now: Instant, due: readonly DueRow[]): P
   ]);
   await postAll(
     session,
-    earned.map(({ payerId, currency, day, ends, amount }) => ({
-      ...earnedPosting({ payerId, currency, at: ends - 1, amount }),
-      reference: { type: 'fees', id: `${payerId}.${day}` },
-    })),
+    earned.map(({ payerId, day, ends, ...one }) => {
+      const reference = { type: 'fees', id: `${payerId}.${day}` };
+      return earnedPosting(payerId, { ...one, at: ends - 1, reference });
+    }),
   );
   return earned.length;
 }

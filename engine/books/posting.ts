@@ -101,38 +101,38 @@ export async function post(session: Session, posting: Posting): Promise<string> 
   return id!;
 }
 
+/** The legs by which an amount goes from one account of the book to another. */
+const between = (debited: BookAccount, credited: BookAccount, amount: Decimal): Leg[] => [
+  { account: debited, amount },
+  { account: credited, amount: amount.negated() },
+];
+
+type Moved = Pick<Posting, 'currency' | 'at' | 'reference'> & { amount: Decimal };
+
+/** What is deferred is earned; below 0, it is not any more. */
+export const earnedPosting = (
+  payerId: string,
+  { currency, at, reference, amount }: Moved,
+): Posting => ({
+  payerId,
+  currency,
+  at,
+  kind: 'earned',
+  reference,
+  legs: between('deferred', 'revenue', amount),
+});
+
 /**
  * The two postings by which what is deferred goes to another payer. Each posting is of one payer: over
  * all of them, what is on its way sums to 0.
  */
 export function movePostings(
   payers: { from: string; into: string },
-  {
-    currency,
-    amount,
-    at,
-    reference,
-  }: Pick<Posting, 'currency' | 'at' | 'reference'> & {
-    amount: Decimal;
-  },
+  { currency, amount, at, reference }: Moved,
 ): Posting[] {
   const moved = { currency, at, kind: 'transfer', reference } as const;
   return [
-    {
-      ...moved,
-      payerId: payers.from,
-      legs: [
-        { account: 'deferred', amount },
-        { account: 'transfer', amount: amount.negated() },
-      ],
-    },
-    {
-      ...moved,
-      payerId: payers.into,
-      legs: [
-        { account: 'transfer', amount },
-        { account: 'deferred', amount: amount.negated() },
-      ],
-    },
+    { ...moved, payerId: payers.from, legs: between('deferred', 'transfer', amount) },
+    { ...moved, payerId: payers.into, legs: between('transfer', 'deferred', amount) },
   ];
 }

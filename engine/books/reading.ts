@@ -124,15 +124,14 @@ const READ_BALANCES = `${BOOKS}, fees as (
 )
 select json_build_object(${EARNED_JSON}, ${MARKS_JSON},
   'fees', (select json_agg(json_build_array(currency, amount::text)) from fees),
-  'sums', (select json_agg(json_build_array(account, gateway, currency, debit::text, credit::text))
-           from sums))::text as found`;
+  'sums', (select json_agg(json_build_object(
+             'account', account, 'gateway', gateway, 'currency', currency,
+             'debit', debit::text, 'credit', credit::text)) from sums))::text as found`;
 
 interface BalancesRow extends BooksRow {
   /** Earned by fees and not posted yet. */
   fees: Array<[currency: string, amount: string]> | null;
-  sums: Array<
-    [account: BookAccount, gateway: string | null, currency: string, debit: string, credit: string]
-  > | null;
+  sums: Array<Omit<BookBalance, 'balance' | 'unposted'>> | null;
 }
 
 /** $2 to $10 of each: currency, from, to, kind, reference, the last one of the page before, limit. */
@@ -179,32 +178,33 @@ function postingRecord(posting: RowOf<typeof POSTINGS>): PostingRecord {
   };
 }
 
+/** What was moved on an account of the book, in one currency. */
+interface Sum extends Pick<BookBalance, 'account' | 'gateway' | 'currency'> {
+  debit: Decimal;
+  credit: Decimal;
+  unposted: Decimal;
+}
+
 /** Sums while they are added up, by account, gateway and currency. */
 class Sums {
-  private readonly sums = new Map<
-    string,
-    {
-      account: BookAccount;
-      gateway: string | null;
-      currency: string;
-      debit: Decimal;
-      credit: Decimal;
-      unposted: Decimal;
-    }
-  >();
+  private readonly sums = new Map<string, Sum>();
 
-  /** @param amount a debit is positive */
-  add(account: BookAccount, gateway: string | null, inCurrency: string, moved: Moved): void {
-    const key = JSON.stringify([account, gateway, inCurrency]);
+  add(moved: Sum): void {
+    const key = JSON.stringify([moved.account, moved.gateway, moved.currency]);
     const known = this.sums.get(key);
     this.sums.set(key, {
-      account,
-      gateway,
-      currency: inCurrency,
+      ...moved,
       debit: moved.debit.plus(known?.debit ?? ZERO),
       credit: moved.credit.plus(known?.credit ?? ZERO),
       unposted: moved.unposted.plus(known?.unposted ?? ZERO),
     });
+  }
+
+  /** Something not posted yet, as the posting to come will move it: a debit is positive. */
+  addUnposted(account: BookAccount, inCurrency: string, amount: Decimal): void {
+    const debit = Decimal.max(amount, ZERO);
+    const credit = Decimal.max(amount.negated(), ZERO);
+    this.add({ account, gateway: null, currency: inCurrency, debit, credit, unposted: amount });
   }
 
   /** In the order of the chart. */
@@ -216,10 +216,8 @@ class Sums {
           compare(a.currency, b.currency) ||
           compare(a.gateway ?? '', b.gateway ?? ''),
       )
-      .map(({ account, gateway, currency: inCurrency, debit, credit, unposted }) => ({
-        account,
-        gateway,
-        currency: inCurrency,
+      .map(({ debit, credit, unposted, ...of }) => ({
+        ...of,
         debit: formatValue(debit),
         credit: formatValue(credit),
         balance: formatValue(debit.minus(credit)),
@@ -228,20 +226,7 @@ class Sums {
   }
 }
 
-interface Moved {
-  debit: Decimal;
-  credit: Decimal;
-  unposted: Decimal;
-}
-
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
-
-/** Something not posted yet, as the posting to come will move it. */
-const unposted = (amount: Decimal): Moved => ({
-  debit: Decimal.max(amount, ZERO),
-  credit: Decimal.max(amount.negated(), ZERO),
-  unposted: amount,
-});
 
 export class Books {
   constructor(private readonly context: Context) {}
@@ -269,8 +254,8 @@ export class Books {
     const now = isoTime(readClock(clock));
     const values = [wanted.currency ?? null, isoTime(from), isoTime(to), now];
     const addEarned = (inCurrency: string, amount: Decimal): void => {
-      sums.add('deferred', null, inCurrency, unposted(amount));
-      sums.add('revenue', null, inCurrency, unposted(amount.negated()));
+      sums.addUnposted('deferred', inCurrency, amount);
+      sums.addUnposted('revenue', inCurrency, amount.negated());
     };
     const payers = await this.payersOf(wanted.account);
     const books = payers === null ? allLedgers(database, NEXT_PAYERS) : ledgersOf(database, payers);
@@ -281,12 +266,9 @@ export class Books {
         ledgers,
         values,
       );
-      for (const [account, gateway, inCurrency, debit, credit] of row.sums ?? []) {
-        sums.add(account, gateway, inCurrency, {
-          debit: new Decimal(debit),
-          credit: new Decimal(credit),
-          unposted: ZERO,
-        });
+      for (const { debit, credit, ...of } of row.sums ?? []) {
+        const moved = { debit: new Decimal(debit), credit: new Decimal(credit), unposted: ZERO };
+        sums.add({ ...of, ...moved });
       }
       for (const { currency: inCurrency, at, amount } of earned) {
         if (wanted.currency !== undefined && inCurrency !== wanted.currency) continue;

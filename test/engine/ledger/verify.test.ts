@@ -577,7 +577,7 @@ describe.each(databaseKinds)('verify (%s)', (name) => {
     );
     await ledger.tamper(
       `insert into {schema}.postings (payer_id, posting_id, currency, kind, posted_at, accounts, gateways, amounts)
-       select id, gen_random_uuid(), 'USD', 'opening', '2027-01-10T10:00:00Z',
+       select id, gen_random_uuid(), 'USD', 'outside_grant', '2027-01-10T10:00:00Z',
               '{cash,deferred}', '{opening,null}', '{0.5,-0.5}'
        from (${payers}) as payer (id)`,
     );

@@ -12,9 +12,8 @@ export const { description, execute } = listing('moneyBook', 'getPostings', {
       options: [
         { name: 'Commission', value: 'commission', description: 'Promised for a referral' },
         { name: 'Credit', value: 'credit', description: 'Kept for invoices to come' },
+        { name: 'Credit Note', value: 'credit_note', description: 'An invoice corrected or void' },
         { name: 'Earned', value: 'earned', description: 'Units that were used or expired' },
-        { name: 'Fee', value: 'fee', description: 'Taken by a gateway' },
-        { name: 'Opening', value: 'opening', description: 'What was there before the book' },
         { name: 'Outside Grant', value: 'outside_grant', description: 'Units paid elsewhere' },
         { name: 'Payment', value: 'payment', description: 'Money that came in' },
         { name: 'Payout', value: 'payout', description: 'Commissions that were paid out' },
