@@ -143,10 +143,11 @@ describe('docs/operations.md', () => {
       .readdirSync(engine, { recursive: true, encoding: 'utf8' })
       .filter((file) => /(^|\/)verify[\w-]*\.ts$/.test(file))
       .map((file) => page(path.join('engine', file)));
-    // As an object, as the columns of a select, or as members of JSON.
+    // As an object, as the columns of a select, written or by `also`, or as members of JSON.
     const forms = [
       /\bcode: '(\w+)'/g,
       /\bselect '(\w+)'(?: as code)?, (?='|first\.)/g,
+      /\balso\('(\w+)'/g,
       /'code', '(\w+)'/g,
     ];
     const codes = forms.flatMap((form) =>
