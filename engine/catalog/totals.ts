@@ -1,4 +1,4 @@
-import { Decimal, ZERO, round, split } from '../kernel';
+import { Decimal, ZERO, round, split, sumOf } from '../kernel';
 
 /**
  * What an order or an invoice comes to. Discount first, then tax on the sum of what is left; each is
@@ -41,9 +41,6 @@ export interface Totals extends TotalsOfLine {
 
 const HUNDRED = new Decimal(100);
 
-const sum = (amounts: readonly Decimal[]): Decimal =>
-  amounts.reduce((all, amount) => all.plus(amount), ZERO);
-
 /** Spreads an amount over lines in proportion, never more over a line than the line has. */
 function spread(amount: Decimal, over: readonly Decimal[], decimals: number): readonly Decimal[] {
   return amount.isZero() ? over.map(() => ZERO) : split(amount, over, decimals);
@@ -52,7 +49,7 @@ function spread(amount: Decimal, over: readonly Decimal[], decimals: number): re
 function discounts({ lines, discount, decimals }: TotalsRequest): readonly Decimal[] {
   const over = lines.map((line) => (line.discountable === false ? ZERO : line.amount));
   if (discount === null) return over.map(() => ZERO);
-  const whole = sum(over);
+  const whole = sumOf(over);
   const wanted =
     'percent' in discount
       ? round(whole.times(discount.percent).dividedBy(HUNDRED), decimals)
@@ -84,11 +81,11 @@ export function totals(request: TotalsRequest): Totals {
   });
   return {
     lines: ofLines,
-    subtotal: sum(ofLines.map((line) => line.subtotal)),
-    discount: sum(ofLines.map((line) => line.discount)),
-    net: sum(ofLines.map((line) => line.net)),
-    tax: sum(ofLines.map((line) => line.tax)),
-    total: sum(ofLines.map((line) => line.total)),
+    subtotal: sumOf(ofLines.map((line) => line.subtotal)),
+    discount: sumOf(ofLines.map((line) => line.discount)),
+    net: sumOf(ofLines.map((line) => line.net)),
+    tax: sumOf(ofLines.map((line) => line.tax)),
+    total: sumOf(ofLines.map((line) => line.total)),
   };
 }
 
@@ -98,6 +95,6 @@ function taxes(
   decimals: number,
 ): readonly Decimal[] {
   const per = rate.inclusive ? HUNDRED.plus(rate.percent) : HUNDRED;
-  const tax = round(sum(taxed).times(rate.percent).dividedBy(per), decimals);
+  const tax = round(sumOf(taxed).times(rate.percent).dividedBy(per), decimals);
   return spread(tax, taxed, decimals);
 }

@@ -10,8 +10,14 @@ import { isBillingError } from '../kernel';
  * transaction that holds their locks: any number of processes may sweep at once, and be killed anywhere.
  */
 
-/** Before everything of its kind. */
-const FIRST = { instant: '-infinity', uuid: NO_ACCOUNT, number: '0', text: '' } as const;
+/** Before everything of its kind; `latest`: of ids that are read backwards. */
+const FIRST = {
+  instant: '-infinity',
+  uuid: NO_ACCOUNT,
+  latest: 'ffffffff-ffff-ffff-ffff-ffffffffffff',
+  number: '0',
+  text: '',
+} as const;
 
 /** The columns by which rows are ordered, and their kinds: where a page goes on behind the last one. */
 export type Keyset<Row> = { [Column in keyof Row]?: keyof typeof FIRST };

@@ -1,28 +1,26 @@
 import { postAll } from '../books';
-import type { Session } from '../database';
-import { Decimal, ZERO, isoTime, newId, type Instant } from '../kernel';
+import { column, table, type RowOf, type Session } from '../database';
+import { Decimal, ZERO, newId, type Instant } from '../kernel';
 
 /** Why account credit came or went. */
 export type CreditReason =
   'carried' | 'used' | 'credit_note' | 'overpaid' | 'given' | 'taken' | 'moved';
 
-export interface NewAccountCredit {
-  payerId: string;
-  currency: string;
+export const CREDITS = table('account_credits', {
+  payerId: column.uuid(),
+  creditId: column.uuid(),
+  currency: column.text(),
   /** Signed: what the credit gains. */
-  amount: Decimal;
-  reason: CreditReason;
-  invoiceId?: string | null;
-  creditNoteId?: string | null;
-}
+  amount: column.decimal(),
+  reason: column.text<CreditReason>(),
+  invoiceId: column.uuid().orNull,
+  creditNoteId: column.uuid().orNull,
+  createdAt: column.instant(),
+});
+type Credit = RowOf<typeof CREDITS>;
 
-const WRITE = `
-insert into {schema}.account_credits
-  (payer_id, credit_id, currency, amount, reason, invoice_id, credit_note_id, created_at)
-select n.payer_id, n.credit_id, n.currency, n.amount, n.reason, n.invoice_id, n.credit_note_id,
-       $8::timestamptz
-from unnest($1::uuid[], $2::uuid[], $3::text[], $4::numeric[], $5::text[], $6::uuid[], $7::uuid[])
-     as n (payer_id, credit_id, currency, amount, reason, invoice_id, credit_note_id)`;
+export type NewAccountCredit = Pick<Credit, 'payerId' | 'currency' | 'amount' | 'reason'> &
+  Partial<Credit>;
 
 /**
  * Writes entries of account credit; entries of 0 are left out. The payers must be locked. The book is
@@ -35,27 +33,18 @@ export async function writeCredits(
   given: readonly NewAccountCredit[],
   now: Instant,
 ): Promise<Array<string | null>> {
-  const ids = given.map(({ amount }) => (amount.isZero() ? null : newId()));
-  const credits = given.filter(({ amount }) => !amount.isZero());
-  if (credits.length === 0) return ids;
-  await session.query(WRITE, [
-    credits.map(({ payerId }) => payerId),
-    ids.filter((id) => id !== null),
-    credits.map(({ currency }) => currency),
-    credits.map(({ amount }) => amount.toFixed()),
-    credits.map(({ reason }) => reason),
-    credits.map(({ invoiceId }) => invoiceId ?? null),
-    credits.map(({ creditNoteId }) => creditNoteId ?? null),
-    isoTime(now),
-  ]);
-  return ids;
+  const none = { invoiceId: null, creditNoteId: null };
+  const credits = given.map((one) => ({ ...none, ...one, creditId: newId(), createdAt: now }));
+  await CREDITS.write(
+    session,
+    credits.filter(({ amount }) => !amount.isZero()),
+  );
+  return credits.map(({ amount, creditId }) => (amount.isZero() ? null : creditId));
 }
 
-export interface CreditMove {
+export interface CreditMove extends Pick<Credit, 'currency' | 'amount'> {
   from: string;
   into: string;
-  currency: string;
-  amount: Decimal;
 }
 
 /**
@@ -104,7 +93,7 @@ export async function moveCredits(
 }
 
 const READ = `
-select w.payer_id::text as payer_id, c.currency, c.amount::text as amount
+select w.payer_id::text as "payerId", c.currency, c.amount::text as amount
 from unnest($1::uuid[]) as w (payer_id)
 cross join lateral (
   select c.currency, sum(c.amount) as amount from {schema}.account_credits c
@@ -115,14 +104,14 @@ export async function readCredits(
   session: Session,
   payerIds: readonly string[],
 ): Promise<Map<string, Map<string, Decimal>>> {
-  const rows = await session.query<{ payer_id: string; currency: string; amount: string }>(READ, [
+  const rows = await session.query<{ payerId: string; currency: string; amount: string }>(READ, [
     [...new Set(payerIds)],
   ]);
   const credits = new Map<string, Map<string, Decimal>>();
   for (const row of rows) {
-    const ofPayer = credits.get(row.payer_id) ?? new Map<string, Decimal>();
+    const ofPayer = credits.get(row.payerId) ?? new Map<string, Decimal>();
     ofPayer.set(row.currency, new Decimal(row.amount));
-    credits.set(row.payer_id, ofPayer);
+    credits.set(row.payerId, ofPayer);
   }
   return credits;
 }

@@ -1,16 +1,13 @@
-import {
-  resolveAccount,
-  changeOf,
-  type Answered,
-  type Changed,
-  type ResolvedAccount,
-} from '../accounts';
+import { resolveAccount, changeOf, type Changed, type ResolvedAccount } from '../accounts';
 import { type Context, type Session } from '../database';
-import { text, type Instant } from '../kernel';
-import { findInvoiceOwner, requireInvoice, type StoredInvoice } from './invoice-records';
-
-/** An invoice is named by its id; what is none is nobody's. */
-export const invoiceIdInput = () => text(100).transform((id) => id.toLowerCase());
+import { BillingError, type ChangeOptions, type Instant } from '../kernel';
+import {
+  findInvoiceOwner,
+  invoiceRecord,
+  requireInvoice,
+  type Invoice,
+  type StoredInvoice,
+} from './invoice-records';
 
 /** An invoice that a change works on, under the locks. */
 export interface InvoiceAtHand {
@@ -19,13 +16,10 @@ export interface InvoiceAtHand {
   payer: ResolvedAccount;
 }
 
-interface InvoiceChange {
-  kind: string;
-  invoiceId: string;
-  request: Record<string, unknown>;
-  idempotencyKey: string | undefined;
-  tx: unknown;
-}
+/** What a change is asked with, as it was parsed; the rest of it is what tells it from another one. */
+type Asked = ChangeOptions & { invoiceId: string };
+
+type Work<T> = (session: Session, atHand: InvoiceAtHand, now: Instant) => Promise<T>;
 
 async function partiesOf(session: Session, invoiceId: string) {
   const { payerId, accountId } = await findInvoiceOwner(session, invoiceId);
@@ -39,14 +33,14 @@ async function partiesOf(session: Session, invoiceId: string) {
  * account that the invoice is for.
  *
  * @param work its own `replayed` marks an answer that stands with the invoice and needs no key
- * @throws unknown_invoice
+ * @throws unknown_invoice, idempotency_conflict
  */
-export async function changeOfInvoice<T extends object>(
+export function changeOfInvoice<T extends object>(
   context: Context,
-  change: InvoiceChange,
-  work: (session: Session, atHand: InvoiceAtHand, now: Instant) => Promise<Answered<T>>,
+  kind: string,
+  { invoiceId, idempotencyKey, metadata: _metadata, tx, ...request }: Asked,
+  work: Work<{ answer: T; replayed?: boolean }>,
 ): Promise<Changed<T>> {
-  const { kind, invoiceId, request, idempotencyKey, tx } = change;
   return changeOf(
     context,
     {
@@ -60,3 +54,25 @@ export async function changeOfInvoice<T extends object>(
       work(session, { invoice: await requireInvoice(session, invoiceId), payer }, now),
   );
 }
+
+/** Only a draft is edited. @throws invoice_state */
+export function requireDraft(invoice: StoredInvoice): void {
+  if (invoice.status === 'draft') return;
+  throw new BillingError('invoice_state', `Invoice ${invoice.number} was issued.`, {
+    parameter: 'invoiceId',
+    advice: 'What was issued never changes: correct it by a credit note.',
+  });
+}
+
+/** A change of a draft, which answers with the invoice as it is then. @throws invoice_state, too */
+export const changeOfDraft = (
+  context: Context,
+  kind: string,
+  asked: Asked,
+  work: Work<void>,
+): Promise<Changed<Invoice>> =>
+  changeOfInvoice(context, kind, asked, async (session, atHand, now) => {
+    requireDraft(atHand.invoice);
+    await work(session, atHand, now);
+    return { answer: invoiceRecord(await requireInvoice(session, asked.invoiceId)) };
+  });

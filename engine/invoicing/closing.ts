@@ -5,9 +5,7 @@ import { recordEvents, type NewEvent } from '../events';
 import {
   BillingError,
   LIMITS,
-  MAX_UNIT_DECIMALS,
   ZERO,
-  amount,
   changeFields,
   flag,
   formatMoney,
@@ -16,13 +14,15 @@ import {
   isoTime,
   oneOf,
   parse,
+  recordId,
   text,
-  type ChangeOptions,
+  units,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import { findUndecided } from '../payments';
 import { moveCredits, writeCredits } from './account-credit';
-import { changeOfInvoice, invoiceIdInput, type InvoiceAtHand } from './change-of-invoice';
+import { changeOfInvoice, type InvoiceAtHand } from './change-of-invoice';
 import { closeCollections } from './collecting/closing-collections';
 import { requireMoney } from './credit-notes';
 import { planCredit } from './credit-plan';
@@ -35,48 +35,35 @@ import {
   takenBackLegs,
   type IssuedNote,
 } from './issuing-credit-notes';
-import { HAND_METHODS, settleInvoice, type HandMethod } from './settling';
+import { HAND_METHODS, settleInvoice } from './settling';
 
 /** How an invoice ends without being charged: paid by hand, void, written off. */
 
-export interface InvoiceRequest extends ChangeOptions {
-  invoiceId: string;
-}
-
-export interface VoidInvoiceRequest extends InvoiceRequest {
-  /** Lets its items and its usage come onto the next invoice. Default: they are billed no more. */
-  rebill?: boolean;
-  /** Why, in your words: stands on the credit note, if there is one. */
-  reason?: string;
-}
-
-export interface MarkPaidRequest extends InvoiceRequest {
-  /** What came in. Default: all that is due. More than that becomes account credit. */
-  amount?: string | number;
-  method: HandMethod;
-  /** What tells this payment from others: the same again is counted once. Default: made up. */
-  reference?: string;
-  /** When it came in. Default: now. */
-  paidAt?: string | Date;
-}
-
-const invoiceInput = input({ invoiceId: invoiceIdInput(), ...changeFields });
+const invoiceInput = input({ invoiceId: recordId(), ...changeFields });
+export type InvoiceRequest = RequestOf<typeof invoiceInput>;
 
 const voidInput = input({
-  invoiceId: invoiceIdInput(),
+  invoiceId: recordId(),
+  /** Lets its items and its usage come onto the next invoice. Default: they are billed no more. */
   rebill: flag().optional(),
+  /** Why, in your words: stands on the credit note, if there is one. */
   reason: text(1_000).optional(),
   ...changeFields,
 });
+export type VoidInvoiceRequest = RequestOf<typeof voidInput>;
 
 const markPaidInput = input({
-  invoiceId: invoiceIdInput(),
-  amount: amount({ decimals: MAX_UNIT_DECIMALS }).optional(),
+  invoiceId: recordId(),
+  /** What came in. Default: all that is due. More than that becomes account credit. */
+  amount: units().optional(),
   method: oneOf(HAND_METHODS),
+  /** What tells this payment from others: the same again is counted once. Default: made up. */
   reference: text(LIMITS.idempotencyKey).optional(),
+  /** When it came in. Default: now. */
   paidAt: instant().optional(),
   ...changeFields,
 });
+export type MarkPaidRequest = RequestOf<typeof markPaidInput>;
 
 const VOID = `
 update {schema}.invoices
@@ -180,8 +167,7 @@ export class Closings {
    */
   async voidInvoice(request: VoidInvoiceRequest): Promise<Invoice & { replayed: boolean }> {
     const wanted = parse(voidInput, request);
-    const { invoiceId: _id, idempotencyKey: _key, metadata, tx: _tx, ...inputs } = wanted;
-    return this.change('voidInvoice', wanted, inputs, async (session, atHand, now) => {
+    return this.change('voidInvoice', wanted, async (session, atHand, now) => {
       const { invoice } = atHand;
       if (invoice.status === 'void') return true;
       if (invoice.status === 'draft') {
@@ -198,7 +184,7 @@ export class Closings {
       await this.takeBack(
         session,
         atHand,
-        { note: wanted.reason ?? null, metadata: metadata ?? {} },
+        { note: wanted.reason ?? null, metadata: wanted.metadata ?? {} },
         (after) => becomeVoid(session, atHand, after, wanted.rebill === true, now),
         now,
       );
@@ -262,7 +248,7 @@ export class Closings {
    */
   async markUncollectible(request: InvoiceRequest): Promise<Invoice & { replayed: boolean }> {
     const wanted = parse(invoiceInput, request);
-    return this.change('markUncollectible', wanted, {}, async (session, { invoice }, now) => {
+    return this.change('markUncollectible', wanted, async (session, { invoice }, now) => {
       if (invoice.status === 'uncollectible') return true;
       if (invoice.status !== 'open') {
         refuse(invoice, `is ${invoice.status}`, 'Only what is open can be written off.');
@@ -284,14 +270,7 @@ export class Closings {
    */
   async markPaid(request: MarkPaidRequest): Promise<Invoice & { replayed: boolean }> {
     const wanted = parse(markPaidInput, request);
-    const {
-      invoiceId: _id,
-      idempotencyKey: _key,
-      metadata: _metadata,
-      tx: _tx,
-      ...inputs
-    } = wanted;
-    return this.change('markPaid', wanted, inputs, async (session, { invoice, payer }, now) => {
+    return this.change('markPaid', wanted, async (session, { invoice, payer }, now) => {
       requireMoney(wanted.amount, invoice, 'amount');
       const at = wanted.paidAt ?? now;
       if (at > now) {
@@ -334,21 +313,15 @@ export class Closings {
     });
   }
 
-  private async change(
+  private change(
     kind: string,
-    { invoiceId, idempotencyKey, tx }: InvoiceRequest,
-    request: Record<string, unknown>,
+    asked: InvoiceRequest,
     work: (session: Session, atHand: InvoiceAtHand, now: Instant) => Promise<boolean>,
   ): Promise<Invoice & { replayed: boolean }> {
-    return changeOfInvoice(
-      this.context,
-      { kind, invoiceId, request, idempotencyKey, tx },
-      async (session, atHand, now) => {
-        const again = await work(session, atHand, now);
-        const answer = invoiceRecord(await requireInvoice(session, invoiceId));
-        return { answer, replayed: again };
-      },
-    );
+    return changeOfInvoice(this.context, kind, asked, async (session, atHand, now) => {
+      const replayed = await work(session, atHand, now);
+      return { answer: invoiceRecord(await requireInvoice(session, asked.invoiceId)), replayed };
+    });
   }
 }
 

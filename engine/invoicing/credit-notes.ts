@@ -1,26 +1,28 @@
-import { aliasesOf, resolveAccount } from '../accounts';
+import { idsWithAliases } from '../accounts';
 import type { Context, Session } from '../database';
 import {
   BillingError,
   Decimal,
-  MAX_UNIT_DECIMALS,
   ZERO,
   accountReference,
-  amount,
   changeFields,
   input,
   integer,
   isId,
   list,
   oneOf,
+  pageFields,
+  pageOf,
   parse,
+  recordId,
   requireDecimals,
+  sumOf,
   text,
-  type AccountReference,
-  type ChangeOptions,
+  units,
   type Instant,
+  type RequestOf,
 } from '../kernel';
-import { changeOfInvoice, invoiceIdInput, type InvoiceAtHand } from './change-of-invoice';
+import { changeOfInvoice, type InvoiceAtHand } from './change-of-invoice';
 import {
   creditNoteRecord,
   listCreditNotes,
@@ -42,56 +44,36 @@ import {
   issueCreditNote,
   requireIssued,
   settledOf,
-  sumOf,
   type IssuedNote,
 } from './issuing-credit-notes';
 import { invoicesPaid } from './when-paid';
 
-export interface CreateCreditNoteRequest extends ChangeOptions {
-  invoiceId: string;
-  /** What is taken back of which line: a part, or all that is left of it. */
-  lines?: Array<{ position: number; amount?: string | number }>;
-  /** Tax included. Without `lines` all that is left, or exactly the amount of one line. */
-  amount?: string | number;
-  /** Default: `due` while something is to be paid, then `credit`. */
-  to?: CreditTarget;
-  /** Why, in your words. */
-  reason?: string;
-}
-
-export interface ListCreditNotesRequest {
-  account?: AccountReference;
-  invoiceId?: string;
-  limit?: number | string;
-  cursor?: string;
-}
-
 const MAX_LINES = 1_000;
 
-export const moneyInput = () => amount({ decimals: MAX_UNIT_DECIMALS });
-
 const createCreditNoteInput = input({
-  invoiceId: invoiceIdInput(),
-  lines: list(
-    input({ position: integer(1, 1_000_000), amount: moneyInput().optional() }),
-    MAX_LINES,
-  )
+  invoiceId: recordId(),
+  /** What is taken back of which line: a part, or all that is left of it. */
+  lines: list(input({ position: integer(1, 1_000_000), amount: units().optional() }), MAX_LINES)
     .min(1, { error: 'must have at least one entry' })
     .optional(),
-  amount: moneyInput().optional(),
+  /** Tax included. Without `lines` all that is left, or exactly the amount of one line. */
+  amount: units().optional(),
+  /** Default: `due` while something is to be paid, then `credit`. */
   to: oneOf(CREDIT_TARGETS).optional(),
+  /** Why, in your words. */
   reason: text(1_000).optional(),
   ...changeFields,
 });
+export type CreateCreditNoteRequest = RequestOf<typeof createCreditNoteInput>;
 
-const getCreditNoteInput = input({ creditNoteId: invoiceIdInput() });
+const getCreditNoteInput = input({ creditNoteId: recordId() });
 
 const listCreditNotesInput = input({
   account: accountReference().optional(),
-  invoiceId: invoiceIdInput().optional(),
-  limit: integer(1, 500).optional(),
-  cursor: text(100).optional(),
+  invoiceId: recordId().optional(),
+  ...pageFields,
 });
+export type ListCreditNotesRequest = RequestOf<typeof listCreditNotesInput>;
 
 /** Money that went back before its credit note was issued. */
 export interface MadeRefund {
@@ -129,7 +111,7 @@ export class CreditNotes {
     request: CreateCreditNoteRequest,
   ): Promise<CreditNote & { replayed: boolean }> {
     const wanted = parse(createCreditNoteInput, request);
-    const { invoiceId, idempotencyKey, metadata, tx, ...inputs } = wanted;
+    const { metadata = {}, tx } = wanted;
     if (wanted.lines !== undefined && wanted.lines.length > 1 && wanted.amount !== undefined) {
       throw new BillingError(
         'invalid_input',
@@ -140,7 +122,8 @@ export class CreditNotes {
     const refundIds: string[] = [];
     const answer = await changeOfInvoice(
       this.context,
-      { kind: 'createCreditNote', invoiceId, request: inputs, idempotencyKey, tx },
+      'createCreditNote',
+      wanted,
       async (session, atHand, now) => {
         refundIds.length = 0;
         const { invoice } = atHand;
@@ -167,11 +150,7 @@ export class CreditNotes {
           atHand,
           planned,
           to,
-          {
-            reason: 'correction',
-            note: wanted.reason ?? null,
-            metadata: metadata ?? {},
-          },
+          { reason: 'correction', note: wanted.reason ?? null, metadata },
           now,
         );
         refundIds.push(...done.refundIds);
@@ -223,7 +202,7 @@ export class CreditNotes {
   }
 
   /** @throws unknown_invoice */
-  async getCreditNote(request: { creditNoteId: string }): Promise<CreditNote> {
+  async getCreditNote(request: RequestOf<typeof getCreditNoteInput>): Promise<CreditNote> {
     const { creditNoteId } = parse(getCreditNoteInput, request);
     const note = await requireCreditNote(this.context.database, creditNoteId);
     return creditNoteRecord(note, (await findInvoice(this.context.database, note.invoiceId))!);
@@ -240,16 +219,7 @@ export class CreditNotes {
   ): Promise<{ items: CreditNote[]; nextCursor: string | null }> {
     const { account, invoiceId, limit = 100, cursor } = parse(listCreditNotesInput, request);
     const { database } = this.context;
-    if (cursor !== undefined && !isId(cursor)) {
-      throw new BillingError('invalid_input', '"cursor" is not one that listCreditNotes gave.', {
-        parameter: 'cursor',
-      });
-    }
-    let accounts: string[] | null = null;
-    if (account !== undefined) {
-      const { accountId } = await resolveAccount(database, account);
-      accounts = [accountId, ...(await aliasesOf(database, accountId))];
-    }
+    const accounts = account === undefined ? null : await idsWithAliases(database, [account]);
     // An id that is none names no invoice: nothing is found.
     if (invoiceId !== undefined && !isId(invoiceId)) return { items: [], nextCursor: null };
     const found = await listCreditNotes(database, {
@@ -258,10 +228,10 @@ export class CreditNotes {
       after: cursor ?? null,
       limit: limit + 1,
     });
-    const notes = found.slice(0, limit);
+    const { items: notes, nextCursor } = pageOf(found, limit, (note) => note.creditNoteId);
     const invoices = await findInvoices(database, notes);
     const items = notes.map((note, index) => creditNoteRecord(note, invoices[index]!));
-    return { items, nextCursor: found.length > limit ? items.at(-1)!.creditNoteId : null };
+    return { items, nextCursor };
   }
 }
 

@@ -1,4 +1,4 @@
-import { BillingError, Decimal, ZERO, formatMoney, split } from '../kernel';
+import { BillingError, Decimal, ZERO, formatMoney, split, sumOf } from '../kernel';
 
 /**
  * How much of which line of an invoice is taken back, and where it goes. Pure. Rules: billing-rules.md,
@@ -40,9 +40,6 @@ export const leftOf = (line: CreditableLine): Left => {
   const tax = line.tax.minus(line.creditedTax);
   return { net, tax, total: net.plus(tax) };
 };
-
-const sumOf = (amounts: readonly Decimal[]): Decimal =>
-  amounts.reduce((all, amount) => all.plus(amount), ZERO);
 
 const leftOfAll = (lines: readonly CreditableLine[]): Decimal =>
   sumOf(lines.map((line) => leftOf(line).total));

@@ -6,7 +6,7 @@ import {
   type ResetRequest,
   type RestoreDone,
 } from '../subscriptions';
-import { collectInvoices } from './collecting';
+import { collectInvoices } from './collecting/collecting';
 import { Creating, progressInput, type CreateInvoicesAnswer, type Progress } from './creating';
 import {
   Dispatching,

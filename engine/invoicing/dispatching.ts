@@ -35,7 +35,7 @@ import {
   type PayerNames,
   type RunProblem,
 } from './chunks';
-import { collectInvoices } from './collecting';
+import { collectInvoices } from './collecting/collecting';
 import { decimalsOfMoney, progressInput, type Progress } from './creating';
 import { finalizeDrafts, isCharged, type Finalized, type InvoicingContext } from './finalizing';
 import { invoiceEvent } from './invoice-events';

@@ -28,7 +28,7 @@ import { insertLines, reckonLines, type StoredInvoiceLine } from './invoice-line
 import { findInvoices, type StoredInvoice } from './invoice-records';
 import { numberText, takeNumbers } from './numbering';
 import { reckon, usageLines, type OwnRating } from './rating';
-import { takeSnapshots } from './rendering/snapshot';
+import { takeSnapshots } from './rendering/taking-snapshots';
 import { readSettings, type StoredSettings } from './settings';
 import { readTaxedPayers, type TaxedPayer } from './taxed-payers';
 import { DraftUsage } from './usage';

@@ -1,12 +1,9 @@
 import { changeOfAccount, resolveAccount } from '../accounts';
 import { post } from '../books';
-import type { Context, Session } from '../database';
+import { column, table, type Context, type Session } from '../database';
 import {
-  BillingError,
   Decimal,
-  MAX_UNIT_DECIMALS,
   accountReference,
-  amount,
   changeFields,
   currency,
   currencyDecimals,
@@ -16,23 +13,14 @@ import {
   parse,
   requireDecimals,
   text,
-  type AccountReference,
-  type ChangeOptions,
+  units,
+  type RequestOf,
 } from '../kernel';
 import { readCredits, writeCredits } from './account-credit';
-import { HAND_METHODS, type HandMethod } from './settling';
+import { requireMoneyOf } from './manual-invoices';
+import { HAND_METHODS } from './settling';
 
 /** Credit that people give accounts against invoices to come. */
-
-export interface AddCreditRequest extends ChangeOptions {
-  account: AccountReference;
-  currency: string;
-  amount: string | number;
-  /** How it was paid; left out: it is given for nothing, and lowers revenue. */
-  received?: HandMethod;
-  /** Why, in your words. */
-  reason?: string;
-}
 
 export interface AccountCredit {
   account: string;
@@ -43,17 +31,24 @@ export interface AccountCredit {
 const addCreditInput = input({
   account: accountReference(),
   currency: currency(),
-  amount: amount({ decimals: MAX_UNIT_DECIMALS }),
+  amount: units(),
+  /** How it was paid; left out: it is given for nothing, and lowers revenue. */
   received: oneOf(HAND_METHODS).optional(),
+  /** Why, in your words. */
   reason: text(1_000).optional(),
   ...changeFields,
 });
+export type AddCreditRequest = RequestOf<typeof addCreditInput>;
 
 const accountCreditInput = input({ account: accountReference() });
 
-const WRITE_CREDIT_DETAILS = `
-insert into {schema}.account_credit_details (payer_id, credit_id, account_id, reason, metadata)
-values ($1::uuid, $2::uuid, $3::uuid, $4, $5::jsonb)`;
+const DETAILS = table('account_credit_details', {
+  payerId: column.uuid(),
+  creditId: column.uuid(),
+  accountId: column.uuid(),
+  reason: column.text().orNull,
+  metadata: column.json<Record<string, unknown>>(),
+});
 
 export class AccountCredits {
   constructor(private readonly context: Context) {}
@@ -66,34 +61,23 @@ export class AccountCredits {
    */
   async addCredit(request: AddCreditRequest): Promise<AccountCredit & { replayed: boolean }> {
     const wanted = parse(addCreditInput, request);
-    const { account: reference, idempotencyKey, metadata, tx, ...inputs } = wanted;
-    const decimals = currencyDecimals(wanted.currency);
-    if (decimals === null) {
-      throw new BillingError('currency_mismatch', `${wanted.currency} is no money of ISO 4217.`, {
-        parameter: 'currency',
-        advice: 'Invoices are in real money: EUR, USD ...',
-      });
-    }
-    requireDecimals(wanted.amount, decimals, 'amount', wanted.currency);
+    const { account: reference, idempotencyKey, metadata = {}, tx, ...inputs } = wanted;
+    const { reason = null } = inputs;
+    requireDecimals(wanted.amount, requireMoneyOf(wanted.currency), 'amount', wanted.currency);
     return changeOfAccount(
       this.context,
       { kind: 'addCredit', account: reference, request: inputs, idempotencyKey, tx },
       async (session, { accountId, payerId }, now) => {
         const given = { payerId, currency: wanted.currency, amount: wanted.amount };
-        const [creditId] = await writeCredits(session, [{ ...given, reason: 'given' }], now);
-        await session.query(WRITE_CREDIT_DETAILS, [
-          payerId,
-          creditId,
-          accountId,
-          wanted.reason ?? null,
-          JSON.stringify(metadata ?? {}),
-        ]);
+        const [id] = await writeCredits(session, [{ ...given, reason: 'given' }], now);
+        const creditId = id!;
+        await DETAILS.write(session, [{ payerId, creditId, accountId, reason, metadata }]);
         await post(session, {
           payerId,
           currency: wanted.currency,
           at: now,
           kind: 'credit',
-          reference: { type: 'credit', id: creditId! },
+          reference: { type: 'credit', id: creditId },
           legs: [
             wanted.received === undefined
               ? { account: 'revenue', amount: wanted.amount }
@@ -111,7 +95,7 @@ export class AccountCredits {
    *
    * @throws unknown_account, invalid_input
    */
-  async accountCredit(request: { account: AccountReference }): Promise<AccountCredit> {
+  async accountCredit(request: RequestOf<typeof accountCreditInput>): Promise<AccountCredit> {
     const { account } = parse(accountCreditInput, request);
     const { database } = this.context;
     const { accountId, payerId } = await resolveAccount(database, account);

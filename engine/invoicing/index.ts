@@ -1,20 +1,17 @@
 import type { Room } from '../accounts';
+import { bound } from '../kernel';
 import type { PaymentContext } from '../payments';
 import { Closings } from './closing';
-import {
-  Retries,
-  TopUps,
-  collectDue,
-  invoicePayments,
-  methodSaved,
-  type CollectDueDone,
-  type TopUpPorts,
-  type TopUpsDone,
-} from './collecting';
+import { collectDue, type CollectDueDone } from './collecting/collecting';
+import { invoicePayments } from './collecting/invoice-payments';
+import { methodSaved } from './collecting/method-saved';
+import { Retries } from './collecting/retrying';
+import { TopUps, type TopUpPorts, type TopUpsDone } from './collecting/top-ups';
 import { Creating } from './creating';
 import { CreditNotes } from './credit-notes';
 import { BillingCycle } from './cycle';
 import { Dispatching } from './dispatching';
+import { DraftItems } from './draft-items';
 import type { InvoicingContext } from './finalizing';
 import { AccountCredits } from './giving-credit';
 import {
@@ -36,44 +33,29 @@ import { verifyInvoices } from './verify-invoices';
 
 export * from './public';
 export { invoicedPeriods } from './invoiced-periods';
-export { standingOf, type TopUpPorts } from './collecting';
+export { standingOf } from './collecting/standing';
+export type { TopUpPorts } from './collecting/top-ups';
 export type { InvoicingContext } from './finalizing';
 export { INVOICE_STATUSES } from './invoice-records';
 
 /** `billing.invoicing`: what customers owe, and how it comes to be paid. */
-export interface Invoicing {
-  createInvoices: Creating['createInvoices'];
-  dispatchInvoices: Dispatching['dispatchInvoices'];
-  runBillingCycle: BillingCycle['runBillingCycle'];
-  resetProducts: BillingCycle['resetProducts'];
-  restoreProducts: BillingCycle['restoreProducts'];
-  previewInvoice: Previews['previewInvoice'];
-  getInvoice: InvoiceReading['getInvoice'];
-  listInvoices: InvoiceReading['listInvoices'];
-  createInvoice: ManualInvoices['createInvoice'];
-  addItem: ManualInvoices['addItem'];
-  updateItem: ManualInvoices['updateItem'];
-  removeItem: ManualInvoices['removeItem'];
-  deleteDraft: ManualInvoices['deleteDraft'];
-  finalizeInvoice: ManualInvoices['finalizeInvoice'];
-  voidInvoice: Closings['voidInvoice'];
-  markUncollectible: Closings['markUncollectible'];
-  markPaid: Closings['markPaid'];
-  addCredit: AccountCredits['addCredit'];
-  accountCredit: AccountCredits['accountCredit'];
-  createCreditNote: CreditNotes['createCreditNote'];
-  getCreditNote: CreditNotes['getCreditNote'];
-  listCreditNotes: CreditNotes['listCreditNotes'];
-  refundInvoice: InvoiceRefunds['refundInvoice'];
-  renderInvoice: Papers['renderInvoice'];
-  retryInvoice: Retries['retryInvoice'];
-  attempts: Retries['attempts'];
-  collection: Retries['collection'];
-  setTopUp: TopUps['setTopUp'];
-  topUps: TopUps['topUps'];
-  settings: Settings['settings'];
-  saveSettings: Settings['saveSettings'];
-}
+export interface Invoicing
+  extends
+    Pick<Creating, 'createInvoices'>,
+    Pick<Dispatching, 'dispatchInvoices'>,
+    Pick<BillingCycle, 'runBillingCycle' | 'resetProducts' | 'restoreProducts'>,
+    Pick<Previews, 'previewInvoice'>,
+    Pick<InvoiceReading, 'getInvoice' | 'listInvoices'>,
+    Pick<ManualInvoices, 'createInvoice' | 'deleteDraft' | 'finalizeInvoice'>,
+    Pick<DraftItems, 'addItem' | 'updateItem' | 'removeItem'>,
+    Pick<Closings, 'voidInvoice' | 'markUncollectible' | 'markPaid'>,
+    Pick<AccountCredits, 'addCredit' | 'accountCredit'>,
+    Pick<CreditNotes, 'createCreditNote' | 'getCreditNote' | 'listCreditNotes'>,
+    Pick<InvoiceRefunds, 'refundInvoice'>,
+    Pick<Papers, 'renderInvoice'>,
+    Pick<Retries, 'retryInvoice' | 'attempts' | 'collection'>,
+    Pick<TopUps, 'setTopUp' | 'topUps'>,
+    Pick<Settings, 'settings' | 'saveSettings'> {}
 
 export interface InvoicingOptions {
   /** What the use of products costs, by product, instead of what offers say of it. */
@@ -90,57 +72,31 @@ export function openInvoicing(
   const context: InvoicingContext = Object.assign(Object.create(paying) as PaymentContext, {
     rating,
   });
-  const creating = new Creating(context);
-  const dispatching = new Dispatching(context);
-  const cycle = new BillingCycle(context);
-  const previews = new Previews(context);
-  const reading = new InvoiceReading(context);
-  const byHand = new ManualInvoices(context);
-  const closings = new Closings(context);
-  const credits = new AccountCredits(context);
   const creditNotes: CreditNotes = new CreditNotes(context, {
     giveBack: (session, invoice, note, now) => giveBack(context, session, invoice, note, now),
     executeRefunds: (refundIds) => refunds.execute(refundIds),
   });
   const refunds: InvoiceRefunds = new InvoiceRefunds(context, creditNotes);
-  const papers = new Papers(context);
-  const retries = new Retries(context);
   const topUps = new TopUps(context, ports);
-  const settings = new Settings(context);
   paying.purposes.set('invoice', invoicePayments(refunds));
   paying.onMethodSaved.push(methodSaved);
+  const byHand = new ManualInvoices(context);
   const calls: Invoicing = {
-    createInvoices: creating.createInvoices.bind(creating),
-    dispatchInvoices: dispatching.dispatchInvoices.bind(dispatching),
-    runBillingCycle: cycle.runBillingCycle.bind(cycle),
-    resetProducts: cycle.resetProducts.bind(cycle),
-    restoreProducts: cycle.restoreProducts.bind(cycle),
-    previewInvoice: previews.previewInvoice.bind(previews),
-    getInvoice: reading.getInvoice.bind(reading),
-    listInvoices: reading.listInvoices.bind(reading),
-    createInvoice: byHand.createInvoice.bind(byHand),
-    addItem: byHand.addItem.bind(byHand),
-    updateItem: byHand.updateItem.bind(byHand),
-    removeItem: byHand.removeItem.bind(byHand),
-    deleteDraft: byHand.deleteDraft.bind(byHand),
-    finalizeInvoice: byHand.finalizeInvoice.bind(byHand),
-    voidInvoice: closings.voidInvoice.bind(closings),
-    markUncollectible: closings.markUncollectible.bind(closings),
-    markPaid: closings.markPaid.bind(closings),
-    addCredit: credits.addCredit.bind(credits),
-    accountCredit: credits.accountCredit.bind(credits),
-    createCreditNote: creditNotes.createCreditNote.bind(creditNotes),
-    getCreditNote: creditNotes.getCreditNote.bind(creditNotes),
-    listCreditNotes: creditNotes.listCreditNotes.bind(creditNotes),
-    refundInvoice: refunds.refundInvoice.bind(refunds),
-    renderInvoice: papers.renderInvoice.bind(papers),
-    retryInvoice: retries.retryInvoice.bind(retries),
-    attempts: retries.attempts.bind(retries),
-    collection: retries.collection.bind(retries),
-    setTopUp: topUps.setTopUp.bind(topUps),
-    topUps: topUps.topUps.bind(topUps),
-    settings: settings.settings.bind(settings),
-    saveSettings: settings.saveSettings.bind(settings),
+    ...bound(new Creating(context), 'createInvoices'),
+    ...bound(new Dispatching(context), 'dispatchInvoices'),
+    ...bound(new BillingCycle(context), 'runBillingCycle', 'resetProducts', 'restoreProducts'),
+    ...bound(new Previews(context), 'previewInvoice'),
+    ...bound(new InvoiceReading(context), 'getInvoice', 'listInvoices'),
+    ...bound(byHand, 'createInvoice', 'deleteDraft', 'finalizeInvoice'),
+    ...bound(new DraftItems(context), 'addItem', 'updateItem', 'removeItem'),
+    ...bound(new Closings(context), 'voidInvoice', 'markUncollectible', 'markPaid'),
+    ...bound(new AccountCredits(context), 'addCredit', 'accountCredit'),
+    ...bound(creditNotes, 'createCreditNote', 'getCreditNote', 'listCreditNotes'),
+    ...bound(refunds, 'refundInvoice'),
+    ...bound(new Papers(context), 'renderInvoice'),
+    ...bound(new Retries(context), 'retryInvoice', 'attempts', 'collection'),
+    ...bound(topUps, 'setTopUp', 'topUps'),
+    ...bound(new Settings(context), 'settings', 'saveSettings'),
   };
   return {
     calls,

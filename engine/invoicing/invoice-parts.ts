@@ -1,7 +1,6 @@
 import type { ErasePart, ExportPart, MergePart, WholeAccount } from '../accounts';
-import { MAX_LOCKED_ACCOUNTS, atTime, readTime, type Context, type Session } from '../database';
+import { MAX_LOCKED_ACCOUNTS, pages, type Context, type Session } from '../database';
 import {
-  Decimal,
   addDuration,
   currencyDecimals,
   formatMoney,
@@ -9,11 +8,18 @@ import {
   readClock,
   type Instant,
 } from '../kernel';
-import { moveCredits, readCredits } from './account-credit';
-import { creditNoteRecord, listCreditNotes } from './credit-note-records';
-import { findInvoice, invoiceRecord, listInvoices, readSnapshot } from './invoice-records';
+import { CREDITS, moveCredits, readCredits } from './account-credit';
+import { creditNoteRecord, listCreditNotes, type StoredCreditNote } from './credit-note-records';
+import {
+  findInvoice,
+  invoiceRecord,
+  listInvoices,
+  readSnapshot,
+  type StoredInvoice,
+} from './invoice-records';
 import { readInvoiceRefunds } from './refunding-invoices';
 import { readSettings } from './settings';
+import { PAYMENTS } from './settling';
 
 /** What invoices have to say when accounts are attached, exported, erased or merged, and get old. */
 
@@ -34,114 +40,84 @@ export async function openInvoicesObstacle(
 }
 
 const READ_PAYMENTS = `
-select p.payment_id::text as payment_id, p.gateway, p.method, p.reference, p.amount::text as amount,
-       p.excess::text as excess, ${atTime('p.paid_at')} as paid_at
-from {schema}.invoice_payments p
+select ${PAYMENTS.select('p')} from {schema}.invoice_payments p
 where p.payer_id = $1::uuid and p.invoice_id = $2::uuid
 order by p.recorded_at, p.payment_id`;
 
-interface PaymentRow {
-  payment_id: string;
-  gateway: string;
-  method: string | null;
-  reference: string;
-  amount: string;
-  excess: string;
-  paid_at: string;
-}
-
 const READ_CREDIT_ENTRIES = `
-select c.credit_id::text as credit_id, c.currency, c.amount::text as amount, c.reason,
-       c.invoice_id::text as invoice_id, c.credit_note_id::text as credit_note_id,
-       ${atTime('c.created_at')} as created_at, d.reason as note,
-       coalesce(d.metadata, '{}')::text as metadata
+select ${CREDITS.select('c')}, d.reason as note, coalesce(d.metadata, '{}')::text as metadata
 from {schema}.account_credits c
 left join {schema}.account_credit_details d
   on d.payer_id = c.payer_id and d.credit_id = c.credit_id
 where c.payer_id = any($1::uuid[])
 order by c.credit_id`;
 
-interface CreditRow {
-  credit_id: string;
-  currency: string;
-  amount: string;
-  reason: string;
-  invoice_id: string | null;
-  credit_note_id: string | null;
-  created_at: string;
-  note: string | null;
-  metadata: string;
-}
-
 const PAGE = 200;
 
 const namesOf = ({ accountId, aliases }: WholeAccount): string[] => [accountId, ...aliases];
 
+/** An invoice with what stands on its paper, and what was paid and given back of it. */
+async function exportedInvoice(session: Session, invoice: StoredInvoice): Promise<object> {
+  const { payerId, invoiceId, decimals } = invoice;
+  const payments = await PAYMENTS.rows(session, READ_PAYMENTS, [payerId, invoiceId]);
+  return {
+    ...invoiceRecord(invoice),
+    paper: await readSnapshot(session, invoice),
+    payments: payments.map(({ paymentId, gateway, method, reference, ...payment }) => ({
+      paymentId,
+      gateway,
+      method,
+      reference,
+      amount: formatMoney(payment.amount, decimals),
+      excess: formatMoney(payment.excess, decimals),
+      paidAt: isoTime(payment.paidAt),
+    })),
+    refunds: await readInvoiceRefunds(session, invoice),
+  };
+}
+
+async function exportedCredit(session: Session, names: readonly string[]): Promise<object[]> {
+  const rows = await session.query<{ note: string | null; metadata: string }>(READ_CREDIT_ENTRIES, [
+    names,
+  ]);
+  return rows.map((row) => {
+    const { payerId: _payer, amount, createdAt, ...credit } = CREDITS.read(row);
+    return {
+      ...credit,
+      amount: formatMoney(amount, currencyDecimals(credit.currency)!),
+      createdAt: isoTime(createdAt),
+      note: row.note,
+      metadata: JSON.parse(row.metadata) as Record<string, unknown>,
+    };
+  });
+}
+
 /** Invoices that the account pays or that are for it, with what stands on them; credit notes; credit. */
 export const exportInvoices: ExportPart = async (session, account) => {
-  const names = namesOf(account);
+  const accounts = namesOf(account);
   const invoices: object[] = [];
-  for (let after: string | null = null; ;) {
-    const page = await listInvoices(session, {
-      accounts: names,
-      statuses: null,
-      after,
-      limit: PAGE,
-    });
-    for (const invoice of page) {
-      const { payerId, invoiceId, decimals } = invoice;
-      const money = (written: string): string => formatMoney(new Decimal(written), decimals);
-      const payments = await session.query<PaymentRow>(READ_PAYMENTS, [payerId, invoiceId]);
-      invoices.push({
-        ...invoiceRecord(invoice),
-        paper: await readSnapshot(session, invoice),
-        payments: payments.map((row) => ({
-          paymentId: row.payment_id,
-          gateway: row.gateway,
-          method: row.method,
-          reference: row.reference,
-          amount: money(row.amount),
-          excess: money(row.excess),
-          paidAt: readTime(row.paid_at),
-        })),
-        refunds: await readInvoiceRefunds(session, invoice),
-      });
-    }
-    if (page.length < PAGE) break;
-    after = page.at(-1)!.invoiceId;
-  }
-
   const creditNotes: object[] = [];
-  for (let after: string | null = null; ;) {
-    const page = await listCreditNotes(session, {
-      accounts: names,
-      invoiceId: null,
-      after,
-      limit: PAGE,
-    });
+  const allInvoices = pages<StoredInvoice>({
+    key: { invoiceId: 'latest' },
+    size: PAGE,
+    find: ([after], limit) =>
+      listInvoices(session, { accounts, statuses: null, after: after as string, limit }),
+  });
+  for await (const page of allInvoices) {
+    for (const invoice of page) invoices.push(await exportedInvoice(session, invoice));
+  }
+  const allNotes = pages<StoredCreditNote>({
+    key: { creditNoteId: 'latest' },
+    size: PAGE,
+    find: ([after], limit) =>
+      listCreditNotes(session, { accounts, invoiceId: null, after: after as string, limit }),
+  });
+  for await (const page of allNotes) {
     for (const note of page) {
       creditNotes.push(creditNoteRecord(note, (await findInvoice(session, note.invoiceId))!));
     }
-    if (page.length < PAGE) break;
-    after = page.at(-1)!.creditNoteId;
   }
-
-  const credits = await session.query<CreditRow>(READ_CREDIT_ENTRIES, [names]);
-  return {
-    invoices,
-    creditNotes,
-    accountCredit: credits.map((row) => ({
-      creditId: row.credit_id,
-      currency: row.currency,
-      amount: formatMoney(new Decimal(row.amount), currencyDecimals(row.currency)!),
-      reason: row.reason,
-      invoiceId: row.invoice_id,
-      creditNoteId: row.credit_note_id,
-      createdAt: readTime(row.created_at),
-      note: row.note,
-      metadata: JSON.parse(row.metadata) as Record<string, unknown>,
-    })),
-  };
+  return { invoices, creditNotes, accountCredit: await exportedCredit(session, accounts) };
 };
 
 /** Found by whom they are for; the payer of a row may be the parent of that time. */

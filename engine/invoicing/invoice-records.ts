@@ -2,13 +2,13 @@ import { column, table, type RowOf, type Session } from '../database';
 import {
   BillingError,
   Decimal,
-  ZERO,
   currencyDecimals,
   decimalsOf,
   formatMoney,
   formatUnits,
   isId,
   isoTime,
+  sumOf,
 } from '../kernel';
 import { OWN_LINE, type LineKind, type StoredInvoiceLine } from './invoice-lines';
 import type { PaperSnapshot } from './rendering/snapshot';
@@ -157,6 +157,10 @@ const COLLECTING = table('collections', {
   nextAttemptAt: column.instant().orNull,
 });
 
+/** Invoices by their primary key, as statements take them. */
+export const NAMES = INVOICES.pick('payerId', 'invoiceId');
+export type InvoiceName = RowOf<typeof NAMES>;
+
 /** An invoice as rules work on it. */
 export interface StoredInvoice
   extends RowOf<typeof INVOICES>, RowOf<typeof DETAILS>, RowOf<typeof COLLECTING> {
@@ -178,7 +182,7 @@ const COLUMNS = `
 const FIND_INVOICE = `select ${COLUMNS} from {schema}.invoices i where i.invoice_id = $1::uuid`;
 
 const FIND_OWNER = `
-select payer_id::text as payer_id, account_id::text as account_id
+select payer_id::text as "payerId", account_id::text as "accountId"
 from {schema}.invoices where invoice_id = $1::uuid`;
 
 const FIND_INVOICES = `
@@ -258,9 +262,6 @@ function invoiceOf(row: InvoiceRow): StoredInvoice {
     lines: arraysOf(row.lines ?? '[]').map(OWN_LINE.readArray),
   };
 }
-
-const sumOf = (amounts: readonly Decimal[]): Decimal =>
-  amounts.reduce((all, amount) => all.plus(amount), ZERO);
 
 /** What was taxed at which rate, in the order of lines. */
 export function taxesOf(
@@ -412,23 +413,20 @@ export async function findInvoiceOwner(
   session: Session,
   invoiceId: string,
 ): Promise<{ payerId: string; accountId: string }> {
-  const [row] = isId(invoiceId)
-    ? await session.query<{ payer_id: string; account_id: string }>(FIND_OWNER, [invoiceId])
+  const [found] = isId(invoiceId)
+    ? await session.query<{ payerId: string; accountId: string }>(FIND_OWNER, [invoiceId])
     : [];
-  if (row === undefined) throw unknownInvoice(invoiceId);
-  return { payerId: row.payer_id, accountId: row.account_id };
+  if (found === undefined) throw unknownInvoice(invoiceId);
+  return found;
 }
 
 /** Many invoices, with their lines, in the order asked for; what there is not is left out. */
 export async function findInvoices(
   session: Session,
-  wanted: ReadonlyArray<{ payerId: string; invoiceId: string }>,
+  wanted: readonly InvoiceName[],
 ): Promise<StoredInvoice[]> {
   if (wanted.length === 0) return [];
-  const rows = await session.query<InvoiceRow>(FIND_INVOICES, [
-    wanted.map(({ payerId }) => payerId),
-    wanted.map(({ invoiceId }) => invoiceId),
-  ]);
+  const rows = await session.query<InvoiceRow>(FIND_INVOICES, NAMES.values(wanted));
   return rows.map(invoiceOf);
 }
 
@@ -459,13 +457,9 @@ export async function listInvoices(
 /** What stood on an issued invoice; null for a draft, and for what need not be kept any longer. */
 export async function readSnapshot(
   session: Session,
-  { payerId, invoiceId }: { payerId: string; invoiceId: string },
+  { payerId, invoiceId }: InvoiceName,
 ): Promise<PaperSnapshot | null> {
-  const [row] = await session.query<{ snapshot: string | null }>(READ_SNAPSHOT, [
-    payerId,
-    invoiceId,
-  ]);
-  return row?.snapshot === null || row?.snapshot === undefined
-    ? null
-    : (JSON.parse(row.snapshot) as PaperSnapshot);
+  const values = [payerId, invoiceId];
+  const [row] = await session.query<{ snapshot: string | null }>(READ_SNAPSHOT, values);
+  return JSON.parse(row?.snapshot ?? 'null') as PaperSnapshot | null;
 }

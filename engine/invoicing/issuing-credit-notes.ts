@@ -1,7 +1,7 @@
 import { endFees, movePostings, post, postAll, type BookAccount, type Leg } from '../books';
 import type { Context, Session } from '../database';
 import { recordEvents, type NewEvent } from '../events';
-import { BillingError, Decimal, ZERO, formatMoney, isoTime, newId, type Instant } from '../kernel';
+import { BillingError, Decimal, formatMoney, isoTime, newId, sumOf, type Instant } from '../kernel';
 import { moveCredits, writeCredits } from './account-credit';
 import type { InvoiceAtHand } from './change-of-invoice';
 import {
@@ -13,7 +13,8 @@ import {
 import type { CreditableLine, PlannedCredit, SettledAmounts } from './credit-plan';
 import { readSnapshot, type StoredInvoice } from './invoice-records';
 import { numberText, takeNumbers } from './numbering';
-import { sellerPart, takeSnapshots, type PaperSnapshot } from './rendering/snapshot';
+import type { PaperSnapshot } from './rendering/snapshot';
+import { sellerPart, takeSnapshots } from './rendering/taking-snapshots';
 import { readSettings, type StoredSettings } from './settings';
 
 /** Credit notes come to be: what they take back, where it goes, and their numbers last of all. */
@@ -93,9 +94,6 @@ export function requireIssued(invoice: StoredInvoice): void {
     },
   );
 }
-
-export const sumOf = (amounts: readonly Decimal[]): Decimal =>
-  amounts.reduce((all, one) => all.plus(one), ZERO);
 
 const leg = (account: BookAccount, value: Decimal): Leg[] =>
   value.isZero() ? [] : [{ account, amount: value }];

@@ -15,7 +15,9 @@ import {
   requireDecimals,
   round,
   text,
+  units,
   z,
+  type RequestOf,
 } from '../kernel';
 
 import type { StoredInvoiceLine } from './invoice-lines';
@@ -23,65 +25,49 @@ import { newLine } from './rating';
 
 /** Items that people put on invoices: something in words, or an offer. */
 
-/** Something in words, at a price of its own. */
-export interface FreeItem {
-  description: string;
-  /** Default 1. */
-  quantity?: string | number;
-  /** Of one; as fine as you like: the line is rounded. */
-  unitPrice: string | number;
-  /** Off the line, before tax. */
-  discount?: string | number;
-  /** Key of a tax rate. Default: the account's. */
-  taxRate?: string;
-  /** Default true. */
-  taxable?: boolean;
-}
-
-/** An offer at its present price. It is billed, nothing is granted: orders and subscriptions do that. */
-export interface OfferedItem {
-  sku: string;
-  /** Default 1. */
-  quantity?: number | string;
-  discount?: string | number;
-  taxRate?: string;
-}
-
-export type InvoiceItem = FreeItem | OfferedItem;
-
 const MAX_DESCRIPTION = 1_000;
-export const MAX_ITEMS = 1_000;
+const MAX_ITEMS = 1_000;
 
-const units = () => amount({ decimals: MAX_UNIT_DECIMALS });
 const price = () => amount({ decimals: MAX_UNIT_DECIMALS, zero: true });
 
-const freeShape = {
+const freeItem = input({
   description: text(MAX_DESCRIPTION),
+  /** Default 1. */
   quantity: units().optional(),
+  /** Of one; as fine as you like: the line is rounded. */
   unitPrice: price(),
+  /** Off the line, before tax. */
   discount: price().optional(),
+  /** Key of a tax rate. Default: the account's. */
   taxRate: key().optional(),
+  /** Default true. */
   taxable: flag().optional(),
-};
+});
+/** Something in words, at a price of its own. */
+export type FreeItem = RequestOf<typeof freeItem>;
 
-const offeredShape = {
+const offeredItem = input({
   sku: key(),
+  /** Default 1. */
   quantity: integer(1, 1_000_000).optional(),
   discount: price().optional(),
   taxRate: key().optional(),
-};
+});
+/** An offer at its present price. It is billed, nothing is granted: orders and subscriptions do that. */
+export type OfferedItem = RequestOf<typeof offeredItem>;
 
-export const itemInput = () => z.union([input(freeShape), input(offeredShape)]);
-export const itemsInput = () => list(itemInput(), MAX_ITEMS);
-
-export type WantedItem = z.output<ReturnType<typeof itemInput>>;
+export const itemInput = z.union([freeItem, offeredItem]);
+export const itemsInput = list(itemInput, MAX_ITEMS);
+export type InvoiceItem = RequestOf<typeof itemInput>;
 
 /** What of a line may be changed: what was put there by hand. */
 export const itemChangeShape = {
-  description: freeShape.description.optional(),
+  /** Only of an item in words. */
+  description: text(MAX_DESCRIPTION).optional(),
   quantity: units().optional(),
   unitPrice: price().optional(),
   discount: price().optional(),
+  /** Null: the account's. */
   taxRate: key().nullish(),
   taxable: flag().optional(),
 };
@@ -129,7 +115,7 @@ export async function requireRate(session: Session, taxRate: string | null): Pro
  */
 export async function linesOfItems(
   session: Session,
-  items: readonly WantedItem[],
+  items: ReadonlyArray<z.output<typeof itemInput>>,
   { accountId, ...money }: Money & { accountId: string },
   prefix: (index: number) => string,
 ): Promise<StoredInvoiceLine[]> {

@@ -1,18 +1,15 @@
 /** What callers of the engine can name of this room. */
 export type { RunProblem } from './chunks';
 export type { InvoiceRequest, MarkPaidRequest, VoidInvoiceRequest } from './closing';
+export type { CollectDueDone } from './collecting/collecting';
+export type { Dunning, FinalAction } from './collecting/dunning-settings';
 export type {
-  CollectDueDone,
   CollectionRecord,
-  Dunning,
-  FinalAction,
   RetryInvoiceAnswer,
   RetryInvoiceRequest,
-  SetTopUpRequest,
-  TopUp,
-  TopUpPeriod,
-  TopUpsDone,
-} from './collecting';
+} from './collecting/retrying';
+export type { TopUp, TopUpPeriod } from './collecting/top-up-records';
+export type { SetTopUpRequest, TopUpsDone } from './collecting/top-ups';
 export type {
   CreateInvoicesAnswer,
   CreateInvoicesRequest,
@@ -26,21 +23,21 @@ export type {
   DispatchInvoicesRequest,
   DispatchedInvoice,
 } from './dispatching';
-export type { AccountCredit, AddCreditRequest } from './giving-credit';
-export type { LineKind } from './invoice-lines';
-export type { ForgottenPapers } from './invoice-parts';
-export type { Invoice, InvoiceLine, InvoiceStatus, LineTax } from './invoice-records';
-export type { FreeItem, InvoiceItem, OfferedItem } from './items';
 export type {
   AddItemAnswer,
   AddItemRequest,
   AddItemToDraft,
   AddItemToNextInvoice,
-  CreateInvoiceRequest,
   PendingItem,
   RemoveItemRequest,
   UpdateItemRequest,
-} from './manual-invoices';
+} from './draft-items';
+export type { AccountCredit, AddCreditRequest } from './giving-credit';
+export type { LineKind } from './invoice-lines';
+export type { ForgottenPapers } from './invoice-parts';
+export type { Invoice, InvoiceLine, InvoiceStatus, LineTax } from './invoice-records';
+export type { FreeItem, InvoiceItem, OfferedItem } from './items';
+export type { CreateInvoiceRequest, DeletedDraft } from './manual-invoices';
 export type { InvoicePreview } from './preview';
 export type { OwnRating, UsageToRate } from './rating';
 export type { ListInvoicesRequest } from './reading';
@@ -49,7 +46,8 @@ export type {
   RefundInvoiceAnswer,
   RefundInvoiceRequest,
 } from './refunding-invoices';
-export type { InvoicingSettings, Numbering, SaveSettingsRequest, Seller } from './settings';
+export type { InvoicingSettings, Numbering, SaveSettingsRequest } from './settings';
 export type { HandMethod } from './settling';
-export type { LogoType } from './rendering/logo';
+export type { LogoType } from './rendering/paper';
+export type { Seller } from './rendering/snapshot';
 export type { RenderInvoiceRequest, RenderedPaper } from './rendering/papers';

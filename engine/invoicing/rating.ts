@@ -17,6 +17,7 @@ import {
   parse,
   round,
   split,
+  sumOf,
   amount,
   input,
   type Instant,
@@ -256,8 +257,6 @@ function taxesOf(
   const taxOf = (sum: Decimal): Decimal => round(sum.times(rate.percent).dividedBy(per), decimals);
   const charges = amounts.map((one) => Decimal.max(one, ZERO));
   const credits = amounts.map((one) => Decimal.max(one.negated(), ZERO));
-  const sumOf = (parts: readonly Decimal[]): Decimal =>
-    parts.reduce((sum, part) => sum.plus(part), ZERO);
   const all = taxOf(sumOf(amounts));
   const ofCharges = taxOf(sumOf(charges));
   const ofCredits = ofCharges.minus(all);

@@ -1,5 +1,5 @@
 import { post } from '../books';
-import { atTime, readTime, type Session } from '../database';
+import { column, table, type RowOf, type Session } from '../database';
 import {
   BillingError,
   Decimal,
@@ -9,10 +9,12 @@ import {
   input,
   isoTime,
   parse,
+  recordId,
   text,
+  units,
   z,
-  type ChangeOptions,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import {
   executeRefunds,
@@ -23,31 +25,19 @@ import {
   type StoredRefund,
 } from '../payments';
 import { resolveAccount } from '../accounts';
-import { changeOfInvoice, invoiceIdInput, type InvoiceAtHand } from './change-of-invoice';
+import { changeOfInvoice, type InvoiceAtHand } from './change-of-invoice';
 import {
   creditNoteRecord,
   requireCreditNote,
   type CreditNote,
   type StoredCreditNote,
 } from './credit-note-records';
-import { moneyInput, requireMoney, type CreditNotes, type MadeRefund } from './credit-notes';
+import { requireMoney, type CreditNotes, type MadeRefund } from './credit-notes';
 import { givableOf, planCredit, spreadCredit } from './credit-plan';
 import { requireInvoice, type StoredInvoice } from './invoice-records';
 import { creditableLines, requireIssued, settledOf } from './issuing-credit-notes';
 
 /** Money back for invoices: always with the credit note that says so. */
-
-export interface RefundInvoiceRequest extends ChangeOptions {
-  invoiceId: string;
-  /** Money to give back, tax included. Default: all that is left, of the line if one is named. */
-  amount?: string | number;
-  /** The line it is for: its position, its id, or its sku. */
-  line?: string | number;
-  /** The gateway's id of a refund that was made there already: nothing is sent then. */
-  refundId?: string;
-  /** Why, in your words. */
-  reason?: string;
-}
 
 /** A refund as it stands; money of the invoice's currency. */
 export interface InvoiceRefund {
@@ -61,28 +51,36 @@ export interface InvoiceRefund {
 export type RefundInvoiceAnswer = CreditNote & { refunds: InvoiceRefund[]; replayed: boolean };
 
 const refundInvoiceInput = input({
-  invoiceId: invoiceIdInput(),
-  amount: moneyInput().optional(),
-  // A text of digits may be a sku.
+  invoiceId: recordId(),
+  /** Money to give back, tax included. Default: all that is left, of the line if one is named. */
+  amount: units().optional(),
+  /** The line it is for: its position, its id, or its sku; a text of digits may be a sku. */
   line: z.union([z.number().int().positive(), text(100)]).optional(),
+  /** The gateway's id of a refund that was made there already: nothing is sent then. */
   refundId: text(255).optional(),
+  /** Why, in your words. */
   reason: text(1_000).optional(),
   ...changeFields,
 });
+export type RefundInvoiceRequest = RequestOf<typeof refundInvoiceInput>;
 
-const WRITE_REFUND = `
-insert into {schema}.invoice_refunds
-  (payer_id, invoice_id, refund_id, credit_note_id, gateway, amount, currency, refunded_at)
-values ($1::uuid, $2::uuid, $3, $4::uuid, $5, $6::numeric, $7, $8::timestamptz)`;
+const REFUNDS = table('invoice_refunds', {
+  payerId: column.uuid(),
+  invoiceId: column.uuid(),
+  refundId: column.text(),
+  creditNoteId: column.uuid().orNull,
+  gateway: column.text(),
+  amount: column.decimal(),
+  currency: column.text(),
+  refundedAt: column.instant(),
+});
 
 const SET_REFUNDED = `
 update {schema}.invoices set refunded = refunded + $3::numeric
 where payer_id = $1::uuid and invoice_id = $2::uuid`;
 
 const FIND_REFUND = `
-select r.credit_note_id::text as credit_note_id, r.amount::text as amount, r.gateway,
-       ${atTime('r.refunded_at')} as refunded_at
-from {schema}.invoice_refunds r
+select ${REFUNDS.select('r')} from {schema}.invoice_refunds r
 where r.payer_id = $1::uuid and r.invoice_id = $2::uuid and r.refund_id = $3`;
 
 /** What came in outside any attempt of ours, less what went back of it, by gateway. */
@@ -99,8 +97,7 @@ group by p.gateway
 order by p.gateway`;
 
 const READ_REFUNDS = `
-select r.refund_id, r.gateway, r.amount::text as amount, ${atTime('r.refunded_at')} as refunded_at
-from {schema}.invoice_refunds r
+select ${REFUNDS.select('r')} from {schema}.invoice_refunds r
 where r.payer_id = $1::uuid and r.invoice_id = $2::uuid
 order by r.refunded_at, r.refund_id`;
 
@@ -109,39 +106,24 @@ export async function readInvoiceRefunds(
   session: Session,
   { payerId, invoiceId, decimals }: StoredInvoice,
 ): Promise<Array<{ refundId: string; gateway: string; amount: string; refundedAt: string }>> {
-  const rows = await session.query<{
-    refund_id: string;
-    gateway: string;
-    amount: string;
-    refunded_at: string;
-  }>(READ_REFUNDS, [payerId, invoiceId]);
-  return rows.map((row) => ({
-    refundId: row.refund_id,
-    gateway: row.gateway,
-    amount: formatMoney(new Decimal(row.amount), decimals),
-    refundedAt: readTime(row.refunded_at),
+  const refunds = await REFUNDS.rows(session, READ_REFUNDS, [payerId, invoiceId]);
+  return refunds.map(({ refundId, gateway, amount, refundedAt }) => ({
+    refundId,
+    gateway,
+    amount: formatMoney(amount, decimals),
+    refundedAt: isoTime(refundedAt),
   }));
 }
 
 /** Money has gone back: the book, and the invoice. The payer is locked. */
 async function recordRefund(
   session: Session,
-  invoice: Pick<StoredInvoice, 'payerId' | 'invoiceId' | 'currency'>,
-  refund: { refundId: string; creditNoteId: string | null; gateway: string; amount: Decimal },
+  { payerId, invoiceId, currency }: StoredInvoice,
+  refund: Pick<RowOf<typeof REFUNDS>, 'refundId' | 'creditNoteId' | 'gateway' | 'amount'>,
   now: Instant,
 ): Promise<void> {
-  const { payerId, invoiceId, currency } = invoice;
-  const { refundId, creditNoteId, gateway, amount } = refund;
-  await session.query(WRITE_REFUND, [
-    payerId,
-    invoiceId,
-    refundId,
-    creditNoteId,
-    gateway,
-    amount.toFixed(),
-    currency,
-    isoTime(now),
-  ]);
+  const { gateway, amount } = refund;
+  await REFUNDS.write(session, [{ ...refund, payerId, invoiceId, currency, refundedAt: now }]);
   await session.query(SET_REFUNDED, [payerId, invoiceId, amount.toFixed()]);
   await post(session, {
     payerId,
@@ -180,12 +162,7 @@ export async function giveBack(
     [payerId, invoiceId],
   );
   const sources = [
-    ...charges.map(({ attemptId, gateway, charge, amount }) => ({
-      attemptId,
-      gateway,
-      charge,
-      amount,
-    })),
+    ...charges,
     ...byHand.map(({ gateway, reference, amount }) => ({
       attemptId: null,
       gateway,
@@ -230,18 +207,19 @@ export class InvoiceRefunds {
    */
   async refundInvoice(request: RefundInvoiceRequest): Promise<RefundInvoiceAnswer> {
     const wanted = parse(refundInvoiceInput, request);
-    const { invoiceId, idempotencyKey, metadata, tx, ...inputs } = wanted;
+    const { invoiceId, refundId, metadata = {}, tx } = wanted;
     const refundIds: string[] = [];
     const answer = await changeOfInvoice(
       this.context,
-      { kind: 'refundInvoice', invoiceId, request: inputs, idempotencyKey, tx },
+      'refundInvoice',
+      wanted,
       async (session, atHand, now) => {
         refundIds.length = 0;
         const { invoice } = atHand;
         requireIssued(invoice);
         requireMoney(wanted.amount, invoice, 'amount');
-        if (wanted.refundId !== undefined) {
-          const first = await this.firstRefund(session, atHand, wanted.refundId, wanted.amount);
+        if (refundId !== undefined) {
+          const first = await this.firstRefund(session, atHand, refundId, wanted.amount);
           if (first !== null) return { answer: first, replayed: true };
         }
         const planned = planCredit(
@@ -253,7 +231,6 @@ export class InvoiceRefunds {
           invoice.decimals,
         );
         const made: InvoiceRefund[] = [];
-        const { refundId } = wanted;
         const done = await this.creditNotes.issue(
           session,
           atHand,
@@ -265,7 +242,7 @@ export class InvoiceRefunds {
                   made.push(await this.recordMade(session, invoice, refund, refundId, now));
                 },
               },
-          { reason: 'refund', note: wanted.reason ?? null, metadata: metadata ?? {} },
+          { reason: 'refund', note: wanted.reason ?? null, metadata },
           now,
         );
         refundIds.push(...done.refundIds);
@@ -293,21 +270,18 @@ export class InvoiceRefunds {
     refundId: string,
     asked: Decimal | undefined,
   ): Promise<(CreditNote & { refunds: InvoiceRefund[] }) | null> {
-    const [row] = await session.query<{
-      credit_note_id: string | null;
-      amount: string;
-      gateway: string;
-    }>(FIND_REFUND, [invoice.payerId, invoice.invoiceId, refundId]);
-    if (row === undefined || row.credit_note_id === null) return null;
-    const amount = formatMoney(new Decimal(row.amount), invoice.decimals);
-    if (asked !== undefined && !asked.equals(row.amount)) {
+    const name = [invoice.payerId, invoice.invoiceId, refundId];
+    const [made] = await REFUNDS.rows(session, FIND_REFUND, name);
+    if (made === undefined || made.creditNoteId === null) return null;
+    const amount = formatMoney(made.amount, invoice.decimals);
+    if (asked !== undefined && !asked.equals(made.amount)) {
       throw new BillingError('payment_mismatch', `The refund ${refundId} was one of ${amount}.`, {
         parameter: 'refundId',
         advice: 'Each refund has an id of its own.',
       });
     }
-    const note = creditNoteRecord(await requireCreditNote(session, row.credit_note_id), invoice);
-    const { gateway } = row;
+    const note = creditNoteRecord(await requireCreditNote(session, made.creditNoteId), invoice);
+    const { gateway } = made;
     return { ...note, refunds: [{ refundId, gateway, amount, status: 'succeeded' }] };
   }
 

@@ -1,17 +1,12 @@
 import { createHash } from 'node:crypto';
 
-import {
-  addressInput,
-  emailAddress,
-  type Address,
-  type AddressInput,
-  type TaxId,
-} from '../accounts';
+import { addressInput, emailAddress, type AddressInput } from '../accounts';
 import { atTime, readTime, sharedChange, type Context, type Session } from '../database';
 import {
   BillingError,
   LIMITS,
   changeFields,
+  given,
   input,
   integer,
   isoTime,
@@ -27,19 +22,11 @@ import {
   saveDunning,
   type Dunning,
 } from './collecting/dunning-settings';
-import { requireLogo, type LogoType } from './rendering/logo';
+import { requireLogo } from './rendering/logo';
+import type { LogoType } from './rendering/paper';
+import type { Seller } from './rendering/snapshot';
 
 /** Who sells, how invoices are numbered, and what stands on them. Works empty. */
-
-/** Who issues invoices; all of it optional. */
-export interface Seller {
-  name: string | null;
-  address: Address | null;
-  taxIds: TaxId[];
-  email: string | null;
-  phone: string | null;
-  website: string | null;
-}
 
 export interface Numbering {
   /** The series of invoices; each prefix counts from 1, without gaps. */
@@ -227,9 +214,6 @@ async function settingsRecord(session: Session): Promise<InvoicingSettings> {
     savedAt: readTime(row?.saved_at ?? null),
   };
 }
-
-/** What is given replaces what was there. */
-const given = <T>(change: T | undefined, was: T): T => (change === undefined ? was : change);
 
 type Change = z.output<typeof saveSettingsInput>;
 

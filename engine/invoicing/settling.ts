@@ -1,5 +1,5 @@
 import { post } from '../books';
-import type { Session } from '../database';
+import { column, table, type Session } from '../database';
 import { recordEvents } from '../events';
 import { BillingError, Decimal, isoTime, newId, type Instant } from '../kernel';
 import { writeCredits } from './account-credit';
@@ -44,16 +44,24 @@ export interface SettledInvoice {
   replayed: boolean;
 }
 
-const FIND_PAYMENT = `
-select amount::text as amount, excess::text as excess from {schema}.invoice_payments
-where payer_id = $1::uuid and invoice_id = $2::uuid and gateway = $3 and reference = $4`;
+export const PAYMENTS = table('invoice_payments', {
+  payerId: column.uuid(),
+  invoiceId: column.uuid(),
+  paymentId: column.uuid(),
+  attemptId: column.uuid().orNull,
+  gateway: column.text(),
+  method: column.text().orNull,
+  reference: column.text(),
+  /** What it paid of the invoice, and what was beyond. */
+  amount: column.decimal(),
+  excess: column.decimal(),
+  paidAt: column.instant(),
+  recordedAt: column.instant(),
+});
 
-const WRITE_PAYMENT = `
-insert into {schema}.invoice_payments
-  (payer_id, invoice_id, payment_id, attempt_id, gateway, method, reference, amount, excess, paid_at,
-   recorded_at)
-values ($1::uuid, $2::uuid, $3::uuid, $4::uuid, $5, $6, $7, $8::numeric, $9::numeric,
-        $10::timestamptz, $11::timestamptz)`;
+const FIND_PAYMENT = `
+select ${PAYMENTS.select('p')} from {schema}.invoice_payments p
+where p.payer_id = $1::uuid and p.invoice_id = $2::uuid and p.gateway = $3 and p.reference = $4`;
 
 const PAY = `
 update {schema}.invoices
@@ -75,20 +83,12 @@ export async function settleInvoice(
   const { payerId, invoiceId, gateway, reference } = payment;
   const [invoice] = await findInvoices(session, [{ payerId, invoiceId }]);
   if (invoice === undefined) throw unknownInvoice(invoiceId);
-  const [counted] = await session.query<{ amount: string; excess: string }>(FIND_PAYMENT, [
-    payerId,
-    invoiceId,
-    gateway,
-    reference,
-  ]);
+  const name = [payerId, invoiceId, gateway, reference];
+  const [counted] = await PAYMENTS.rows(session, FIND_PAYMENT, name);
   if (counted !== undefined) {
-    return {
-      status: invoice.status,
-      applied: new Decimal(counted.amount),
-      excess: new Decimal(counted.excess),
-      amountDue: invoice.amountDue,
-      replayed: true,
-    };
+    const { amount: applied, excess } = counted;
+    const { status, amountDue } = invoice;
+    return { status, applied, excess, amountDue, replayed: true };
   }
   if (invoice.status !== 'open' && invoice.status !== 'uncollectible') throw notPayable(invoice);
 
@@ -96,19 +96,10 @@ export async function settleInvoice(
   const excess = payment.amount.minus(applied);
   const amountDue = invoice.amountDue.minus(applied);
   const status = amountDue.isZero() ? 'paid' : invoice.status;
-  await session.query(WRITE_PAYMENT, [
-    payerId,
-    invoiceId,
-    newId(),
-    payment.attemptId ?? null,
-    gateway,
-    payment.method ?? null,
-    reference,
-    applied.toFixed(),
-    excess.toFixed(),
-    isoTime(payment.at),
-    isoTime(now),
-  ]);
+  const { attemptId = null, method = null, at: paidAt } = payment;
+  const by = { paymentId: newId(), attemptId, gateway, method, reference };
+  const counts = { amount: applied, excess, paidAt, recordedAt: now };
+  await PAYMENTS.write(session, [{ payerId, invoiceId, ...by, ...counts }]);
   await session.query(PAY, [payerId, invoiceId, applied.toFixed(), status, isoTime(now)]);
   await writeCredits(
     session,

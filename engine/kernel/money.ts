@@ -77,6 +77,9 @@ export function currencyDecimals(currency: string): number | null {
   return decimals;
 }
 
+export const sumOf = (amounts: readonly Decimal[]): Decimal =>
+  amounts.reduce((sum, amount) => sum.plus(amount), ZERO);
+
 /**
  * Splits an amount by weights so that the parts add up to it exactly: each part is cut to the
  * decimals, and the smallest units left over go to the largest remainders, earlier parts first.
@@ -93,14 +96,14 @@ export function split(total: Decimal, weights: readonly Decimal[], decimals: num
     throw new BillingError('invalid_input', 'A weight of a split must not be negative.');
   }
   if (weights.length === 1) return [total];
-  const sum = weights.reduce((all, weight) => all.plus(weight), ZERO);
+  const sum = sumOf(weights);
   const shares = sum.isZero() ? weights.map(() => new Decimal(1)) : weights;
   const whole = sum.isZero() ? new Decimal(weights.length) : sum;
 
   const exact = shares.map((share) => total.times(share).dividedBy(whole));
   const parts = exact.map((part) => round(part, decimals, 'down'));
   const unit = new Decimal(10).pow(-decimals).times(total.isNegative() ? -1 : 1);
-  let left = total.minus(parts.reduce((all, part) => all.plus(part), ZERO));
+  let left = total.minus(sumOf(parts));
   const byRemainder = exact
     .map((part, index) => ({ index, remainder: part.minus(parts[index] ?? ZERO).abs() }))
     .sort((a, b) => b.remainder.comparedTo(a.remainder) || a.index - b.index);

@@ -193,20 +193,20 @@ export async function hasSuccess(session: Session, of: PaidFor, amount: Decimal)
 export async function listAttempts(
   session: Session,
   wanted: {
-    accounts: readonly string[] | null;
-    payers: readonly string[] | null;
-    invoiceId: string | null;
-    orderId: string | null;
-    after: string | null;
+    accounts?: readonly string[] | null;
+    payers?: readonly string[] | null;
+    invoiceId?: string | null;
+    orderId?: string | null;
+    after?: string | null;
     limit: number;
   },
 ): Promise<Attempt[]> {
   const rows = await session.query<object>(LIST, [
-    wanted.accounts,
-    wanted.payers,
-    wanted.invoiceId,
-    wanted.orderId,
-    wanted.after,
+    wanted.accounts ?? null,
+    wanted.payers ?? null,
+    wanted.invoiceId ?? null,
+    wanted.orderId ?? null,
+    wanted.after ?? null,
     wanted.limit,
   ]);
   return rows.map(attemptOf);

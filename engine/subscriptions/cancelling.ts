@@ -10,8 +10,8 @@ import {
   recordId,
   text,
   BillingError,
-  type ChangeOptions,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import { openingOf } from './beginning';
 import {
@@ -33,32 +33,23 @@ import { ownSubscriptionTo, reasonOfStatus, takePlaceOf } from './starting';
 import { OfferVersions } from './offer-versions';
 import { writeOutcomes } from './writing';
 
-export interface CancelRequest extends ChangeOptions {
-  subscriptionId: string;
+const cancelInput = input({
+  subscriptionId: recordId(),
   /** Default `period_end`. */
-  when?: (typeof CHANGE_TIMES)[number];
+  when: oneOf(CHANGE_TIMES).optional(),
   /** Why, in the words of people. */
-  reason?: string;
+  reason: text(1_000).optional(),
   /**
    * Of a cancellation now: whether what was paid for the days that are left goes back, as a credit on
    * the next invoice. Default false.
    */
-  credit?: boolean;
-}
-
-export interface SubscriptionRequest extends ChangeOptions {
-  subscriptionId: string;
-}
-
-const cancelInput = input({
-  subscriptionId: recordId(),
-  when: oneOf(CHANGE_TIMES).optional(),
-  reason: text(1_000).optional(),
   credit: flag().optional(),
   ...changeFields,
 });
+export type CancelRequest = RequestOf<typeof cancelInput>;
 
 const subscriptionInput = input({ subscriptionId: recordId(), ...changeFields });
+export type SubscriptionRequest = RequestOf<typeof subscriptionInput>;
 
 /**
  * Ends a subscription before its period does.

@@ -10,9 +10,10 @@ import {
   oneOf,
   parse,
   recordId,
-  type ChangeOptions,
   type DenialReason,
   type Instant,
+  type RequestOf,
+  type z,
 } from '../kernel';
 import { deniableChange, wrongState, type ChangedAnswer } from './change-of-subscription';
 import { giveBackRest, type SubscriptionPorts } from './giving-back';
@@ -37,33 +38,25 @@ import { writeOutcomes } from './writing';
 export const CHANGE_TIMES = ['now', 'period_end'] as const;
 export const CHANGE_MODES = ['prorate', 'add'] as const;
 
-export interface ChangeSubscriptionRequest extends ChangeOptions {
-  subscriptionId: string;
+const changeInput = input({
+  subscriptionId: recordId(),
   /** The offer to go on with, in its present version. Left out: the same, as it was bought. */
-  sku?: string;
+  sku: key().optional(),
   /** How many of it. Left out: as many as before. */
-  quantity?: number | string;
+  quantity: integer(1, MAX_QUANTITY).optional(),
   /** Default: now, if it becomes dearer by the price of a day; else when the period ends. */
-  when?: (typeof CHANGE_TIMES)[number];
+  when: oneOf(CHANGE_TIMES).optional(),
   /**
    * Of a change now. `prorate` (default): the days left of the old are given back, those of the new
    * are charged, and units change in proportion. `add`: the new offer at its full price from now on,
    * and the units that are left stay beside its own.
    */
-  mode?: (typeof CHANGE_MODES)[number];
-}
-
-const changeInput = input({
-  subscriptionId: recordId(),
-  sku: key().optional(),
-  quantity: integer(1, MAX_QUANTITY).optional(),
-  when: oneOf(CHANGE_TIMES).optional(),
   mode: oneOf(CHANGE_MODES).optional(),
   ...changeFields,
 });
+export type ChangeSubscriptionRequest = RequestOf<typeof changeInput>;
 
-type Wanted = Pick<ReturnType<typeof parseChange>, 'sku' | 'quantity' | 'when' | 'mode'>;
-const parseChange = (request: unknown) => parse(changeInput, request);
+type Wanted = z.output<typeof changeInput>;
 
 /** What a subscription is to become. */
 interface Target {
@@ -95,7 +88,7 @@ export class Changes {
    *   it is past due, or about to end), idempotency_conflict
    */
   async change(request: ChangeSubscriptionRequest): Promise<ChangedAnswer<Subscription>> {
-    const wanted = parseChange(request);
+    const wanted = parse(changeInput, request);
     if (wanted.sku === undefined && wanted.quantity === undefined) {
       throw new BillingError('invalid_input', '"sku" is missing.', {
         parameter: 'sku',

@@ -1,5 +1,6 @@
 import type { Room } from '../accounts';
 import type { Context } from '../database';
+import { bound } from '../kernel';
 import type { LedgerPorts } from '../ledger';
 import type { Trying } from '../sales';
 import { advanceSubscriptions, refreshPayers, type AdvanceDone } from './advancing';
@@ -44,18 +45,14 @@ export { END_REASONS, type StoredSubscription } from './stored-subscription';
 export { resetProducts, restoreProducts } from './resetting';
 
 /** `billing.subscriptions`: recurring offers in force. */
-export interface Subscriptions {
-  start: Starts['start'];
-  get: SubscriptionReads['get'];
-  list: SubscriptionReads['list'];
-  addSteps: Steps['addSteps'];
-  change: Changes['change'];
-  pause: Pauses['pause'];
-  resume: Pauses['resume'];
-  cancel: Cancellations['cancel'];
-  undo: Cancellations['undo'];
-  reactivate: Cancellations['reactivate'];
-}
+export interface Subscriptions
+  extends
+    Pick<Starts, 'start'>,
+    Pick<SubscriptionReads, 'get' | 'list'>,
+    Pick<Steps, 'addSteps'>,
+    Pick<Changes, 'change'>,
+    Pick<Pauses, 'pause' | 'resume'>,
+    Pick<Cancellations, 'cancel' | 'undo' | 'reactivate'> {}
 
 /** The room, and what it fills of the ports of earlier ones. */
 export interface OpenedSubscriptions extends Room<Subscriptions, Omit<AdvanceDone, 'left'>> {
@@ -73,23 +70,13 @@ export function openSubscriptions(
   trials: Trying,
   ports: SubscriptionPorts,
 ): OpenedSubscriptions {
-  const starts = new Starts(context, trials);
-  const reads = new SubscriptionReads(context);
-  const steps = new Steps(context);
-  const changes = new Changes(context, ports);
-  const pauses = new Pauses(context);
-  const cancellations = new Cancellations(context, ports);
   const calls: Subscriptions = {
-    start: starts.start.bind(starts),
-    get: reads.get.bind(reads),
-    list: reads.list.bind(reads),
-    addSteps: steps.addSteps.bind(steps),
-    change: changes.change.bind(changes),
-    pause: pauses.pause.bind(pauses),
-    resume: pauses.resume.bind(pauses),
-    cancel: cancellations.cancel.bind(cancellations),
-    undo: cancellations.undo.bind(cancellations),
-    reactivate: cancellations.reactivate.bind(cancellations),
+    ...bound(new Starts(context, trials), 'start'),
+    ...bound(new SubscriptionReads(context), 'get', 'list'),
+    ...bound(new Steps(context), 'addSteps'),
+    ...bound(new Changes(context, ports), 'change'),
+    ...bound(new Pauses(context), 'pause', 'resume'),
+    ...bound(new Cancellations(context, ports), 'cancel', 'undo', 'reactivate'),
   };
   return {
     calls,

@@ -7,7 +7,7 @@ import {
   isoTime,
   parse,
   recordId,
-  type ChangeOptions,
+  type RequestOf,
 } from '../kernel';
 import {
   changeOfSubscription,
@@ -23,23 +23,16 @@ import { reasonOfStatus } from './starting';
 import { OfferVersions } from './offer-versions';
 import { writeOutcomes } from './writing';
 
-export interface PauseRequest extends ChangeOptions {
-  subscriptionId: string;
-  /** When it goes on by itself: after the end of the period. Left out: when somebody resumes it. */
-  resumeAt?: string | Date | null;
-}
-
-export interface ResumeRequest extends ChangeOptions {
-  subscriptionId: string;
-}
-
 const pauseInput = input({
   subscriptionId: recordId(),
+  /** When it goes on by itself: after the end of the period. Left out: when somebody resumes it. */
   resumeAt: instant().nullish(),
   ...changeFields,
 });
+export type PauseRequest = RequestOf<typeof pauseInput>;
 
 const resumeInput = input({ subscriptionId: recordId(), ...changeFields });
+export type ResumeRequest = RequestOf<typeof resumeInput>;
 
 /** Subscriptions that rest for a while: no periods, no invoices, no access. */
 export class Pauses {

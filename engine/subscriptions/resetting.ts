@@ -8,8 +8,9 @@ import {
   isoTime,
   parse,
   readClock,
-  type AccountReference,
   type Instant,
+  type RequestOf,
+  type z,
 } from '../kernel';
 import { writeDueOf } from '../ledger';
 import { advanceSubscriptions } from './advancing';
@@ -27,13 +28,6 @@ import { allowOverage } from './writing';
  * missing, once for each period, whenever they are run.
  */
 
-export interface ResetRequest {
-  /** Only periods that this account, or its parent, pays for. */
-  account?: AccountReference;
-  /** At most so many periods. Default 10,000. */
-  limit?: number;
-}
-
 export interface ResetDone {
   /** Closed periods whose left-over units are written off now. */
   periods: number;
@@ -50,9 +44,12 @@ export interface RestoreDone {
 }
 
 const resetInput = input({
+  /** Only periods that this account, or its parent, pays for. */
   account: accountReference().optional(),
+  /** At most so many periods. Default 10,000. */
   limit: integer(1, 1_000_000).optional(),
 });
+export type ResetRequest = RequestOf<typeof resetInput>;
 const DEFAULT_LIMIT = 10_000;
 
 /**
@@ -110,7 +107,7 @@ interface SweptPeriod extends PeriodName {
 async function sweepPeriods(
   context: Context,
   statement: string,
-  { account, limit = DEFAULT_LIMIT }: ReturnType<typeof parseReset>,
+  { account, limit = DEFAULT_LIMIT }: z.output<typeof resetInput>,
   now: Instant,
   work: (session: Session, periods: readonly SweptPeriod[]) => Promise<void>,
 ): Promise<boolean> {
@@ -128,8 +125,6 @@ async function sweepPeriods(
   return busy.length > 0 || found >= limit;
 }
 
-const parseReset = (request: unknown) => parse(resetInput, request);
-
 /**
  * Puts on record what was left over of periods that are over and is lost, as expiries of their
  * instants. Nothing of a running period is touched: its units came with it, its overage counts anew
@@ -141,7 +136,7 @@ export async function resetProducts(
   context: Context,
   request: ResetRequest = {},
 ): Promise<ResetDone> {
-  const wanted = parseReset(request);
+  const wanted = parse(resetInput, request);
   const now = readClock(context.clock);
   const done = { periods: 0, expiries: 0 };
   const more = await sweepPeriods(context, FIND_CLOSED, wanted, now, async (session, periods) => {
@@ -169,7 +164,7 @@ export async function restoreProducts(
   context: Context,
   request: ResetRequest = {},
 ): Promise<RestoreDone> {
-  const wanted = parseReset(request);
+  const wanted = parse(resetInput, request);
   const now = readClock(context.clock);
   const offers = new OfferVersions();
   let periods = 0;

@@ -22,10 +22,10 @@ import {
   newId,
   oneOf,
   parse,
-  type AccountReference,
-  type ChangeOptions,
   type DenialReason,
   type Instant,
+  type RequestOf,
+  type z,
 } from '../kernel';
 import { refusalOf, takePlaces, takenPlaces, type Place, type Trying } from '../sales';
 import { advancePayers } from './advancing';
@@ -36,26 +36,6 @@ import type { Standing } from './planning';
 import { findSubscription, liveSubscriptions } from './records';
 import type { StoredSubscription } from './stored-subscription';
 import { readSubscription, type Subscription } from './reading';
-
-export interface StartRequest extends ChangeOptions {
-  account: AccountReference;
-  /** A recurring offer. */
-  sku: string;
-  /** Default 1. */
-  quantity?: number | string;
-  /** Default: with the offer's trial phases, if the account can still have them. True: only with them. */
-  trial?: boolean;
-  /** When its first period begins: now, or later. */
-  startAt?: string | Date;
-  /** Code of a coupon, in upper or lower case. */
-  coupon?: string | null;
-  /** Default true. False: it ends with its first period. */
-  renew?: boolean;
-  /** `send`: its invoices are sent and never charged. Default `charge`. */
-  collection?: 'charge' | 'send';
-  /** `provider`: somebody else collects, and tells when a period is paid. Default `engine`. */
-  collectedBy?: 'engine' | 'provider';
-}
 
 export interface DeniedSubscription {
   allowed: false;
@@ -74,16 +54,25 @@ export const MAX_QUANTITY = 1_000_000;
 
 const startInput = input({
   account: accountReference(),
+  /** A recurring offer. */
   sku: key(),
+  /** Default 1. */
   quantity: integer(1, MAX_QUANTITY).optional(),
+  /** Default: with the offer's trial phases, if the account can still have them. True: only with them. */
   trial: flag().optional(),
+  /** When its first period begins: now, or later. */
   startAt: instant().optional(),
+  /** Code of a coupon, in upper or lower case. */
   coupon: key().nullish(),
+  /** Default true. False: it ends with its first period. */
   renew: flag().optional(),
+  /** `send`: its invoices are sent and never charged. Default `charge`. */
   collection: oneOf(['charge', 'send']).optional(),
+  /** `provider`: somebody else collects, and tells when a period is paid. Default `engine`. */
   collectedBy: oneOf(['engine', 'provider']).optional(),
   ...changeFields,
 });
+export type StartRequest = RequestOf<typeof startInput>;
 
 const denied = (reason: DenialReason): FirstAnswer => ({
   allowed: false,
@@ -148,8 +137,7 @@ export function requireRecurring(offer: Offer): void {
   }
 }
 
-type Wanted = Omit<ReturnType<typeof parseStart>, 'account'>;
-const parseStart = (request: unknown) => parse(startInput, request);
+type Wanted = Omit<z.output<typeof startInput>, 'account'>;
 
 /** A day is time enough for the statements between reserving a coupon and keeping it. */
 const RESERVED: { unit: 'day'; count: number } = { unit: 'day', count: 1 };
@@ -176,7 +164,7 @@ export class Starts {
    *   idempotency_conflict
    */
   async start(request: StartRequest): Promise<StartAnswer> {
-    const { account, ...wanted } = parseStart(request);
+    const { account, ...wanted } = parse(startInput, request);
     const { idempotencyKey, metadata: _metadata, tx, ...inputs } = wanted;
     return changeOfAccount(
       this.context,

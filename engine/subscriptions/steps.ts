@@ -12,9 +12,9 @@ import {
   newId,
   parse,
   recordId,
-  type ChangeOptions,
   type DenialReason,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import { deniableChange, wrongState, type ChangedAnswer } from './change-of-subscription';
 import { addPendingItems } from './pending-items';
@@ -25,24 +25,19 @@ import type { Subscription } from './reading';
 import { reasonOfStatus } from './starting';
 import { isInForce } from './stored-subscription';
 
-export interface AddStepsRequest extends ChangeOptions {
-  subscriptionId: string;
-  /** A product of the offer that is sold in steps. */
-  product: string;
-  /** How many steps more, for the present period. */
-  steps: number | string;
-}
-
 export type AddStepsAnswer = ChangedAnswer<Subscription>;
 
 const MAX_STEPS = 1_000_000;
 
 const addStepsInput = input({
   subscriptionId: recordId(),
+  /** A product of the offer that is sold in steps. */
   product: key(),
+  /** How many steps more, for the present period. */
   steps: integer(1, MAX_STEPS),
   ...changeFields,
 });
+export type AddStepsRequest = RequestOf<typeof addStepsInput>;
 
 const STEPS = table('subscription_steps', {
   payerId: column.uuid(),

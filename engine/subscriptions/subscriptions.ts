@@ -10,8 +10,7 @@ import {
   parse,
   readClock,
   recordId,
-  type AccountReference,
-  type PageRequest,
+  type RequestOf,
 } from '../kernel';
 import { refreshPayers } from './advancing';
 import { readStandings } from './standings';
@@ -21,14 +20,7 @@ import {
   SUBSCRIPTIONS,
   SUBSCRIPTION_STATUSES,
   type StoredSubscription,
-  type SubscriptionStatus,
 } from './stored-subscription';
-
-export interface ListSubscriptionsRequest extends PageRequest {
-  account?: AccountReference;
-  status?: SubscriptionStatus;
-  sku?: string;
-}
 
 const getInput = input({ subscriptionId: recordId() });
 const listInput = input({
@@ -37,6 +29,7 @@ const listInput = input({
   sku: key().optional(),
   ...pageFields,
 });
+export type ListSubscriptionsRequest = RequestOf<typeof listInput>;
 
 /**
  * Newest first; ids are made in the order of time. $1 who subscribed or $2 who pays, aliases included
@@ -55,7 +48,7 @@ export class SubscriptionReads {
   constructor(private readonly context: Context) {}
 
   /** @throws unknown_subscription */
-  async get(request: { subscriptionId: string }): Promise<Subscription> {
+  async get(request: RequestOf<typeof getInput>): Promise<Subscription> {
     const { subscriptionId } = parse(getInput, request);
     const { database } = this.context;
     const found = await findSubscription(database, subscriptionId);

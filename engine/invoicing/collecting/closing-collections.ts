@@ -1,10 +1,8 @@
 import { atTime, toInstant, type Session } from '../../database';
 import type { Instant } from '../../kernel';
 import { paymentInGrace, paymentRecovered } from '../../subscriptions';
-import type { StoredInvoice } from '../invoice-records';
+import { NAMES, type InvoiceName, type StoredInvoice } from '../invoice-records';
 import { writeClosed } from './collections';
-
-type Closed = Pick<StoredInvoice, 'payerId' | 'invoiceId' | 'lines'>;
 
 /** The subscriptions that an invoice bills, each once. */
 export const subscriptionsOf = ({ lines }: Pick<StoredInvoice, 'lines'>): string[] => [
@@ -13,7 +11,7 @@ export const subscriptionsOf = ({ lines }: Pick<StoredInvoice, 'lines'>): string
 
 /** Of subscriptions those of which another invoice was not paid in time, and until when that is borne. */
 const STILL_FAILING = `
-select l.subscription_id::text as subscription_id, ${atTime('min(c.grace_until)')} as grace_until
+select l.subscription_id::text as id, ${atTime('min(c.grace_until)')} as until
 from {schema}.collections c
 join {schema}.invoice_lines l on l.payer_id = c.payer_id and l.invoice_id = c.invoice_id
 where c.payer_id = $1::uuid and c.closed_at is null and c.first_failed_at is not null
@@ -22,8 +20,8 @@ group by l.subscription_id`;
 
 /** Of invoices those that were not paid in time: the others have put nothing out of order. */
 const WERE_FAILING = `
-select c.invoice_id::text as invoice_id
-from unnest($1::uuid[], $2::uuid[]) as w (payer_id, invoice_id)
+select c.invoice_id::text as "invoiceId"
+from ${NAMES.unnest('w')}
 cross join lateral (
   select c.invoice_id from {schema}.collections c
   where c.payer_id = w.payer_id and c.invoice_id = w.invoice_id and c.first_failed_at is not null
@@ -38,27 +36,22 @@ cross join lateral (
  */
 export async function closeCollections(
   session: Session,
-  invoices: readonly Closed[],
+  invoices: ReadonlyArray<InvoiceName & Pick<StoredInvoice, 'lines'>>,
   now: Instant,
   recover = true,
 ): Promise<void> {
   if (invoices.length === 0) return;
   await writeClosed(session, invoices, now);
   if (!recover) return;
-  const found = await session.query<{ invoice_id: string }>(WERE_FAILING, [
-    invoices.map(({ payerId }) => payerId),
-    invoices.map(({ invoiceId }) => invoiceId),
-  ]);
-  const wereFailing = new Set(found.map((row) => row.invoice_id));
+  const values = NAMES.values(invoices);
+  const found = await session.query<{ invoiceId: string }>(WERE_FAILING, values);
+  const wereFailing = new Set(found.map(({ invoiceId }) => invoiceId));
   for (const invoice of invoices) {
     const ids = wereFailing.has(invoice.invoiceId) ? subscriptionsOf(invoice) : [];
     if (ids.length === 0) continue;
     const { payerId } = invoice;
-    const rows = await session.query<{ subscription_id: string; grace_until: string }>(
-      STILL_FAILING,
-      [payerId, ids],
-    );
-    const failing = new Map(rows.map((row) => [row.subscription_id, toInstant(row.grace_until)]));
+    const left = await session.query<{ id: string; until: string }>(STILL_FAILING, [payerId, ids]);
+    const failing = new Map(left.map(({ id, until }) => [id, toInstant(until)]));
     const recovered = ids.filter((id) => !failing.has(id));
     if (recovered.length > 0) await paymentRecovered(session, payerId, recovered, now);
     for (const [id, graceUntil] of failing) {

@@ -1,4 +1,4 @@
-import { concernsAll, type Session } from '../../database';
+import { concernsAll, pages, type Session } from '../../database';
 import { input, integer, isoTime, list, parse, readClock, text, type Instant } from '../../kernel';
 import {
   collectPayment,
@@ -10,7 +10,7 @@ import {
   type Plan,
 } from '../../payments';
 import { inChunk, problemOf, problemOfBusy, type RunProblem } from '../chunks';
-import { findInvoices, requireInvoice } from '../invoice-records';
+import { findInvoices, requireInvoice, type InvoiceName } from '../invoice-records';
 import { findCollections, writeCollection } from './collections';
 import { takeSteps } from './dunning';
 import { readDunning } from './dunning-settings';
@@ -61,7 +61,7 @@ const CHUNK = 200;
 
 /** Those that wait for a gateway's answer are not among them: they would keep others from their turn. */
 const FIND_DUE = `
-select c.payer_id::text as payer_id, c.invoice_id::text as invoice_id
+select c.payer_id::text as "payerId", c.invoice_id::text as "invoiceId"
 from {schema}.collections c
 where c.next_due_at <= $1::timestamptz and c.mode = 'charge' and c.status = 'waiting'
   and c.next_attempt_at <= $1::timestamptz
@@ -74,7 +74,8 @@ order by c.next_due_at, c.payer_id, c.invoice_id limit $3::integer`;
 
 /** Those that wait for an attempt alone are not among them. $2 to $4 go on behind what was looked at. */
 const FIND_STEPS = `
-select c.payer_id::text as payer_id, c.invoice_id::text as invoice_id, c.next_due_at::text as due_at
+select c.payer_id::text as "payerId", c.invoice_id::text as "invoiceId",
+       c.next_due_at::text as "dueAt"
 from {schema}.collections c
 where c.next_due_at <= $1::timestamptz
   and (c.next_due_at, c.payer_id, c.invoice_id) > ($2::timestamptz, $3::uuid, $4::uuid)
@@ -82,20 +83,6 @@ where c.next_due_at <= $1::timestamptz
        or (c.final_at <= $1::timestamptz and c.finished_at is null)
        or (c.mode = 'send' and c.first_failed_at is null))
 order by c.next_due_at, c.payer_id, c.invoice_id limit $5::integer`;
-
-interface DueRow {
-  payer_id: string;
-  invoice_id: string;
-}
-
-interface StepRow {
-  payer_id: string;
-  invoice_id: string;
-  due_at: string;
-}
-
-const NOBODY = '00000000-0000-0000-0000-000000000000';
-const START: StepRow = { payer_id: NOBODY, invoice_id: NOBODY, due_at: '-infinity' };
 
 /**
  * Charges invoices whose next attempt is due, each once, whatever runs at the same time and whatever
@@ -117,7 +104,7 @@ export async function collectInvoices(
     undecided: 0,
     problems: problemsOf(looked),
   };
-  const due = await context.database.query<DueRow>(FIND_DUE, [
+  const due = await context.database.query<InvoiceName>(FIND_DUE, [
     isoTime(readClock(context.clock)),
     invoiceIds ?? null,
     limit,
@@ -137,27 +124,27 @@ const problemsOf = ({ failed }: LookedUp): CollectDone['problems'] =>
  */
 async function collectEach(
   context: PaymentContext,
-  due: readonly DueRow[],
+  due: readonly InvoiceName[],
   done: CollectDone,
 ): Promise<void> {
   const left = due.toReversed();
   const busy = new Map<string, RunProblem>();
-  const collect = async ({ payer_id, invoice_id }: DueRow): Promise<void> => {
-    if (!busy.has(payer_id)) {
+  const collect = async ({ payerId, invoiceId }: InvoiceName): Promise<void> => {
+    if (!busy.has(payerId)) {
       try {
-        count(done, await collectOne(context, invoice_id));
+        count(done, await collectOne(context, invoiceId));
         return;
       } catch (error) {
         const problem = problemOfBusy(error);
         if (problem === null) {
           if (concernsAll(error)) throw error;
-          done.problems.push({ invoiceId: invoice_id, ...problemOf(error) });
+          done.problems.push({ invoiceId, ...problemOf(error) });
           return;
         }
-        busy.set(payer_id, problem);
+        busy.set(payerId, problem);
       }
     }
-    done.problems.push({ invoiceId: invoice_id, ...busy.get(payer_id)! });
+    done.problems.push({ invoiceId, ...busy.get(payerId)! });
   };
   const work = async (): Promise<void> => {
     try {
@@ -241,37 +228,28 @@ export async function collectDue(
 }
 
 async function takeDueSteps(context: PaymentContext, limit: number): Promise<number> {
-  const now = readClock(context.clock);
-  let after = START;
+  const now = isoTime(readClock(context.clock));
+  const due = pages<InvoiceName & { dueAt: string }>({
+    key: { dueAt: 'instant', payerId: 'uuid', invoiceId: 'uuid' },
+    limit,
+    size: CHUNK,
+    find: (after, size) => context.database.query(FIND_STEPS, [now, ...after, size]),
+  });
   let done = 0;
-  for (let left = limit; left > 0; left -= CHUNK) {
-    const size = Math.min(left, CHUNK);
-    const rows = await context.database.query<StepRow>(FIND_STEPS, [
-      isoTime(now),
-      after.due_at,
-      after.payer_id,
-      after.invoice_id,
-      size,
-    ]);
-    done += await takeStepsOf(context, rows);
-    if (rows.length < size) break;
-    after = rows.at(-1)!;
-  }
+  for await (const page of due) done += await takeStepsOf(context, page);
   return done;
 }
 
 /** Payers that somebody is writing just now are left to the next run. */
-async function takeStepsOf(context: PaymentContext, rows: readonly StepRow[]): Promise<number> {
-  const payerIds = [...new Set(rows.map((row) => row.payer_id))];
+async function takeStepsOf(context: PaymentContext, due: readonly InvoiceName[]): Promise<number> {
+  const payerIds = [...new Set(due.map(({ payerId }) => payerId))];
   const { done } = await inChunk(
     context,
     payerIds,
     false,
     async (session, payers) => {
       const free = new Set(payers.flatMap(({ names }) => names));
-      const wanted = rows
-        .filter((row) => free.has(row.payer_id))
-        .map((row) => ({ payerId: row.payer_id, invoiceId: row.invoice_id }));
+      const wanted = due.filter(({ payerId }) => free.has(payerId));
       const now = readClock(context.clock);
       const dunning = await readDunning(session);
       const collections = await findCollections(session, wanted);

@@ -1,5 +1,6 @@
 import { column, table, type Session } from '../../database';
 import { isoTime, type Instant } from '../../kernel';
+import { NAMES, type InvoiceName, type StoredInvoice } from '../invoice-records';
 import type { FinalAction } from './dunning-settings';
 import { opened, type CollectionState } from './schedule';
 
@@ -37,7 +38,7 @@ const STATE = COLLECTIONS.omit('accountId', 'mode', 'openedAt', 'closedAt');
 
 const FIND = `
 select ${COLLECTIONS.select('c')}
-from unnest($1::uuid[], $2::uuid[]) as w (payer_id, invoice_id)
+from ${NAMES.unnest('w')}
 cross join lateral (
   select * from {schema}.collections c
   where c.payer_id = w.payer_id and c.invoice_id = w.invoice_id offset 0) as c`;
@@ -52,37 +53,23 @@ const CLOSE = `
 update {schema}.collections c
 set status = 'closed', stop_reason = null, next_attempt_at = null, next_due_at = null,
     closed_at = $3::timestamptz
-from unnest($1::uuid[], $2::uuid[]) as n (payer_id, invoice_id)
+from ${NAMES.unnest()}
 where c.payer_id = n.payer_id and c.invoice_id = n.invoice_id and c.closed_at is null`;
-
-type Named = { payerId: string; invoiceId: string };
 
 /** By the ids of their invoices; drafts have none, nor has what was issued as paid. */
 export async function findCollections(
   session: Session,
-  invoices: readonly Named[],
+  invoices: readonly InvoiceName[],
 ): Promise<Map<string, Collection>> {
   if (invoices.length === 0) return new Map();
-  const rows = await session.query<object>(FIND, [
-    invoices.map(({ payerId }) => payerId),
-    invoices.map(({ invoiceId }) => invoiceId),
-  ]);
-  const found = rows.map(COLLECTIONS.read);
+  const found = await COLLECTIONS.rows(session, FIND, NAMES.values(invoices));
   return new Map(found.map((collection) => [collection.invoiceId, collection]));
-}
-
-/** What an invoice says of how it is collected. */
-export interface Collectable extends Named {
-  accountId: string;
-  collection: 'charge' | 'send';
-  collectedBy: 'engine' | 'provider';
-  dueAt: Instant | null;
 }
 
 /** Begins to collect invoices that were issued and are not paid. The payers are locked. */
 export async function openCollection(
   session: Session,
-  invoices: readonly Collectable[],
+  invoices: readonly StoredInvoice[],
   now: Instant,
 ): Promise<void> {
   const begun = invoices.map(
@@ -102,7 +89,7 @@ export async function openCollection(
 /** Writes how collecting goes on. The payer is locked. */
 export async function writeCollection(
   session: Session,
-  { payerId, invoiceId }: Named,
+  { payerId, invoiceId }: InvoiceName,
   state: CollectionState,
   finalAction: FinalAction | null,
 ): Promise<void> {
@@ -110,19 +97,18 @@ export async function writeCollection(
 }
 
 /** One more attempt was made, the one that pays. The payer is locked. */
-export async function countAttempt(session: Session, { payerId, invoiceId }: Named): Promise<void> {
+export async function countAttempt(
+  session: Session,
+  { payerId, invoiceId }: InvoiceName,
+): Promise<void> {
   await session.query(COUNT_ATTEMPT, [payerId, invoiceId]);
 }
 
 /** Ends the collecting of invoices, as far as they were being collected. */
 export async function writeClosed(
   session: Session,
-  invoices: readonly Named[],
+  invoices: readonly InvoiceName[],
   now: Instant,
 ): Promise<void> {
-  await session.query(CLOSE, [
-    invoices.map(({ payerId }) => payerId),
-    invoices.map(({ invoiceId }) => invoiceId),
-    isoTime(now),
-  ]);
+  await session.query(CLOSE, [...NAMES.values(invoices), isoTime(now)]);
 }

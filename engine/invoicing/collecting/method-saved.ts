@@ -1,14 +1,14 @@
 import { aliasesOf } from '../../accounts';
 import type { Session } from '../../database';
 import type { Instant } from '../../kernel';
-import { findInvoices } from '../invoice-records';
+import { findInvoices, type InvoiceName } from '../invoice-records';
 import { findCollections, writeCollection } from './collections';
 import { mostAttempts, resumed } from './schedule';
 import { methodPlan } from './planning';
 import { readDunning } from './dunning-settings';
 
 const FIND_STOPPED = `
-select c.payer_id::text as payer_id, c.invoice_id::text as invoice_id
+select c.payer_id::text as "payerId", c.invoice_id::text as "invoiceId"
 from {schema}.collections c
 where c.payer_id = any($1::uuid[]) and c.status = 'stopped' and c.stop_reason = 'hard_decline'
   and c.finished_at is null
@@ -20,9 +20,8 @@ order by c.opened_at, c.invoice_id`;
  */
 export async function methodSaved(session: Session, payerId: string, now: Instant): Promise<void> {
   const names = [payerId, ...(await aliasesOf(session, payerId))];
-  const rows = await session.query<{ payer_id: string; invoice_id: string }>(FIND_STOPPED, [names]);
-  if (rows.length === 0) return;
-  const stopped = rows.map((row) => ({ payerId: row.payer_id, invoiceId: row.invoice_id }));
+  const stopped = await session.query<InvoiceName>(FIND_STOPPED, [names]);
+  if (stopped.length === 0) return;
   const dunning = await readDunning(session);
   const collections = await findCollections(session, stopped);
   for (const invoice of await findInvoices(session, stopped)) {

@@ -5,7 +5,8 @@ import {
   input,
   isoTime,
   parse,
-  type ChangeOptions,
+  recordId,
+  type RequestOf,
 } from '../../kernel';
 import {
   attemptRecord,
@@ -15,16 +16,11 @@ import {
   type PaymentContext,
   type Plan,
 } from '../../payments';
-import { invoiceIdInput } from '../change-of-invoice';
 import { requireInvoice, type InvoiceStatus, type StoredInvoice } from '../invoice-records';
 import { findCollections, type Collection } from './collections';
 import { readDunning, type FinalAction } from './dunning-settings';
 import { isCancelledByCustomer, methodPlan } from './planning';
 import { mostAttempts } from './schedule';
-
-export interface RetryInvoiceRequest extends Pick<ChangeOptions, 'idempotencyKey'> {
-  invoiceId: string;
-}
 
 export interface RetryInvoiceAnswer extends PaymentAttempt {
   invoiceStatus: InvoiceStatus;
@@ -58,11 +54,10 @@ export interface CollectionRecord {
   closedAt: string | null;
 }
 
-const retryInput = input({
-  invoiceId: invoiceIdInput(),
-  idempotencyKey: changeFields.idempotencyKey,
-});
-const invoiceInput = input({ invoiceId: invoiceIdInput() });
+const { idempotencyKey } = changeFields;
+const retryInput = input({ invoiceId: recordId(), idempotencyKey });
+export type RetryInvoiceRequest = RequestOf<typeof retryInput>;
+const invoiceInput = input({ invoiceId: recordId() });
 
 const refuse = ({ number, invoiceId }: StoredInvoice, why: string, advice: string): BillingError =>
   new BillingError('invoice_state', `Invoice ${number ?? invoiceId} ${why}.`, {
@@ -104,17 +99,10 @@ export class Retries {
   }
 
   /** Attempts to be paid for an invoice, the latest first. @throws unknown_invoice */
-  async attempts(request: { invoiceId: string }): Promise<PaymentAttempt[]> {
+  async attempts(request: RequestOf<typeof invoiceInput>): Promise<PaymentAttempt[]> {
     const { invoiceId } = parse(invoiceInput, request);
     await requireInvoice(this.context.database, invoiceId);
-    const found = await listAttempts(this.context.database, {
-      accounts: null,
-      payers: null,
-      invoiceId,
-      orderId: null,
-      after: null,
-      limit: 1_000,
-    });
+    const found = await listAttempts(this.context.database, { invoiceId, limit: 1_000 });
     return found.map(attemptRecord);
   }
 
@@ -124,7 +112,7 @@ export class Retries {
    *
    * @throws unknown_invoice
    */
-  async collection(request: { invoiceId: string }): Promise<CollectionRecord | null> {
+  async collection(request: RequestOf<typeof invoiceInput>): Promise<CollectionRecord | null> {
     const { invoiceId } = parse(invoiceInput, request);
     const invoice = await requireInvoice(this.context.database, invoiceId);
     const found = (await findCollections(this.context.database, [invoice])).get(invoiceId);

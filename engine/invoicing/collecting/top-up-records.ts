@@ -93,24 +93,20 @@ export async function findTopUp(
   payerId: string,
   product: string,
 ): Promise<StoredTopUp | null> {
-  const [row] = await session.query<object>(FIND, [payerId, product]);
-  return row === undefined ? null : TOP_UPS.read(row);
+  const [found] = await TOP_UPS.rows(session, FIND, [payerId, product]);
+  return found ?? null;
 }
 
-export async function listTopUps(session: Session, payerId: string): Promise<StoredTopUp[]> {
-  return (await session.query<object>(LIST, [payerId])).map(TOP_UPS.read);
-}
+export const listTopUps = (session: Session, payerId: string): Promise<StoredTopUp[]> =>
+  TOP_UPS.rows(session, LIST, [payerId]);
 
 /** @param after a payer's id and a product, as `pages` hands them */
-export async function findActiveTopUps(
+export const findActiveTopUps = (
   session: Session,
   now: Instant,
   after: readonly unknown[],
   limit: number,
-): Promise<StoredTopUp[]> {
-  const rows = await session.query<object>(FIND_ACTIVE, [isoTime(now), ...after, limit]);
-  return rows.map(TOP_UPS.read);
-}
+): Promise<StoredTopUp[]> => TOP_UPS.rows(session, FIND_ACTIVE, [isoTime(now), ...after, limit]);
 
 /** Saves the terms of a top-up. The payer is locked. */
 export async function saveTopUp(session: Session, terms: RowOf<typeof TERMS>): Promise<void> {

@@ -5,10 +5,8 @@ import { recordEvents } from '../../events';
 import {
   BillingError,
   Decimal,
-  MAX_UNIT_DECIMALS,
   accountReference,
   addDuration,
-  amount,
   changeFields,
   dayOfMonth,
   flag,
@@ -23,9 +21,9 @@ import {
   parse,
   readClock,
   startOfDay,
-  type AccountReference,
-  type ChangeOptions,
+  units,
   type Instant,
+  type RequestOf,
 } from '../../kernel';
 import { isFailed, type Ledger } from '../../ledger';
 import {
@@ -56,33 +54,23 @@ import {
  * stops it for the rest of the period.
  */
 
-export interface SetTopUpRequest extends ChangeOptions {
-  account: AccountReference;
-  product: string;
-  /** It is bought when less than so many units are left. */
-  below: string | number;
-  /** The offer, one that is sold and not subscribed to. */
-  sku: string;
-  quantity?: number;
-  /** How often within a period at most. Default 5. */
-  maxPerPeriod?: number;
-  /** Default 'month'. */
-  period?: TopUpPeriod;
-  /** False switches it off. */
-  active?: boolean;
-}
-
 const setTopUpInput = input({
   account: accountReference(),
   product: key(),
-  below: amount({ decimals: MAX_UNIT_DECIMALS }),
+  /** It is bought when less than so many units are left. */
+  below: units(),
+  /** The offer, one that is sold and not subscribed to. */
   sku: key(),
   quantity: integer(1, 1_000_000).optional(),
+  /** How often within a period at most. Default 5. */
   maxPerPeriod: integer(1, 1_000).optional(),
+  /** Default 'month'. */
   period: oneOf(TOP_UP_PERIODS).optional(),
+  /** False switches it off. */
   active: flag().optional(),
   ...changeFields,
 });
+export type SetTopUpRequest = RequestOf<typeof setTopUpInput>;
 const topUpsInput = input({ account: accountReference() });
 const runInput = input({ limit: integer(1, 1_000_000).optional() });
 
@@ -146,7 +134,7 @@ export class TopUps {
   }
 
   /** What an account, or who pays for it, buys by itself. @throws unknown_account */
-  async topUps(request: { account: AccountReference }): Promise<TopUp[]> {
+  async topUps(request: RequestOf<typeof topUpsInput>): Promise<TopUp[]> {
     const { account } = parse(topUpsInput, request);
     const { database } = this.context;
     const { payerId } = await resolveAccount(database, account);
@@ -342,14 +330,7 @@ function startOfPeriod(now: Instant, period: TopUpPeriod, zone: string): Instant
 }
 
 async function latestAttempt(session: Session, orderId: string): Promise<Attempt | null> {
-  const [latest] = await listAttempts(session, {
-    accounts: null,
-    payers: null,
-    invoiceId: null,
-    orderId,
-    after: null,
-    limit: 1,
-  });
+  const [latest] = await listAttempts(session, { orderId, limit: 1 });
   return latest ?? null;
 }
 

@@ -1,7 +1,6 @@
 import type { TemplateDelegate } from 'handlebars';
 
-import type { Logo } from './logo';
-import type { Paper } from './paper';
+import type { Logo, Paper } from './paper';
 
 /** A page by itself: no script, nothing from elsewhere, fit for a mail, a browser and a printer. */
 const TEMPLATE = `<!doctype html>

@@ -1,12 +1,6 @@
 import { BillingError } from '../../kernel';
+import type { Logo, LogoType } from './paper';
 import { isDrawable } from './pdf';
-
-export type LogoType = 'image/png' | 'image/jpeg' | 'image/svg+xml';
-
-export interface Logo {
-  mimeType: LogoType;
-  content: Buffer;
-}
 
 const MOST_BYTES = 500_000;
 const MOST_TEXT = 700_000;

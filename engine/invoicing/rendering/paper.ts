@@ -1,5 +1,7 @@
 import type { Address, TaxId } from '../../accounts';
 import { Decimal, ZERO, round, type Instant } from '../../kernel';
+import type { StoredInvoiceLine } from '../invoice-lines';
+import type { StoredInvoice } from '../invoice-records';
 import type { Buyer, PaperSnapshot } from './snapshot';
 import type { Words } from './words';
 
@@ -8,22 +10,9 @@ import type { Words } from './words';
  * from the paper's own rows and the snapshot that was taken when it was issued.
  */
 
-export interface PaperLine {
-  kind: 'fee' | 'step' | 'usage' | 'proration_credit' | 'proration_charge' | 'one_off';
-  accountId: string;
-  sku: string | null;
-  product: string | null;
-  description: string | null;
+interface PaperLine extends Omit<StoredInvoiceLine, 'quantity'> {
   /** Null on credit notes: an amount of a line, not a number of things. */
   quantity: Decimal | null;
-  unitPrice: Decimal | null;
-  discount: Decimal;
-  net: Decimal;
-  periodFrom: Instant | null;
-  periodTo: Instant | null;
-  /** The rate that it was taxed by. */
-  taxPercent: Decimal | null;
-  taxInclusive: boolean;
 }
 
 export interface PaperTax {
@@ -34,33 +23,30 @@ export interface PaperTax {
 }
 
 /** An invoice or a credit note, as a paper needs it. */
-export interface PaperSource {
+export interface PaperSource extends Pick<
+  StoredInvoice,
+  'number' | 'payerId' | 'currency' | 'decimals' | 'issuedAt' | 'dueAt' | 'net' | 'total'
+> {
   kind: 'invoice' | 'credit_note';
   mark: 'draft' | 'void' | 'paid' | null;
-  number: string | null;
   /** Of a credit note: the invoice that it corrects. */
   corrects: string | null;
-  payerId: string;
-  currency: string;
-  decimals: number;
-  issuedAt: Instant | null;
-  dueAt: Instant | null;
   lines: readonly PaperLine[];
   taxes: readonly PaperTax[];
-  net: Decimal;
-  total: Decimal;
   /** Only of invoices. */
-  settled: {
-    carried: Decimal;
-    credited: Decimal;
-    reduced: Decimal;
-    paid: Decimal;
-    amountDue: Decimal;
-  } | null;
+  settled: Pick<StoredInvoice, 'carried' | 'credited' | 'reduced' | 'paid' | 'amountDue'> | null;
   snapshot: PaperSnapshot;
 }
 
-export interface Fact {
+export type LogoType = 'image/png' | 'image/jpeg' | 'image/svg+xml';
+
+/** The picture on a paper. */
+export interface Logo {
+  mimeType: LogoType;
+  content: Buffer;
+}
+
+interface Fact {
   label: string;
   value: string;
 }
@@ -77,13 +63,7 @@ export interface Paper {
   seller: string[];
   buyerLabel: string;
   buyer: string[];
-  heads: {
-    description: string;
-    quantity: string;
-    unitPrice: string;
-    discount: string;
-    net: string;
-  };
+  heads: Pick<Words, 'description' | 'quantity' | 'unitPrice' | 'discount' | 'net'>;
   /** Whether any line has a discount: else there is no column for it. */
   hasDiscount: boolean;
   lines: Array<{
@@ -234,11 +214,12 @@ export function paperOf(
   const country = (code: string): string => regions.of(code) ?? code;
   const hasDiscount = source.lines.some(({ discount }) => !discount.isZero());
 
-  const facts: Array<Fact | null> = [
-    source.number === null ? null : { label: words.number, value: source.number },
-    source.corrects === null ? null : { label: words.corrects, value: source.corrects },
-    source.issuedAt === null ? null : { label: words.issued, value: style.day(source.issuedAt) },
-    source.dueAt === null ? null : { label: words.due, value: style.day(source.dueAt) },
+  const day = (at: Instant | null): string | null => (at === null ? null : style.day(at));
+  const facts = [
+    { label: words.number, value: source.number },
+    { label: words.corrects, value: source.corrects },
+    { label: words.issued, value: day(source.issuedAt) },
+    { label: words.due, value: day(source.dueAt) },
   ];
 
   const lines = source.lines.map((line) => {
@@ -316,7 +297,7 @@ export function paperOf(
     title: source.kind === 'invoice' ? words.invoice : words.creditNote,
     mark: source.mark === null ? null : words[source.mark],
     isVoidOrDraft: source.mark === 'draft' || source.mark === 'void',
-    facts: facts.filter((fact) => fact !== null),
+    facts: facts.filter((fact): fact is Fact => fact.value !== null),
     sellerLabel: words.seller,
     seller: sellerLines(snapshot, words, country),
     buyerLabel: words.buyer,

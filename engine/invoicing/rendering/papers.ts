@@ -1,6 +1,15 @@
 import type { Context, Session } from '../../database';
-import { BillingError, Decimal, ZERO, input, oneOf, parse, type Instant } from '../../kernel';
-import { invoiceIdInput } from '../change-of-invoice';
+import {
+  BillingError,
+  ZERO,
+  input,
+  oneOf,
+  parse,
+  recordId,
+  sumOf,
+  type Instant,
+  type RequestOf,
+} from '../../kernel';
 import {
   creditedTaxes,
   readNoteSnapshot,
@@ -8,27 +17,17 @@ import {
   type StoredCreditNote,
 } from '../credit-note-records';
 import { readSnapshot, requireInvoice, taxesOf, type StoredInvoice } from '../invoice-records';
-import { type StoredInvoiceLine } from '../invoice-lines';
 import { localeInput, readLogo, readSettings } from '../settings';
 import { htmlOf } from './html';
-import type { Logo } from './logo';
-import { paperOf, type PaperLine, type PaperSource, type PaperTax } from './paper';
+import { paperOf, type Logo, type PaperSource, type PaperTax } from './paper';
 import { pdfOf } from './pdf';
-import { takeSnapshots, type PaperSnapshot } from './snapshot';
+import type { PaperSnapshot } from './snapshot';
+import { takeSnapshots } from './taking-snapshots';
 import { wordsFor } from './words';
 
 /** Invoices and credit notes as papers. Nothing is written: a paper is set anew each time it is asked for. */
 
 export const PAPER_FORMATS = ['pdf', 'html'] as const;
-
-export interface RenderInvoiceRequest {
-  /** One of both. */
-  invoiceId?: string;
-  creditNoteId?: string;
-  format: (typeof PAPER_FORMATS)[number];
-  /** BCP 47. Default: that of the settings when it was issued. */
-  locale?: string;
-}
 
 export interface RenderedPaper {
   fileName: string;
@@ -40,14 +39,18 @@ export interface RenderedPaper {
 }
 
 const renderInput = input({
-  invoiceId: invoiceIdInput().optional(),
-  creditNoteId: invoiceIdInput().optional(),
+  /** One of both. */
+  invoiceId: recordId().optional(),
+  creditNoteId: recordId().optional(),
   format: oneOf(PAPER_FORMATS),
+  /** BCP 47. Default: that of the settings when it was issued. */
   locale: localeInput().optional(),
 }).refine(
   ({ invoiceId, creditNoteId }) => (invoiceId === undefined) !== (creditNoteId === undefined),
   { error: 'must name either "invoiceId" or "creditNoteId"' },
 );
+
+export type RenderInvoiceRequest = RequestOf<typeof renderInput>;
 
 const MARKS: Readonly<Record<StoredInvoice['status'], PaperSource['mark']>> = {
   draft: 'draft',
@@ -57,30 +60,11 @@ const MARKS: Readonly<Record<StoredInvoice['status'], PaperSource['mark']>> = {
   uncollectible: null,
 };
 
-const lineOf = (line: StoredInvoiceLine): PaperLine => ({
-  kind: line.kind,
-  accountId: line.accountId,
-  sku: line.sku,
-  product: line.product,
-  description: line.description,
-  quantity: line.quantity,
-  unitPrice: line.unitPrice,
-  discount: line.discount,
-  net: line.net,
-  periodFrom: line.periodFrom,
-  periodTo: line.periodTo,
-  taxPercent: line.taxPercent,
-  taxInclusive: line.taxInclusive ?? false,
-});
-
 /** Lines that are taxed at no rate have no line of tax. */
 const taxLines = (taxes: ReturnType<typeof taxesOf>): PaperTax[] =>
   taxes.flatMap(({ name, percent, net, tax }) =>
     percent === null ? [] : [{ name: name ?? '', percent, net, tax }],
   );
-
-const sumOf = (amounts: readonly Decimal[]): Decimal =>
-  amounts.reduce((all, amount) => all.plus(amount), ZERO);
 
 function invoiceSource(invoice: StoredInvoice, snapshot: PaperSnapshot): PaperSource {
   const { lines } = invoice;
@@ -89,26 +73,14 @@ function invoiceSource(invoice: StoredInvoice, snapshot: PaperSnapshot): PaperSo
   const net = isDraft ? sumOf(lines.map((line) => line.net)) : invoice.net;
   const total = isDraft ? sumOf(lines.map((line) => line.total)) : invoice.total;
   return {
+    ...invoice,
     kind: 'invoice',
     mark: MARKS[invoice.status],
-    number: invoice.number,
     corrects: null,
-    payerId: invoice.payerId,
-    currency: invoice.currency,
-    decimals: invoice.decimals,
-    issuedAt: invoice.issuedAt,
-    dueAt: invoice.dueAt,
-    lines: lines.map(lineOf),
     taxes: taxLines(taxesOf(lines)),
     net,
     total,
-    settled: {
-      carried: invoice.carried,
-      credited: invoice.credited,
-      reduced: invoice.reduced,
-      paid: invoice.paid,
-      amountDue: isDraft ? total : invoice.amountDue,
-    },
+    settled: { ...invoice, amountDue: isDraft ? total : invoice.amountDue },
     snapshot,
   };
 }
@@ -120,26 +92,20 @@ function noteSource(
 ): PaperSource {
   const lines = new Map(invoice.lines.map((line) => [line.position, line]));
   return {
+    ...note,
     kind: 'credit_note',
     mark: null,
-    number: note.number,
     corrects: invoice.number,
-    payerId: note.payerId,
-    currency: note.currency,
-    decimals: note.decimals,
-    issuedAt: note.issuedAt,
     dueAt: null,
     // An amount of a line, not a number of things at a price.
     lines: note.lines.map(({ position, net }) => ({
-      ...lineOf(lines.get(position)!),
+      ...lines.get(position)!,
       quantity: null,
       unitPrice: null,
       discount: ZERO,
       net,
     })),
     taxes: taxLines(creditedTaxes(note, invoice)),
-    net: note.net,
-    total: note.total,
     settled: null,
     snapshot,
   };

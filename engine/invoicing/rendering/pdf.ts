@@ -11,8 +11,7 @@ import type {
   TDocumentDefinitions,
 } from 'pdfmake/interfaces';
 
-import type { Logo } from './logo';
-import type { Paper } from './paper';
+import type { Logo, Paper } from './paper';
 
 /**
  * Papers as PDF, on A4. The library is loaded with the first paper, since it takes a while; by its

@@ -1,42 +1,5 @@
 /** The fixed words of papers. A locale that is not here has English words, and its own dates and money. */
-export interface Words {
-  invoice: string;
-  creditNote: string;
-  draft: string;
-  void: string;
-  paid: string;
-  number: string;
-  issued: string;
-  due: string;
-  corrects: string;
-  seller: string;
-  buyer: string;
-  noSeller: string;
-  description: string;
-  quantity: string;
-  unitPrice: string;
-  netUnitPrice: string;
-  discount: string;
-  tax: string;
-  net: string;
-  total: string;
-  carried: string;
-  accountCredit: string;
-  creditNotes: string;
-  alreadyPaid: string;
-  amountDue: string;
-  payableBy: string;
-  taxIncluded: string;
-  reverseCharge: string;
-  exempt: string;
-  use: string;
-  extra: string;
-  timeNotUsed: string;
-  partOfPeriod: string;
-  page: string;
-}
-
-const en: Words = {
+const en = {
   invoice: 'Invoice',
   creditNote: 'Credit note',
   draft: 'Draft',
@@ -54,7 +17,6 @@ const en: Words = {
   unitPrice: 'Unit price',
   netUnitPrice: 'Unit price without tax',
   discount: 'Discount',
-  tax: 'Tax',
   net: 'Net',
   total: 'Total',
   carried: 'Carried over as credit',
@@ -72,6 +34,8 @@ const en: Words = {
   partOfPeriod: 'part of a period',
   page: 'Page {page} of {pages}',
 };
+
+export type Words = Readonly<Record<keyof typeof en, string>>;
 
 const de: Words = {
   invoice: 'Rechnung',
@@ -91,7 +55,6 @@ const de: Words = {
   unitPrice: 'Einzelpreis',
   netUnitPrice: 'Einzelpreis ohne Steuer',
   discount: 'Rabatt',
-  tax: 'Steuer',
   net: 'Netto',
   total: 'Gesamtbetrag',
   carried: 'Als Guthaben übertragen',
@@ -128,7 +91,6 @@ const fr: Words = {
   unitPrice: 'Prix unitaire',
   netUnitPrice: 'Prix unitaire hors taxe',
   discount: 'Remise',
-  tax: 'Taxe',
   net: 'Hors taxe',
   total: 'Total',
   carried: 'Reporté en crédit',
@@ -165,7 +127,6 @@ const es: Words = {
   unitPrice: 'Precio unitario',
   netUnitPrice: 'Precio unitario sin impuesto',
   discount: 'Descuento',
-  tax: 'Impuesto',
   net: 'Neto',
   total: 'Total',
   carried: 'Pasa a saldo a favor',
@@ -202,7 +163,6 @@ const ru: Words = {
   unitPrice: 'Цена',
   netUnitPrice: 'Цена без налога',
   discount: 'Скидка',
-  tax: 'Налог',
   net: 'Без налога',
   total: 'Итого',
   carried: 'Зачислено на счёт клиента',
@@ -239,7 +199,6 @@ const fa: Words = {
   unitPrice: 'بهای واحد',
   netUnitPrice: 'بهای واحد بدون مالیات',
   discount: 'تخفیف',
-  tax: 'مالیات',
   net: 'خالص',
   total: 'جمع کل',
   carried: 'انتقال به اعتبار',
