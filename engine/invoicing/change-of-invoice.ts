@@ -1,10 +1,11 @@
 import { resolveAccount, changeOf, type Changed, type ResolvedAccount } from '../accounts';
 import { type Context, type Session } from '../database';
-import { BillingError, type ChangeOptions, type Instant } from '../kernel';
+import type { ChangeOptions, Instant } from '../kernel';
 import {
   findInvoiceOwner,
   invoiceRecord,
   requireInvoice,
+  wrongState,
   type Invoice,
   type StoredInvoice,
 } from './invoice-records';
@@ -58,10 +59,8 @@ export function changeOfInvoice<T extends object>(
 /** Only a draft is edited. @throws invoice_state */
 export function requireDraft(invoice: StoredInvoice): void {
   if (invoice.status === 'draft') return;
-  throw new BillingError('invoice_state', `Invoice ${invoice.number} was issued.`, {
-    parameter: 'invoiceId',
-    advice: 'What was issued never changes: correct it by a credit note.',
-  });
+  const advice = 'What was issued never changes: correct it by a credit note.';
+  throw wrongState(invoice, 'was issued', advice);
 }
 
 /** A change of a draft, which answers with the invoice as it is then. @throws invoice_state, too */

@@ -27,7 +27,13 @@ import { closeCollections } from './collecting/closing-collections';
 import { requireMoney } from './credit-notes';
 import { planCredit } from './credit-plan';
 import { invoiceEvent } from './invoice-events';
-import { invoiceRecord, requireInvoice, type Invoice, type StoredInvoice } from './invoice-records';
+import {
+  invoiceRecord,
+  requireInvoice,
+  wrongState,
+  type Invoice,
+  type StoredInvoice,
+} from './invoice-records';
 import {
   creditableLines,
   issueCreditNote,
@@ -104,22 +110,11 @@ where l.payer_id = $2::uuid and l.invoice_id = $3::uuid and l.kind = 'usage'
   and p.payer_id = any($1::uuid[]) and p.subscription_id = l.subscription_id
   and p.number = l.period_number and p.drafted_at is not null`;
 
-const refuse = (invoice: StoredInvoice, why: string, advice: string): never => {
-  throw new BillingError(
-    'invoice_state',
-    `Invoice ${invoice.number ?? invoice.invoiceId} ${why}.`,
-    {
-      parameter: 'invoiceId',
-      advice,
-    },
-  );
-};
-
 /** What a charge is under way for cannot be closed: the money may be here in a moment. */
 async function requireNoCharge(session: Session, invoice: StoredInvoice): Promise<void> {
   const { payerId, invoiceId: purposeId } = invoice;
   if ((await findUndecided(session, { payerId, purpose: 'invoice', purposeId })) === null) return;
-  refuse(invoice, 'is being charged', 'Try again when its last attempt is decided.');
+  throw wrongState(invoice, 'is being charged', 'Try again when its last attempt is decided.');
 }
 
 /**
@@ -171,10 +166,10 @@ export class Closings {
       const { invoice } = atHand;
       if (invoice.status === 'void') return true;
       if (invoice.status === 'draft') {
-        refuse(invoice, 'is a draft', 'Delete it with invoicing.deleteDraft.');
+        throw wrongState(invoice, 'is a draft', 'Delete it with invoicing.deleteDraft.');
       }
       if (!invoice.paid.isZero() || invoice.status !== 'open') {
-        refuse(
+        throw wrongState(
           invoice,
           invoice.paid.isZero() ? `is ${invoice.status}` : 'is paid, at least in part',
           'Take it back by a credit note.',
@@ -251,7 +246,7 @@ export class Closings {
     return this.change('markUncollectible', wanted, async (session, { invoice }, now) => {
       if (invoice.status === 'uncollectible') return true;
       if (invoice.status !== 'open') {
-        refuse(invoice, `is ${invoice.status}`, 'Only what is open can be written off.');
+        throw wrongState(invoice, `is ${invoice.status}`, 'Only what is open can be written off.');
       }
       await requireNoCharge(session, invoice);
       const after = await writeOff(session, invoice, now);

@@ -1,6 +1,6 @@
-import { column, readTime, table, type RowOf, type Session } from '../database';
-import { BillingError, Decimal, currencyDecimals, formatMoney, isId } from '../kernel';
-import { taxesOf, type StoredInvoice } from './invoice-records';
+import { column, table, type RowOf, type Session } from '../database';
+import { BillingError, Decimal, currencyDecimals, formatMoney, isId, isoTime } from '../kernel';
+import { taxRecords, taxesOf, type Invoice, type StoredInvoice } from './invoice-records';
 import type { PaperSnapshot } from './rendering/snapshot';
 
 export const CREDIT_REASONS = ['correction', 'refund', 'void', 'dispute'] as const;
@@ -28,13 +28,7 @@ export interface CreditNote {
   issuedAt: string;
   /** By the positions of the invoice's lines. */
   lines: Array<{ position: number; net: string; tax: string; total: string }>;
-  taxes: Array<{
-    key: string | null;
-    name: string | null;
-    percent: string | null;
-    net: string;
-    tax: string;
-  }>;
+  taxes: Invoice['taxes'];
   metadata: Record<string, unknown>;
 }
 
@@ -180,20 +174,14 @@ export function creditNoteRecord(note: StoredCreditNote, invoice: StoredInvoice)
     to: { due: money(note.toDue), credit: money(note.toCredit), refund: money(note.toRefund) },
     reason: note.reason,
     note: note.note,
-    issuedAt: readTime(String(note.issuedAt)),
+    issuedAt: isoTime(note.issuedAt),
     lines: note.lines.map((line) => ({
       position: line.position,
       net: money(line.net),
       tax: money(line.tax),
       total: money(line.total),
     })),
-    taxes: creditedTaxes(note, invoice).map((rate) => ({
-      key: rate.key,
-      name: rate.name,
-      percent: rate.percent === null ? null : rate.percent.toFixed(),
-      net: money(rate.net),
-      tax: money(rate.tax),
-    })),
+    taxes: taxRecords(creditedTaxes(note, invoice), note.decimals),
     metadata: note.metadata,
   };
 }

@@ -139,6 +139,7 @@ export class DraftItems {
         const of = { accountId, currency: wanted.currency, decimals };
         const [line] = await linesOfItems(session, [wanted.item], of, () => 'item.');
         const { sku, version, description, quantity, unitPrice, taxable, subtotal: amount } = line!;
+        const billed = { sku, version, description, quantity, unitPrice, taxable, amount };
         const dueAt = wanted.dueAt ?? (await nextBoundary(session, payerId, of.currency, now));
         const item = {
           payerId,
@@ -146,7 +147,7 @@ export class DraftItems {
           kind: 'one_off' as const,
           subscriptionId: null,
           periodNumber: null,
-          ...{ sku, version, description, quantity, unitPrice, amount, taxable },
+          ...billed,
           currency: of.currency,
           serviceFrom: now,
           serviceTo: now,

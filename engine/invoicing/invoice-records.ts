@@ -297,6 +297,15 @@ export function taxesOf(
   return [...byRate.values()];
 }
 
+export const taxRecords = (rates: ReturnType<typeof taxesOf>, decimals: number): Invoice['taxes'] =>
+  rates.map(({ key, name, percent, net, tax }) => ({
+    key,
+    name,
+    percent: percent === null ? null : formatUnits(percent),
+    net: formatMoney(net, decimals),
+    tax: formatMoney(tax, decimals),
+  }));
+
 /** An invoice as it goes out. */
 export function invoiceRecord(invoice: StoredInvoice): Invoice {
   const { decimals, lines } = invoice;
@@ -371,13 +380,7 @@ export function invoiceRecord(invoice: StoredInvoice): Invoice {
       periodStart: isoTime(line.periodFrom),
       periodEnd: isoTime(line.periodTo),
     })),
-    taxes: taxesOf(lines).map((rate) => ({
-      key: rate.key,
-      name: rate.name,
-      percent: rate.percent === null ? null : formatUnits(rate.percent),
-      net: money(rate.net),
-      tax: money(rate.tax),
-    })),
+    taxes: taxRecords(taxesOf(lines), decimals),
     attempts: invoice.attempts,
     nextAttemptAt: isoTime(invoice.nextAttemptAt),
     memo: invoice.memo,
@@ -390,6 +393,17 @@ export const unknownInvoice = (invoiceId: string): BillingError =>
     parameter: 'invoiceId',
     advice:
       'Pass the invoiceId that invoicing.listInvoices or an event gave, not the number on it.',
+  });
+
+/** The error for what an invoice does not allow as it stands. */
+export const wrongState = (
+  { number, invoiceId }: StoredInvoice,
+  because: string,
+  advice: string,
+): BillingError =>
+  new BillingError('invoice_state', `Invoice ${number ?? invoiceId} ${because}.`, {
+    parameter: 'invoiceId',
+    advice,
   });
 
 /** An invoice by its id, or null. */

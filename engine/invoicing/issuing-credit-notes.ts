@@ -1,7 +1,7 @@
 import { endFees, movePostings, post, postAll, type BookAccount, type Leg } from '../books';
 import type { Context, Session } from '../database';
 import { recordEvents, type NewEvent } from '../events';
-import { BillingError, Decimal, formatMoney, isoTime, newId, sumOf, type Instant } from '../kernel';
+import { Decimal, formatMoney, isoTime, newId, sumOf, type Instant } from '../kernel';
 import { moveCredits, writeCredits } from './account-credit';
 import type { InvoiceAtHand } from './change-of-invoice';
 import {
@@ -11,7 +11,7 @@ import {
   type StoredCreditNote,
 } from './credit-note-records';
 import type { CreditableLine, PlannedCredit, SettledAmounts } from './credit-plan';
-import { readSnapshot, type StoredInvoice } from './invoice-records';
+import { readSnapshot, wrongState, type StoredInvoice } from './invoice-records';
 import { numberText, takeNumbers } from './numbering';
 import type { PaperSnapshot } from './rendering/snapshot';
 import { sellerPart, takeSnapshots } from './rendering/taking-snapshots';
@@ -80,19 +80,9 @@ export async function settledOf(session: Session, invoice: StoredInvoice): Promi
 /** @throws invoice_state: a draft is edited, and what is void is not corrected any more */
 export function requireIssued(invoice: StoredInvoice): void {
   if (invoice.status !== 'draft' && invoice.status !== 'void') return;
-  throw new BillingError(
-    'invoice_state',
-    invoice.status === 'draft'
-      ? `Invoice ${invoice.invoiceId} is a draft.`
-      : `Invoice ${invoice.number} is void.`,
-    {
-      parameter: 'invoiceId',
-      advice:
-        invoice.status === 'draft'
-          ? 'Change its items, or finalize it first.'
-          : 'There is nothing left to correct.',
-    },
-  );
+  throw invoice.status === 'draft'
+    ? wrongState(invoice, 'is a draft', 'Change its items, or finalize it first.')
+    : wrongState(invoice, 'is void', 'There is nothing left to correct.');
 }
 
 const leg = (account: BookAccount, value: Decimal): Leg[] =>

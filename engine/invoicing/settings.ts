@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto';
 
-import { addressInput, emailAddress, type AddressInput } from '../accounts';
+import { addressInput, emailAddress } from '../accounts';
 import { atTime, readTime, sharedChange, type Context, type Session } from '../database';
 import {
   BillingError,
   LIMITS,
   changeFields,
+  changed,
   given,
   input,
   integer,
@@ -14,7 +15,7 @@ import {
   parse,
   text,
   z,
-  type ChangeOptions,
+  type RequestOf,
 } from '../kernel';
 import {
   dunningInput,
@@ -64,21 +65,6 @@ export interface InvoicingSettings extends Omit<StoredSettings, 'logoId'> {
   savedAt: string | null;
 }
 
-export interface SaveSettingsRequest extends ChangeOptions {
-  /** Fields that are given change, null clears one; null as a whole: no seller. */
-  seller?: (Partial<Omit<Seller, 'address'>> & { address?: AddressInput | null }) | null;
-  /** PNG, JPEG or SVG, in base64 or as a data URL; at most 500 kB. Null: none. */
-  logo?: string | null;
-  numbering?: Partial<Numbering>;
-  paymentTerms?: { days: number };
-  dunning?: Partial<Dunning>;
-  locale?: string;
-  footer?: string | null;
-  notes?: string | null;
-  reminderDays?: number;
-  retentionYears?: number;
-}
-
 const DEFAULT_SETTINGS: StoredSettings = {
   seller: null,
   logoId: null,
@@ -121,6 +107,7 @@ const websiteInput = () =>
   });
 
 const saveSettingsInput = input({
+  /** Fields that are given change, null clears one; null as a whole: no seller. */
   seller: input({
     name: text(LIMITS.name).nullish(),
     address: addressInput.nullish(),
@@ -129,6 +116,7 @@ const saveSettingsInput = input({
     phone: text(50).nullish(),
     website: websiteInput().nullish(),
   }).nullish(),
+  /** PNG, JPEG or SVG, in base64 or as a data URL; at most 500 kB. Null: none. */
   logo: z.string({ error: 'must be text' }).nullish(),
   numbering: input({
     prefix: prefixInput().optional(),
@@ -144,6 +132,7 @@ const saveSettingsInput = input({
   retentionYears: integer(1, 100).optional(),
   ...changeFields,
 });
+export type SaveSettingsRequest = RequestOf<typeof saveSettingsInput>;
 
 const READ_SETTINGS = `
 select s.settings::text as settings, s.logo_id, ${atTime('s.saved_at')} as saved_at
@@ -221,20 +210,13 @@ function sellerOf(change: Change['seller'], was: Seller | null): Seller | null {
   if (change === undefined) return was;
   if (change === null) return null;
   const before = was ?? NO_SELLER;
-  const { address } = change;
-  return {
-    name: given(change.name, before.name),
-    address: given(
-      address
-        ? { ...address, line2: address.line2 ?? null, region: address.region ?? null }
-        : address,
-      before.address,
-    ),
-    taxIds: given(change.taxIds, before.taxIds),
-    email: given(change.email, before.email),
-    phone: given(change.phone, before.phone),
-    website: given(change.website, before.website),
+  const { address, ...plain } = change;
+  const whole = address && {
+    ...address,
+    line2: address.line2 ?? null,
+    region: address.region ?? null,
   };
+  return { ...changed(before, plain), address: given(whole, before.address) };
 }
 
 function requireTwoSeries({ prefix, creditNotePrefix }: Numbering): void {
@@ -288,6 +270,7 @@ export class Settings {
   ): Promise<InvoicingSettings & { replayed: boolean }> {
     const change = parse(saveSettingsInput, request);
     const { idempotencyKey, metadata: _metadata, tx, ...inputs } = change;
+    const { logo: _logo, seller, dunning, ...plain } = inputs;
     const logo = change.logo ? await requireLogo(change.logo) : null;
     return sharedChange(
       this.context,
@@ -299,18 +282,12 @@ export class Settings {
         requireTwoSeries(numbering);
         if (change.numbering !== undefined) await requireOwnSeries(session, numbering);
         const settings: Omit<StoredSettings, 'logoId'> = {
-          seller: sellerOf(change.seller, before.seller),
-          numbering,
-          paymentTerms: change.paymentTerms ?? before.paymentTerms,
-          locale: change.locale ?? before.locale,
-          footer: given(change.footer, before.footer),
-          notes: given(change.notes, before.notes),
-          reminderDays: change.reminderDays ?? before.reminderDays,
-          retentionYears: change.retentionYears ?? before.retentionYears,
+          ...changed(before, { ...plain, numbering }),
+          seller: sellerOf(seller, before.seller),
         };
         const kept = change.logo === undefined ? logoId : await saveLogo(session, logo, now);
         await session.query(SAVE_SETTINGS, [JSON.stringify(settings), kept, isoTime(now)]);
-        if (change.dunning !== undefined) await saveDunning(session, change.dunning, now);
+        if (dunning !== undefined) await saveDunning(session, dunning, now);
         return settingsRecord(session);
       },
     );

@@ -7,6 +7,7 @@ import { invoiceEvent } from './invoice-events';
 import {
   findInvoices,
   unknownInvoice,
+  wrongState,
   type InvoiceStatus,
   type StoredInvoice,
 } from './invoice-records';
@@ -142,11 +143,11 @@ const WHY_NOT: Readonly<Record<InvoiceStatus, string>> = {
   uncollectible: '',
 };
 
-const notPayable = ({ invoiceId, number, status }: StoredInvoice): BillingError =>
-  new BillingError('invoice_state', `Invoice ${number ?? invoiceId} ${WHY_NOT[status]}.`, {
-    parameter: 'invoiceId',
-    advice:
-      status === 'draft'
-        ? 'Finalize it first.'
-        : 'Nothing was counted. If money came in, give it back or add it as account credit.',
-  });
+const notPayable = (invoice: StoredInvoice): BillingError =>
+  wrongState(
+    invoice,
+    WHY_NOT[invoice.status],
+    invoice.status === 'draft'
+      ? 'Finalize it first.'
+      : 'Nothing was counted. If money came in, give it back or add it as account credit.',
+  );

@@ -86,6 +86,15 @@ function missing(input: unknown, otherwise: string): string {
 /** What a field comes to in a change: null clears it, and what is left out stays. */
 export const given = <T>(change: T | undefined, was: T): T => (change === undefined ? was : change);
 
+/** The same for a record: what it comes to with the fields that a change gives. */
+export const changed = <T extends object>(
+  was: T,
+  change: { [Field in keyof T]?: T[Field] | undefined },
+): T => {
+  const fields = Object.entries(change).filter(([, value]) => value !== undefined);
+  return { ...was, ...Object.fromEntries(fields) };
+};
+
 /** A product key or a sku. Case is kept and counts; two keys may not differ by case alone. */
 export function key(): z.ZodType<string, string> {
   return text(LIMITS.key).refine(

@@ -18,13 +18,14 @@ import {
 import { deniableChange, wrongState, type ChangedAnswer } from './change-of-subscription';
 import { giveBackRest, type SubscriptionPorts } from './giving-back';
 import { lapseRest, prolongRest } from './left-over-units';
-import { cutPeriods, openPeriods, type OpenPeriod } from './period-records';
+import { cutPeriods, openPeriods } from './period-records';
 import { boundary, decimalsOfPrice, feeOf, nextPeriod } from './periods';
 import { eventOf, openNext, outcomeOf, type Opening, type Standing } from './planning';
 import { daysLeft, isDearer, isSameInterval, shareOf } from './proration';
 import { changedTo, queueChange } from './queued-changes';
 import type { Subscription } from './reading';
 import { subscriberOf } from './records';
+import type { OpenPeriod } from './stored-period';
 import { isInForce, type StoredSubscription } from './stored-subscription';
 import {
   MAX_QUANTITY,

@@ -9,8 +9,7 @@ import {
   type FeeOfPeriod,
   type NewPendingItem,
 } from './pending-items';
-import type { OpenPeriod } from './period-records';
-import type { PeriodName } from './periods';
+import type { OpenPeriod, PeriodName } from './stored-period';
 import { daysLeft, shareOf } from './proration';
 import type { StoredSubscription } from './stored-subscription';
 

@@ -39,7 +39,7 @@ export {
   type ItemKind,
   type NewPendingItem,
 } from './pending-items';
-export type { PeriodName } from './periods';
+export type { PeriodName } from './stored-period';
 export { findById } from './records';
 export { END_REASONS, type StoredSubscription } from './stored-subscription';
 export { resetProducts, restoreProducts } from './resetting';

@@ -9,7 +9,7 @@ import {
   type GrantName,
 } from '../ledger';
 import { grantsThere, type GrantKind } from './period-grants';
-import type { OpenPeriod } from './period-records';
+import type { OpenPeriod } from './stored-period';
 import type { Receiver } from './period-units';
 import type { OfferOf } from './planning';
 import { daysLeft, shareOf } from './proration';
@@ -28,6 +28,9 @@ interface UnitsThere extends GrantName {
   remaining: Decimal;
   expiresAt: Instant | null;
 }
+
+const LASTING: readonly GrantKind[] = ['item', 'order', 'step'];
+const DIVIDED: readonly GrantKind[] = ['item', 'order'];
 
 async function unitsThere(
   session: Session,
@@ -77,9 +80,8 @@ export async function lapseRest(
   receiver: Receiver,
   now: Instant,
 ): Promise<void> {
-  const kinds: GrantKind[] = ['item', 'order'];
   const numbers = numbersOf(periods);
-  const units = await unitsThere(session, subscription, numbers, receiver, kinds, now);
+  const units = await unitsThere(session, subscription, numbers, receiver, DIVIDED, now);
   const counted = await countedProducts(session, units);
   const shares = new Map(
     periods.map((period) => [
@@ -127,9 +129,8 @@ export async function prolongRest(
   until: Instant,
   now: Instant,
 ): Promise<void> {
-  const kinds: GrantKind[] = ['item', 'order', 'step'];
   const numbers = numbersOf(periods);
-  const units = await unitsThere(session, subscription, numbers, receiver, kinds, now);
+  const units = await unitsThere(session, subscription, numbers, receiver, LASTING, now);
   const counted = await countedProducts(session, units);
   const lasting = units.filter(({ product }) => counted.has(product));
   await prolongGrants(
@@ -154,9 +155,8 @@ export async function endRest(
   offers: { of: OfferOf },
   now: Instant,
 ): Promise<void> {
-  const kinds: GrantKind[] = ['item', 'order', 'step'];
   const numbers = numbersOf(periods);
-  const units = await unitsThere(session, subscription, numbers, receiver, kinds, now);
+  const units = await unitsThere(session, subscription, numbers, receiver, LASTING, now);
   const byNumber = new Map(periods.map((period) => [period.number, period]));
   const ending = units.filter(({ number, product, expiresAt }) => {
     const period = byNumber.get(number)!;
@@ -177,8 +177,7 @@ export async function shortenRest(
 ): Promise<void> {
   const { startsAt, endsAt } = periods.at(-1)!;
   const numbers = Array.from({ length: subscription.periodNumber - 1 }, (_, index) => index + 1);
-  const kinds: GrantKind[] = ['item', 'order'];
-  const units = await unitsThere(session, subscription, numbers, receiver, kinds, now);
+  const units = await unitsThere(session, subscription, numbers, receiver, DIVIDED, now);
   const counted = await countedProducts(session, units);
   const ending = units.filter(
     ({ product, expiresAt }) => counted.has(product) && expiresAt === endsAt,

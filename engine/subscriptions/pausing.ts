@@ -1,12 +1,12 @@
 import type { Context } from '../database';
 import {
-  BillingError,
   changeFields,
   input,
   instant,
   isoTime,
   parse,
   recordId,
+  refused,
   type RequestOf,
 } from '../kernel';
 import {
@@ -55,11 +55,7 @@ export class Pauses {
         const resumeAt = wanted.resumeAt ?? null;
         const earliest = requirePausable(one);
         if (resumeAt !== null && earliest !== null && resumeAt <= earliest) {
-          throw new BillingError(
-            'invalid_input',
-            `"resumeAt" must lie behind the end of the period, ${isoTime(earliest)}.`,
-            { parameter: 'resumeAt' },
-          );
+          throw refused('resumeAt', `must lie behind the end of the period, ${isoTime(earliest)}`);
         }
         const pauseAt = one.status === 'paused' ? null : one.periodEnd;
         await saveSubscriptions(session, [{ ...one, pauseAt, resumeAt }]);

@@ -5,9 +5,9 @@ import { refreshAccess } from './access';
 import { advancePayers } from './advancing';
 import { readStandings } from './standings';
 import { endEarly } from './ending';
-import { findPeriods, type StoredPeriod } from './period-records';
+import { findPeriods } from './period-records';
 import { givePeriods, productsFor, unitsOf } from './period-units';
-import type { PeriodName } from './periods';
+import type { PeriodName, StoredPeriod } from './stored-period';
 import { eventOf, type Outcome, type Standing } from './planning';
 import { findOfPayers, saveSubscriptions } from './records';
 import {

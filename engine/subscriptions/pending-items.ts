@@ -5,7 +5,7 @@ import { isoTime, newId, type Instant } from '../kernel';
 
 export type ItemKind = 'fee' | 'step' | 'proration_credit' | 'proration_charge' | 'one_off';
 
-const PENDING_ITEMS = table('pending_items', {
+export const PENDING_ITEMS = table('pending_items', {
   payerId: column.uuid(),
   itemId: column.uuid(),
   accountId: column.uuid(),

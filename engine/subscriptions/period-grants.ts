@@ -1,6 +1,6 @@
 import { column, table, type RowOf, type Session } from '../database';
 import { isoTime, type Instant } from '../kernel';
-import type { PeriodName } from './periods';
+import type { PeriodName } from './stored-period';
 
 /** The grants that periods brought, and where their units are now. */
 

@@ -1,32 +1,15 @@
-import { column, table, type RowOf, type Session } from '../database';
+import type { Session } from '../database';
 import { isoTime, type Instant } from '../kernel';
-import type { OpenedPeriod, PeriodName } from './periods';
+import {
+  NAMED,
+  PERIODS,
+  type OpenPeriod,
+  type PeriodName,
+  type StoredPeriod,
+} from './stored-period';
 import type { StoredSubscription, SubscriptionName } from './stored-subscription';
 
 /** Periods as they were opened, and what became of them. */
-
-const PERIODS = table('subscription_periods', {
-  payerId: column.uuid(),
-  subscriptionId: column.uuid(),
-  number: column.integer(),
-  phase: column.integer().orNull,
-  sku: column.text(),
-  version: column.integer(),
-  quantity: column.integer(),
-  fee: column.decimal(),
-  currency: column.text(),
-  startsAt: column.instant(),
-  endsAt: column.instant(),
-  orderId: column.uuid().orNull,
-  resumed: column.flag(),
-  isFirstOwn: column.flag().named('first_own'),
-  partDays: column.integer().orNull,
-  wholeDays: column.integer().orNull,
-  /** When it brought its units; null: they wait for a payment, or were missed. */
-  grantedAt: column.instant().orNull,
-});
-
-export type StoredPeriod = OpenedPeriod & { grantedAt: Instant | null };
 
 /** Puts periods on record, before anything that belongs to them. */
 export const writePeriods = (session: Session, periods: readonly StoredPeriod[]): Promise<void> =>
@@ -39,9 +22,7 @@ export const writePeriods = (session: Session, periods: readonly StoredPeriod[])
     })),
   );
 
-/** Periods named one by one, as statements take them: by the primary key. */
-export const NAMED = PERIODS.pick('payerId', 'subscriptionId', 'number');
-
+/** By the primary key, of periods named one by one. */
 const FIND = `
 select ${PERIODS.select('p')}
 from ${NAMED.unnest()}
@@ -83,9 +64,6 @@ export async function markGranted(
   if (periods.length === 0) return;
   await session.query(MARK_GRANTED, [...NAMED.values(periods), isoTime(now)]);
 }
-
-/** A period that is not over. */
-export type OpenPeriod = RowOf<typeof PERIODS>;
 
 /** Beside the one that runs there are those that were bought ahead. */
 const FIND_OPEN = `

@@ -26,7 +26,7 @@ import {
 } from '../ledger';
 import { grantsThere, linkGrants, type GrantKind, type PeriodRange } from './period-grants';
 import { markGranted } from './period-records';
-import type { OpenedPeriod, PeriodName } from './periods';
+import type { OpenedPeriod, PeriodName } from './stored-period';
 
 /**
  * The units that periods bring. They are worth nothing in the ledger: what the period costs is its

@@ -12,6 +12,7 @@ import {
   type Instant,
 } from '../kernel';
 import { shareOf, type Days } from './proration';
+import type { OpenedPeriod } from './stored-period';
 import type { StoredSubscription } from './stored-subscription';
 
 /**
@@ -19,35 +20,6 @@ import type { StoredSubscription } from './stored-subscription';
  * where they end the offer's own periods are anchored, and from there on each boundary is reckoned from
  * the anchor, never from the boundary before.
  */
-
-/** A period that is opened. */
-export interface OpenedPeriod {
-  payerId: string;
-  subscriptionId: string;
-  accountId: string;
-  number: number;
-  /** 1 or 2: a trial phase; null: the offer's own. */
-  phase: number | null;
-  sku: string;
-  version: number;
-  quantity: number;
-  /** Of the whole period, before discount and tax. */
-  fee: Decimal;
-  currency: string;
-  startsAt: Instant;
-  endsAt: Instant;
-  /** Whether it begins elsewhere than where the one before ended. */
-  resumed: boolean;
-  /** The part of a whole period that it is; null: all of it. */
-  share: Days | null;
-  /** Whether it is the first of the offer's own, which brings bonuses and what comes only once. */
-  isFirstOwn: boolean;
-  /** The order that has paid it. */
-  orderId: string | null;
-}
-
-/** A period by its primary key. */
-export type PeriodName = Pick<OpenedPeriod, 'payerId' | 'subscriptionId' | 'number'>;
 
 type Anchor = Pick<StoredSubscription, 'anchorAt' | 'anchorZone' | 'anchorNumber'>;
 

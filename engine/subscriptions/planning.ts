@@ -1,7 +1,8 @@
 import type { Offer } from '../catalog';
 import type { NewEvent } from '../events';
 import { formatMoney, isoTime, type Instant } from '../kernel';
-import { nextPeriod, reminderAt, decimalsOfPrice, type OpenedPeriod } from './periods';
+import { nextPeriod, reminderAt, decimalsOfPrice } from './periods';
+import type { OpenedPeriod } from './stored-period';
 import type { Receiver } from './period-units';
 import { changedTo, type QueuedChange } from './queued-changes';
 import type { EndReason, StoredSubscription } from './stored-subscription';

@@ -15,9 +15,9 @@ import {
 import { writeDueOf } from '../ledger';
 import { advanceSubscriptions } from './advancing';
 import { readStandings } from './standings';
-import { NAMED, findPeriods, type StoredPeriod } from './period-records';
+import { findPeriods } from './period-records';
 import { givePeriods, productsFor, unitsOf, type Receiver } from './period-units';
-import type { PeriodName } from './periods';
+import { NAMED, type PeriodName, type StoredPeriod } from './stored-period';
 import { presentPayer } from './stored-subscription';
 import { OfferVersions } from './offer-versions';
 import { allowOverage } from './writing';

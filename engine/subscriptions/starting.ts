@@ -18,6 +18,7 @@ import {
   input,
   instant,
   integer,
+  invalidInput,
   key,
   newId,
   oneOf,
@@ -101,9 +102,6 @@ export function reasonOfStatus({ status, payerStatus }: ResolvedAccount): Denial
   return [status, payerStatus].includes('suspended') ? 'account_suspended' : null;
 }
 
-const refuse = (parameter: string, message: string, advice?: string): BillingError =>
-  new BillingError('invalid_input', message, { parameter, advice });
-
 /** Takes the place of an offer that is sold once to an account; false: it was taken before. */
 export async function takePlaceOf(
   session: Session,
@@ -122,7 +120,7 @@ export async function takePlaceOf(
 /** @throws invalid_input, currency_mismatch when there is no subscribing to an offer */
 export function requireRecurring(offer: Offer): void {
   if (offer.billing !== 'recurring') {
-    throw refuse(
+    throw invalidInput(
       'sku',
       `Offer ${offer.sku} is sold once: there is no subscribing to it.`,
       'Sell it with sales.createOrder, or save it with billing: "recurring".',
@@ -183,10 +181,10 @@ export class Starts {
     const { quantity = 1, startAt = now } = wanted;
     requireRecurring(offer);
     if (startAt < now) {
-      throw refuse('startAt', '"startAt" lies in the past.', 'Leave it out to begin now.');
+      throw invalidInput('startAt', '"startAt" lies in the past.', 'Leave it out to begin now.');
     }
     if (offer.oncePerAccount && quantity > 1) {
-      throw refuse('quantity', `Offer ${offer.sku} is sold once per account.`);
+      throw invalidInput('quantity', `Offer ${offer.sku} is sold once per account.`);
     }
     requireTrial(offer, quantity, wanted.trial);
     const refused =
@@ -280,10 +278,13 @@ export class Starts {
     const { subscription } = standing;
     requireExtendable(subscription, now);
     if (wanted.startAt !== undefined && wanted.startAt > now) {
-      throw refuse('startAt', `Offer ${wanted.sku} is in force: it is made longer at once.`);
+      throw invalidInput('startAt', `Offer ${wanted.sku} is in force: it is made longer at once.`);
     }
     if (wanted.coupon) {
-      throw refuse('coupon', 'A coupon is for subscriptions that begin; this one is in force.');
+      throw invalidInput(
+        'coupon',
+        'A coupon is for subscriptions that begin; this one is in force.',
+      );
     }
     const { sku, version, quantity } = subscription;
     const offer = await findOfferVersion(session, sku, version);
@@ -302,9 +303,9 @@ export class Starts {
 function requireTrial(offer: Offer, quantity: number, trial: boolean | undefined): void {
   if (trial !== true) return;
   if (offer.trialPhases.length === 0) {
-    throw refuse('trial', `Offer ${offer.sku} has no trial phase.`);
+    throw invalidInput('trial', `Offer ${offer.sku} has no trial phase.`);
   }
-  if (quantity > 1) throw refuse('quantity', 'Only a single one of an offer can be tried.');
+  if (quantity > 1) throw invalidInput('quantity', 'Only a single one of an offer can be tried.');
 }
 
 /** The account's own subscription to an offer that is not over; the latest, if there are more. */

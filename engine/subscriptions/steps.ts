@@ -39,7 +39,7 @@ const addStepsInput = input({
 });
 export type AddStepsRequest = RequestOf<typeof addStepsInput>;
 
-const STEPS = table('subscription_steps', {
+export const STEPS = table('subscription_steps', {
   payerId: column.uuid(),
   subscriptionId: column.uuid(),
   stepId: column.uuid(),

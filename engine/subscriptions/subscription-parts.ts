@@ -1,7 +1,10 @@
 import type { ErasePart, ExportPart, MergePart } from '../accounts';
-import { column, pages, table, type RowOf, type Session } from '../database';
-import { currencyDecimals, formatMoney, isoTime } from '../kernel';
+import { pages, type RowOf, type Session } from '../database';
+import { Decimal, currencyDecimals, formatMoney, formatUnits, isoTime } from '../kernel';
 import { refreshAccess } from './access';
+import { PENDING_ITEMS } from './pending-items';
+import { PERIODS } from './stored-period';
+import { STEPS } from './steps';
 import { SUBSCRIPTIONS } from './stored-subscription';
 
 /** What subscriptions have to say when accounts are attached, exported, erased or merged. */
@@ -26,34 +29,25 @@ export async function openSubscriptionsObstacle(
   return items.length === 0 ? null : 'The child has items that are not invoiced yet.';
 }
 
-const PERIODS = table('subscription_periods', {
-  number: column.integer(),
-  phase: column.integer().orNull,
-  sku: column.text(),
-  version: column.integer(),
-  quantity: column.integer(),
-  fee: column.decimal(),
-  orderId: column.uuid().orNull,
-  startsAt: column.time(),
-  endsAt: column.time(),
-});
-
-const STEPS = table('subscription_steps', {
-  periodNumber: column.integer(),
-  product: column.text(),
-  steps: column.integer(),
-  size: column.amount(),
-  price: column.decimal(),
-  addedAt: column.time(),
-});
+const OPENED = PERIODS.omit(
+  'payerId',
+  'subscriptionId',
+  'currency',
+  'resumed',
+  'isFirstOwn',
+  'partDays',
+  'wholeDays',
+  'grantedAt',
+);
+const BOUGHT = STEPS.omit('payerId', 'subscriptionId', 'stepId', 'itemId');
 
 /** Subscriptions by age: $1 who subscribed, $2 who paid (null: they do not matter), $3 to go on after. */
 const LIST = `
 select ${SUBSCRIPTIONS.select('s')}, d.cancel_reason, coalesce(d.metadata, '{}')::text as metadata,
-       (select coalesce(json_agg(${PERIODS.selectArray('p')} order by p.number), '[]')::text
+       (select coalesce(json_agg(${OPENED.selectArray('p')} order by p.number), '[]')::text
         from {schema}.subscription_periods p
         where p.payer_id = s.payer_id and p.subscription_id = s.subscription_id) as periods,
-       (select coalesce(json_agg(${STEPS.selectArray('t')} order by t.added_at, t.step_id), '[]')::text
+       (select coalesce(json_agg(${BOUGHT.selectArray('t')} order by t.added_at, t.step_id), '[]')::text
         from {schema}.subscription_steps t
         where t.payer_id = s.payer_id and t.subscription_id = s.subscription_id) as steps
 from {schema}.subscriptions s
@@ -73,22 +67,14 @@ interface BesideRow {
 }
 type Exported = RowOf<typeof SUBSCRIPTIONS> & BesideRow;
 
-const ITEMS = table('pending_items', {
-  itemId: column.uuid(),
-  account: column.uuid().named('account_id'),
-  subscriptionId: column.uuid().orNull,
-  periodNumber: column.integer().orNull,
-  kind: column.text(),
-  sku: column.text().orNull,
-  product: column.text().orNull,
-  description: column.text().orNull,
-  quantity: column.amount(),
-  amount: column.decimal(),
-  currency: column.text(),
-  serviceFrom: column.time(),
-  serviceTo: column.time(),
-  dueAt: column.time(),
-});
+const ITEMS = PENDING_ITEMS.omit(
+  'payerId',
+  'version',
+  'unitPrice',
+  'taxable',
+  'discountable',
+  'createdAt',
+);
 
 const LIST_ITEMS = `
 select ${ITEMS.select('i')} from {schema}.pending_items i
@@ -120,12 +106,17 @@ function exported(one: Exported): object {
     endedAt: isoTime(one.endedAt),
     endReason: one.endReason,
     cancelReason: one.cancel_reason,
-    periods: (JSON.parse(one.periods) as unknown[][])
-      .map(PERIODS.readArray)
-      .map((period) => ({ ...period, fee: formatMoney(period.fee, decimals) })),
-    steps: (JSON.parse(one.steps) as unknown[][])
-      .map(STEPS.readArray)
-      .map((step) => ({ ...step, price: formatMoney(step.price, decimals) })),
+    periods: (JSON.parse(one.periods) as unknown[][]).map(OPENED.readArray).map((period) => ({
+      ...period,
+      fee: formatMoney(period.fee, decimals),
+      startsAt: isoTime(period.startsAt),
+      endsAt: isoTime(period.endsAt),
+    })),
+    steps: (JSON.parse(one.steps) as unknown[][]).map(BOUGHT.readArray).map((step) => ({
+      ...step,
+      price: formatMoney(new Decimal(step.price), decimals),
+      addedAt: isoTime(step.addedAt),
+    })),
     metadata: JSON.parse(one.metadata) as Record<string, unknown>,
   };
 }
@@ -147,9 +138,14 @@ export const exportSubscriptions: ExportPart = async (session, { accountId, paye
   const items = await ITEMS.rows(session, LIST_ITEMS, [names, payers]);
   return {
     subscriptions,
-    pendingItems: items.map((item) => ({
+    pendingItems: items.map(({ accountId, ...item }) => ({
       ...item,
+      account: accountId,
+      quantity: formatUnits(item.quantity),
       amount: formatMoney(item.amount, currencyDecimals(item.currency)!),
+      serviceFrom: isoTime(item.serviceFrom),
+      serviceTo: isoTime(item.serviceTo),
+      dueAt: isoTime(item.dueAt),
     })),
   };
 };

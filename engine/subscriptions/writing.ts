@@ -7,7 +7,7 @@ import { refreshAccess } from './access';
 import { addPendingItems, type NewPendingItem } from './pending-items';
 import { writePeriods } from './period-records';
 import { bringUnits, productsFor, unitsOf } from './period-units';
-import type { OpenedPeriod } from './periods';
+import type { OpenedPeriod } from './stored-period';
 import type { Opening, Outcome } from './planning';
 import { dropQueuedChanges, queuedChangesApplied } from './queued-changes';
 import { saveSubscriptions } from './records';

@@ -1,5 +1,5 @@
 import type { Session } from '../../database';
-import { input, integer, isoTime, list, oneOf, type Instant } from '../../kernel';
+import { changed, input, integer, isoTime, list, oneOf, type Instant } from '../../kernel';
 
 /** When a payment that failed is tried again, and what comes in the end. */
 
@@ -18,7 +18,7 @@ export interface Dunning {
   finalAction: FinalAction;
 }
 
-export const DEFAULT_DUNNING: Readonly<Dunning> = {
+const DEFAULT_DUNNING: Dunning = {
   retryAfterDays: [3, 5, 7],
   graceDays: 7,
   finalAction: 'cancel',
@@ -33,7 +33,9 @@ export const dunningInput = () =>
   });
 
 const READ = `
-select retry_after_days as days, grace_days, final_action from {schema}.dunning_settings`;
+select retry_after_days as "retryAfterDays", grace_days as "graceDays",
+       final_action as "finalAction"
+from {schema}.dunning_settings`;
 
 const SAVE = `
 insert into {schema}.dunning_settings
@@ -45,32 +47,16 @@ on conflict (sole) do update
 
 /** What is in force; the defaults when nothing was saved. */
 export async function readDunning(session: Session): Promise<Dunning> {
-  const [row] = await session.query<{
-    days: number[];
-    grace_days: number;
-    final_action: FinalAction;
-  }>(READ);
-  if (row === undefined) return { ...DEFAULT_DUNNING };
-  return {
-    retryAfterDays: row.days,
-    graceDays: row.grace_days,
-    finalAction: row.final_action,
-  };
+  const [saved] = await session.query<Dunning>(READ);
+  return saved ?? DEFAULT_DUNNING;
 }
 
 /** Changes what is given; collecting that is under way goes on by it. Who saves takes turns. */
 export async function saveDunning(
   session: Session,
-  change: Partial<Dunning>,
+  change: { [Field in keyof Dunning]?: Dunning[Field] | undefined },
   now: Instant,
-): Promise<Dunning> {
-  const before = await readDunning(session);
-  const dunning: Dunning = {
-    retryAfterDays: change.retryAfterDays ?? before.retryAfterDays,
-    graceDays: change.graceDays ?? before.graceDays,
-    finalAction: change.finalAction ?? before.finalAction,
-  };
-  const { retryAfterDays, graceDays, finalAction } = dunning;
+): Promise<void> {
+  const { retryAfterDays, graceDays, finalAction } = changed(await readDunning(session), change);
   await session.query(SAVE, [retryAfterDays, graceDays, finalAction, isoTime(now)]);
-  return dunning;
 }

@@ -1,13 +1,5 @@
 import type { Session } from '../../database';
-import {
-  BillingError,
-  changeFields,
-  input,
-  isoTime,
-  parse,
-  recordId,
-  type RequestOf,
-} from '../../kernel';
+import { changeFields, input, isoTime, parse, recordId, type RequestOf } from '../../kernel';
 import {
   attemptRecord,
   collectPayment,
@@ -16,7 +8,7 @@ import {
   type PaymentContext,
   type Plan,
 } from '../../payments';
-import { requireInvoice, type InvoiceStatus, type StoredInvoice } from '../invoice-records';
+import { requireInvoice, wrongState, type InvoiceStatus } from '../invoice-records';
 import { findCollections, type Collection } from './collections';
 import { readDunning, type FinalAction } from './dunning-settings';
 import { isCancelledByCustomer, methodPlan } from './planning';
@@ -59,12 +51,6 @@ const retryInput = input({ invoiceId: recordId(), idempotencyKey });
 export type RetryInvoiceRequest = RequestOf<typeof retryInput>;
 const invoiceInput = input({ invoiceId: recordId() });
 
-const refuse = ({ number, invoiceId }: StoredInvoice, why: string, advice: string): BillingError =>
-  new BillingError('invoice_state', `Invoice ${number ?? invoiceId} ${why}.`, {
-    parameter: 'invoiceId',
-    advice,
-  });
-
 export class Retries {
   constructor(private readonly context: PaymentContext) {}
 
@@ -88,7 +74,11 @@ export class Retries {
     });
     const invoice = await requireInvoice(database, invoiceId);
     if (attempt === null) {
-      throw refuse(invoice, `is ${invoice.status}`, 'Only what is open and due can be charged.');
+      throw wrongState(
+        invoice,
+        `is ${invoice.status}`,
+        'Only what is open and due can be charged.',
+      );
     }
     const collection = (await findCollections(database, [invoice])).get(invoiceId);
     return {
@@ -140,7 +130,7 @@ async function planRetry(session: Session, invoiceId: string): Promise<Plan> {
   const invoice = await requireInvoice(session, invoiceId);
   const collection = (await findCollections(session, [invoice])).get(invoiceId);
   if (collection?.mode !== 'charge') {
-    throw refuse(
+    throw wrongState(
       invoice,
       'is not charged by the engine',
       'Enter its payment with invoicing.markPaid.',
@@ -148,18 +138,22 @@ async function planRetry(session: Session, invoiceId: string): Promise<Plan> {
   }
   const dunning = await readDunning(session);
   if (collection.attempts >= mostAttempts(dunning)) {
-    throw refuse(
+    throw wrongState(
       invoice,
       `has had its last attempt, the ${collection.attempts}th`,
       'Send the customer a link: payments.checkoutLink.',
     );
   }
   if (collection.attempts > 0 && (await isCancelledByCustomer(session, invoice))) {
-    throw refuse(invoice, 'is of a subscription that the customer cancelled', 'Ask the customer.');
+    throw wrongState(
+      invoice,
+      'is of a subscription that the customer cancelled',
+      'Ask the customer.',
+    );
   }
   const planned = await methodPlan(session, invoice, collection.hardMethodId);
   if (planned !== 'declined') return planned;
-  throw refuse(
+  throw wrongState(
     invoice,
     'was declined for good with the only payment method there is',
     'Have the customer save another one: payments.saveMethod.',
