@@ -1,5 +1,5 @@
 import type { Context } from '../database';
-import { parse, readClock, type AccountReference } from '../kernel';
+import { bound, parse, readClock, type AccountReference } from '../kernel';
 import { getInput, listAccounts, readAccount, type Account } from './account';
 import { Details } from './details';
 import { Erasures } from './erasing';
@@ -18,8 +18,13 @@ import { resolveAccount } from './resolving';
 import { verifyAccounts } from './verify';
 
 /** `billing.accounts`: who is billed. */
-export interface Accounts {
-  identify: Identities['identify'];
+export interface Accounts
+  extends
+    Pick<Identities, 'identify'>,
+    Pick<Details, 'update'>,
+    Pick<Families, 'attachChild' | 'detachChild'>,
+    Pick<Merges, 'merge'>,
+    Pick<Erasures, 'erase'> {
   /**
    * One account, and how it stands with its subscriptions (a child with its parent's).
    *
@@ -30,17 +35,12 @@ export interface Accounts {
   list(
     request?: Parameters<typeof listAccounts>[1],
   ): Promise<{ items: Account[]; nextCursor: string | null }>;
-  update: Details['update'];
-  attachChild: Families['attachChild'];
-  detachChild: Families['detachChild'];
-  merge: Merges['merge'];
   /**
    * Everything that is kept of one account, its past under other names included.
    *
    * @throws unknown_account
    */
   export(request: ExportRequest): Promise<AccountExport>;
-  erase: Erasures['erase'];
   /**
    * Gives accounts an identity at another provider, from what is known of them. Accounts that have one
    * there are left alone, and so is an external id that leads to somebody else: nobody is joined,
@@ -62,24 +62,16 @@ export function openAccounts(
   rooms: readonly AccountParts[],
 ): Room<Accounts> {
   const { database } = context;
-  const identities = new Identities(context, ports);
-  const details = new Details(context);
-  const families = new Families(
-    context,
-    ports,
-    rooms.flatMap((room) => room.obstacles ?? []),
-  );
-  const merges = new Merges(
-    context,
-    rooms.flatMap((room) => room.merge ?? []),
-  );
-  const erasures = new Erasures(
-    context,
-    rooms.flatMap((room) => room.erase ?? []),
-  );
+  const obstacles = rooms.flatMap((room) => room.obstacles ?? []);
+  const merging = rooms.flatMap((room) => room.merge ?? []);
+  const erasing = rooms.flatMap((room) => room.erase ?? []);
   const exports = rooms.flatMap((room) => room.export ?? []);
   const calls: Accounts = {
-    identify: identities.identify.bind(identities),
+    ...bound(new Identities(context, ports), 'identify'),
+    ...bound(new Details(context), 'update'),
+    ...bound(new Families(context, ports, obstacles), 'attachChild', 'detachChild'),
+    ...bound(new Merges(context, merging), 'merge'),
+    ...bound(new Erasures(context, erasing), 'erase'),
     get: async (request) => {
       const { account } = parse(getInput, request);
       const { accountId, payerId } = await resolveAccount(database, account);
@@ -87,12 +79,7 @@ export function openAccounts(
       return { ...(await readAccount(database, accountId)), standing };
     },
     list: (request = {}) => listAccounts(database, request),
-    update: details.update.bind(details),
-    attachChild: families.attachChild.bind(families),
-    detachChild: families.detachChild.bind(families),
-    merge: merges.merge.bind(merges),
     export: (request) => exportAccount(context, exports, request),
-    erase: erasures.erase.bind(erasures),
     migrateIdentities: (request) => migrateIdentities(context, request),
   };
   return { calls, verify: [verifyAccounts] };

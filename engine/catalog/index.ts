@@ -1,4 +1,5 @@
 import type { Context } from '../database';
+import { bound } from '../kernel';
 import { Coupons } from './coupons';
 import { CatalogFiles } from './import-export';
 import { Offers } from './offers';
@@ -43,43 +44,23 @@ export {
 export { findSinglePrices } from './single-prices';
 
 /** `billing.catalog`: what can be used, and what is sold. */
-export interface Catalog {
-  saveProduct: Products['saveProduct'];
-  getProduct: Products['getProduct'];
-  listProducts: Products['listProducts'];
-  saveOffer: Offers['saveOffer'];
-  getOffer: Offers['getOffer'];
-  listOffers: Offers['listOffers'];
-  saveCoupon: Coupons['saveCoupon'];
-  getCoupon: Coupons['getCoupon'];
-  listCoupons: Coupons['listCoupons'];
-  saveTaxRate: TaxRates['saveTaxRate'];
-  listTaxRates: TaxRates['listTaxRates'];
-  exportCatalog: CatalogFiles['exportCatalog'];
-  importCatalog: CatalogFiles['importCatalog'];
-}
+export interface Catalog
+  extends
+    Pick<Products, 'saveProduct' | 'getProduct' | 'listProducts'>,
+    Pick<Offers, 'saveOffer' | 'getOffer' | 'listOffers'>,
+    Pick<Coupons, 'saveCoupon' | 'getCoupon' | 'listCoupons'>,
+    Pick<TaxRates, 'saveTaxRate' | 'listTaxRates'>,
+    Pick<CatalogFiles, 'exportCatalog' | 'importCatalog'> {}
 
 /** Opens the room. */
 export function openCatalog(context: Context): { calls: Catalog } {
-  const products = new Products(context);
-  const offers = new Offers(context);
-  const coupons = new Coupons(context);
-  const taxRates = new TaxRates(context);
-  const files = new CatalogFiles(context);
-  const calls: Catalog = {
-    saveProduct: products.saveProduct.bind(products),
-    getProduct: products.getProduct.bind(products),
-    listProducts: products.listProducts.bind(products),
-    saveOffer: offers.saveOffer.bind(offers),
-    getOffer: offers.getOffer.bind(offers),
-    listOffers: offers.listOffers.bind(offers),
-    saveCoupon: coupons.saveCoupon.bind(coupons),
-    getCoupon: coupons.getCoupon.bind(coupons),
-    listCoupons: coupons.listCoupons.bind(coupons),
-    saveTaxRate: taxRates.saveTaxRate.bind(taxRates),
-    listTaxRates: taxRates.listTaxRates.bind(taxRates),
-    exportCatalog: files.exportCatalog.bind(files),
-    importCatalog: files.importCatalog.bind(files),
+  return {
+    calls: {
+      ...bound(new Products(context), 'saveProduct', 'getProduct', 'listProducts'),
+      ...bound(new Offers(context), 'saveOffer', 'getOffer', 'listOffers'),
+      ...bound(new Coupons(context), 'saveCoupon', 'getCoupon', 'listCoupons'),
+      ...bound(new TaxRates(context), 'saveTaxRate', 'listTaxRates'),
+      ...bound(new CatalogFiles(context), 'exportCatalog', 'importCatalog'),
+    },
   };
-  return { calls };
 }

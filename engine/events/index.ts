@@ -1,5 +1,5 @@
 import type { Context, Session } from '../database';
-import { addDuration, readClock } from '../kernel';
+import { addDuration, bound, readClock } from '../kernel';
 import { EventLog, readEventsOf } from './event-log';
 import { forgetTextsOf } from './forgetting';
 import type { EventPorts } from './ports';
@@ -15,20 +15,11 @@ export { recordEvents, type NewEvent } from './recording';
 export { webhookSecret } from './signing';
 
 /** `billing.events`: what happened, for triggers and webhooks. */
-export interface Events {
-  poll: Readers['poll'];
-  acknowledge: Readers['acknowledge'];
-  release: Readers['release'];
-  replay: Readers['replay'];
-  readers: Readers['readers'];
-  removeReader: Readers['removeReader'];
-  list: EventLog['list'];
-  sample: EventLog['sample'];
-  saveWebhook: Webhooks['saveWebhook'];
-  listWebhooks: Webhooks['listWebhooks'];
-  deleteWebhook: Webhooks['deleteWebhook'];
-  webhookFailures: Webhooks['webhookFailures'];
-}
+export interface Events
+  extends
+    Pick<Readers, 'poll' | 'acknowledge' | 'release' | 'replay' | 'readers' | 'removeReader'>,
+    Pick<EventLog, 'list' | 'sample'>,
+    Pick<Webhooks, 'saveWebhook' | 'listWebhooks' | 'deleteWebhook' | 'webhookFailures'> {}
 
 /** Longer than a workflow may stand still. */
 const KEEP = addDuration(0, { unit: 'day', count: 90 }, 'UTC');
@@ -53,21 +44,11 @@ export function openEvents(
   { signedBy, keep = KEEP }: EventOptions,
 ) {
   const readers = new Readers(context, ports);
-  const log = new EventLog(context, ports);
   const webhooks = new Webhooks(context, signedBy !== null);
   const calls: Events = {
-    poll: readers.poll.bind(readers),
-    acknowledge: readers.acknowledge.bind(readers),
-    release: readers.release.bind(readers),
-    replay: readers.replay.bind(readers),
-    readers: readers.readers.bind(readers),
-    removeReader: readers.removeReader.bind(readers),
-    list: log.list.bind(log),
-    sample: log.sample.bind(log),
-    saveWebhook: webhooks.saveWebhook.bind(webhooks),
-    listWebhooks: webhooks.listWebhooks.bind(webhooks),
-    deleteWebhook: webhooks.deleteWebhook.bind(webhooks),
-    webhookFailures: webhooks.webhookFailures.bind(webhooks),
+    ...bound(readers, 'poll', 'acknowledge', 'release', 'replay', 'readers', 'removeReader'),
+    ...bound(new EventLog(context, ports), 'list', 'sample'),
+    ...bound(webhooks, 'saveWebhook', 'listWebhooks', 'deleteWebhook', 'webhookFailures'),
   };
   return {
     calls,

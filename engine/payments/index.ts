@@ -1,5 +1,6 @@
 import type { Room } from '../accounts';
 import type { Context } from '../database';
+import { bound } from '../kernel';
 import { manualGateway } from './adapters/manual';
 import { testGateway } from './adapters/test';
 import { Checkouts } from './checkouts';
@@ -29,20 +30,15 @@ export type { Purpose } from './transfers';
 export const BUILT_IN_GATEWAYS: readonly string[] = ['manual', 'test'];
 
 /** `billing.payments`: how money comes in through gateways, and goes back. */
-export interface Payments {
+export interface Payments
+  extends
+    Pick<Methods, 'saveMethod' | 'methods' | 'removeMethod' | 'setDefaultMethod'>,
+    Pick<OrderCharges, 'payOrder'>,
+    Pick<PaymentRecords, 'attempts' | 'attempt' | 'refundsDue' | 'markRefunded'>,
+    Pick<Checkouts, 'checkoutLink'>,
+    Pick<Notices, 'handleWebhook'> {
   /** The gateways that can be named here. */
   gateways(): Promise<GatewayInfo[]>;
-  saveMethod: Methods['saveMethod'];
-  methods: Methods['methods'];
-  removeMethod: Methods['removeMethod'];
-  setDefaultMethod: Methods['setDefaultMethod'];
-  payOrder: OrderCharges['payOrder'];
-  attempts: PaymentRecords['attempts'];
-  attempt: PaymentRecords['attempt'];
-  checkoutLink: Checkouts['checkoutLink'];
-  handleWebhook: Notices['handleWebhook'];
-  refundsDue: PaymentRecords['refundsDue'];
-  markRefunded: PaymentRecords['markRefunded'];
 }
 
 export interface PaymentOptions {
@@ -73,24 +69,13 @@ export function openPayments(
     purposes: new Map(),
     onMethodSaved: [],
   });
-  const methods = new Methods(paying);
-  const charges = new OrderCharges(paying);
-  const records = new PaymentRecords(paying);
-  const checkouts = new Checkouts(paying);
-  const notices = new Notices(paying);
   const calls: Payments = {
     gateways: () => Promise.resolve(known.list()),
-    saveMethod: methods.saveMethod.bind(methods),
-    methods: methods.methods.bind(methods),
-    removeMethod: methods.removeMethod.bind(methods),
-    setDefaultMethod: methods.setDefaultMethod.bind(methods),
-    payOrder: charges.payOrder.bind(charges),
-    attempts: records.attempts.bind(records),
-    attempt: records.attempt.bind(records),
-    checkoutLink: checkouts.checkoutLink.bind(checkouts),
-    handleWebhook: notices.handleWebhook.bind(notices),
-    refundsDue: records.refundsDue.bind(records),
-    markRefunded: records.markRefunded.bind(records),
+    ...bound(new Methods(paying), 'saveMethod', 'methods', 'removeMethod', 'setDefaultMethod'),
+    ...bound(new OrderCharges(paying), 'payOrder'),
+    ...bound(new PaymentRecords(paying), 'attempts', 'attempt', 'refundsDue', 'markRefunded'),
+    ...bound(new Checkouts(paying), 'checkoutLink'),
+    ...bound(new Notices(paying), 'handleWebhook'),
   };
   return {
     calls,

@@ -1,5 +1,5 @@
 import { resolveAccount, type AccountPorts, type Room } from '../accounts';
-import { readClock } from '../kernel';
+import { bound, readClock } from '../kernel';
 import type { LedgerPorts, Suggester } from '../ledger';
 import { openRefund, type PaymentContext } from '../payments';
 import { Commissions } from './commissions';
@@ -34,24 +34,17 @@ export { freePlaceWithoutOrder, takePlaces, takenPlaces, type Place } from './pu
 export { USED_RULES } from './refund-plan';
 
 /** `billing.sales`: how units come to accounts. */
-export interface Sales {
-  grantOffer: GrantedOffers['grantOffer'];
-  createOrder: Orders['createOrder'];
-  confirmOrder: Confirmations['confirmOrder'];
-  cancelOrder: Orders['cancelOrder'];
-  refundOrder: Refunds['refundOrder'];
-  getOrder: Orders['getOrder'];
-  listOrders: Orders['listOrders'];
-  claimTrial: Trials['claimTrial'];
-  referralProgram: ReferralPrograms['referralProgram'];
-  setReferralProgram: ReferralPrograms['setReferralProgram'];
-  attachReferral: Referrals['attachReferral'];
-  referralStats: Referrals['referralStats'];
-  commissions: Commissions['commissions'];
-  requestPayout: Payouts['requestPayout'];
-  decidePayout: Payouts['decidePayout'];
-  listPayouts: Payouts['listPayouts'];
-}
+export interface Sales
+  extends
+    Pick<GrantedOffers, 'grantOffer'>,
+    Pick<Orders, 'createOrder' | 'cancelOrder' | 'getOrder' | 'listOrders'>,
+    Pick<Confirmations, 'confirmOrder'>,
+    Pick<Refunds, 'refundOrder'>,
+    Pick<Trials, 'claimTrial'>,
+    Pick<ReferralPrograms, 'referralProgram' | 'setReferralProgram'>,
+    Pick<Referrals, 'attachReferral' | 'referralStats'>,
+    Pick<Commissions, 'commissions'>,
+    Pick<Payouts, 'requestPayout' | 'decidePayout' | 'listPayouts'> {}
 
 export interface SalesOptions {
   /** By which identities are hashed; null: trials cannot be claimed. */
@@ -94,42 +87,26 @@ export function openSales(context: PaymentContext, options: SalesOptions): Opene
     trials: marks,
     subscriptions: options.subscriptions ?? NO_SUBSCRIPTIONS,
   };
-  const grantedOffers = new GrantedOffers(context);
-  const orders = new Orders(context, hooks);
   const confirmations = new Confirmations(context, hooks);
   const refunds = new Refunds(context, hooks);
-  const trials = new Trials(context, marks, suggest);
-  const programs = new ReferralPrograms(context);
-  const referrals = new Referrals(context);
-  const commissions = new Commissions(context);
-  const payouts = new Payouts(context);
   context.purposes.set('order', orderPayments(hooks, confirmations, refunds));
   const calls: Sales = {
-    grantOffer: grantedOffers.grantOffer.bind(grantedOffers),
-    createOrder: orders.createOrder.bind(orders),
-    confirmOrder: confirmations.confirmOrder.bind(confirmations),
-    cancelOrder: orders.cancelOrder.bind(orders),
-    refundOrder: refunds.refundOrder.bind(refunds),
-    getOrder: orders.getOrder.bind(orders),
-    listOrders: orders.listOrders.bind(orders),
-    claimTrial: trials.claimTrial.bind(trials),
-    referralProgram: programs.referralProgram.bind(programs),
-    setReferralProgram: programs.setReferralProgram.bind(programs),
-    attachReferral: referrals.attachReferral.bind(referrals),
-    referralStats: referrals.referralStats.bind(referrals),
-    commissions: commissions.commissions.bind(commissions),
-    requestPayout: payouts.requestPayout.bind(payouts),
-    decidePayout: payouts.decidePayout.bind(payouts),
-    listPayouts: payouts.listPayouts.bind(payouts),
+    ...bound(new GrantedOffers(context), 'grantOffer'),
+    ...bound(new Orders(context, hooks), 'createOrder', 'cancelOrder', 'getOrder', 'listOrders'),
+    ...bound(confirmations, 'confirmOrder'),
+    ...bound(refunds, 'refundOrder'),
+    ...bound(new Trials(context, marks, suggest), 'claimTrial'),
+    ...bound(new ReferralPrograms(context), 'referralProgram', 'setReferralProgram'),
+    ...bound(new Referrals(context), 'attachReferral', 'referralStats'),
+    ...bound(new Commissions(context), 'commissions'),
+    ...bound(new Payouts(context), 'requestPayout', 'decidePayout', 'listPayouts'),
   };
   return {
     calls,
-    trialEligible: async (session, accountId) =>
-      !(await marks.trialSpent(
-        session,
-        await resolveAccount(session, { accountId }),
-        readClock(clock),
-      )),
+    async trialEligible(session, accountId) {
+      const account = await resolveAccount(session, { accountId });
+      return !(await marks.trialSpent(session, account, readClock(clock)));
+    },
     onCreated: grantFreeTier,
     eligible: reasonAgainst,
     exchanged: takePlaceOf,
