@@ -1,14 +1,15 @@
 import { atTime, column, table, type Session } from '../database';
 import {
-  BillingError,
   LIMITS,
   accountReference,
   input,
-  integer,
   isId,
+  pageFields,
+  pageOf,
   parse,
   text,
-  z,
+  type RequestOf,
+  type z,
 } from '../kernel';
 import type { AccountStatus } from './resolving';
 
@@ -144,41 +145,27 @@ export async function readAccount(session: Session, accountId: string): Promise<
 export const getInput = input({ account: accountReference() });
 
 const listInput = input({
+  /** Parts of names, e-mail addresses and external ids, or an account id. */
   search: text(LIMITS.externalId).optional(),
-  limit: integer(1, 500).optional(),
-  cursor: text(LIMITS.externalId).optional(),
+  ...pageFields,
 });
+export type ListAccountsRequest = RequestOf<typeof listInput>;
 
 /** Text for ILIKE that finds itself anywhere. */
 const containing = (searched: string): string => `%${searched.replace(/[\\%_]/g, '\\$&')}%`;
-
-export interface ListAccountsRequest {
-  /** Parts of names, e-mail addresses and external ids, or an account id. */
-  search?: string;
-  /** Up to 500; the default is 50. */
-  limit?: number;
-  /** The `nextCursor` of the page before. */
-  cursor?: string;
-}
 
 export async function listAccounts(
   session: Session,
   request: ListAccountsRequest,
 ): Promise<{ items: Account[]; nextCursor: string | null }> {
   const { search, limit = 50, cursor } = parse(listInput, request);
-  if (cursor !== undefined && !isId(cursor)) {
-    throw new BillingError('invalid_input', '"cursor" is none that this list gave.', {
-      parameter: 'cursor',
-    });
-  }
   const accounts = await ACCOUNTS.rows(session, LIST_ACCOUNTS, [
     search === undefined ? null : containing(search),
     search !== undefined && isId(search) ? search : null,
     cursor ?? null,
     limit + 1,
   ]);
-  const items = accounts.slice(0, limit);
-  return { items, nextCursor: accounts.length > limit ? items.at(-1)!.accountId : null };
+  return pageOf(accounts, limit, ({ accountId }) => accountId);
 }
 
 /** An e-mail address, roughly: who has one knows it, and nobody is found by it. */

@@ -31,7 +31,7 @@ export interface Accounts
    * @throws unknown_account
    */
   get(request: { account: AccountReference }): Promise<Account & { standing: AccountStanding }>;
-  /** Accounts, newest first, by pages; those merged into others are found as these. */
+  /** Accounts, newest first, by pages of 50 or `limit`; those merged into others are found as these. */
   list(
     request?: Parameters<typeof listAccounts>[1],
   ): Promise<{ items: Account[]; nextCursor: string | null }>;

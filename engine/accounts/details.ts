@@ -16,9 +16,8 @@ import {
   text,
   timeZone,
   z,
-  type AccountReference,
-  type ChangeOptions,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import {
   TAX_STATUSES,
@@ -31,7 +30,7 @@ import {
   type TaxStatus,
 } from './account';
 import { changeAccount } from './changing';
-import { resolveAccount, type AccountStatus } from './resolving';
+import { resolveAccount } from './resolving';
 
 /** What people change about an account: its status, and to whom and how it is invoiced. */
 
@@ -43,6 +42,7 @@ export const addressInput = input({
   region: text(LIMITS.name).nullish(),
   country: country(),
 });
+export type AddressInput = RequestOf<typeof addressInput>;
 
 const contactInput = input({
   name: text(LIMITS.name).nullish(),
@@ -64,10 +64,13 @@ const updateInput = input({
   email: emailAddress().nullish(),
   timeZone: timeZone().optional(),
   status: oneOf(['active', 'suspended', 'closed']).optional(),
+  /** Fields that are given change, null clears one; an address is given whole. Null: no contact. */
   contact: contactInput.nullish(),
+  /** Fields that are given change, null clears one; `taxIds` is given whole. Null: as at first. */
   tax: taxInput.nullish(),
   ...changeFields,
 });
+export type UpdateAccountRequest = RequestOf<typeof updateInput>;
 
 const UPDATE_ACCOUNT = `
 update {schema}.accounts
@@ -145,27 +148,6 @@ export async function readTaxDetails(session: Session, accountId: string): Promi
     taxRate: row?.tax_rate ?? null,
     taxIds: JSON.parse(row?.tax_ids ?? '[]') as TaxId[],
   };
-}
-
-export interface UpdateAccountRequest extends ChangeOptions {
-  account: AccountReference;
-  name?: string | null;
-  email?: string | null;
-  timeZone?: string;
-  status?: AccountStatus;
-  /** Fields that are given change, null clears one; an address is given whole. Null: no contact. */
-  contact?: (Partial<Omit<Contact, 'address'>> & { address?: AddressInput | null }) | null;
-  /** Fields that are given change, null clears one; `taxIds` is given whole. Null: as at first. */
-  tax?: Partial<Tax> | null;
-}
-
-export interface AddressInput {
-  line1: string;
-  line2?: string | null;
-  city: string;
-  postalCode: string;
-  region?: string | null;
-  country: string;
 }
 
 type ContactChange = z.output<typeof contactInput>;

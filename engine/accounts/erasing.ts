@@ -7,9 +7,8 @@ import {
   isoTime,
   parse,
   text,
-  type AccountReference,
-  type ChangeOptions,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import { aliasesOf } from './aliases';
 import { readAccount } from './account';
@@ -24,15 +23,11 @@ import { resolveAccount } from './resolving';
 
 const eraseInput = input({
   account: accountReference(),
+  /** The account's id once more: it cannot be undone. */
   confirm: text(100),
   ...changeFields,
 });
-
-export interface EraseRequest extends ChangeOptions {
-  account: AccountReference;
-  /** The account's id once more: it cannot be undone. */
-  confirm: string;
-}
+export type EraseRequest = RequestOf<typeof eraseInput>;
 
 export interface EraseAnswer {
   accountId: string;

@@ -6,7 +6,7 @@ import {
   isoTime,
   parse,
   readClock,
-  type AccountReference,
+  type RequestOf,
 } from '../kernel';
 import { readAccount, type Account } from './account';
 import type { ExportPart } from './parts';
@@ -19,14 +19,10 @@ const MOST_ENTRIES = 100_000;
 
 const exportInput = input({
   account: accountReference(),
+  /** At most so many entries, the newest; 100,000 when left out, which is the most. */
   entries: integer(0, MOST_ENTRIES).optional(),
 });
-
-export interface ExportRequest {
-  account: AccountReference;
-  /** At most so many entries, the newest; 100,000 when left out, which is the most. */
-  entries?: number;
-}
+export type ExportRequest = RequestOf<typeof exportInput>;
 
 /** By topic: `account`, `children`, `balances`, `grants`, `entries`, `holds`, `orders`, ... */
 export interface AccountExport {

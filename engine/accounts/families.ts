@@ -6,9 +6,8 @@ import {
   flag,
   input,
   parse,
-  type AccountReference,
-  type ChangeOptions,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import { readAccount, type Account } from './account';
 import { changeAccount, mergeConflict } from './changing';
@@ -19,18 +18,20 @@ import { resolveAccount, type ResolvedAccount } from './resolving';
 /** Parents and children: one level, and only the parent pays. */
 
 const attachInput = input({
+  /** The one who will pay. */
   parent: accountReference().optional(),
+  /** The one who will use what the parent has. */
   child: accountReference().optional(),
+  /** Stands for whichever of the two is not named. */
   account: accountReference().optional(),
+  /** Whether units of the child's own move to the parent; otherwise a child that has some is refused. */
   moveUnits: flag().optional(),
   ...changeFields,
 });
+export type AttachChildRequest = RequestOf<typeof attachInput>;
 
-const detachInput = input({
-  child: accountReference().optional(),
-  account: accountReference().optional(),
-  ...changeFields,
-});
+const detachInput = attachInput.omit({ parent: true, moveUnits: true });
+export type DetachChildRequest = RequestOf<typeof detachInput>;
 
 const HAS_CHILDREN = `
 select 1 as found from {schema}.accounts
@@ -46,22 +47,6 @@ where account_id = $1::uuid`;
 /** Those that were merged into the account go along. */
 const SET_PAYER_OF_ALIASES = `
 update {schema}.accounts set payer_id = $2::uuid where merged_into = $1::uuid`;
-
-export interface AttachChildRequest extends ChangeOptions {
-  /** The one who will pay. */
-  parent?: AccountReference;
-  /** The one who will use what the parent has. */
-  child?: AccountReference;
-  /** Stands for whichever of the two is not named. */
-  account?: AccountReference;
-  /** Whether units of the child's own move to the parent; otherwise a child that has some is refused. */
-  moveUnits?: boolean;
-}
-
-export type DetachChildRequest = Pick<
-  AttachChildRequest,
-  'child' | 'account' | keyof ChangeOptions
->;
 
 async function setPayer(session: Session, accountId: string, payerId: string): Promise<void> {
   await session.query(SET_PAYER, [accountId, payerId]);

@@ -11,7 +11,7 @@ import {
   parse,
   provider,
   text,
-  type ChangeOptions,
+  type RequestOf,
 } from '../kernel';
 import { emailAddress } from './account';
 import type { AccountPorts } from './ports';
@@ -24,6 +24,7 @@ const identifyInput = input({
   email: emailAddress().nullish(),
   ...changeFields,
 });
+export type IdentifyRequest = RequestOf<typeof identifyInput>;
 
 /**
  * The identity comes first: of two first contacts at the same moment one waits for the other here
@@ -51,13 +52,6 @@ set name = coalesce($2, name), email = coalesce($3, email),
 where account_id = $1::uuid
   and (name is distinct from coalesce($2, name) or email is distinct from coalesce($3, email)
        or not metadata @> coalesce($4::jsonb, '{}'))`;
-
-export interface IdentifyRequest extends ChangeOptions {
-  provider?: string;
-  externalId: string | number;
-  name?: string | null;
-  email?: string | null;
-}
 
 export interface IdentifyAnswer {
   accountId: string;

@@ -7,8 +7,7 @@ import {
   isoTime,
   oneOf,
   parse,
-  type AccountReference,
-  type ChangeOptions,
+  type RequestOf,
   type ResolvedReference,
 } from '../kernel';
 import { readAccount, type Account } from './account';
@@ -24,26 +23,20 @@ import { payersOf, resolveAccount, type ResolvedAccount } from './resolving';
  */
 
 const mergeInput = input({
-  into: accountReference(),
-  from: accountReference(),
-  prefer: oneOf(['into', 'from']).optional(),
-  dryRun: flag().optional(),
-  ...changeFields,
-});
-
-export interface MergeRequest extends ChangeOptions {
   /** The account that stays. */
-  into: AccountReference;
+  into: accountReference(),
   /** The account that becomes an alias of it. */
-  from: AccountReference;
+  from: accountReference(),
   /**
    * Whose identity goes first where both have one of the same provider; without it such a merge is
    * refused. The other one goes on leading to the account, as a secondary one.
    */
-  prefer?: 'into' | 'from';
+  prefer: oneOf(['into', 'from']).optional(),
   /** Whether only to say what would happen. */
-  dryRun?: boolean;
-}
+  dryRun: flag().optional(),
+  ...changeFields,
+});
+export type MergeRequest = RequestOf<typeof mergeInput>;
 
 export interface MergeAnswer {
   /** The account that stays, as it is after the merge. */

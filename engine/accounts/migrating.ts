@@ -15,6 +15,7 @@ import {
   readClock,
   text,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 
 /** Identities for accounts that are known by something else so far. */
@@ -25,24 +26,19 @@ const migrateInput = input({
     metadata: text(LIMITS.name).optional(),
     contact: oneOf(['email']).optional(),
   }),
+  /** The provider that the new identities are of. */
   to: provider(),
+  /** With identities of a provider: what becomes of which; those not in it are left out. */
   map: list(input({ externalId: externalId(), to: externalId() }), 100_000).optional(),
+  /** The most identities to give. Default 10,000. */
   limit: integer(1, 1_000_000).optional(),
+  /** Whether only to say what would happen. */
   dryRun: flag().optional(),
 });
-
-export interface MigrateIdentitiesRequest {
+export type MigrateIdentitiesRequest = Omit<RequestOf<typeof migrateInput>, 'from'> & {
   /** Where the new external ids come from: identities of a provider, a field of metadata, the e-mail address. */
   from: { provider: string } | { metadata: string } | { contact: 'email' };
-  /** The provider that the new identities are of. */
-  to: string;
-  /** With identities of a provider: what becomes of which; those not in it are left out. */
-  map?: ReadonlyArray<{ externalId: string | number; to: string | number }>;
-  /** The most identities to give. Default 10,000. */
-  limit?: number;
-  /** Whether only to say what would happen. */
-  dryRun?: boolean;
-}
+};
 
 export interface MigrateIdentitiesAnswer {
   /** Identities given. */

@@ -23,8 +23,8 @@ import {
   text,
   z,
   LIMITS,
-  type ChangeOptions,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import {
   STORED_COUPON,
@@ -33,7 +33,6 @@ import {
   listCoupons,
   lockCoupon,
   type Coupon,
-  type CouponDuration,
   type CouponRecord,
 } from './coupon-records';
 import { findOffers, unknownOffer } from './offer-records';
@@ -56,6 +55,7 @@ const durationInput = z.union(
 const saveCouponInput = input({
   code: key(),
   name: text(LIMITS.name).nullish(),
+  /** 0 to 100, at most 4 decimals. Either this or `amount` with `currency`. */
   percent: percent({ zero: false }).nullish(),
   amount: amount({ decimals: MAX_UNIT_DECIMALS }).nullish(),
   currency: currency().nullish(),
@@ -68,6 +68,7 @@ const saveCouponInput = input({
   active: flag().optional(),
   ...changeFields,
 });
+export type SaveCouponRequest = RequestOf<typeof saveCouponInput>;
 
 const getCouponInput = input({ code: key() });
 const listCouponsInput = input({ codes: list(key(), 1000).optional() });
@@ -179,22 +180,6 @@ export const COUPON: RecordKind<CouponChange, CouponRecord> = {
   find: findCoupon,
   save: saveCoupon,
 };
-
-export interface SaveCouponRequest extends ChangeOptions {
-  code: string;
-  name?: string | null;
-  /** 0 to 100, at most 4 decimals. Either this or `amount` with `currency`. */
-  percent?: string | number | null;
-  amount?: string | number | null;
-  currency?: string | null;
-  duration?: CouponDuration;
-  maxRedemptions?: number | null;
-  maxPerAccount?: number | null;
-  startsAt?: string | Date | null;
-  expiresAt?: string | Date | null;
-  skus?: string[] | null;
-  active?: boolean;
-}
 
 export class Coupons {
   constructor(private readonly context: Context) {}

@@ -14,19 +14,10 @@ import {
   requireDecimals,
   text,
   units,
-  type Amount,
   type Duration,
-  type DurationRequest,
   type z,
 } from '../kernel';
-import {
-  checkedPricing,
-  formatPricing,
-  price,
-  pricingInput,
-  type Pricing,
-  type PricingRequest,
-} from './pricing';
+import { checkedPricing, formatPricing, price, pricingInput, type Pricing } from './pricing';
 import { requireUnits, unknownProduct, type Product } from './products';
 
 /** Priority of a grant whose offer names none. Smaller goes first; 0 to 100 leaves room both ways. */
@@ -94,36 +85,6 @@ export interface ItemTerms {
   step: { size: string; price: string } | null;
   /** Use beyond what is there: null, it is denied; else billed, up to a limit of units if one is set. */
   overage: { limit: string | null; pricing: Pricing } | null;
-}
-
-export interface ItemTermsRequest {
-  share?: Amount | null;
-  leadTime?: DurationRequest | null;
-  expiresAtNextPayment?: boolean;
-  refill?: boolean;
-  step?: { size: Amount; price: Amount } | null;
-  overage?: { limit?: Amount | null; pricing: PricingRequest } | null;
-}
-
-export interface OfferTermsRequest {
-  description?: string | null;
-  summary?: string | null;
-  imageUrl?: string | null;
-  returnUrl?: string | null;
-  trialPhases?: Array<{
-    price: Amount;
-    length: DurationRequest;
-    items: Array<{ product: string; quantity?: Amount }>;
-  }>;
-  bonuses?: Array<{
-    product: string;
-    quantity?: Amount;
-    expiresAfter?: DurationRequest | null;
-    priority?: number;
-  }>;
-  upsells?: string[];
-  pricing?: PricingRequest | null;
-  collect?: Partial<Collect> | null;
 }
 
 const webAddress = () =>

@@ -19,10 +19,9 @@ import {
   requireDecimals,
   text,
   units,
-  type ChangeOptions,
   type Duration,
   type DurationUnit,
-  type DurationRequest,
+  type RequestOf,
   type z,
 } from '../kernel';
 import { claimName } from './names';
@@ -43,9 +42,7 @@ import {
   itemTermsFields,
   offerTermsFields,
   priorityInput,
-  type ItemTermsRequest,
   type OfferTerms,
-  type OfferTermsRequest,
   type TermsOf,
 } from './offer-terms';
 import { price } from './pricing';
@@ -90,6 +87,7 @@ const saveOfferInput = input({
   ...offerTermsFields,
   ...changeFields,
 });
+export type SaveOfferRequest = RequestOf<typeof saveOfferInput>;
 
 const getOfferInput = input({ sku: key() });
 const listOffersInput = input({
@@ -282,29 +280,6 @@ async function writeVersion(session: Session, offer: Offer, terms: OfferTerms): 
     };
   });
   await ITEMS.write(session, items);
-}
-
-export interface SaveOfferRequest extends ChangeOptions, OfferTermsRequest {
-  sku: string;
-  name: string;
-  price: string | number;
-  currency: string;
-  listPrice?: string | number | null;
-  billing?: 'one_time' | 'recurring';
-  interval?: DurationRequest | null;
-  public?: boolean;
-  active?: boolean;
-  accountId?: string | null;
-  oncePerAccount?: boolean;
-  freeTier?: boolean;
-  items: Array<
-    {
-      product: string;
-      quantity?: string | number;
-      expiresAfter?: DurationRequest | null;
-      priority?: number;
-    } & ItemTermsRequest
-  >;
 }
 
 export class Offers {

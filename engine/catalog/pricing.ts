@@ -13,6 +13,7 @@ import {
   requireDecimals,
   round,
   units,
+  type RequestOf,
   type z,
 } from '../kernel';
 
@@ -36,35 +37,21 @@ export type Pricing =
   | { model: 'package'; size: string; price: string }
   | { model: 'graduated' | 'volume'; tiers: Tier[] };
 
-/** As it is written to `saveOffer`. */
-export interface PricingRequest {
-  model: PricingModel;
-  /** Of `flat` and `package`. An offer's own price may be left out. */
-  price?: string | number;
-  /** Of `per_unit`. */
-  unitPrice?: string | number;
-  /** Of `package`: how many are in one. */
-  size?: string | number;
-  /** Of `graduated` and `volume`. */
-  tiers?: Array<{
-    /** Where the tier begins, if you like to say so: it must be where the one before ends. */
-    from?: string | number;
-    upTo?: string | number | null;
-    unitPrice?: string | number;
-    flatPrice?: string | number;
-  }>;
-}
-
 /** A price; its currency's decimals are checked once the currency is known. */
 export const price = () => amount({ decimals: MAX_UNIT_DECIMALS, zero: true });
 
 export const pricingInput = input({
   model: oneOf(PRICING_MODELS),
+  /** Of `flat` and `package`. An offer's own price may be left out. */
   price: price().optional(),
+  /** Of `per_unit`. */
   unitPrice: price().optional(),
+  /** Of `package`: how many are in one. */
   size: units().optional(),
+  /** Of `graduated` and `volume`. */
   tiers: list(
     input({
+      /** Where the tier begins, if you like to say so: it must be where the one before ends. */
       from: price().optional(),
       upTo: units().nullish(),
       unitPrice: price().optional(),
@@ -75,6 +62,8 @@ export const pricingInput = input({
     .min(1, { error: 'must have at least one entry' })
     .optional(),
 });
+/** As it is written to `saveOffer`. */
+export type PricingRequest = RequestOf<typeof pricingInput>;
 
 type WrittenPricing = z.output<typeof pricingInput>;
 type WrittenTier = NonNullable<WrittenPricing['tiers']>[number];

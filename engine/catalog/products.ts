@@ -19,7 +19,7 @@ import {
   parse,
   requireDecimals,
   text,
-  type ChangeOptions,
+  type RequestOf,
   type Decimal,
   type z,
 } from '../kernel';
@@ -58,9 +58,11 @@ const saveProductInput = input({
   kind: oneOf(PRODUCT_KINDS).optional(),
   isCurrency: flag().optional(),
   lowBalanceThreshold: amount({ decimals: MAX_UNIT_DECIMALS, zero: true }).nullish(),
+  /** Percents above 0 and up to 100; none or null: nothing is told. */
   usageThresholds: list(percent({ zero: false }), 20).nullish(),
   ...changeFields,
 });
+export type SaveProductRequest = RequestOf<typeof saveProductInput>;
 
 const getProductInput = input({ key: key() });
 const listProductsInput = input({ keys: list(key(), 1000).optional() });
@@ -267,18 +269,6 @@ export const PRODUCT: RecordKind<ProductChange, Product> = {
   find: async (session, name) => (await findProducts(session, [name])).get(name),
   save: saveProduct,
 };
-
-export interface SaveProductRequest extends ChangeOptions {
-  key: string;
-  name: string;
-  unit?: string;
-  decimals?: number;
-  kind?: ProductKind;
-  isCurrency?: boolean;
-  lowBalanceThreshold?: string | number | null;
-  /** Percents above 0 and up to 100; none or null: nothing is told. */
-  usageThresholds?: Array<string | number> | null;
-}
 
 export class Products {
   constructor(private readonly context: Context) {}

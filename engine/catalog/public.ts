@@ -9,14 +9,7 @@ export type {
   ImportCatalogRequest,
 } from './import-export';
 export type { Offer, OfferItem } from './offer-records';
-export type {
-  Collect,
-  ItemTerms,
-  ItemTermsRequest,
-  OfferBonus,
-  OfferTerms,
-  TrialPhase,
-} from './offer-terms';
+export type { Collect, ItemTerms, OfferBonus, OfferTerms, TrialPhase } from './offer-terms';
 export type { SaveOfferRequest } from './offers';
 export type { Pricing, PricingModel, PricingRequest, Tier } from './pricing';
 export type { Product, ProductKind, SaveProductRequest } from './products';

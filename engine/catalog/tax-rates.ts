@@ -14,7 +14,7 @@ import {
   parse,
   text,
   type BillingError,
-  type ChangeOptions,
+  type RequestOf,
   type z,
 } from '../kernel';
 import { percent } from './percent';
@@ -39,12 +39,14 @@ export interface TaxRate {
 const saveTaxRateInput = input({
   key: key(),
   name: text(LIMITS.name),
+  /** 0 to 100, at most 4 decimals. */
   percent: percent({ zero: true }),
   country: country().nullish(),
   inclusive: flag().optional(),
   active: flag().optional(),
   ...changeFields,
 });
+export type SaveTaxRateRequest = RequestOf<typeof saveTaxRateInput>;
 
 const listTaxRatesInput = input({ keys: list(key(), 1000).optional() });
 
@@ -169,16 +171,6 @@ export const TAX_RATE: RecordKind<RateChange, TaxRate> = {
   find: async (session, name) => (await findTaxRates(session, [name]))[0],
   save: saveTaxRate,
 };
-
-export interface SaveTaxRateRequest extends ChangeOptions {
-  key: string;
-  name: string;
-  /** 0 to 100, at most 4 decimals. */
-  percent: string | number;
-  country?: string | null;
-  inclusive?: boolean;
-  active?: boolean;
-}
 
 export class TaxRates {
   constructor(private readonly context: Context) {}

@@ -14,35 +14,28 @@ import {
   text,
   timeAndId,
   writeCursor,
-  type AccountReference,
+  type RequestOf,
 } from '../kernel';
 import { EVENT_ROWS, type EventRecord } from './event-records';
 import type { EventPorts } from './ports';
-import { EVENTS, EVENT_TYPES, type EventType } from './types';
+import { EVENTS, EVENT_TYPES } from './types';
 
 const listInput = input({
+  /** Only events of this account, and of those that it pays for. */
   account: accountReference().optional(),
   types: list(oneOf(EVENT_TYPES), EVENT_TYPES.length).optional(),
+  /** Only what was recorded at this time or later. */
   since: instant().optional(),
+  /** Only what was recorded before this time. */
   until: instant().optional(),
+  /** At most so many, 100 when left out and 1,000 at the most. */
   limit: integer(1, 1_000).optional(),
+  /** The `nextCursor` of the page before. */
   cursor: text(4_000).optional(),
 });
-const sampleInput = input({ type: oneOf(EVENT_TYPES), account: accountReference().optional() });
+export type ListEventsRequest = RequestOf<typeof listInput>;
 
-export interface ListEventsRequest {
-  /** Only events of this account, and of those that it pays for. */
-  account?: AccountReference;
-  types?: EventType[];
-  /** Only what was recorded at this time or later. */
-  since?: string;
-  /** Only what was recorded before this time. */
-  until?: string;
-  /** At most so many, 100 when left out and 1,000 at the most. */
-  limit?: number;
-  /** The `nextCursor` of the page before. */
-  cursor?: string;
-}
+const sampleInput = input({ type: oneOf(EVENT_TYPES), account: accountReference().optional() });
 
 /** `sample`: made up, since there is no real one. */
 export type SampleEvent = EventRecord & { sample: boolean };
@@ -114,7 +107,7 @@ export class EventLog {
    *
    * @throws invalid_input, unknown_account
    */
-  async sample(request: { type: EventType; account?: AccountReference }): Promise<SampleEvent> {
+  async sample(request: RequestOf<typeof sampleInput>): Promise<SampleEvent> {
     const { database, clock } = this.context;
     const { type, account } = parse(sampleInput, request);
     const ids = account === undefined ? null : await this.ports.idsOf(database, [account]);

@@ -14,15 +14,15 @@ import {
   readClock,
   text,
   z,
-  type AccountReference,
   type Duration,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import type { EventRecord } from './event-records';
 import { READERS, createReader, leaseEvents, lockReader, type Wanted } from './leases';
 import type { EventPorts } from './ports';
 import { giveEventsTheirPlaces, lastPosition } from './sequencing';
-import { EVENT_TYPES, type EventType } from './types';
+import { EVENT_TYPES } from './types';
 
 /** Readers of endpoints are the engine's own. */
 export const WEBHOOK_READER = 'webhook:';
@@ -45,45 +45,42 @@ const eventIds = () =>
   );
 
 const pollInput = input({
+  /** Whose place it is; made at the first poll. Who polls under one name shares the events. */
   reader: readerName().refine((name) => !name.startsWith(WEBHOOK_READER), {
     error: `must not begin with ${WEBHOOK_READER}, as the names of webhooks do`,
   }),
+  /** Only these types; all when left out. What is not wanted is passed over for good. */
   types: list(oneOf(EVENT_TYPES), EVENT_TYPES.length)
     .min(1, { error: 'must have at least one entry' })
     .optional(),
+  /** Only events of these accounts, and of those that they pay for. */
   accounts: list(accountReference(), MAX_ACCOUNTS)
     .min(1, { error: 'must have at least one entry' })
     .optional(),
+  /** At most so many events, 100 when left out and 1,000 at the most. */
   limit: integer(1, MAX_EVENTS).optional(),
+  /** After this time what was not acknowledged is given again. Default one minute. */
   lease: duration().optional(),
+  /** Where a new reader begins; `now` when left out. A reader that is there goes on where it was. */
   from: start().optional(),
 });
+export type PollRequest = RequestOf<typeof pollInput>;
+
 const givenInput = input({
   reader: readerName(),
   eventIds: eventIds(),
+  /** A transaction to join: what was done about the events and this are then true together. */
   tx: z.custom<unknown>().optional(),
 });
+export type GivenEventsRequest = RequestOf<typeof givenInput>;
+
 const replayInput = input({ reader: readerName(), from: start() });
+export type ReplayRequest = RequestOf<typeof replayInput>;
 const removeInput = input({
   reader: readerName().refine((name) => !name.startsWith(WEBHOOK_READER), {
     error: 'is that of a webhook and goes with it (events.deleteWebhook)',
   }),
 });
-
-export interface PollRequest {
-  /** Whose place it is; made at the first poll. Who polls under one name shares the events. */
-  reader: string;
-  /** Only these types; all when left out. What is not wanted is passed over for good. */
-  types?: EventType[];
-  /** Only events of these accounts, and of those that they pay for. */
-  accounts?: AccountReference[];
-  /** At most so many events, 100 when left out and 1,000 at the most. */
-  limit?: number;
-  /** After this time what was not acknowledged is given again. Default one minute. */
-  lease?: Duration;
-  /** Where a new reader begins; `now` when left out. A reader that is there goes on where it was. */
-  from?: 'now' | 'beginning' | string;
-}
 
 /** How many times it was given by now, this time included: 1, unless an earlier lease ran out. */
 export type PolledEvent = EventRecord & { attempt: number };
@@ -93,18 +90,6 @@ export interface PollAnswer {
   leaseId: string;
   /** There is more to read: poll again at once. */
   more: boolean;
-}
-
-export interface GivenEventsRequest {
-  reader: string;
-  eventIds: string[];
-  /** A transaction to join: what was done about the events and this are then true together. */
-  tx?: unknown;
-}
-
-export interface ReplayRequest {
-  reader: string;
-  from: 'now' | 'beginning' | string;
 }
 
 export interface EventReader {

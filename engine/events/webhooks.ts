@@ -12,23 +12,13 @@ import {
   parse,
   readClock,
   text,
+  type RequestOf,
 } from '../kernel';
 import { createReader, lockReader } from './leases';
 import { WEBHOOK_READER, placeOf, removeReader } from './readers';
 import { EVENT_TYPES, type EventType } from './types';
 
 /** Endpoints that events are sent to. Each is a reader of its own, named by its id. */
-
-export interface SaveWebhookRequest {
-  /** Which one to change; when left out, the one with this URL, or a new one. */
-  webhookId?: string;
-  /** https; http only for this machine. */
-  url?: string;
-  /** Only these types; null: all. */
-  types?: EventType[] | null;
-  /** False: nothing is sent until it is true again; what happens meanwhile waits. Default true. */
-  active?: boolean;
-}
 
 export interface Webhook {
   webhookId: string;
@@ -66,7 +56,9 @@ const isAllowedUrl = (written: string): boolean => {
 };
 
 const saveInput = input({
+  /** Which one to change; when left out, the one with this URL, or a new one. */
   webhookId: text(64).optional(),
+  /** https; http only for this machine. */
   url: text(2_000)
     .refine(isAllowedUrl, {
       error: 'must be an https address without user and password (http only on this machine)',
@@ -74,12 +66,16 @@ const saveInput = input({
     })
     .transform((written) => new URL(written).href)
     .optional(),
+  /** Only these types; null: all. */
   types: list(oneOf(EVENT_TYPES), EVENT_TYPES.length)
     .min(1, { error: 'must have at least one entry, or be null for all' })
     .nullable()
     .optional(),
+  /** False: nothing is sent until it is true again; what happens meanwhile waits. Default true. */
   active: flag().optional(),
 });
+export type SaveWebhookRequest = RequestOf<typeof saveInput>;
+
 const idInput = input({ webhookId: text(64) });
 const failuresInput = input({ webhookId: text(64), limit: integer(1, 1_000).optional() });
 
@@ -260,7 +256,7 @@ export class Webhooks {
    *
    * @throws invalid_input
    */
-  async webhookFailures(request: { webhookId: string; limit?: number }): Promise<WebhookFailure[]> {
+  async webhookFailures(request: RequestOf<typeof failuresInput>): Promise<WebhookFailure[]> {
     const { webhookId, limit = 100 } = parse(failuresInput, request);
     return FAILURES.rows(this.context.database, READ_FAILURES, [requireId(webhookId), limit]);
   }

@@ -341,7 +341,7 @@ export function provider(): z.ZodType<string, string> {
 }
 
 /** An external id may arrive as the whole number that chat systems use for it. */
-export function externalId(): z.ZodType<string, string> {
+export function externalId(): z.ZodType<string, string | number> {
   return z.preprocess(
     (value) => (typeof value === 'number' && Number.isSafeInteger(value) ? String(value) : value),
     text(LIMITS.externalId),

@@ -10,24 +10,14 @@ import {
   parse,
   recordId,
   text,
-  type AccountReference,
   type Decimal,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import { ask } from './gateways';
 import type { PaymentContext } from './ports';
 import { moneyOf, type PaidFor, type Purpose } from './transfers';
 import { underLocks } from './under-locks';
-
-export interface CheckoutLinkRequest {
-  account: AccountReference;
-  /** What is to be paid: an order, or an invoice. */
-  orderId?: string;
-  invoiceId?: string;
-  gateway: string;
-  /** Where the gateway sends the customer afterwards. */
-  returnUrl: string;
-}
 
 export interface CheckoutLink {
   checkoutId: string;
@@ -48,13 +38,16 @@ export interface Checkout extends PaidFor {
 
 const checkoutLinkInput = input({
   account: accountReference(),
+  /** What is to be paid: an order, or an invoice. */
   orderId: recordId().optional(),
   invoiceId: recordId().optional(),
   gateway: key(),
+  /** Where the gateway sends the customer afterwards. */
   returnUrl: text(2_000).refine((url) => /^https?:\/\/\S+$/.test(url) && URL.canParse(url), {
     error: 'must be a web address such as "https://example.com/thanks"',
   }),
 });
+export type CheckoutLinkRequest = RequestOf<typeof checkoutLinkInput>;
 
 const CHECKOUTS = table<Checkout & { createdAt: Instant }>('payment_checkouts', {
   payerId: column.uuid(),

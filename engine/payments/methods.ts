@@ -12,8 +12,8 @@ import {
   recordId,
   text,
   type AccountReference,
-  type ChangeOptions,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import { readAttachedMethod, type AttachedMethod, type Gateway } from './gateway';
 import { ask } from './gateways';
@@ -34,33 +34,22 @@ import {
 import type { PaymentContext } from './ports';
 import { redact } from './redacting';
 
-export interface SaveMethodRequest extends Omit<ChangeOptions, 'tx'> {
-  account: AccountReference;
-  gateway: string;
-  /** What the gateway gave for what the customer entered there. Never a number of a card. */
-  token: string;
-  /** Whether it is charged from now on. Default: true for the account's first one. */
-  makeDefault?: boolean;
-}
-
-export interface MethodRequest extends ChangeOptions {
-  methodId: string;
-}
-
 const { tx: _tx, ...keyAndMetadata } = changeFields;
 
 const saveMethodInput = input({
   account: accountReference(),
   gateway: key(),
+  /** What the gateway gave for what the customer entered there. Never a number of a card. */
   token: text(255),
+  /** Whether it is charged from now on. Default: true for the account's first one. */
   makeDefault: flag().optional(),
   ...keyAndMetadata,
 });
+export type SaveMethodRequest = RequestOf<typeof saveMethodInput>;
+
 const methodsInput = input({ account: accountReference() });
-const methodInput = input({
-  methodId: recordId(),
-  ...changeFields,
-});
+const methodInput = input({ methodId: recordId(), ...changeFields });
+export type MethodRequest = RequestOf<typeof methodInput>;
 
 const unknownMethod = (methodId: string): BillingError =>
   new BillingError('invalid_input', `There is no payment method "${methodId}".`, {

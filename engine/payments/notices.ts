@@ -12,6 +12,7 @@ import {
   readClock,
   z,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import { findAttempt, findByReference, type Attempt } from './attempts';
 import { findCheckout, type Checkout } from './checkouts';
@@ -31,13 +32,6 @@ import { underLocks } from './under-locks';
 
 /** What gateways tell by themselves. Each notice is dealt with once, by the gateway's own id of it. */
 
-export interface HandleWebhookRequest {
-  gateway: string;
-  /** Exactly the bytes that came: a signature is of those. */
-  rawBody: string | Buffer;
-  headers: Readonly<Record<string, string | string[] | undefined>>;
-}
-
 export interface HandledWebhook {
   /** Notices dealt with now. */
   handled: number;
@@ -49,6 +43,7 @@ export interface HandledWebhook {
 
 const handleWebhookInput = input({
   gateway: key(),
+  /** Exactly the bytes that came: a signature is of those. */
   rawBody: z.custom<string | Buffer>((body) => typeof body === 'string' || Buffer.isBuffer(body), {
     error: 'must be the body as it came, text or bytes',
   }),
@@ -56,6 +51,7 @@ const handleWebhookInput = input({
     error: 'must be the headers as they came',
   }),
 });
+export type HandleWebhookRequest = RequestOf<typeof handleWebhookInput>;
 
 /** Of two that deal with one notice at the same moment one waits for the other here. */
 const TAKE = `

@@ -7,24 +7,20 @@ import {
   isId,
   parse,
   recordId,
-  type ChangeOptions,
+  type RequestOf,
 } from '../kernel';
 import { attemptRecord, listAttempts, type PaymentAttempt } from './attempts';
 import { NO_METHOD, collectPayment, type Plan } from './charging';
 import { defaultMethod, findMethod } from './method-records';
 import type { Payable, PaymentContext } from './ports';
 
-export interface PayOrderRequest extends Pick<ChangeOptions, 'idempotencyKey'> {
-  orderId: string;
-  /** Default: the account's default method. */
-  methodId?: string;
-}
-
 const payOrderInput = input({
   orderId: recordId(),
+  /** Default: the account's default method. */
   methodId: recordId().optional(),
   idempotencyKey: changeFields.idempotencyKey,
 });
+export type PayOrderRequest = RequestOf<typeof payOrderInput>;
 
 export class OrderCharges {
   constructor(private readonly context: PaymentContext) {}

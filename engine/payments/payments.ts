@@ -11,9 +11,7 @@ import {
   parse,
   recordId,
   text,
-  type AccountReference,
-  type ChangeOptions,
-  type PageRequest,
+  type RequestOf,
 } from '../kernel';
 import { attemptRecord, findAttempt, listAttempts, type PaymentAttempt } from './attempts';
 import type { PaymentContext } from './ports';
@@ -31,31 +29,18 @@ const attemptsInput = input({
   orderId: recordId().optional(),
   ...pageFields,
 });
-const refundsDueInput = input({
-  account: accountReference().optional(),
-  ...pageFields,
-});
+export type AttemptsRequest = RequestOf<typeof attemptsInput>;
+
+const refundsDueInput = attemptsInput.omit({ invoiceId: true, orderId: true });
+export type RefundsDueRequest = RequestOf<typeof refundsDueInput>;
+
 const markRefundedInput = input({
   refundId: recordId(),
+  /** The number of the transfer, or the gateway's id. */
   reference: text(255),
   ...changeFields,
 });
-
-export interface AttemptsRequest extends PageRequest {
-  account?: AccountReference;
-  invoiceId?: string;
-  orderId?: string;
-  /** Default 100. */
-  limit?: number;
-}
-
-export type RefundsDueRequest = Pick<AttemptsRequest, 'account' | 'limit' | 'cursor'>;
-
-export interface MarkRefundedRequest extends ChangeOptions {
-  refundId: string;
-  /** The number of the transfer, or the gateway's id. */
-  reference: string;
-}
+export type MarkRefundedRequest = RequestOf<typeof markRefundedInput>;
 
 /** Nothing has an id that is none. */
 const idOrNobody = (id: string | undefined): string | null =>
@@ -65,7 +50,7 @@ export class PaymentRecords {
   constructor(private readonly context: PaymentContext) {}
 
   /**
-   * Attempts to be paid, the latest first: of an account, an invoice or an order, or all.
+   * Attempts to be paid, the latest first, 100 at once: of an account, an invoice or an order, or all.
    *
    * @throws unknown_account, invalid_input
    */
@@ -98,7 +83,8 @@ export class PaymentRecords {
   }
 
   /**
-   * Money that is to be given back by hand, since its gateway cannot be asked to; the oldest first.
+   * Money that is to be given back by hand, since its gateway cannot be asked to; the oldest first,
+   * 100 at once.
    *
    * @throws unknown_account, invalid_input
    */

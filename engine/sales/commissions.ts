@@ -9,9 +9,8 @@ import {
   pageFields,
   pageOf,
   parse,
-  type AccountReference,
   type Decimal,
-  type PageRequest,
+  type RequestOf,
 } from '../kernel';
 import { FAMILY } from './referral-chain';
 
@@ -179,7 +178,7 @@ export class Commissions {
    * @throws unknown_account, invalid_input
    */
   async commissions(
-    request: PageRequest & { account: AccountReference },
+    request: RequestOf<typeof commissionsInput>,
   ): Promise<{ balances: CommissionBalance[]; items: Commission[]; nextCursor: string | null }> {
     const { account, limit = 50, cursor } = parse(commissionsInput, request);
     const { database } = this.context;

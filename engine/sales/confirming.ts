@@ -15,9 +15,9 @@ import {
   recordId,
   text,
   type z,
-  type ChangeOptions,
   type DenialReason,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import { readGrantRecords, type GrantRecord } from '../ledger';
 import { changeOfOrder, paidOrder, type OrderAtHand } from './change-of-order';
@@ -37,17 +37,6 @@ import { requireAction } from './order-state';
 import { DEFAULT_GATEWAY, mismatch, takeReference } from './payment-references';
 import { freePlaces, keepPlaces, takePlaces, takenPlaces, type Place } from './purchase-marks';
 
-export interface ConfirmOrderRequest extends ChangeOptions {
-  orderId: string;
-  /** The gateway's id of the payment. May be left out when there was nothing to pay. */
-  paymentId?: string;
-  /** Default 'manual'. */
-  gateway?: string;
-  /** What was paid, tax included, to be compared with the order. */
-  amount?: string | number;
-  currency?: string;
-}
-
 /** Why a payment that came too late cannot be taken. */
 type TooLate = Extract<
   DenialReason,
@@ -66,12 +55,16 @@ type FirstAnswer = Omit<ConfirmOrderAnswer, 'replayed'>;
 
 const confirmOrderInput = input({
   orderId: recordId(),
+  /** The gateway's id of the payment. May be left out when there was nothing to pay. */
   paymentId: text(255).optional(),
+  /** Default 'manual'. */
   gateway: key().optional(),
+  /** What was paid, tax included, to be compared with the order. */
   amount: amount({ decimals: MAX_UNIT_DECIMALS, zero: true }).optional(),
   currency: currency().optional(),
   ...changeFields,
 });
+export type ConfirmOrderRequest = RequestOf<typeof confirmOrderInput>;
 
 const REFUNDS_DUE = table('refunds_due', {
   payerId: column.uuid(),

@@ -10,28 +10,21 @@ import {
   key,
   parse,
   text,
-  type AccountReference,
-  type ChangeOptions,
+  type RequestOf,
 } from '../kernel';
 import { giveUnits, type GrantRecord } from '../ledger';
 import { givenContent } from './offer-content';
 
-export interface GrantOfferRequest extends ChangeOptions {
-  account: AccountReference;
-  sku: string;
-  /** How many of the offer. Default 1. */
-  quantity?: number | string;
-  /** Why it is given: 'manual', 'stripe checkout'. Default 'manual'. */
-  source?: string;
-}
-
 const grantOfferInput = input({
   account: accountReference(),
   sku: key(),
+  /** How many of the offer. Default 1. */
   quantity: integer(1, 1_000_000).optional(),
+  /** Why it is given: 'manual', 'stripe checkout'. Default 'manual'. */
   source: text(LIMITS.source).optional(),
   ...changeFields,
 });
+export type GrantOfferRequest = RequestOf<typeof grantOfferInput>;
 
 export class GrantedOffers {
   constructor(private readonly context: Context) {}

@@ -34,13 +34,11 @@ import {
   parse,
   readClock,
   recordId,
-  type AccountReference,
-  type ChangeOptions,
   type DenialReason,
   type Duration,
-  type DurationUnit,
   type Instant,
-  type PageRequest,
+  type RequestOf,
+  type z,
 } from '../kernel';
 import { type SuggestedOffer } from '../ledger';
 import { changeOfOrder } from './change-of-order';
@@ -69,25 +67,8 @@ import {
   type Order,
   type OrderRow,
 } from './order-records';
-import { ORDER_STATUSES, requireAction, type OrderStatus } from './order-state';
+import { ORDER_STATUSES, requireAction } from './order-state';
 import { freePlaces, takePlaces, takenPlaces, type Place } from './purchase-marks';
-
-export interface CreateOrderRequest extends ChangeOptions {
-  account: AccountReference;
-  /** What is ordered, all in one currency. A sku may come more than once. */
-  items: Array<{ sku: string; quantity?: number | string }>;
-  /** Code of a coupon, in upper or lower case. */
-  coupon?: string | null;
-  /** Key of a tax rate. Default: what the account's tax details say. */
-  taxRate?: string | null;
-  /** How long it keeps its places unpaid. Default 24 hours. */
-  expiresIn?: { unit: DurationUnit | `${DurationUnit}s`; count: number };
-  /**
-   * Whether the subscriptions that it begins renew by themselves, on invoices, after the period that it
-   * pays for. Default: only one that begins with a trial phase.
-   */
-  renew?: boolean;
-}
 
 export interface DeniedOrder {
   allowed: false;
@@ -110,16 +91,25 @@ const MAX_QUANTITY = 1_000_000;
 
 const createOrderInput = input({
   account: accountReference(),
+  /** What is ordered, all in one currency. A sku may come more than once. */
   items: list(input({ sku: key(), quantity: integer(1, MAX_QUANTITY).optional() }), MAX_LINES).min(
     1,
     { error: 'must have at least one entry' },
   ),
+  /** Code of a coupon, in upper or lower case. */
   coupon: key().nullish(),
+  /** Key of a tax rate. Default: what the account's tax details say. */
   taxRate: key().nullish(),
+  /** How long it keeps its places unpaid. Default 24 hours. */
   expiresIn: duration().optional(),
+  /**
+   * Whether the subscriptions that it begins renew by themselves, on invoices, after the period that it
+   * pays for. Default: only one that begins with a trial phase.
+   */
   renew: flag().optional(),
   ...changeFields,
 });
+export type CreateOrderRequest = RequestOf<typeof createOrderInput>;
 
 const cancelOrderInput = input({ orderId: recordId(), ...changeFields });
 const getOrderInput = input({ orderId: recordId() });
@@ -165,8 +155,7 @@ const denied = (reason: DenialReason, sku: string | null = null): FirstAnswer =>
   suggestedOffers: [],
 });
 
-type WantedOrder = Omit<ReturnType<typeof parseOrder>, 'account'>;
-const parseOrder = (request: unknown) => parse(createOrderInput, request);
+type WantedOrder = Omit<z.output<typeof createOrderInput>, 'account'>;
 
 export class Orders {
   constructor(
@@ -184,7 +173,7 @@ export class Orders {
    * @throws invalid_input, unknown_account, unknown_offer, currency_mismatch, idempotency_conflict
    */
   async createOrder(request: CreateOrderRequest): Promise<CreateOrderAnswer> {
-    const { account: reference, ...wanted } = parseOrder(request);
+    const { account: reference, ...wanted } = parse(createOrderInput, request);
     const { idempotencyKey, metadata: _metadata, tx, ...inputs } = wanted;
     return changeOfAccount(
       this.context,
@@ -274,7 +263,7 @@ export class Orders {
    * @throws unknown_order, order_state, idempotency_conflict
    */
   async cancelOrder(
-    request: ChangeOptions & { orderId: string },
+    request: RequestOf<typeof cancelOrderInput>,
   ): Promise<Order & { replayed: boolean }> {
     const { orderId, idempotencyKey, metadata, tx } = parse(cancelOrderInput, request);
     return changeOfOrder(
@@ -307,7 +296,7 @@ export class Orders {
    * @throws invalid_input, unknown_account
    */
   async listOrders(
-    request: PageRequest & { account?: AccountReference; status?: OrderStatus } = {},
+    request: RequestOf<typeof listOrdersInput> = {},
   ): Promise<{ items: Order[]; nextCursor: string | null }> {
     const { account, status, limit = 50, cursor } = parse(listOrdersInput, request);
     const { database } = this.context;

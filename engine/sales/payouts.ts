@@ -22,11 +22,9 @@ import {
   recordId,
   requireDecimals,
   text,
-  type AccountReference,
-  type ChangeOptions,
   type DenialReason,
   type Instant,
-  type PageRequest,
+  type RequestOf,
 } from '../kernel';
 import { availableCommission, writersOf } from './commissions';
 import { FAMILY } from './referral-chain';
@@ -62,25 +60,13 @@ export interface RequestPayoutAnswer {
   replayed: boolean;
 }
 
-export interface RequestPayoutRequest extends ChangeOptions {
-  account: AccountReference;
-  amount: string | number;
-  currency: string;
-}
-
-export interface DecidePayoutRequest extends ChangeOptions {
-  payoutId: string;
-  decision: 'paid' | 'rejected';
-  reference?: string;
-  reason?: string;
-}
-
 const requestInput = input({
   account: accountReference(),
   amount: amount({ decimals: MAX_UNIT_DECIMALS }),
   currency: currency(),
   ...changeFields,
 });
+export type RequestPayoutRequest = RequestOf<typeof requestInput>;
 
 const decideInput = input({
   payoutId: recordId(),
@@ -89,6 +75,7 @@ const decideInput = input({
   reason: text(LIMITS.source).optional(),
   ...changeFields,
 });
+export type DecidePayoutRequest = RequestOf<typeof decideInput>;
 
 const listInput = input({
   account: accountReference().optional(),
@@ -313,7 +300,7 @@ export class Payouts {
 
   /** Payouts, newest first, by pages; of one account when it is given. @throws unknown_account */
   async listPayouts(
-    request: PageRequest & { account?: AccountReference; status?: PayoutStatus } = {},
+    request: RequestOf<typeof listInput> = {},
   ): Promise<{ items: Payout[]; nextCursor: string | null }> {
     const { account, status, limit = 50, cursor } = parse(listInput, request);
     const { database } = this.context;

@@ -22,9 +22,10 @@ import {
   refused,
   amount,
   units,
-  type ChangeOptions,
   type Duration,
   type DurationUnit,
+  type RequestOf,
+  type z,
 } from '../kernel';
 
 /** What is given for a referral: units of a product, or what an offer holds. */
@@ -44,21 +45,6 @@ export interface ReferralProgram {
   createdAt: string;
 }
 
-type BonusRequest =
-  | {
-      product: string;
-      quantity: string | number;
-      expiresAfter?: { unit: DurationUnit | `${DurationUnit}s`; count: number } | null;
-    }
-  | { sku: string; quantity?: number | string };
-
-export interface SetReferralProgramRequest extends ChangeOptions {
-  active?: boolean;
-  referrerBonus?: BonusRequest | null;
-  referredBonus?: BonusRequest | null;
-  commission?: { levels: Array<string | number> } | null;
-}
-
 /** Roughly, in days: what lasts longer than a thousand years was meant to have no end. */
 const DAYS: Readonly<Record<DurationUnit, number>> = {
   second: 1 / 86_400,
@@ -75,6 +61,7 @@ const LONGEST_LIFE = 1000 * DAYS.year;
 const PERCENT_DECIMALS = 4;
 
 const bonusInput = input({
+  /** Units of a product, or a sku: one of the two. */
   product: key().optional(),
   sku: key().optional(),
   quantity: units().optional(),
@@ -93,8 +80,8 @@ const programInput = input({
   ...changeFields,
 });
 
-type WrittenBonus = NonNullable<ReturnType<typeof parseProgram>['referrerBonus']>;
-const parseProgram = (request: unknown) => parse(programInput, request);
+export type SetReferralProgramRequest = RequestOf<typeof programInput>;
+type WrittenBonus = z.output<typeof bonusInput>;
 
 type Terms = Pick<ReferralProgram, 'referrerBonus' | 'referredBonus' | 'commission' | 'metadata'>;
 
@@ -184,7 +171,7 @@ export class ReferralPrograms {
   async setReferralProgram(
     request: SetReferralProgramRequest,
   ): Promise<ReferralProgram & { replayed: boolean }> {
-    const wanted = parseProgram(request);
+    const wanted = parse(programInput, request);
     const { idempotencyKey, metadata, tx, ...asked } = wanted;
     return sharedChange(
       this.context,

@@ -7,19 +7,12 @@ import {
   newId,
   parse,
   type AccountReference,
-  type ChangeOptions,
   type DenialReason,
+  type RequestOf,
 } from '../kernel';
 import { commissionBalances, type CommissionBalance } from './commissions';
 import { statusReason } from './eligibility';
 import { FAMILY } from './referral-chain';
-
-export interface AttachReferralRequest extends ChangeOptions {
-  /** Who brought the other. */
-  referrer: AccountReference;
-  /** Who was brought. */
-  account: AccountReference;
-}
 
 export interface AttachReferralAnswer {
   allowed: boolean;
@@ -42,10 +35,13 @@ export interface ReferralStats {
 }
 
 const attachInput = input({
+  /** Who brought the other. */
   referrer: accountReference(),
+  /** Who was brought. */
   account: accountReference(),
   ...changeFields,
 });
+export type AttachReferralRequest = RequestOf<typeof attachInput>;
 
 const statsInput = input({ account: accountReference() });
 

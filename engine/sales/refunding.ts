@@ -14,8 +14,8 @@ import {
   requireDecimals,
   text,
   z,
-  type ChangeOptions,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import { changeOfOrder, paidOrder, type OrderAtHand } from './change-of-order';
 import type { OrderHooks } from './order-hooks';
@@ -23,40 +23,31 @@ import { postRefund } from './order-postings';
 import { findOrder, moveOrder, orderRecord, type Order } from './order-records';
 import { requireAction, statusAfterRefund } from './order-state';
 import { DEFAULT_GATEWAY, takeReference } from './payment-references';
-import { USED_RULES, isDone, partOf, restOf, scopeOf, type UsedRule } from './refund-plan';
+import { USED_RULES, isDone, partOf, restOf, scopeOf } from './refund-plan';
 import { findRefund, refundLines, writeRefund, type Refund } from './refund-records';
 import { charged, moneyOf, takenLine } from './refund-settlement';
 import { takeBack } from './taking-back';
-
-export interface RefundOrderRequest extends ChangeOptions {
-  orderId: string;
-  /** Money to give back, tax included. Default: all that is left, of the item if one is named. */
-  amount?: string | number;
-  /** The line it is for: its position, or its sku. */
-  item?: string | number;
-  /**
-   * Units used already: `forgive` (default) gives their money back, too; `charge` keeps it; `negative`
-   * gives it back and makes them a debt, which the next units pay first.
-   */
-  used?: UsedRule;
-  /** The gateway's id of the refund: the same again is the same refund. */
-  refundId?: string;
-  /** Why, in your words. */
-  reason?: string;
-}
 
 export type RefundOrderAnswer = Order & { refund: Refund; replayed: boolean };
 
 const refundOrderInput = input({
   orderId: recordId(),
+  /** Money to give back, tax included. Default: all that is left, of the item if one is named. */
   amount: amount({ decimals: MAX_UNIT_DECIMALS }).optional(),
-  // A text of digits may be a sku.
+  /** The line it is for: its position, or its sku. A text of digits may be a sku. */
   item: z.union([z.number().int().positive(), key()]).optional(),
+  /**
+   * Units used already: `forgive` (default) gives their money back, too; `charge` keeps it; `negative`
+   * gives it back and makes them a debt, which the next units pay first.
+   */
   used: oneOf(USED_RULES).optional(),
+  /** The gateway's id of the refund: the same again is the same refund. */
   refundId: text(255).optional(),
+  /** Why, in your words. */
   reason: text(1_000).optional(),
   ...changeFields,
 });
+export type RefundOrderRequest = RequestOf<typeof refundOrderInput>;
 
 export class Refunds {
   constructor(

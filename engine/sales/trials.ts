@@ -15,10 +15,9 @@ import {
   list,
   parse,
   provider,
-  type AccountReference,
-  type ChangeOptions,
   type DenialReason,
   type Instant,
+  type RequestOf,
 } from '../kernel';
 import {
   giveUnits,
@@ -32,14 +31,6 @@ import { requireHashable, type GivenIdentity, type IdentityHashing } from './ide
 import { givenContent, priorityIn } from './offer-content';
 import { takePlaces, takenPlaces, type Place } from './purchase-marks';
 import type { TrialMarks } from './trial-marks';
-
-export interface ClaimTrialRequest extends ChangeOptions {
-  account: AccountReference;
-  /** What is tried: an offer of price 0, or a recurring one whose first trial phase is free. */
-  sku: string;
-  /** Who else the person is known to be, beside the identities of the account: none may have had a trial. */
-  identities?: Array<{ provider?: string; externalId: string | number }>;
-}
 
 export interface ClaimTrialAnswer {
   allowed: boolean;
@@ -56,13 +47,16 @@ export const TRIAL_SOURCE = 'trial';
 
 const claimInput = input({
   account: accountReference(),
+  /** What is tried: an offer of price 0, or a recurring one whose first trial phase is free. */
   sku: key(),
+  /** Who else the person is known to be, beside the identities of the account: none may have had a trial. */
   identities: list(
     input({ provider: provider().optional(), externalId: externalId() }),
     20,
   ).optional(),
   ...changeFields,
 });
+export type ClaimTrialRequest = RequestOf<typeof claimInput>;
 
 function missingSecret(): BillingError {
   return new BillingError(
