@@ -86,7 +86,6 @@ export const COMMISSIONS = table('commissions', {
   referralId: column.uuid(),
   orderPayerId: column.uuid(),
   orderId: column.uuid(),
-  /** 1: of an order of somebody the account brought; 2: of somebody whom that one brought. */
   level: column.integer(),
   kind: column.text<Commission['kind']>(),
   refundId: column.text().orNull,
@@ -97,9 +96,11 @@ export const COMMISSIONS = table('commissions', {
   createdAt: column.time(),
 });
 
+const SHOWN = COMMISSIONS.omit('payerId', 'accountId', 'orderPayerId', 'refundId');
+
 /** Newest first; $2 the one to go on after. */
 const READ_COMMISSIONS = `
-select ${COMMISSIONS.select('c')}
+select ${SHOWN.select('c')}
 from {schema}.commissions c
 where c.account_id in (${FAMILY}) and ($2::uuid is null or c.commission_id < $2::uuid)
 order by c.commission_id desc
@@ -124,13 +125,13 @@ export async function commissionBalances(
 ): Promise<CommissionBalance[]> {
   const rows = await BALANCES.rows(session, READ_BALANCES, [accountId]);
   const money = await writersOf(session, rows);
-  return rows.map(({ currency, ...row }) => ({
-    currency,
-    earned: money(row.earned, currency),
-    reversed: money(row.reversed, currency),
-    paid: money(row.paid, currency),
-    pending: money(row.pending, currency),
-    available: money(availableOf({ currency, ...row }), currency),
+  return rows.map((row) => ({
+    currency: row.currency,
+    earned: money(row.earned, row.currency),
+    reversed: money(row.reversed, row.currency),
+    paid: money(row.paid, row.currency),
+    pending: money(row.pending, row.currency),
+    available: money(availableOf(row), row.currency),
   }));
 }
 
@@ -152,19 +153,12 @@ export async function readCommissions(
   after: string | null,
   limit: number | null,
 ): Promise<Commission[]> {
-  const rows = await COMMISSIONS.rows(session, READ_COMMISSIONS, [accountId, after, limit]);
+  const rows = await SHOWN.rows(session, READ_COMMISSIONS, [accountId, after, limit]);
   const money = await writersOf(session, rows);
   return rows.map((row) => ({
-    commissionId: row.commissionId,
-    referralId: row.referralId,
-    orderId: row.orderId,
-    level: row.level,
-    kind: row.kind,
-    currency: row.currency,
+    ...row,
     amount: money(row.amount, row.currency),
-    percent: row.percent,
     net: money(row.net, row.currency),
-    createdAt: row.createdAt,
   }));
 }
 

@@ -1,7 +1,6 @@
 import { couponStays, findOfferVersion, keepCoupon, releaseCoupon, type Offer } from '../catalog';
 import { column, table, type Context, type Session } from '../database';
 import {
-  BillingError,
   Decimal,
   MAX_UNIT_DECIMALS,
   addDuration,
@@ -13,6 +12,7 @@ import {
   key,
   parse,
   recordId,
+  refused,
   text,
   type z,
   type DenialReason,
@@ -35,7 +35,14 @@ import {
 } from './order-records';
 import { requireAction } from './order-state';
 import { DEFAULT_GATEWAY, mismatch, takeReference } from './payment-references';
-import { freePlaces, keepPlaces, takePlaces, takenPlaces, type Place } from './purchase-marks';
+import {
+  freePlaces,
+  keepPlaces,
+  placesOf,
+  takePlaces,
+  takenPlaces,
+  type Place,
+} from './purchase-marks';
 
 /** Why a payment that came too late cannot be taken. */
 type TooLate = Extract<
@@ -118,10 +125,11 @@ function requirePayment(
     );
   }
   if (payment.id === null && !order.total.isZero()) {
-    throw new BillingError('invalid_input', '"paymentId" is missing.', {
-      parameter: 'paymentId',
-      advice: 'Only an order of 0 is confirmed without a payment. By hand, number the receipt.',
-    });
+    throw refused(
+      'paymentId',
+      'is missing',
+      'Only an order of 0 is confirmed without a payment. By hand, number the receipt.',
+    );
   }
 }
 
@@ -145,21 +153,8 @@ export class Confirmations {
     return this.confirm(parse(confirmOrderInput, request));
   }
 
-  /** The same in a transaction of the engine's own, which holds the locks of `locksOfOrder`. */
-  async confirmWithin(
-    session: Session,
-    wanted: {
-      orderId: string;
-      gateway: string;
-      paymentId: string;
-      amount: Decimal;
-      currency: string;
-    },
-  ): Promise<ConfirmOrderAnswer> {
-    return this.confirm(wanted, session);
-  }
-
-  private async confirm(
+  /** @param within a transaction of the engine's own, which holds the locks of `locksOfOrder` */
+  async confirm(
     wanted: z.output<typeof confirmOrderInput>,
     within?: Session,
   ): Promise<ConfirmOrderAnswer> {
@@ -184,16 +179,8 @@ export class Confirmations {
         const first = await this.pay(session, atHand, payment, metadata, now);
         // Through the engine's own gateways, whoever asked gives the money back.
         if (first.reason !== null && payment.id !== null && within === undefined) {
-          const { payerId, accountId, total, currency: money } = order;
-          const due = {
-            orderId,
-            accountId,
-            payerId,
-            gateway: payment.gateway,
-            paymentId: payment.id,
-          };
-          const owed = { ...due, amount: total, currency: money, reason: first.reason };
-          await this.hooks.refundDue(session, owed, now);
+          const due = { gateway: payment.gateway, paymentId: payment.id, reason: first.reason };
+          await this.hooks.refundDue(session, { ...order, ...due, amount: order.total }, now);
         }
         return { answer: first };
       },
@@ -214,9 +201,7 @@ export class Confirmations {
       offers.set(line.position, await findOfferVersion(session, line.sku, line.version));
     }
     const tooLate = await this.keepAll(session, atHand, offers, now);
-    if (metadata !== undefined) {
-      await noteOnOrder(session, order, metadata);
-    }
+    if (metadata !== undefined) await noteOnOrder(session, order, metadata);
     if (tooLate !== null) return owe(session, atHand, payment, tooLate, now);
 
     const isFirst = !order.total.isZero() && !(await hasPaid(session, atHand));
@@ -225,12 +210,8 @@ export class Confirmations {
     await moveOrder(session, { ...order, ...by, status: 'paid' });
     const recurring = recurringLines(order, offers);
     const { subscriptions } = this.hooks;
-    const ends = await subscriptions.opened(
-      session,
-      { orderId, account, renews: order.renews },
-      recurring,
-      now,
-    );
+    const opening = { orderId, account, renews: order.renews };
+    const ends = await subscriptions.opened(session, opening, recurring, now);
     const grants = await giveOrder(session, order, account, { offers, ends }, now);
     if (recurring.length > 0) {
       const made = await findOrderGrants(session, order);
@@ -252,16 +233,12 @@ export class Confirmations {
   ): Promise<TooLate | null> {
     const { orderId } = order;
     const had = await keepPlaces(session, account.payerId, orderId);
-    const lost = placesOf(order, offers).filter(
+    const lost = placesOfOrder(order, offers).filter(
       (place) => !had.some(({ kind, sku }) => kind === place.kind && sku === place.sku),
     );
     // A place that another order had meanwhile, and gave up again, is free.
-    const taken = await takenPlaces(
-      session,
-      account,
-      lost.map(({ sku }) => sku),
-      now,
-    );
+    const skus = lost.map(({ sku }) => sku);
+    const taken = await takenPlaces(session, account, skus, now);
     for (const { kind, sku } of lost) {
       if (kind === 'offer' && taken.skus.has(sku)) return 'already_purchased';
       if (kind === 'trial' && taken.trial) return 'trial_already_used';
@@ -271,8 +248,7 @@ export class Confirmations {
     if (trialLines.length > 0 && (await trials.trialSpent(session, account, now))) {
       return 'trial_already_used';
     }
-    const taker = { payerId: account.payerId, accountId: account.accountId, orderId };
-    await takePlaces(session, lost, { ...taker, lapsesAt: null }, now);
+    await takePlaces(session, lost, { ...account, orderId }, now);
     const names = await namesOf(session, account.payerId);
     if (!(await couponStays(session, order.payerId, orderId, now, names))) {
       return 'coupon_unavailable';
@@ -293,9 +269,9 @@ export class Confirmations {
 }
 
 /** What an order keeps from others while it may be paid. */
-function placesOf(order: StoredOrder, offers: ReadonlyMap<number, Offer>): Place[] {
+function placesOfOrder(order: StoredOrder, offers: ReadonlyMap<number, Offer>): Place[] {
   return order.lines.flatMap(({ position, sku, phase }): Place[] => [
-    ...(offers.get(position)!.oncePerAccount ? [{ kind: 'offer' as const, sku }] : []),
+    ...placesOf([offers.get(position)!]),
     ...(phase === null ? [] : [{ kind: 'trial' as const, sku }]),
   ]);
 }
@@ -325,15 +301,15 @@ async function owe(
   reason: TooLate,
   now: Instant,
 ): Promise<FirstAnswer> {
-  const { payerId, orderId, total: amount, currency: money } = order;
+  const { payerId, orderId } = order;
   const { gateway, id: paymentId } = payment;
   const by = { gateway: paymentId === null ? null : gateway, paymentId };
   await moveOrder(session, { ...order, ...by, status: 'cancelled', cancelledAt: now });
   await freePlaces(session, payers, orderId, now);
   await releaseCoupon(session, payerId, orderId, now);
   if (paymentId !== null) {
-    const due = { payerId, orderId, gateway, paymentId, amount, currency: money, reason };
-    await REFUNDS_DUE.write(session, [{ ...due, recordedAt: now }]);
+    const due = { gateway, paymentId, amount: order.total, reason, recordedAt: now };
+    await REFUNDS_DUE.write(session, [{ ...order, ...due }]);
   }
   const record = orderRecord(await findOrder(session, orderId), now);
   return { allowed: false, reason, ...record, grants: [] };

@@ -2,7 +2,7 @@ import type { ResolvedAccount } from '../accounts';
 import type { Offer } from '../catalog';
 import type { Session } from '../database';
 import type { DenialReason, Instant } from '../kernel';
-import { blockingPurchases, takePlaces } from './purchase-marks';
+import { placesOf, takePlaces, takenPlaces } from './purchase-marks';
 
 /** Why an account can neither order nor be given anything, or null. */
 export function statusReason({ status, payerStatus }: ResolvedAccount): DenialReason | null {
@@ -32,8 +32,8 @@ export async function reasonAgainst(
 ): Promise<DenialReason | null> {
   if (!isOnSaleFor(offer, account)) return 'offer_unavailable';
   if (!offer.oncePerAccount) return null;
-  const taken = await blockingPurchases(session, account, [offer.sku], now);
-  return taken.size > 0 ? 'already_purchased' : null;
+  const { skus } = await takenPlaces(session, account, [offer.sku], now);
+  return skus.size > 0 ? 'already_purchased' : null;
 }
 
 /** Takes the place of an offer that is had once, by other ways than an order. The payer is locked. */
@@ -43,8 +43,5 @@ export async function takePlaceOf(
   offer: Offer,
   now: Instant,
 ): Promise<void> {
-  if (!offer.oncePerAccount) return;
-  const { payerId, accountId } = account;
-  const place = { kind: 'offer' as const, sku: offer.sku };
-  await takePlaces(session, [place], { payerId, accountId, orderId: null, lapsesAt: null }, now);
+  await takePlaces(session, placesOf([offer]), account, now);
 }

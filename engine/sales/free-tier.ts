@@ -4,7 +4,7 @@ import { lockAccounts, type Session } from '../database';
 import type { Instant } from '../kernel';
 import { giveUnits } from '../ledger';
 import { givenContent } from './offer-content';
-import { takePlaces } from './purchase-marks';
+import { placesOf, takePlaces } from './purchase-marks';
 
 export const FREE_TIER_SOURCE = 'free tier';
 
@@ -21,23 +21,7 @@ export async function grantFreeTier(
   if (offers.length === 0) return;
   await lockAccounts(session, [account.payerId]);
   const gift = { quantity: 1, source: FREE_TIER_SOURCE };
-  await giveUnits(
-    session,
-    account,
-    offers.flatMap((offer) => givenContent(offer, account, gift, now)),
-    now,
-  );
-  await takePlaces(
-    session,
-    offers
-      .filter((offer) => offer.oncePerAccount)
-      .map((offer) => ({ kind: 'offer' as const, sku: offer.sku })),
-    {
-      payerId: account.payerId,
-      accountId: account.accountId,
-      orderId: null,
-      lapsesAt: null,
-    },
-    now,
-  );
+  const orders = offers.flatMap((offer) => givenContent(offer, account, gift, now));
+  await giveUnits(session, account, orders, now);
+  await takePlaces(session, placesOf(offers), account, now);
 }

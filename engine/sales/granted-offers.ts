@@ -40,21 +40,17 @@ export class GrantedOffers {
     request: GrantOfferRequest,
   ): Promise<Array<GrantRecord & { replayed: boolean }>> {
     const wanted = parse(grantOfferInput, request);
-    const quantity = wanted.quantity ?? 1;
-    const source = wanted.source ?? 'manual';
+    const { sku, quantity = 1, source = 'manual', metadata } = wanted;
     const { grants, replayed } = await changeOfAccount(
       this.context,
       {
+        ...wanted,
         kind: 'grantOffer',
-        account: wanted.account,
-        request: { sku: wanted.sku, quantity, source },
-        idempotencyKey: wanted.idempotencyKey,
-        tx: wanted.tx,
+        request: { sku, quantity, source },
       },
       async (session, account, now) => {
-        const offer = await findOffer(session, wanted.sku);
-        const gift = { quantity, source, metadata: wanted.metadata };
-        const orders = givenContent(offer, account, gift, now);
+        const offer = await findOffer(session, sku);
+        const orders = givenContent(offer, account, { quantity, source, metadata }, now);
         return { grants: await giveUnits(session, account, orders, now) };
       },
     );

@@ -21,7 +21,7 @@ import { reverseCommission, rewardReferral } from './referral-rewards';
 import { Referrals } from './referrals';
 import { Refunds } from './refunding';
 import { suggester } from './suggesting';
-import { TrialMarks } from './trial-marks';
+import { TrialMarks, type Trying } from './trial-marks';
 import { Trials } from './trials';
 import { verifyOrders } from './verify-orders';
 import { verifyReferrals } from './verify-referrals';
@@ -30,6 +30,7 @@ export * from './public';
 export type { LineGrants, OrderSubscriptions, RecurringLine } from './order-hooks';
 export { ORDER_STATUSES } from './order-state';
 export { refusalOf } from './order-lines';
+export type { Trying } from './trial-marks';
 export { freePlaceWithoutOrder, takePlaces, takenPlaces, type Place } from './purchase-marks';
 export { USED_RULES } from './refund-plan';
 
@@ -65,9 +66,6 @@ export interface OpenedSales extends Room<Sales> {
   /** Who has had a trial. */
   trials: Trying;
 }
-
-/** Marks of trials, for what begins with a trial phase without an order. */
-export type Trying = Pick<TrialMarks, 'trialSpent' | 'spendTrial'>;
 
 /** Opens the room, and tells the one of payments what it has to do with them. */
 export function openSales(context: PaymentContext, options: SalesOptions): OpenedSales {

@@ -1,6 +1,6 @@
 import type { ResolvedAccount } from '../accounts';
 import { findProducts, findSinglePrices, type Offer } from '../catalog';
-import { column, table, type Session } from '../database';
+import { column, table, type RowOf, type Session } from '../database';
 import {
   Decimal,
   ZERO,
@@ -10,14 +10,7 @@ import {
   type Duration,
   type Instant,
 } from '../kernel';
-import {
-  endGrants,
-  giveUnits,
-  shareValue,
-  type GrantEnd,
-  type GrantOrder,
-  type GrantRecord,
-} from '../ledger';
+import { endGrants, giveUnits, shareValue, type GrantEnd, type GrantRecord } from '../ledger';
 import { lifeOf, priorityIn } from './offer-content';
 import type { StoredLine, StoredOrder } from './order-records';
 
@@ -38,21 +31,12 @@ interface Brought {
   untilNextPayment?: { lead: Duration | null };
 }
 
-/** A grant that an order made. */
-export interface OrderGrant {
-  position: number;
-  ledgerId: string;
-  sequence: bigint;
-  product: string;
-  bonus: boolean;
-}
-
 const ORDER_GRANTS = table('order_grants', {
   payerId: column.uuid(),
   orderId: column.uuid(),
   ledgerId: column.uuid(),
   position: column.integer(),
-  sequence: column.bigint().named('grant_sequence'),
+  sequence: column.sequence().named('grant_sequence'),
   product: column.text(),
   bonus: column.flag(),
   untilNextPayment: column.flag(),
@@ -60,6 +44,9 @@ const ORDER_GRANTS = table('order_grants', {
   leadCount: column.integer().orNull,
 });
 const MADE = ORDER_GRANTS.pick('position', 'ledgerId', 'sequence', 'product', 'bonus');
+
+/** A grant that an order made. */
+export type OrderGrant = RowOf<typeof MADE>;
 
 const FIND_ORDER_GRANTS = `
 select ${MADE.select('o')} from {schema}.order_grants o
@@ -244,16 +231,10 @@ export async function giveOrder(
   const grants = await giveUnits(
     session,
     account,
-    brought.map((one): GrantOrder => ({
-      product: one.product,
-      quantity: one.quantity,
-      priority: one.priority,
-      ends: one.ends,
-      value: one.value,
+    brought.map(({ position: _position, bonus: _bonus, untilNextPayment: _until, ...one }) => ({
+      ...one,
       currency: one.value.isZero() ? null : order.currency,
       source: `order ${order.orderId}`,
-      sku: one.sku,
-      offerVersion: one.offerVersion,
     })),
     now,
   );
@@ -264,7 +245,7 @@ export async function giveOrder(
       orderId: order.orderId,
       ledgerId: account.payerId,
       position,
-      sequence: parseLedgerId(grants[index]!.grantId)!.sequence,
+      sequence: BigInt(parseLedgerId(grants[index]!.grantId)!.sequence),
       product,
       bonus,
       untilNextPayment: untilNextPayment !== undefined,
@@ -276,10 +257,7 @@ export async function giveOrder(
 }
 
 /** The grants that an order made, in order. */
-export async function findOrderGrants(
+export const findOrderGrants = (
   session: Session,
-  order: Pick<StoredOrder, 'payerId' | 'orderId'>,
-): Promise<OrderGrant[]> {
-  const rows = await MADE.rows(session, FIND_ORDER_GRANTS, [order.payerId, order.orderId]);
-  return rows.map((row) => ({ ...row, sequence: BigInt(row.sequence) }));
-}
+  { payerId, orderId }: Pick<StoredOrder, 'payerId' | 'orderId'>,
+): Promise<OrderGrant[]> => MADE.rows(session, FIND_ORDER_GRANTS, [payerId, orderId]);

@@ -2,6 +2,9 @@ import type { ResolvedAccount } from '../accounts';
 import type { Offer } from '../catalog';
 import type { Session } from '../database';
 import type { Decimal, DenialReason, Instant } from '../kernel';
+import type { OrderGrant } from './order-grants';
+import type { OrderRow } from './order-records';
+import type { Trying } from './trial-marks';
 
 /**
  * What else happens in the transaction in which an order is paid or refunded: referral bonuses,
@@ -22,7 +25,7 @@ export interface OrderHooks {
   /** A payment that was reported, and that the order could not take any more: it is given back. */
   refundDue(session: Session, refund: RefundDue, now: Instant): Promise<void>;
   /** The marks of trials (trial-marks.ts): one for each account, whatever the offer. */
-  trials: OrderTrials;
+  trials: Trying;
   /** Lines of recurring offers; filled by a later room (engine/billing.ts). */
   subscriptions: OrderSubscriptions;
 }
@@ -41,12 +44,7 @@ export interface RecurringLine {
 }
 
 /** A grant that a line brought, in the ledger of the order's payer. */
-export interface LineGrants {
-  position: number;
-  sequence: bigint;
-  product: string;
-  bonus: boolean;
-}
+export type LineGrants = Omit<OrderGrant, 'ledgerId'>;
 
 /**
  * An order of a recurring offer pays for one period of a subscription: it begins one, or extends the
@@ -81,39 +79,21 @@ export interface OrderSubscriptions {
   ): Promise<void>;
 }
 
-export interface OrderTrials {
-  /** Whether the account or its payer has had its trial. */
-  trialSpent(session: Session, account: ResolvedAccount, now: Instant): Promise<boolean>;
-  /** An order's trial phase starts. The payer is locked. False: it was spent before. */
-  spendTrial(
-    session: Session,
-    account: ResolvedAccount,
-    trial: { sku: string; offerVersion: number; orderId: string; endsAt: Instant },
-    now: Instant,
-  ): Promise<boolean>;
-}
-
-export interface RefundDue {
-  orderId: string;
-  accountId: string;
-  /** As the order has it. */
-  payerId: string;
+export interface RefundDue extends Pick<
+  OrderRow,
+  'orderId' | 'accountId' | 'payerId' | 'currency'
+> {
   gateway: string;
   paymentId: string;
   amount: Decimal;
-  currency: string;
   reason: DenialReason;
 }
 
-export interface PaidOrder {
-  orderId: string;
-  /** Who ordered. */
-  accountId: string;
-  /** Whose ledger and book it is in. */
-  payerId: string;
-  currency: string;
-  net: Decimal;
-  total: Decimal;
+/** An order, its payer being whose ledger and book it is in. */
+export interface PaidOrder extends Pick<
+  OrderRow,
+  'orderId' | 'accountId' | 'payerId' | 'currency' | 'net' | 'total'
+> {
   /** Whether it is the payer's first order for which money was paid. */
   isFirst: boolean;
 }

@@ -22,30 +22,18 @@ export async function openOrdersObstacle(
   return pending.length === 0 ? null : 'The child has orders that are not paid yet.';
 }
 
-const PAGE = 500;
-
 /** Orders that the account paid for or ordered, with their refunds. */
 export const exportOrders: ExportPart = async (session, { accountId, payerId, aliases }) => {
   const names = [accountId, ...aliases];
+  const payers = payerId === accountId ? names : undefined;
   const orders: object[] = [];
-  let after: string | null = null;
-  for (;;) {
-    const page = await listOrders(session, {
-      accounts: names,
-      payers: payerId === accountId ? names : null,
-      statuses: null,
-      after,
-      limit: PAGE,
-    });
-    for (const order of page) {
-      // Whether it lapsed by now is for the reader to say.
-      const { lapsed: _lapsed, ...record } = orderRecord(order, order.createdAt);
-      const refunds = order.refunded.isZero() ? [] : await exportRefunds(session, order);
-      orders.push({ ...record, refunds });
-    }
-    if (page.length < PAGE) return { orders };
-    after = page.at(-1)!.orderId;
+  for (const order of await listOrders(session, { accounts: names, payers })) {
+    // Whether it lapsed by now is for the reader to say.
+    const { lapsed: _lapsed, ...record } = orderRecord(order, order.createdAt);
+    const refunds = order.refunded.isZero() ? [] : await exportRefunds(session, order);
+    orders.push({ ...record, refunds });
   }
+  return { orders };
 };
 
 /** Found by who ordered: the payer of a row may be the parent of that time, or of this. */

@@ -1,5 +1,5 @@
 import type { Session } from '../database';
-import { BillingError, isId, type ErrorCode } from '../kernel';
+import { isBillingError, isId, type ErrorCode } from '../kernel';
 import type { PurposeHandlers } from '../payments';
 import { locksOfOrder } from './change-of-order';
 import type { Confirmations } from './confirming';
@@ -9,9 +9,6 @@ import { isLapsed } from './order-state';
 import type { Refunds } from './refunding';
 
 /** What payments through gateways mean to orders. */
-
-const isOneOf = (error: unknown, codes: readonly ErrorCode[]): boolean =>
-  error instanceof BillingError && codes.includes(error.code);
 
 /**
  * Runs what a gateway's own doing may make impossible; what it wrote until then is taken back.
@@ -29,9 +26,9 @@ async function unlessRefused(
     await session.query('release savepoint gateway_said');
     return null;
   } catch (error) {
-    if (!isOneOf(error, codes)) throw error;
+    if (!isBillingError(error) || !codes.includes(error.code)) throw error;
     await session.query('rollback to savepoint gateway_said');
-    return (error as BillingError).code;
+    return error.code;
   }
 }
 
@@ -55,7 +52,7 @@ export const orderPayments = (
     const payment = { orderId, gateway, paymentId: reference, amount, currency };
     let tooLate: string | null = null;
     const refused = await unlessRefused(session, ['order_state', 'payment_mismatch'], async () => {
-      const { allowed, reason } = await confirmations.confirmWithin(session, payment);
+      const { allowed, reason } = await confirmations.confirm(payment, session);
       tooLate = allowed ? null : reason;
     });
     return refused ?? tooLate;
@@ -72,7 +69,7 @@ export const orderPayments = (
     await unlessRefused(
       session,
       ['order_state', 'refund_ambiguous', 'refund_exceeds_paid', 'payment_mismatch'],
-      () => refunds.refundWithin(session, { orderId, refundId: reference ?? refundId, amount }),
+      () => refunds.refundWanted({ orderId, refundId: reference ?? refundId, amount }, session),
     );
   },
 });

@@ -173,13 +173,13 @@ select ${OWNER.select('o')} from {schema}.orders o where o.order_id = $1::uuid`;
 
 /**
  * Newest first; ids are made in the order of time. $1 who ordered or $2 who paid, aliases included
- * (both null: anybody), $3 states, $4 the order to go on after.
+ * (both null: anybody), $3 the state, $4 the order to go on after.
  */
 const LIST_ORDERS = `
 select ${COLUMNS} from {schema}.orders o
 where (coalesce($1::uuid[], $2::uuid[]) is null
        or o.account_id = any($1::uuid[]) or o.payer_id = any($2::uuid[]))
-  and ($3::text[] is null or o.status = any($3::text[]))
+  and ($3::text is null or o.status = $3)
   and ($4::uuid is null or o.order_id < $4::uuid)
 order by o.order_id desc
 limit $5::integer`;
@@ -291,25 +291,20 @@ export async function findOwner(
   return owner;
 }
 
-/** Orders, newest first. */
+/** Orders, newest first; all that are left, unless a limit says how many. */
 export async function listOrders(
   session: Session,
   wanted: {
-    accounts: readonly string[] | null;
-    payers: readonly string[] | null;
-    statuses: readonly OrderStatus[] | null;
-    after: string | null;
-    limit: number;
+    accounts?: readonly string[];
+    payers?: readonly string[];
+    status?: OrderStatus;
+    after?: string;
+    limit?: number;
   },
 ): Promise<StoredOrder[]> {
-  const rows = await session.query<SelectedOrder>(LIST_ORDERS, [
-    wanted.accounts,
-    wanted.payers,
-    wanted.statuses,
-    wanted.after,
-    wanted.limit,
-  ]);
-  return rows.map(orderOf);
+  const { accounts = null, payers = null, status = null, after = null, limit = null } = wanted;
+  const values = [accounts, payers, status, after, limit];
+  return (await session.query<SelectedOrder>(LIST_ORDERS, values)).map(orderOf);
 }
 
 /** Writes a new order with its lines. The payer is locked. */

@@ -64,7 +64,3 @@ export function requireAction(
 /** Whether nobody paid it in time. */
 export const isLapsed = (order: { status: OrderStatus; expiresAt: number }, now: number): boolean =>
   order.status === 'pending' && order.expiresAt <= now;
-
-/** What an order is after a refund. */
-export const statusAfterRefund = (isAll: boolean): OrderStatus =>
-  isAll ? 'refunded' : 'partly_refunded';

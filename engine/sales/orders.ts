@@ -237,9 +237,9 @@ export class Orders {
 
     const priced = pricedLines(lines, trial);
     const sums = totalsOf(priced, coupon, rate, decimals);
-    const renews = wanted.renew ?? null;
-    const order = { orderId, account, currency, coupon, rate, now, expiresAt, renews };
-    await writeOrder(session, newOrder(order, sums), newLines(priced, sums), wanted.metadata ?? {});
+    const terms = { orderId, currency, createdAt: now, expiresAt, renews: wanted.renew ?? null };
+    const order = newOrder(terms, account, coupon, rate, sums);
+    await writeOrder(session, order, newLines(priced, sums), wanted.metadata ?? {});
     const record = orderRecord(await findOrder(session, orderId), now);
     return { allowed: true, reason: null, ...record };
   }
@@ -300,15 +300,11 @@ export class Orders {
   ): Promise<{ items: Order[]; nextCursor: string | null }> {
     const { account, status, limit = 50, cursor } = parse(listOrdersInput, request);
     const { database } = this.context;
-    const named = account === undefined ? null : await resolveAccount(database, account);
-    const names = named === null ? null : await namesOf(database, named.accountId);
-    const found = await listOrders(database, {
-      accounts: names,
-      payers: named?.payerId === named?.accountId ? names : null,
-      statuses: status === undefined ? null : [status],
-      after: cursor ?? null,
-      limit: limit + 1,
-    });
+    const named = account && (await resolveAccount(database, account));
+    const accounts = named && (await namesOf(database, named.accountId));
+    const payers = named?.payerId === named?.accountId ? accounts : undefined;
+    const page = { after: cursor, limit: limit + 1 };
+    const found = await listOrders(database, { accounts, payers, status, ...page });
     const now = readClock(this.context.clock);
     const records = found.map((order) => orderRecord(order, now));
     return pageOf(records, limit, ({ orderId }) => orderId);
@@ -316,43 +312,30 @@ export class Orders {
 }
 
 /** An order as it is when it was just made. */
-function newOrder(
-  order: {
-    orderId: string;
-    account: ResolvedAccount;
-    currency: string;
-    coupon: Coupon | null;
-    rate: TaxRate | null;
-    now: Instant;
-    expiresAt: Instant;
-    renews: boolean | null;
-  },
-  { subtotal, discount, net, tax, total }: Totals,
-): OrderRow {
-  const { account, rate } = order;
-  return {
-    orderId: order.orderId,
-    payerId: account.payerId,
-    accountId: account.accountId,
-    status: 'pending',
-    currency: order.currency,
-    ...{ subtotal, discount, net, tax, total },
-    paid: ZERO,
-    refunded: ZERO,
-    coupon: order.coupon?.code ?? null,
-    taxKey: rate?.key ?? null,
-    taxName: rate?.name ?? null,
-    taxPercent: rate?.percent ?? null,
-    taxInclusive: rate?.inclusive ?? null,
-    gateway: null,
-    paymentId: null,
-    createdAt: order.now,
-    expiresAt: order.expiresAt,
-    paidAt: null,
-    cancelledAt: null,
-    renews: order.renews,
-  };
-}
+const newOrder = (
+  terms: Pick<OrderRow, 'orderId' | 'currency' | 'createdAt' | 'expiresAt' | 'renews'>,
+  { payerId, accountId }: ResolvedAccount,
+  coupon: Coupon | null,
+  rate: TaxRate | null,
+  sums: Totals,
+): OrderRow => ({
+  ...terms,
+  ...sums,
+  payerId,
+  accountId,
+  status: 'pending',
+  paid: ZERO,
+  refunded: ZERO,
+  coupon: coupon?.code ?? null,
+  taxKey: rate?.key ?? null,
+  taxName: rate?.name ?? null,
+  taxPercent: rate?.percent ?? null,
+  taxInclusive: rate?.inclusive ?? null,
+  gateway: null,
+  paymentId: null,
+  paidAt: null,
+  cancelledAt: null,
+});
 
 const newLines = (lines: readonly PricedLine[], sums: Totals): LineRow[] =>
   lines.map(({ offer, quantity, unitPrice, phase }, index) => ({

@@ -202,11 +202,9 @@ export class Payouts {
     return changeOfAccount(
       this.context,
       {
+        ...wanted,
         kind: 'requestPayout',
-        account: wanted.account,
         request: { amount: wanted.amount, currency: wanted.currency },
-        idempotencyKey: wanted.idempotencyKey,
-        tx: wanted.tx,
       },
       async (session, account, now) => {
         const products = await findProducts(session, [wanted.currency]);
@@ -214,10 +212,7 @@ export class Payouts {
         requireDecimals(wanted.amount, decimals, 'amount', wanted.currency);
         const { payerId, accountId } = account;
         const available = await availableCommission(session, accountId, wanted.currency);
-        const common = {
-          currency: wanted.currency,
-          amount: formatMoney(wanted.amount, decimals),
-        };
+        const common = { currency: wanted.currency, amount: formatMoney(wanted.amount, decimals) };
         const denied = (reason: DenialReason) => ({
           allowed: false,
           reason,
@@ -230,21 +225,19 @@ export class Payouts {
         if (account.status === 'suspended') return denied('account_suspended');
         if (available.lessThan(wanted.amount)) return denied('insufficient_balance');
         const payoutId = newId();
-        const asked = { payerId, payoutId, accountId, currency: wanted.currency };
-        const decided = { status: 'requested' as const, decidedAt: null };
-        const payout = { ...asked, ...decided, amount: wanted.amount, requestedAt: isoTime(now) };
-        await PAYOUTS.write(session, [payout]);
-        if (wanted.metadata !== undefined) {
-          const { metadata } = wanted;
-          await DETAILS.write(session, [
-            { payerId, payoutId, reference: null, reason: null, metadata },
-          ]);
+        const status = 'requested' as const;
+        const at = { requestedAt: isoTime(now), decidedAt: null };
+        await PAYOUTS.write(session, [{ ...wanted, ...at, payerId, payoutId, accountId, status }]);
+        const { metadata } = wanted;
+        if (metadata !== undefined) {
+          const said = { reference: null, reason: null, metadata };
+          await DETAILS.write(session, [{ payerId, payoutId, ...said }]);
         }
         return {
           allowed: true,
           reason: null,
           payoutId,
-          status: 'requested' as const,
+          status,
           ...common,
           available: formatMoney(available.minus(wanted.amount), decimals),
         };
@@ -286,11 +279,8 @@ export class Payouts {
         const { payerId } = payout;
         const decided = { payerId, payoutId, status: decision, decidedAt: isoTime(now) };
         await session.query(DECISION.update('payerId', 'payoutId'), DECISION.values([decided]));
-        await DETAILS.write(
-          session,
-          [{ payerId, payoutId, reference, reason, metadata }],
-          ON_DECISION,
-        );
+        const said = { payerId, payoutId, reference, reason, metadata };
+        await DETAILS.write(session, [said], ON_DECISION);
         if (decision === 'paid') await postPayout(session, payout, now);
         const [record] = await payoutRecords(session, [await findPayout(session, payoutId)]);
         return { answer: record! };

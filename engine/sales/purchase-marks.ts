@@ -1,4 +1,5 @@
 import type { Merge, ResolvedAccount } from '../accounts';
+import type { Offer } from '../catalog';
 import { column, table, type Session } from '../database';
 import { isoTime, newId, type Instant } from '../kernel';
 
@@ -81,40 +82,31 @@ export async function takenPlaces(
   };
 }
 
-/** Skus, of those given, of once-per-account offers whose place is taken. */
-export async function blockingPurchases(
-  session: Session,
-  buyer: Buyer,
-  skus: readonly string[],
-  now: Instant,
-): Promise<Set<string>> {
-  return (await takenPlaces(session, buyer, skus, now)).skus;
-}
+/** The places of those offers that are had once. */
+export const placesOf = (offers: ReadonlyArray<Pick<Offer, 'sku' | 'oncePerAccount'>>): Place[] =>
+  offers.flatMap(({ sku, oncePerAccount }) => (oncePerAccount ? [{ kind: 'offer', sku }] : []));
 
 /**
  * Takes places, all or none written. The payer must be locked.
  *
- * @param taker `orderId` null for what is had without an order (a trial, an exchange); `lapsesAt`
- *   null: for good
+ * @param taker without `orderId` what is had without an order (a trial, an exchange); without
+ *   `lapsesAt` for good
  * @returns false when one of them is taken; what was written then must be undone by the caller, who
  *   has asked `takenPlaces` before under the same lock
  */
 export async function takePlaces(
   session: Session,
   places: readonly Place[],
-  taker: {
-    payerId: string;
-    accountId: string;
-    orderId: string | null;
-    lapsesAt: Instant | null;
-  },
+  taker: { payerId: string; accountId: string; orderId?: string; lapsesAt?: Instant },
   now: Instant,
 ): Promise<boolean> {
   if (places.length === 0) return true;
+  const { payerId, accountId, orderId = null, lapsesAt = null } = taker;
   const kinds = places.map(({ kind }) => kind);
   const skus = places.map(({ sku }) => sku);
-  await session.query(FREE_LAPSED, [taker.payerId, kinds, skus, isoTime(now)]);
-  const marks = places.map((place) => ({ ...place, ...taker, markId: newId(), takenAt: now }));
+  await session.query(FREE_LAPSED, [payerId, kinds, skus, isoTime(now)]);
+  const by = { payerId, accountId, orderId, lapsesAt, takenAt: now };
+  const marks = places.map((place) => ({ ...place, ...by, markId: newId() }));
   return (await session.query(TAKE, MARKS.values(marks))).length === places.length;
 }
 
@@ -124,13 +116,8 @@ export async function takePlaces(
  * @param payerId who pays for it now: of a payer that was merged into another, that one
  * @returns the places it still had; one that lapsed and went to somebody else is missing
  */
-export async function keepPlaces(
-  session: Session,
-  payerId: string,
-  orderId: string,
-): Promise<Place[]> {
-  return session.query<Place>(KEEP, [payerId, orderId]);
-}
+export const keepPlaces = (session: Session, payerId: string, orderId: string): Promise<Place[]> =>
+  session.query<Place>(KEEP, [payerId, orderId]);
 
 /**
  * An order is cancelled: its places are free.

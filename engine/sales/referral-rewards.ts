@@ -94,13 +94,8 @@ async function bonusOrders(
   now: Instant,
 ): Promise<GrantOrder[]> {
   if ('sku' in bonus) {
-    const offer = await findOffer(session, bonus.sku);
-    return givenContent(
-      offer,
-      receiver,
-      { quantity: bonus.quantity, source: REFERRAL_SOURCE },
-      now,
-    );
+    const gift = { quantity: bonus.quantity, source: REFERRAL_SOURCE };
+    return givenContent(await findOffer(session, bonus.sku), receiver, gift, now);
   }
   return [
     {
@@ -158,7 +153,7 @@ async function earnCommission(
     // Down: all levels together never come to more than their percentages.
     const earned = round(order.net.times(percent).dividedBy(100), decimals, 'down');
     if (earned.isZero()) continue;
-    const commission = {
+    lines.push({
       payerId: receiver.payerId,
       commissionId: newId(),
       accountId: receiver.accountId,
@@ -166,15 +161,14 @@ async function earnCommission(
       orderPayerId: order.payerId,
       orderId: order.orderId,
       level: index + 1,
-      kind: 'earned' as const,
+      kind: 'earned',
       refundId: null,
       currency: order.currency,
       net: order.net,
       percent,
       amount: earned,
       createdAt: isoTime(now),
-    };
-    lines.push(commission);
+    });
   }
   await writeCommissions(session, lines, now);
 }
@@ -193,16 +187,11 @@ export async function rewardReferral(
   const referrers = await referrersOf(session, order.payerId);
   const referral = referrers[0];
   if (referral === undefined) return;
-  await lockAccounts(
-    session,
-    referrers.map((referrer) => referrer.referrerPayerId),
-  );
+  const receivers = referrers.map((referrer) => referrer.referrerPayerId);
+  await lockAccounts(session, receivers);
   const program = await findProgram(session);
-  const marked = await session.query(MARK_REWARDED, [
-    referral.rowPayerId,
-    order.orderId,
-    isoTime(now),
-  ]);
+  const marks = [referral.rowPayerId, order.orderId, isoTime(now)];
+  const marked = await session.query(MARK_REWARDED, marks);
   if (program?.active !== true) return;
   if (marked.length > 0 && order.isFirst) {
     const reason = { referral, order, program };

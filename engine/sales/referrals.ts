@@ -103,6 +103,7 @@ export class Referrals {
     return changeOf(
       this.context,
       {
+        ...wanted,
         kind: 'attachReferral',
         parties: async (session) => {
           const owner = await resolveAccount(session, wanted.account);
@@ -113,22 +114,13 @@ export class Referrals {
           account: owner.accountId,
           referrer: referrer.accountId,
         }),
-        idempotencyKey: wanted.idempotencyKey,
-        tx: wanted.tx,
       },
       async (session, { owner: account, referrer }, now): Promise<{ answer: Attached }> => {
         const reason = await this.reasonAgainst(session, account, referrer);
         if (reason !== null) return { answer: { allowed: false, reason, referralId: null } };
         const referralId = newId();
-        await REFERRALS.write(session, [
-          {
-            payerId: account.payerId,
-            referralId,
-            accountId: account.accountId,
-            referrerId: referrer.accountId,
-            createdAt: now,
-          },
-        ]);
+        const brought = { ...account, referralId, referrerId: referrer.accountId, createdAt: now };
+        await REFERRALS.write(session, [brought]);
         return { answer: { allowed: true, reason: null, referralId } };
       },
     );
@@ -140,14 +132,11 @@ export class Referrals {
     referrer: ResolvedAccount,
   ): Promise<DenialReason | null> {
     if (account.payerId === referrer.payerId) return 'self_referral';
-    const found = await session.query(FIND_REFERRAL, [
-      account.payerId,
-      payersOf(account),
-      account.accountId,
-    ]);
+    const { payerId, accountId } = account;
+    const found = await session.query(FIND_REFERRAL, [payerId, payersOf(account), accountId]);
     if (found.length > 0) return 'already_referred';
     const circle = await session.query(FIND_CIRCLE, [
-      [account.accountId, account.payerId],
+      [accountId, payerId],
       [referrer.accountId, referrer.payerId],
     ]);
     if (circle.length > 0) return 'self_referral';

@@ -59,7 +59,7 @@ export interface PlannedLine {
   wanted: WantedUnits[];
 }
 
-export const grantKey = (grant: { ledgerId: string; sequence: bigint | string }): string =>
+export const grantKey = (grant: { ledgerId: string; sequence: bigint }): string =>
   `${grant.ledgerId}.${grant.sequence}`;
 
 /** What has not come back yet of a line's money. */

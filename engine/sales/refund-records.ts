@@ -52,7 +52,7 @@ const UNITS = table('refund_units', {
   ...ID,
   position: column.integer(),
   ledgerId: column.uuid(),
-  grantSequence: column.bigint(),
+  grantSequence: column.sequence(),
   net: column.decimal(),
   units: column.decimal(),
   value: column.decimal(),
@@ -107,7 +107,7 @@ export async function findRefund(
 /** What earlier refunds of an order gave up of a grant. */
 const GIVEN_UP = table('refund_units', {
   ledgerId: column.uuid(),
-  sequence: column.bigint().named('grant_sequence'),
+  sequence: column.sequence().named('grant_sequence'),
   refundedNet: column.decimal().named('net'),
   givenUp: column.decimal().named('units'),
   givenUpValue: column.decimal().named('value'),
@@ -196,7 +196,7 @@ export async function writeRefund(
         ...one,
         ...id,
         ledgerId: one.grant.ledgerId,
-        grantSequence: one.grant.sequence.toString(),
+        grantSequence: one.grant.sequence,
       })),
     ),
   );

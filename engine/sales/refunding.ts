@@ -21,7 +21,7 @@ import { changeOfOrder, paidOrder, type OrderAtHand } from './change-of-order';
 import type { OrderHooks } from './order-hooks';
 import { postRefund } from './order-postings';
 import { findOrder, moveOrder, orderRecord, type Order } from './order-records';
-import { requireAction, statusAfterRefund } from './order-state';
+import { requireAction } from './order-state';
 import { DEFAULT_GATEWAY, takeReference } from './payment-references';
 import { USED_RULES, isDone, partOf, restOf, scopeOf } from './refund-plan';
 import { findRefund, refundLines, writeRefund, type Refund } from './refund-records';
@@ -70,15 +70,8 @@ export class Refunds {
     return this.refundWanted(parse(refundOrderInput, request));
   }
 
-  /** The same in a transaction of the engine's own, which holds the locks of `locksOfOrder`. */
-  async refundWithin(
-    session: Session,
-    wanted: { orderId: string; refundId: string; amount: Decimal },
-  ): Promise<RefundOrderAnswer> {
-    return this.refundWanted(wanted, session);
-  }
-
-  private async refundWanted(
+  /** @param within a transaction of the engine's own, which holds the locks of `locksOfOrder` */
+  async refundWanted(
     wanted: z.output<typeof refundOrderInput>,
     within?: Session,
   ): Promise<RefundOrderAnswer> {
@@ -143,7 +136,8 @@ export class Refunds {
       : refunded.equals(order.paid);
     // A free line goes back without money; the order stays as it is until nothing is left of it.
     if (!money.amount.isZero() || (order.total.isZero() && isAll)) {
-      await moveOrder(session, { ...order, status: statusAfterRefund(isAll), refunded });
+      const status = isAll ? 'refunded' : 'partly_refunded';
+      await moveOrder(session, { ...order, status, refunded });
     }
     const netBack = order.lines.reduce((back, line) => back.plus(line.refundedNet), money.net);
     const part = order.net.isZero() ? new Decimal(1) : netBack.dividedBy(order.net);
@@ -151,8 +145,7 @@ export class Refunds {
     const refund = { refundId, amount: money.amount, part };
     for (const hook of this.hooks.refunded) await hook(session, paid, refund, now);
     const positions = covered.map(({ position }) => position);
-    const { orderId } = order;
-    const at = { orderId, account: atHand.account };
+    const at = { orderId: order.orderId, account: atHand.account };
     await this.hooks.subscriptions.refunded(session, at, positions, now);
   }
 }

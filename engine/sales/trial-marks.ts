@@ -93,6 +93,9 @@ export interface StartedTrial {
   identities?: readonly GivenIdentity[];
 }
 
+/** For what begins with a trial phase: an order, or a subscription without one. */
+export type Trying = Pick<TrialMarks, 'trialSpent' | 'spendTrial'>;
+
 export class TrialMarks {
   /**
    * @param hashing null: no secret is known, and only accounts are marked
@@ -115,7 +118,7 @@ export class TrialMarks {
   ): Promise<boolean> {
     if (await this.marked(session, account)) return true;
     const hashes = await this.hashesOf(session, account, identities);
-    return this.hashed(session, hashes, now);
+    return (await this.knownHashes(session, hashes.flat(), now)).size > 0;
   }
 
   /** The same for many accounts at once, without locks: for showing prices. */
@@ -130,18 +133,11 @@ export class TrialMarks {
     const rest = accountIds.filter((id) => !spent.has(id));
     if (hashing === null || rest.length === 0) return spent;
     const people = await IDENTITIES.rows(session, FIND_PEOPLE, [rest]);
-    const hashes = people.map((one) => ({
-      accountId: one.accountId,
-      own: hashing.hashesOf(one),
-    }));
-    const known = await this.knownHashes(
-      session,
-      hashes.flatMap(({ own }) => own),
-      now,
-    );
-    for (const { accountId, own } of hashes) {
-      if (own.some(({ hash }) => known.has(hash))) spent.add(accountId);
-    }
+    const hashes = people.map((one) => hashing.hashesOf(one));
+    const known = await this.knownHashes(session, hashes.flat(), now);
+    people.forEach(({ accountId }, index) => {
+      if (hashes[index]!.some(({ hash }) => known.has(hash))) spent.add(accountId);
+    });
     return spent;
   }
 
@@ -160,7 +156,7 @@ export class TrialMarks {
     const all = hashes.flat().map(({ hash }) => hash);
     if (all.length > 0) await session.query(LOCK_HASHES, [all]);
     if (await this.marked(session, account)) return false;
-    if (await this.hashed(session, hashes, now)) return false;
+    if ((await this.knownHashes(session, hashes.flat(), now)).size > 0) return false;
     const { payerId, accountId } = account;
     const { sku, orderId = null, endsAt = null } = trial;
     await MARKS.write(session, [{ payerId, accountId, sku, orderId, endsAt, startedAt: now }]);
@@ -180,20 +176,8 @@ export class TrialMarks {
   }
 
   private async marked(session: Session, account: ResolvedAccount): Promise<boolean> {
-    const found = await session.query(FIND_MARK, [
-      payersOf(account),
-      account.payerId,
-      account.accountId,
-    ]);
-    return found.length > 0;
-  }
-
-  private async hashed(
-    session: Session,
-    hashes: readonly HashedIdentity[][],
-    now: Instant,
-  ): Promise<boolean> {
-    return (await this.knownHashes(session, hashes.flat(), now)).size > 0;
+    const { payerId, accountId } = account;
+    return (await session.query(FIND_MARK, [payersOf(account), payerId, accountId])).length > 0;
   }
 
   private async knownHashes(

@@ -15,6 +15,7 @@ import {
   list,
   parse,
   provider,
+  refused,
   type DenialReason,
   type Instant,
   type RequestOf,
@@ -29,7 +30,7 @@ import {
 import { reasonAgainst, statusReason } from './eligibility';
 import { requireHashable, type GivenIdentity, type IdentityHashing } from './identity-hash';
 import { givenContent, priorityIn } from './offer-content';
-import { takePlaces, takenPlaces, type Place } from './purchase-marks';
+import { placesOf, takePlaces, takenPlaces, type Place } from './purchase-marks';
 import type { TrialMarks } from './trial-marks';
 
 export interface ClaimTrialAnswer {
@@ -140,11 +141,9 @@ export class Trials {
     return changeOfAccount(
       this.context,
       {
+        ...wanted,
         kind: 'claimTrial',
-        account: wanted.account,
         request: { sku: wanted.sku, identities: asHashes(hashing, identities) },
-        idempotencyKey: wanted.idempotencyKey,
-        tx: wanted.tx,
       },
       async (session, account, now) => {
         const offer = await findOffer(session, wanted.sku);
@@ -156,22 +155,11 @@ export class Trials {
           (await reasonAgainst(session, account, offer, now)) ??
           (await this.spendTrial(session, account, offer, { identities, endsAt }, now));
         if (reason !== null) {
-          return {
-            allowed: false,
-            reason,
-            grants: [],
-            endsAt: null,
-            suggestedOffers: await this.instead(session, account, orders, reason),
-          };
+          const suggestedOffers = await this.instead(session, account, orders, reason);
+          return { allowed: false, reason, grants: [], endsAt: null, suggestedOffers };
         }
         const grants = await giveUnits(session, account, orders, now);
-        return {
-          allowed: true,
-          reason: null,
-          grants,
-          endsAt: endOf(grants),
-          suggestedOffers: [],
-        };
+        return { allowed: true, reason, grants, endsAt: endOf(grants), suggestedOffers: [] };
       },
     );
   }
@@ -189,10 +177,8 @@ export class Trials {
     if (taken.trial) return 'trial_already_used';
     const spent = await this.marks.spendTrial(session, account, { sku: offer.sku, ...trial }, now);
     if (!spent) return 'trial_already_used';
-    const places: Place[] = [{ kind: 'trial', sku: offer.sku }];
-    if (offer.oncePerAccount) places.push({ kind: 'offer', sku: offer.sku });
-    const { payerId, accountId } = account;
-    await takePlaces(session, places, { payerId, accountId, orderId: null, lapsesAt: null }, now);
+    const places: Place[] = [{ kind: 'trial', sku: offer.sku }, ...placesOf([offer])];
+    await takePlaces(session, places, account, now);
     return null;
   }
 
@@ -218,7 +204,8 @@ const asHashes = (hashing: IdentityHashing, identities: readonly GivenIdentity[]
   [...new Set(identities.map((identity) => hashing.hashesOf(identity)[0]!.hash))].sort();
 
 const notFree = (offer: Offer): BillingError =>
-  new BillingError('invalid_input', `"sku" ${offer.sku} is no trial: it is not free.`, {
-    parameter: 'sku',
-    advice: 'Name an offer of price 0, or a recurring one whose first trial phase costs 0.',
-  });
+  refused(
+    'sku',
+    `${offer.sku} is no trial: it is not free`,
+    'Name an offer of price 0, or a recurring one whose first trial phase costs 0.',
+  );

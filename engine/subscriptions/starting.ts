@@ -111,9 +111,7 @@ export async function takePlaceOf(
 ): Promise<boolean> {
   if (!oncePerAccount) return true;
   if ((await takenPlaces(session, account, [sku], now)).skus.has(sku)) return false;
-  const { payerId, accountId } = account;
-  const of = { payerId, accountId, orderId: null, lapsesAt: null };
-  await takePlaces(session, [{ kind: 'offer', sku }], of, now);
+  await takePlaces(session, [{ kind: 'offer', sku }], account, now);
   return true;
 }
 
@@ -210,8 +208,7 @@ export class Starts {
       const endsAt = addDuration(startAt, offer.trialPhases[0]!.length, account.timeZone);
       await this.trials.spendTrial(session, account, { sku: offer.sku, endsAt }, now);
     }
-    const { payerId, accountId } = account;
-    await takePlaces(session, places, { payerId, accountId, orderId: null, lapsesAt: null }, now);
+    await takePlaces(session, places, account, now);
     const begun = await beginSubscription(
       session,
       account,
