@@ -6,7 +6,6 @@ import {
   transferColumns,
   transferRecord,
   type PaidFor,
-  type Purpose,
   type Transfer,
   type TransferRecord,
 } from './transfers';
@@ -135,7 +134,7 @@ const FIND_BY_REFERENCE = `${SELECT}
 where a.gateway = $1 and a.reference = $2
 order by (a.status = 'succeeded') desc, a.attempt_id limit 1`;
 
-/** Newest first; ids are made in the order of time. */
+/** Ids are made in the order of time. */
 const LIST = `${SELECT}
 where ($1::uuid[] is null or a.account_id = any($1::uuid[]) or a.payer_id = any($2::uuid[]))
   and ($3::uuid is null or (a.purpose = 'invoice' and a.purpose_id = $3::uuid))
@@ -190,26 +189,22 @@ export async function hasSuccess(session: Session, of: PaidFor, amount: Decimal)
   return (await session.query(HAS_SUCCESS, values)).length > 0;
 }
 
+/** The newest first; all that are left, unless a limit says how many. */
 export async function listAttempts(
   session: Session,
   wanted: {
-    accounts?: readonly string[] | null;
-    payers?: readonly string[] | null;
-    invoiceId?: string | null;
-    orderId?: string | null;
-    after?: string | null;
-    limit: number;
+    accounts?: readonly string[];
+    payers?: readonly string[];
+    invoiceId?: string;
+    orderId?: string;
+    after?: string;
+    limit?: number;
   },
 ): Promise<Attempt[]> {
-  const rows = await session.query<object>(LIST, [
-    wanted.accounts ?? null,
-    wanted.payers ?? null,
-    wanted.invoiceId ?? null,
-    wanted.orderId ?? null,
-    wanted.after ?? null,
-    wanted.limit,
-  ]);
-  return rows.map(attemptOf);
+  const { accounts = null, payers = null, invoiceId = null, orderId = null } = wanted;
+  const { after = null, limit = null } = wanted;
+  const values = [accounts, payers, invoiceId, orderId, after, limit];
+  return (await session.query<object>(LIST, values)).map(attemptOf);
 }
 
 /** Records an attempt as it is. The payer is locked. */
@@ -224,10 +219,11 @@ async function writeTexts(session: Session, attempt: Attempt): Promise<void> {
   await DETAILS.write(session, [attempt], WITH_THE_LATEST);
 }
 
-/** Writes what became of an attempt. The payer is locked. */
-export async function writeDecision(session: Session, attempt: Attempt): Promise<void> {
+/** Writes what became of an attempt, and gives it. The payer is locked. */
+export async function writeDecision(session: Session, attempt: Attempt): Promise<Attempt> {
   await session.query(DECISION.update('payerId', 'attemptId'), DECISION.values([attempt]));
   await writeTexts(session, attempt);
+  return attempt;
 }
 
 /** Keeps others from an attempt for a while. The payer is locked. */
@@ -254,25 +250,20 @@ export function withOutcome(attempt: Attempt, outcome: ChargeOutcome, at: Instan
   };
 }
 
+type Owed = Pick<Transfer, keyof PaidFor | 'accountId' | 'amount' | 'currency'>;
+
 /** An attempt that nobody has said anything of yet. */
 export const newAttempt = (
-  purpose: Purpose,
-  purposeId: string,
-  of: { payerId: string; accountId: string; amount: Decimal; currency: string },
+  { payerId, accountId, purpose, purposeId, amount, currency }: Owed,
   number: number,
   now: Instant,
 ): Attempt => ({
   attemptId: newId(),
-  payerId: of.payerId,
-  accountId: of.accountId,
-  purpose,
-  purposeId,
+  ...{ payerId, accountId, purpose, purposeId, amount, currency },
   number,
   kind: 'charge',
   gateway: null,
   methodId: null,
-  amount: of.amount,
-  currency: of.currency,
   status: 'open',
   surplus: false,
   reference: null,

@@ -1,5 +1,5 @@
 import { once, type Session } from '../database';
-import { BillingError, type Instant } from '../kernel';
+import { invalidInput, type BillingError, type Instant } from '../kernel';
 import {
   chargeKey,
   findAttempt,
@@ -117,7 +117,7 @@ async function openUnderLocks(
   const planned = await plan(session, payable, now);
   if (planned === null) return null;
   const number = await nextNumber(session, of);
-  const attempt = newAttempt(purpose, purposeId, payable, number, now);
+  const attempt = newAttempt({ ...payable, ...of }, number, now);
   if ('without' in planned) {
     const failed: Attempt = {
       ...attempt,
@@ -141,10 +141,11 @@ async function openUnderLocks(
 /** A method of a gateway that this process was not opened with, or that charges nothing. */
 function cannotCharge(gateways: Gateways, { gateway, methodId }: StoredMethod): BillingError {
   const { name } = gateways.require(gateway);
-  return new BillingError('invalid_input', `${name} cannot charge method ${methodId}.`, {
-    parameter: 'gateway',
-    advice: 'Name another method, or open the engine with a gateway that charges.',
-  });
+  return invalidInput(
+    'gateway',
+    `${name} cannot charge method ${methodId}.`,
+    'Name another method, or open the engine with a gateway that charges.',
+  );
 }
 
 /** Asks the gateway to charge what an attempt is for, and commits what it says. */
@@ -155,12 +156,12 @@ export async function charge(
   method: StoredMethod,
   description: string,
 ): Promise<Attempt> {
-  const { attemptId } = attempt;
+  const { attemptId, currency } = attempt;
   const asked: GatewayCharge = {
     attemptId,
     idempotencyKey: chargeKey(attemptId),
-    amount: moneyOf(attempt.amount, attempt.currency),
-    currency: attempt.currency,
+    amount: moneyOf(attempt.amount, currency),
+    currency,
     customer: method.customer,
     method: method.reference,
     description,

@@ -4,6 +4,7 @@ import {
   BillingError,
   accountReference,
   input,
+  invalidInput,
   isId,
   key,
   newId,
@@ -75,9 +76,7 @@ export function purposeOf({ orderId, invoiceId }: { orderId?: string; invoiceId?
   purposeId: string;
 } {
   if ((orderId === undefined) === (invoiceId === undefined)) {
-    throw new BillingError('invalid_input', 'Name either an "orderId" or an "invoiceId".', {
-      parameter: 'orderId',
-    });
+    throw invalidInput('orderId', 'Name either an "orderId" or an "invoiceId".');
   }
   const [purpose, purposeId] =
     orderId === undefined ? (['invoice', invoiceId!] as const) : (['order', orderId] as const);
@@ -111,9 +110,7 @@ export class Checkouts {
     const { purpose, purposeId } = purposeOf(wanted);
     const gateway = this.context.gateways.require(wanted.gateway);
     if (gateway.checkoutLink === undefined) {
-      throw new BillingError('invalid_input', `${gateway.name} has no page to pay on.`, {
-        parameter: 'gateway',
-      });
+      throw invalidInput('gateway', `${gateway.name} has no page to pay on.`);
     }
     const { payerId } = await resolveAccount(this.context.database, account);
     const checkoutId = newId();
@@ -126,10 +123,8 @@ export class Checkouts {
         if (found === null) throw unknown(purpose, purposeId);
         const owner = await resolveAccount(session, { accountId: found.accountId });
         if (owner.payerId !== payerId) throw unknown(purpose, purposeId);
-        const { accountId, amount, currency } = found;
-        const of = { purpose, purposeId, payerId: found.payerId, accountId };
-        const checkout = { ...of, checkoutId, gateway: gateway.name, amount, currency };
-        await CHECKOUTS.write(session, [{ ...checkout, createdAt: now }]);
+        const of = { purpose, purposeId, checkoutId, gateway: gateway.name, createdAt: now };
+        await CHECKOUTS.write(session, [{ ...found, ...of }]);
         return found;
       },
     );
@@ -140,10 +135,8 @@ export class Checkouts {
     const called = await ask(gateway, () => gateway.checkoutLink!(asked));
     const link = 'given' in called ? called.given : null;
     if (typeof link?.url !== 'string' || typeof link.reference !== 'string') {
-      throw new BillingError('invalid_input', `${gateway.name} gave no page to pay on.`, {
-        parameter: 'gateway',
-        advice: 'Nothing was charged. Try again.',
-      });
+      const said = `${gateway.name} gave no page to pay on.`;
+      throw invalidInput('gateway', said, 'Nothing was charged. Try again.');
     }
     await underLocks(this.context, purpose, purposeId, (session) =>
       session.query(SET_REFERENCE, [payable.payerId, checkoutId, link.reference]),

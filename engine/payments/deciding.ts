@@ -1,6 +1,5 @@
 import type { Session } from '../database';
-import { recordEvents } from '../events';
-import type { Decimal, Instant } from '../kernel';
+import type { Instant } from '../kernel';
 import {
   findAttempt,
   hasSuccess,
@@ -12,11 +11,12 @@ import {
   writeDecision,
   type Attempt,
 } from './attempts';
+import type { Checkout } from './checkouts';
 import { readChargeOutcome, type ChargeOutcome } from './gateway';
 import type { Called } from './gateways';
 import type { PaymentContext, PurposeHandlers } from './ports';
 import { openRefund } from './refunding';
-import { ASK_AGAIN, moneyOf, purposeRecord, type Purpose } from './transfers';
+import { ASK_AGAIN, tellOfTransfer } from './transfers';
 import { underLocks } from './under-locks';
 
 /** What becomes of attempts: committed once, together with what was paid for. */
@@ -53,48 +53,30 @@ export async function decideUnderLocks(
   if (attempt.status === 'succeeded') return attempt;
   if (outcome === null) {
     if (!isUndecided(attempt)) return attempt;
-    const unknown: Attempt = {
-      ...attempt,
-      status: 'unknown',
-      leasedUntil: now + ASK_AGAIN.unknown,
-    };
-    await writeDecision(session, unknown);
-    return unknown;
+    const leasedUntil = now + ASK_AGAIN.unknown;
+    return writeDecision(session, { ...attempt, status: 'unknown', leasedUntil });
   }
+  const decided = withOutcome(attempt, outcome, now);
   if (outcome.status === 'succeeded') {
-    const isFirst = isUndecided(attempt);
-    const paid = withOutcome(attempt, outcome, now);
-    return settle(context, session, handlers, paid, isFirst, now);
+    const refused = await take(session, handlers, decided, isUndecided(attempt), now);
+    const paid = await writeDecision(session, { ...decided, surplus: refused !== null });
+    await announce(context, session, paid, refused, now);
+    return paid;
   }
   if (!isUndecided(attempt)) return attempt;
-  const decided = withOutcome(attempt, outcome, now);
   if (outcome.status === 'pending') {
-    const pending = { ...decided, leasedUntil: now + ASK_AGAIN.pending };
-    await writeDecision(session, pending);
-    return pending;
+    return writeDecision(session, { ...decided, leasedUntil: now + ASK_AGAIN.pending });
   }
   await writeDecision(session, decided);
   await handlers.failed(session, decided, now);
   return decided;
 }
 
-/** Money came: for what it was asked for, or, when that needs none any more, to be given back. */
-async function settle(
-  context: PaymentContext,
-  session: Session,
-  handlers: PurposeHandlers,
-  attempt: Attempt,
-  isFirstOutcome: boolean,
-  now: Instant,
-): Promise<Attempt> {
-  const taken = await take(session, handlers, attempt, isFirstOutcome, now);
-  const succeeded: Attempt = { ...attempt, surplus: taken !== null };
-  await writeDecision(session, succeeded);
-  await announce(context, session, succeeded, taken, now);
-  return succeeded;
-}
-
-/** Hands money to what it is for; the code of why it cannot be used, or null. */
+/**
+ * Hands money to what it is for.
+ *
+ * @returns the code of why it cannot be used, so that it is to be given back; or null
+ */
 async function take(
   session: Session,
   handlers: PurposeHandlers,
@@ -103,20 +85,8 @@ async function take(
   now: Instant,
 ): Promise<string | null> {
   if (await hasSuccess(session, attempt, attempt.amount)) return 'paid_twice';
-  return handlers.settled(
-    session,
-    {
-      payerId: attempt.payerId,
-      purposeId: attempt.purposeId,
-      attemptId: attempt.attemptId,
-      isFirstOutcome,
-      amount: attempt.amount,
-      currency: attempt.currency,
-      gateway: attempt.gateway!,
-      reference: attempt.reference!,
-    },
-    now,
-  );
+  const by = { gateway: attempt.gateway!, reference: attempt.reference! };
+  return handlers.settled(session, { ...attempt, ...by, isFirstOutcome }, now);
 }
 
 async function announce(
@@ -126,41 +96,10 @@ async function announce(
   refused: string | null,
   now: Instant,
 ): Promise<void> {
-  const { payerId, accountId, purpose, purposeId } = attempt;
-  const money = {
-    gateway: attempt.gateway!,
-    amount: moneyOf(attempt.amount, attempt.currency),
-    currency: attempt.currency,
-    ...purposeRecord(attempt),
-  };
-  const { attemptId, reference } = attempt;
-  await recordEvents(session, [
-    {
-      type: 'payment.succeeded',
-      payerId,
-      accountId,
-      at: now,
-      data: { attemptId, reference, ...money },
-    },
-  ]);
+  await tellOfTransfer(session, 'payment.succeeded', attempt, now);
   if (refused === null) return;
-  await openRefund(
-    context,
-    session,
-    {
-      payerId,
-      accountId,
-      purpose,
-      purposeId,
-      attemptId,
-      gateway: attempt.gateway!,
-      charge: reference!,
-      amount: attempt.amount,
-      currency: attempt.currency,
-      reason: refused,
-    },
-    now,
-  );
+  const back = { gateway: attempt.gateway!, charge: attempt.reference!, reason: refused };
+  await openRefund(context, session, { ...attempt, ...back }, now);
 }
 
 /**
@@ -171,21 +110,13 @@ export async function recordIncoming(
   context: PaymentContext,
   session: Session,
   handlers: PurposeHandlers,
-  incoming: {
-    purpose: Purpose;
-    purposeId: string;
-    payerId: string;
-    accountId: string;
-    amount: Decimal;
-    currency: string;
-    gateway: string;
-    outcome: ChargeOutcome;
-  },
+  incoming: Omit<Checkout, 'checkoutId'>,
+  outcome: ChargeOutcome,
   now: Instant,
 ): Promise<Attempt> {
-  const { purpose, purposeId, gateway, outcome, ...of } = incoming;
-  const number = await nextNumber(session, { payerId: of.payerId, purpose, purposeId });
-  const blank = newAttempt(purpose, purposeId, of, number, now);
+  const { gateway } = incoming;
+  const number = await nextNumber(session, incoming);
+  const blank = newAttempt(incoming, number, now);
   const attempt = withOutcome({ ...blank, kind: 'incoming', gateway }, outcome, now);
   const refused = await take(session, handlers, attempt, false, now);
   const written = { ...attempt, surplus: refused !== null };

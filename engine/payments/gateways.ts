@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { BillingError } from '../kernel';
+import { BillingError, invalidInput } from '../kernel';
 import type { Gateway } from './gateway';
 
 /** The longest a gateway may take to answer, in milliseconds. What comes later is looked up. */
@@ -67,12 +67,9 @@ export class Gateways {
     }
     const gateway = this.byName.get(name);
     if (gateway !== undefined) return gateway;
-    throw new BillingError('invalid_input', `There is no gateway "${name}" here.`, {
-      parameter: 'gateway',
-      advice: `There are: ${this.list()
-        .map((one) => one.name)
-        .join(', ')}.`,
-    });
+    const names = this.list().map((one) => one.name);
+    const said = `There is no gateway "${name}" here.`;
+    throw invalidInput('gateway', said, `There are: ${names.join(', ')}.`);
   }
 }
 
@@ -86,14 +83,8 @@ export async function ask<T>(
 ): Promise<Called<T>> {
   const patience = new AbortController();
   try {
-    const tooLong = sleep(
-      timeout,
-      { lost: 'The gateway did not answer in time.' },
-      {
-        signal: patience.signal,
-        ref: false,
-      },
-    );
+    const lost = 'The gateway did not answer in time.';
+    const tooLong = sleep(timeout, { lost }, { signal: patience.signal, ref: false });
     const called = Promise.resolve()
       .then(call)
       .then((given) => ({ given }));

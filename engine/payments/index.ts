@@ -20,6 +20,7 @@ export { NO_METHOD, collectPayment, type CollectRequest, type Plan } from './cha
 export type { LookedUp } from './in-hand';
 export { resumeAttempts } from './looking-up';
 export { defaultMethod, findMethod, listMethods, type StoredMethod } from './method-records';
+export { unknownOrder } from './order-charges';
 export type { Payable, PaymentContext, PurposeHandlers, Settlement } from './ports';
 export { refundsOf, type NewRefund, type StoredRefund } from './refund-records';
 export { refundableCharges, type RefundableCharge } from './refundable';

@@ -1,5 +1,5 @@
 import { resolveAccount } from '../accounts';
-import { column, table, type Session } from '../database';
+import { column, table, type RowOf, type Session } from '../database';
 import { isId, isoTime, type Instant } from '../kernel';
 
 /** A payment method as it goes out: what people recognise it by, and never more. */
@@ -19,31 +19,7 @@ export interface PaymentMethod {
   metadata: Record<string, unknown>;
 }
 
-export interface StoredMethod {
-  payerId: string;
-  methodId: string;
-  accountId: string;
-  gateway: string;
-  /** The gateway's tokens of it and of its customer. Never shown. */
-  reference: string;
-  customer: string | null;
-  kind: string;
-  brand: string | null;
-  last4: string | null;
-  expMonth: number | null;
-  expYear: number | null;
-  isDefault: boolean;
-  createdAt: Instant;
-  removedAt: Instant | null;
-  metadata: Record<string, unknown>;
-}
-
-const METHODS = table<
-  Pick<
-    StoredMethod,
-    'payerId' | 'methodId' | 'accountId' | 'gateway' | 'isDefault' | 'createdAt' | 'removedAt'
-  >
->('payment_methods', {
+const METHODS = table('payment_methods', {
   payerId: column.uuid(),
   methodId: column.uuid(),
   accountId: column.uuid(),
@@ -56,6 +32,7 @@ const METHODS = table<
 const DETAILS = table('payment_method_details', {
   payerId: column.uuid(),
   methodId: column.uuid(),
+  /** The gateway's tokens of it and of its customer. Never shown. */
   reference: column.text(),
   customer: column.text().orNull,
   kind: column.text(),
@@ -66,6 +43,8 @@ const DETAILS = table('payment_method_details', {
   metadata: column.json<Record<string, unknown>>(),
 });
 const KNOWN_BY = DETAILS.omit('payerId', 'methodId');
+
+export type StoredMethod = RowOf<typeof METHODS> & RowOf<typeof KNOWN_BY>;
 
 /** Without its details a method is nothing that could be charged. */
 const SELECT = `

@@ -1,17 +1,19 @@
 import { resolveAccount, changeOfAccount, type Changed, type ResolvedAccount } from '../accounts';
 import type { Session } from '../database';
 import {
-  BillingError,
   accountReference,
   changeFields,
   flag,
   input,
+  invalidInput,
   key,
   newId,
   parse,
   recordId,
+  refused,
   text,
   type AccountReference,
+  type BillingError,
   type Instant,
   type RequestOf,
 } from '../kernel';
@@ -52,19 +54,20 @@ const methodInput = input({ methodId: recordId(), ...changeFields });
 export type MethodRequest = RequestOf<typeof methodInput>;
 
 const unknownMethod = (methodId: string): BillingError =>
-  new BillingError('invalid_input', `There is no payment method "${methodId}".`, {
-    parameter: 'methodId',
-    advice: 'Pass a methodId that payments.methods lists.',
-  });
+  invalidInput(
+    'methodId',
+    `There is no payment method "${methodId}".`,
+    'Pass a methodId that payments.methods lists.',
+  );
 
 /** Thirteen digits and more are somebody's card, whatever is said about the field. */
 function requireToken(token: string): void {
   if (!/^[\d -]{13,}$/.test(token)) return;
-  throw new BillingError('invalid_input', '"token" looks like the number of a card.', {
-    parameter: 'token',
-    advice:
-      "Let the customer enter the card on the gateway's own form, and pass the token it gives.",
-  });
+  throw refused(
+    'token',
+    'looks like the number of a card',
+    "Let the customer enter the card on the gateway's own form, and pass the token it gives.",
+  );
 }
 
 /** Undoes a look-up that found nothing. */
@@ -86,10 +89,11 @@ export class Methods {
     requireToken(wanted.token);
     const gateway = this.context.gateways.require(wanted.gateway);
     if (gateway.attachMethod === undefined) {
-      throw new BillingError('invalid_input', `${gateway.name} keeps no payment methods.`, {
-        parameter: 'gateway',
-        advice: 'Payments by it are entered by hand: sales.confirmOrder, invoicing.markPaid.',
-      });
+      throw invalidInput(
+        'gateway',
+        `${gateway.name} keeps no payment methods.`,
+        'Payments by it are entered by hand: sales.confirmOrder, invoicing.markPaid.',
+      );
     }
     const { account: reference, idempotencyKey, metadata = {}, ...inputs } = wanted;
     const options = { kind: 'saveMethod', account: reference, request: inputs, idempotencyKey };
@@ -248,11 +252,8 @@ async function attach(
 }
 
 const unanswered = ({ name }: Gateway, said: string | null): BillingError =>
-  new BillingError(
-    'invalid_input',
+  invalidInput(
+    'token',
     `${name} did not take it: ${redact(said ?? 'its answer made no sense.')}`,
-    {
-      parameter: 'token',
-      advice: 'Nothing was saved. Check the token, or try again.',
-    },
+    'Nothing was saved. Check the token, or try again.',
   );

@@ -1,8 +1,8 @@
 import type { Session } from '../database';
 import {
-  BillingError,
   Decimal,
   input,
+  invalidInput,
   isBillingError,
   isId,
   isoTime,
@@ -89,15 +89,11 @@ export class Notices {
     const { rawBody, headers, ...wanted } = parse(handleWebhookInput, request);
     const gateway = this.context.gateways.require(wanted.gateway);
     if (gateway.readWebhook === undefined) {
-      throw new BillingError('invalid_input', `${gateway.name} sends no webhooks.`, {
-        parameter: 'gateway',
-      });
+      throw invalidInput('gateway', `${gateway.name} sends no webhooks.`);
     }
     const notices = readNotices(await gateway.readWebhook({ rawBody, headers }));
     if (notices === null) {
-      throw new BillingError('invalid_input', `The webhook of ${gateway.name} makes no sense.`, {
-        parameter: 'rawBody',
-      });
+      throw invalidInput('rawBody', `The webhook of ${gateway.name} makes no sense.`);
     }
     const done: HandledWebhook = { handled: 0, repeated: 0, ignored: 0 };
     for (const notice of notices) done[await this.handle(gateway.name, notice)] += 1;
@@ -170,19 +166,10 @@ export class Notices {
     } else if (notice.charge?.status === 'succeeded') {
       const checkout =
         'checkout' in concerned ? concerned.checkout : { ...ids(concerned), ...concerned.paid };
-      await recordIncoming(
-        this.context,
-        session,
-        handlers,
-        {
-          ...checkout,
-          gateway,
-          amount: notice.amount ? new Decimal(notice.amount) : checkout.amount,
-          currency: notice.currency ?? checkout.currency,
-          outcome: notice.charge,
-        },
-        now,
-      );
+      const amount = notice.amount ? new Decimal(notice.amount) : checkout.amount;
+      const currency = notice.currency ?? checkout.currency;
+      const incoming = { ...checkout, gateway, amount, currency };
+      await recordIncoming(this.context, session, handlers, incoming, notice.charge, now);
     }
   }
 }
@@ -256,18 +243,14 @@ async function reportedRefund(
 ): Promise<void> {
   if (refund?.status !== 'succeeded') return;
   const reported: StoredRefund = {
-    ...ids(attempt),
+    ...attempt,
+    ...refund,
     refundId: newId(),
-    accountId: attempt.accountId,
-    attemptId: attempt.attemptId,
     gateway: attempt.gateway!,
-    charge: refund.charge,
     amount: amount ? new Decimal(amount) : attempt.amount,
     currency: currency ?? attempt.currency,
     reason: 'gateway',
     status: 'succeeded',
-    reference: refund.reference,
-    code: refund.code,
     createdAt: now,
     finishedAt: now,
     leasedUntil: null,

@@ -4,6 +4,7 @@ import {
   BillingError,
   changeFields,
   input,
+  invalidInput,
   isId,
   parse,
   recordId,
@@ -64,31 +65,21 @@ export class OrderCharges {
     const payer = await resolveAccount(session, { accountId: payerId });
     const method = await findMethod(session, methodId);
     if (method?.payerId === payer.payerId && method.removedAt === null) return { charge: method };
-    throw new BillingError(
-      'invalid_input',
+    throw invalidInput(
+      'methodId',
       `There is no payment method "${methodId}" of who pays.`,
-      {
-        parameter: 'methodId',
-        advice: 'Pass a methodId that payments.methods lists for the account.',
-      },
+      'Pass a methodId that payments.methods lists for the account.',
     );
   }
 
   private async paidBy(orderId: string): Promise<PaymentAttempt | null> {
-    const attempts = await listAttempts(this.context.database, {
-      accounts: null,
-      payers: null,
-      invoiceId: null,
-      orderId,
-      after: null,
-      limit: 100,
-    });
+    const attempts = await listAttempts(this.context.database, { orderId, limit: 100 });
     const paid = attempts.find(({ status, surplus }) => status === 'succeeded' && !surplus);
     return paid === undefined ? null : attemptRecord(paid);
   }
 }
 
-const unknownOrder = (orderId: string): BillingError =>
+export const unknownOrder = (orderId: string): BillingError =>
   new BillingError('unknown_order', `There is no order "${orderId}".`, {
     parameter: 'orderId',
     advice: 'Pass the orderId that sales.createOrder gave.',

@@ -6,30 +6,15 @@ import { refundRecord, refundsOfAccounts } from './refund-records';
 
 /** What payments have to say when accounts are exported, erased or merged. */
 
-const PAGE = 500;
-
 export const exportPayments: ExportPart = async (session, { accountId, payerId, aliases }) => {
   const names = [accountId, ...aliases];
-  const attempts: object[] = [];
-  let after: string | null = null;
-  for (;;) {
-    const page = await listAttempts(session, {
-      accounts: names,
-      payers: payerId === accountId ? names : [],
-      invoiceId: null,
-      orderId: null,
-      after,
-      limit: PAGE,
-    });
-    attempts.push(...page.map(attemptRecord));
-    if (page.length < PAGE) break;
-    after = page.at(-1)!.attemptId;
-  }
+  const payers = payerId === accountId ? names : [];
+  const attempts = await listAttempts(session, { accounts: names, payers });
   // Of a child none: they are its parent's.
   const methods = payerId === accountId ? await listMethods(session, payerId) : [];
   return {
     paymentMethods: methods.map(methodRecord),
-    paymentAttempts: attempts,
+    paymentAttempts: attempts.map(attemptRecord),
     paymentRefunds: (await refundsOfAccounts(session, names)).map(refundRecord),
   };
 };

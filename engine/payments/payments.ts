@@ -1,16 +1,17 @@
 import { resolveWithAliases } from '../accounts';
 import { NO_ACCOUNT, once } from '../database';
 import {
-  BillingError,
   accountReference,
   changeFields,
   input,
+  invalidInput,
   isId,
   pageFields,
   pageOf,
   parse,
   recordId,
   text,
+  type BillingError,
   type RequestOf,
 } from '../kernel';
 import { attemptRecord, findAttempt, listAttempts, type PaymentAttempt } from './attempts';
@@ -43,8 +44,8 @@ const markRefundedInput = input({
 export type MarkRefundedRequest = RequestOf<typeof markRefundedInput>;
 
 /** Nothing has an id that is none. */
-const idOrNobody = (id: string | undefined): string | null =>
-  id === undefined ? null : isId(id) ? id : NO_ACCOUNT;
+const idOrNobody = (id: string | undefined): string | undefined =>
+  id === undefined || isId(id) ? id : NO_ACCOUNT;
 
 export class PaymentRecords {
   constructor(private readonly context: PaymentContext) {}
@@ -59,13 +60,11 @@ export class PaymentRecords {
   ): Promise<{ items: PaymentAttempt[]; nextCursor: string | null }> {
     const { account, limit = DEFAULT_LIMIT, ...wanted } = parse(attemptsInput, request);
     const { database } = this.context;
-    const names = account === undefined ? null : await this.namesOf(account);
     const found = await listAttempts(database, {
-      accounts: names?.accounts ?? null,
-      payers: names?.payers ?? null,
+      ...(account && (await this.namesOf(account))),
       invoiceId: idOrNobody(wanted.invoiceId),
       orderId: idOrNobody(wanted.orderId),
-      after: wanted.cursor ?? null,
+      after: wanted.cursor,
       limit: limit + 1,
     });
     return pageOf(found.map(attemptRecord), limit, ({ attemptId }) => attemptId);
@@ -76,10 +75,11 @@ export class PaymentRecords {
     const { attemptId } = parse(input({ attemptId: recordId() }), request);
     const found = isId(attemptId) ? await findAttempt(this.context.database, attemptId) : null;
     if (found !== null) return attemptRecord(found);
-    throw new BillingError('invalid_input', `There is no attempt "${attemptId}".`, {
-      parameter: 'attemptId',
-      advice: 'Pass an attemptId that payments.attempts lists.',
-    });
+    throw invalidInput(
+      'attemptId',
+      `There is no attempt "${attemptId}".`,
+      'Pass an attemptId that payments.attempts lists.',
+    );
   }
 
   /**
@@ -152,13 +152,15 @@ export class PaymentRecords {
 }
 
 const refundMissing = (refundId: string): BillingError =>
-  new BillingError('invalid_input', `There is no refund "${refundId}".`, {
-    parameter: 'refundId',
-    advice: 'Pass a refundId that payments.refundsDue lists.',
-  });
+  invalidInput(
+    'refundId',
+    `There is no refund "${refundId}".`,
+    'Pass a refundId that payments.refundsDue lists.',
+  );
 
 const refundNotDue = (refundId: string): BillingError =>
-  new BillingError('invalid_input', `Refund ${refundId} is not waiting to be made by hand.`, {
-    parameter: 'refundId',
-    advice: 'Its gateway gives the money back, or it is done already.',
-  });
+  invalidInput(
+    'refundId',
+    `Refund ${refundId} is not waiting to be made by hand.`,
+    'Its gateway gives the money back, or it is done already.',
+  );

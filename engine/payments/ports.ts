@@ -17,14 +17,12 @@ export interface Payable {
 }
 
 /** Money that came. */
-export interface Settlement {
-  payerId: string;
-  purposeId: string;
-  attemptId: string;
+export interface Settlement extends Pick<
+  Attempt,
+  'payerId' | 'purposeId' | 'attemptId' | 'amount' | 'currency'
+> {
   /** Whether we asked for it, and nobody had told of a failure before. */
   isFirstOutcome: boolean;
-  amount: Decimal;
-  currency: string;
   gateway: string;
   /** The gateway's id of it. */
   reference: string;

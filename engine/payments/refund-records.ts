@@ -108,27 +108,17 @@ order by r.refund_id`;
 
 export const refundRecord = (refund: StoredRefund): PaymentRefund => transferRecord(refund);
 
-export async function findRefund(session: Session, refundId: string): Promise<StoredRefund | null> {
-  return (await REFUNDS.rows(session, FIND, [refundId]))[0] ?? null;
-}
+const findOne =
+  <Named extends string[]>(statement: string) =>
+  async (session: Session, ...named: Named): Promise<StoredRefund | null> =>
+    (await REFUNDS.rows(session, statement, named))[0] ?? null;
 
-export async function findRefundByReference(
-  session: Session,
-  gateway: string,
-  charge: string,
-  reference: string,
-): Promise<StoredRefund | null> {
-  return (await REFUNDS.rows(session, FIND_BY_REFERENCE, [gateway, charge, reference]))[0] ?? null;
-}
+export const findRefund = findOne<[refundId: string]>(FIND);
 
-export async function findSentRefund(
-  session: Session,
-  gateway: string,
-  charge: string,
-  amount: string,
-): Promise<StoredRefund | null> {
-  return (await REFUNDS.rows(session, FIND_SENT, [gateway, charge, amount]))[0] ?? null;
-}
+export const findRefundByReference =
+  findOne<[gateway: string, charge: string, reference: string]>(FIND_BY_REFERENCE);
+
+export const findSentRefund = findOne<[gateway: string, charge: string, amount: string]>(FIND_SENT);
 
 /** All refunds of what was paid for something, failed ones too. */
 export const refundsOf = (session: Session, of: PaidFor): Promise<StoredRefund[]> =>
@@ -159,9 +149,13 @@ export async function leaseRefund(
 export const writeRefund = (session: Session, refund: StoredRefund): Promise<void> =>
   REFUNDS.write(session, [refund]);
 
-/** Writes what became of a refund. The payer is locked. */
-export async function writeRefundDecision(session: Session, refund: StoredRefund): Promise<void> {
+/** Writes what became of a refund, and gives it. The payer is locked. */
+export async function writeRefundDecision(
+  session: Session,
+  refund: StoredRefund,
+): Promise<StoredRefund> {
   await session.query(DECISION.update('payerId', 'refundId'), DECISION.values([refund]));
+  return refund;
 }
 
 /** A refund with what its gateway said of it. */

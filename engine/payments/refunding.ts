@@ -1,7 +1,7 @@
 import type { Session } from '../database';
 import { recordEvents } from '../events';
 import { newId, type Instant } from '../kernel';
-import { readRefundOutcome, type Gateway, type RefundOutcome } from './gateway';
+import { readRefundOutcome, type RefundOutcome } from './gateway';
 import { ask, type Called } from './gateways';
 import { findingLeft, lookUpLeft, type LookedUp } from './in-hand';
 import type { PaymentContext, PurposeHandlers } from './ports';
@@ -15,7 +15,7 @@ import {
   type NewRefund,
   type StoredRefund,
 } from './refund-records';
-import { ASK_AGAIN, moneyOf, purposeRecord } from './transfers';
+import { ASK_AGAIN, moneyOf, purposeRecord, tellOfTransfer } from './transfers';
 import { underLocks } from './under-locks';
 
 /**
@@ -52,27 +52,11 @@ export async function openRefund(
 }
 
 /** Tells that money is to be given back: when it is recorded, and when its gateway refuses to. */
-export async function tellRefundDue(
-  session: Session,
-  refund: StoredRefund,
-  now: Instant,
-): Promise<void> {
-  await recordEvents(session, [
-    {
-      type: 'refund.due',
-      payerId: refund.payerId,
-      accountId: refund.accountId,
-      at: now,
-      data: {
-        ...purposeRecord(refund),
-        paymentId: refund.charge,
-        gateway: refund.gateway,
-        amount: moneyOf(refund.amount, refund.currency),
-        currency: refund.currency,
-        reason: refund.reason,
-      },
-    },
-  ]);
+function tellRefundDue(session: Session, refund: StoredRefund, at: Instant): Promise<void> {
+  const { payerId, accountId, gateway, charge: paymentId, currency, reason } = refund;
+  const money = { amount: moneyOf(refund.amount, currency), currency };
+  const data = { ...purposeRecord(refund), paymentId, gateway, ...money, reason };
+  return recordEvents(session, [{ type: 'refund.due', payerId, accountId, at, data }]);
 }
 
 const LEFT = findingLeft('payment_refunds', 'refund_id', 'refund_id');
@@ -107,36 +91,26 @@ async function execute(context: PaymentContext, refund: StoredRefund): Promise<S
   if (gateway?.refund === undefined) return refund;
   // One that nobody took in hand yet has the moment of its making for a lease.
   const wasSent = refund.leasedUntil !== refund.createdAt;
+  const { refundId, charge, currency } = refund;
+  const named = { refundId, idempotencyKey: refundKey(refundId) };
   if (wasSent && gateway.findRefund !== undefined) {
-    const { refundId } = refund;
-    const asked = { refundId, idempotencyKey: refundKey(refundId) };
-    const called = await ask(gateway, () => gateway.findRefund!(asked));
+    const called = await ask(gateway, () => gateway.findRefund!(named));
     // Null is an answer: the gateway never heard of it.
     if (!('given' in called) || called.given !== null) {
       return decideRefund(context, refund, outcomeOf(called));
     }
   }
-  return decideRefund(context, refund, outcomeOf(await send(gateway, refund)));
+  const asked = { ...named, charge, amount: moneyOf(refund.amount, currency), currency };
+  return decideRefund(context, refund, outcomeOf(await ask(gateway, () => gateway.refund!(asked))));
 }
-
-const send = (gateway: Gateway, refund: StoredRefund): Promise<Called<unknown>> =>
-  ask(gateway, () =>
-    gateway.refund!({
-      refundId: refund.refundId,
-      idempotencyKey: refundKey(refund.refundId),
-      charge: refund.charge,
-      amount: moneyOf(refund.amount, refund.currency),
-      currency: refund.currency,
-    }),
-  );
 
 const outcomeOf = (called: Called<unknown>): RefundOutcome | null =>
   'given' in called ? readRefundOutcome(called.given) : null;
 
 /** Commits what became of a refund, once. @param outcome null: nobody knows; it is looked up later */
-export async function decideRefund(
+async function decideRefund(
   context: PaymentContext,
-  { refundId, purpose, purposeId }: Pick<StoredRefund, 'refundId' | 'purpose' | 'purposeId'>,
+  { refundId, purpose, purposeId }: StoredRefund,
   outcome: RefundOutcome | null,
 ): Promise<StoredRefund> {
   return underLocks(context, purpose, purposeId, async (session, handlers, now) => {
@@ -155,30 +129,23 @@ export async function decideRefundUnderLocks(
   if (refund.finishedAt !== null) return refund;
   if (outcome === null || outcome.status === 'pending') {
     const status = outcome === null ? 'unknown' : 'pending';
-    const later: StoredRefund = {
-      ...refund,
-      status,
-      reference: outcome?.reference ?? refund.reference,
-      leasedUntil: now + ASK_AGAIN.pending,
-    };
-    await writeRefundDecision(session, later);
-    return later;
+    const reference = outcome?.reference ?? refund.reference;
+    const leasedUntil = now + ASK_AGAIN.pending;
+    return writeRefundDecision(session, { ...refund, status, reference, leasedUntil });
   }
   if (outcome.status === 'failed') {
     // The money is owed all the same: somebody has to give it back by hand.
-    const byHand: StoredRefund = {
+    const byHand = await writeRefundDecision(session, {
       ...refund,
       status: 'due',
       reference: outcome.reference ?? refund.reference,
       code: outcome.code,
       leasedUntil: null,
-    };
-    await writeRefundDecision(session, byHand);
+    });
     if (refund.status !== 'due') await tellRefundDue(session, byHand, now);
     return byHand;
   }
-  const decided = withRefundOutcome(refund, outcome, now);
-  await writeRefundDecision(session, decided);
+  const decided = await writeRefundDecision(session, withRefundOutcome(refund, outcome, now));
   await announceRefund(session, handlers, decided, now);
   return decided;
 }
@@ -190,22 +157,6 @@ export async function announceRefund(
   refund: StoredRefund,
   now: Instant,
 ): Promise<void> {
-  const { payerId, accountId } = refund;
   await handlers.refunded(session, refund, now);
-  await recordEvents(session, [
-    {
-      type: 'payment.refunded',
-      payerId,
-      accountId,
-      at: now,
-      data: {
-        attemptId: refund.attemptId,
-        gateway: refund.gateway,
-        reference: refund.reference,
-        amount: moneyOf(refund.amount, refund.currency),
-        currency: refund.currency,
-        ...purposeRecord(refund),
-      },
-    },
-  ]);
+  await tellOfTransfer(session, 'payment.refunded', refund, now);
 }

@@ -1,4 +1,5 @@
-import { column } from '../database';
+import { column, type Session } from '../database';
+import { recordEvents } from '../events';
 import { Decimal, currencyDecimals, formatMoney, isoTime, type Instant } from '../kernel';
 
 /** Money that moves for something: what an attempt to be paid and a refund have in common. */
@@ -66,19 +67,38 @@ export const purposeRecord = ({ purpose, purposeId }: Pick<PaidFor, 'purpose' | 
   orderId: purpose === 'order' ? purposeId : null,
 });
 
+/** Tells that money came, or went back. */
+export const tellOfTransfer = (
+  session: Session,
+  type: 'payment.succeeded' | 'payment.refunded',
+  transfer: Transfer & { attemptId: string | null; gateway: string | null },
+  at: Instant,
+): Promise<void> => {
+  const { payerId, accountId, attemptId, reference, amount, currency } = transfer;
+  const gateway = transfer.gateway!;
+  const money = { gateway, amount: moneyOf(amount, currency), currency };
+  const data = { attemptId, reference, ...money, ...purposeRecord(transfer) };
+  return recordEvents(session, [{ type, payerId, accountId, at, data }]);
+};
+
 /** A transfer as it goes out. */
 export function transferRecord<T extends Transfer>(transfer: T) {
-  const { payerId, accountId, purpose, purposeId, amount, createdAt, finishedAt, ...rest } =
-    transfer;
-  const { leasedUntil: _leased, ...said } = rest;
+  const {
+    payerId,
+    accountId,
+    purpose: _purpose,
+    purposeId: _id,
+    leasedUntil: _leased,
+    ...said
+  } = transfer;
   return {
     ...said,
     account: accountId,
     payer: payerId,
-    ...purposeRecord({ purpose, purposeId }),
-    amount: moneyOf(amount, transfer.currency),
-    createdAt: isoTime(createdAt),
-    finishedAt: isoTime(finishedAt),
+    ...purposeRecord(transfer),
+    amount: moneyOf(said.amount, said.currency),
+    createdAt: isoTime(said.createdAt),
+    finishedAt: isoTime(said.finishedAt),
   };
 }
 

@@ -1,7 +1,6 @@
 import { aliasesOf } from '../accounts';
 import { column, table, type RowOf, type Session } from '../database';
 import {
-  BillingError,
   Decimal,
   currencyDecimals,
   decimalsOf,
@@ -10,6 +9,7 @@ import {
   isoTime,
   type Instant,
 } from '../kernel';
+import { unknownOrder } from '../payments';
 import { isLapsed, type OrderStatus } from './order-state';
 
 /** A line of an order as it goes out; amounts are money of the order's currency. */
@@ -267,12 +267,6 @@ export function orderRecord(order: StoredOrder, now: Instant): Order {
     metadata: order.metadata,
   };
 }
-
-export const unknownOrder = (orderId: string): BillingError =>
-  new BillingError('unknown_order', `There is no order "${orderId}".`, {
-    parameter: 'orderId',
-    advice: 'Pass the orderId that sales.createOrder gave.',
-  });
 
 /** @throws unknown_order */
 export async function findOrder(session: Session, orderId: string): Promise<StoredOrder> {
