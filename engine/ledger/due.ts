@@ -27,6 +27,12 @@ const DEFAULT_LIMIT = 10_000;
 /** Answers deleted in one transaction. */
 const ANSWERS = 5_000;
 
+const due = (table: string, at: string, isOpen: string): string => `
+  (select payer_id, product, ${at} as at, sequence from {schema}.${table}
+   where ${isOpen} and ${at} <= $1::timestamptz and ${at} >= $2::timestamptz
+     and (${at}, payer_id, sequence) > ($2::timestamptz, $3::uuid, $4::bigint)
+   order by ${at}, payer_id, sequence limit $5::integer)`;
+
 /**
  * What has been due for longest, by the indexes grants_due, grants_ended and holds_due. Locks nothing: what was
  * written meanwhile is seen once the payers are locked. $2 and $3 go on behind what was looked at.
@@ -34,21 +40,12 @@ const ANSWERS = 5_000;
 const FIND_DUE = `
 select due.payer_id::text as payer_id, due.product, p.kind, due.at::text as at, due.sequence::text as sequence
 from (
-  (select g.payer_id, g.product, g.expires_at as at, g.sequence from {schema}.grants g
-   where g.live and g.expires_at <= $1::timestamptz and g.expires_at >= $2::timestamptz
-     and (g.expires_at, g.payer_id, g.sequence) > ($2::timestamptz, $3::uuid, $4::bigint)
-   order by g.expires_at, g.payer_id, g.sequence limit $5::integer)
+  ${due('grants', 'expires_at', 'live')}
   union all
   -- Those that got an earlier end: few.
-  (select g.payer_id, g.product, g.ended_at, g.sequence from {schema}.grants g
-   where g.live and g.ended_at <= $1::timestamptz and g.ended_at >= $2::timestamptz
-     and (g.ended_at, g.payer_id, g.sequence) > ($2::timestamptz, $3::uuid, $4::bigint)
-   order by g.ended_at, g.payer_id, g.sequence limit $5::integer)
+  ${due('grants', 'ended_at', 'live')}
   union all
-  (select h.payer_id, h.product, h.expires_at, h.sequence from {schema}.holds h
-   where h.ended_at is null and h.expires_at <= $1::timestamptz and h.expires_at >= $2::timestamptz
-     and (h.expires_at, h.payer_id, h.sequence) > ($2::timestamptz, $3::uuid, $4::bigint)
-   order by h.expires_at, h.payer_id, h.sequence limit $5::integer)
+  ${due('holds', 'expires_at', 'ended_at is null')}
 ) as due
 join {schema}.products p on p.key = due.product
 order by due.at, due.payer_id, due.sequence limit $5::integer`;

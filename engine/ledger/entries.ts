@@ -196,11 +196,6 @@ const placeIn =
     return fits ? (written as Place) : null;
   };
 
-interface EntriesPage {
-  items: Entry[];
-  nextCursor: string | null;
-}
-
 export class Entries {
   constructor(
     private readonly context: Context,
@@ -215,7 +210,7 @@ export class Entries {
    *
    * @throws unknown_account, invalid_input
    */
-  async entries(request: EntriesRequest): Promise<EntriesPage> {
+  async entries(request: EntriesRequest): Promise<{ items: Entry[]; nextCursor: string | null }> {
     return this.page(parse(entriesInput, request));
   }
 
@@ -232,7 +227,7 @@ export class Entries {
     return { csv, rows: items.length, nextCursor };
   }
 
-  private async page(wanted: z.output<typeof entriesInput>): Promise<EntriesPage> {
+  private async page(wanted: z.output<typeof entriesInput>): ReturnType<Entries['entries']> {
     const limit = wanted.limit ?? 100;
     const account = await resolveWithAliases(this.context.database, wanted.account);
     const ledgers = ledgersOf(account);

@@ -1,5 +1,5 @@
 import type { Merge } from '../accounts';
-import type { Session } from '../database';
+import { column, table, type Session } from '../database';
 import type { DenialReason } from '../kernel';
 
 /**
@@ -28,12 +28,15 @@ delete from {schema}.access_gates a
 using unnest($1::uuid[], $2::text[]) as n (payer_id, product)
 where a.payer_id = n.payer_id and a.product = n.product`;
 
-const SET_GATES = `
-insert into {schema}.access_gates as a (payer_id, product, reason)
-select n.payer_id, n.product, n.reason
-from unnest($1::uuid[], $2::text[], $3::text[]) as n (payer_id, product, reason)
+const GATES = table('access_gates', {
+  payerId: column.uuid(),
+  product: column.text(),
+  reason: column.text<GateReason>().orNull,
+});
+
+const SET_GATES = GATES.insert(`
 on conflict (payer_id, product) do update set reason = excluded.reason
-where a.reason <> excluded.reason`;
+where t.reason <> excluded.reason`);
 
 /** Every use that another process takes for plain is confirmed against it (migrations/0005-ledger-calls.ts). */
 const MARK_GATED = `
@@ -69,14 +72,12 @@ export async function setGates(
 ): Promise<void> {
   const lifted = gates.filter(({ reason }) => reason === null);
   const set = gates.filter(({ reason }) => reason !== null);
-  const payersOf = (some: typeof gates): string[] => some.map(({ payerId }) => payerId);
-  const productsOf = (some: typeof gates): string[] => some.map(({ product }) => product);
-  if (lifted.length > 0) await session.query(LIFT_GATES, [payersOf(lifted), productsOf(lifted)]);
-  if (set.length > 0) {
-    const reasons = set.map(({ reason }) => reason);
-    await session.query(SET_GATES, [payersOf(set), productsOf(set), reasons]);
+  if (lifted.length > 0) {
+    await session.query(LIFT_GATES, GATES.omit('reason').values(lifted));
   }
-  if (gates.length > 0) await session.query(MARK_GATED, [[...new Set(payersOf(gates))]]);
+  if (set.length > 0) await session.query(SET_GATES, GATES.values(set));
+  if (gates.length > 0)
+    await session.query(MARK_GATED, [[...new Set(gates.map(({ payerId }) => payerId))]]);
 }
 
 /** What was said to one payer is said to another from now on. Both must be locked. */

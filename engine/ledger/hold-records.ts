@@ -107,7 +107,7 @@ export function holdRecord(hold: StoredHold, now: Instant): HoldRecord {
     expiresAt: isoTime(hold.expiresAt),
     status: lapsed ? 'expired' : (hold.outcome ?? 'open'),
     createdAt: isoTime(hold.createdAt),
-    endedAt: endedAt === null ? null : isoTime(endedAt),
+    endedAt: isoTime(endedAt),
     settled: hold.settled === null ? null : formatUnits(hold.settled),
   };
 }

@@ -273,22 +273,14 @@ export class Holds {
         const time = journal.now(row.payerId);
         if (settled === null) {
           const grants = withFreed(pocket.grants, pocket.holds, time);
-          return {
-            answer: {
-              allowed: false,
-              reason: reason ?? shortReason(gate),
-              consumed: '0',
-              uncovered: '0',
-              remaining: formatUnits(available(grants, time)),
-              entryId: null,
-            },
-            replayed: false,
-          };
+          const denied = { allowed: false, reason: reason ?? shortReason(gate), entryId: null };
+          const remaining = formatUnits(available(grants, time));
+          return { answer: { ...denied, consumed: '0', uncovered: '0', remaining } };
         }
         const first = settledAnswer(row.payerId, used, settled, available(pocket.grants, time));
         journal.answerEnd(hold, first);
         await writeJournal(session, journal, [], now);
-        return { answer: first, replayed: false };
+        return { answer: first };
       },
     );
   }
@@ -314,7 +306,7 @@ export class Holds {
       };
       journal.answerEnd(hold, first);
       await writeJournal(session, journal, [], now);
-      return { answer: first, replayed: false };
+      return { answer: first };
     });
   }
 
@@ -344,7 +336,7 @@ export class Holds {
           );
         }
         await session.query(EXTEND_HOLD, [row.payerId, String(row.sequence), isoTime(expiresAt)]);
-        return { answer: holdRecord({ ...row, expiresAt }, time), replayed: false };
+        return { answer: holdRecord({ ...row, expiresAt }, time) };
       },
     );
   }

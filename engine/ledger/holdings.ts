@@ -1,7 +1,7 @@
 import type { Session } from '../database';
 import { Decimal, type Instant } from '../kernel';
 import type { GateReason } from './gates';
-import { withFreed } from './order-of-use';
+import { withFreed, type HeldUnits } from './order-of-use';
 import { pocketKey, type Grant, type Hold, type Holdings, type PocketName } from './pockets';
 
 /** Reading what is in pockets. */
@@ -87,6 +87,16 @@ export function grantOf(row: GrantRow): Grant {
   };
 }
 
+/** What a line took out of grants, by its traces. */
+export const partsTaken = (
+  sequences: readonly string[],
+  amounts: readonly string[],
+): HeldUnits['parts'] =>
+  sequences.map((sequence, index) => ({
+    sequence: BigInt(sequence),
+    amount: new Decimal(amounts[index]!).negated(),
+  }));
+
 function holdOf(row: HoldRow): Hold {
   const [payerId, product, sequence, accountId, amount, expiresAt, grants, amounts] = row;
   return {
@@ -96,11 +106,7 @@ function holdOf(row: HoldRow): Hold {
     accountId,
     amount: new Decimal(amount),
     expiresAt,
-    parts: grants.map((grant, index) => ({
-      sequence: BigInt(grant),
-      // The hold's line took them out of what can be used.
-      amount: new Decimal(amounts[index]!).negated(),
-    })),
+    parts: partsTaken(grants, amounts),
   };
 }
 

@@ -1,7 +1,7 @@
 import type { Product, ProductKind } from '../catalog';
 import type { NewEvent } from '../events';
 import { ZERO, type Decimal, type Instant } from '../kernel';
-import type { EntryKind, HoldOutcome, NewEntry, Note, Trace, Unwritten } from './lines';
+import type { EntryKind, NewEntry, Note, Trace, Unwritten } from './lines';
 import { draw, hasExpired, isOver, withFreed, type Draw, type Drawn } from './order-of-use';
 import {
   emptyPocket,
@@ -13,6 +13,7 @@ import {
   type Pocket,
   type PocketName,
 } from './pockets';
+import type { HoldOutcome } from './tables';
 import { crossings, levelOf, type Level } from './thresholds';
 import { valueMoved } from './value';
 

@@ -76,10 +76,7 @@ select changed, written, kept, counted from {schema}.write_entries(
 
 /** The database refuses to end a hold twice; the payer's lock is held, so that it never has to. */
 const END_HOLDS = `
-update {schema}.holds h
-set ended_at = n.ended_at, outcome = n.outcome, settled = n.settled, answer = n.answer
-from ${HOLD_ENDS.unnest()}
-where h.payer_id = n.payer_id and h.sequence = n.sequence and h.ended_at is null
+${HOLD_ENDS.update('payerId', 'sequence')} and t.ended_at is null
 returning 1 as ended`;
 
 /** An end is only ever brought forward; the payer's lock is held. */

@@ -1,8 +1,9 @@
 import { Decimal, ZERO, formatUnits, ledgerId, type Instant } from '../kernel';
 import { JournalLines, grantIn, type Line } from './journal-lines';
-import type { NewGrant, Note, PairKind, Trace } from './lines';
+import type { NewGrant, Note, Trace } from './lines';
 import type { Draw, Drawn } from './order-of-use';
 import { overageRoom, type Grant, type Hold, type Pocket, type UnitDebt } from './pockets';
+import type { PairKind } from './tables';
 import { validityOf, type GrantEnd, type Validity } from './validity';
 
 export { pocketOf, type LastLine, type WantedPocket } from './journal-lines';

@@ -1,6 +1,8 @@
 import type { Decimal, Instant } from '../kernel';
 import type { NewEvent } from '../events';
+import type { RowOf } from '../database';
 import type { Grant, Hold, OverageTerms, UnitDebt } from './pockets';
+import type { HoldOutcome, PAIRS } from './tables';
 
 /** What a transaction puts on record: lines of the ledger, and what changes with them. */
 
@@ -66,24 +68,13 @@ export interface Note {
   author?: string | null;
 }
 
-export type PairKind = 'transfer' | 'merge' | 'end';
-
-export interface Pair {
-  payerId: string;
-  sequence: bigint;
-  otherPayerId: string;
-  otherSequence: bigint;
-  kind: PairKind;
-  grantSequence: bigint | null;
-}
+export type Pair = RowOf<typeof PAIRS>;
 
 export interface NewGrant extends Grant {
   accountId: string;
   sku: string | null;
   offerVersion: number | null;
 }
-
-export type HoldOutcome = 'settled' | 'released' | 'expired';
 
 export interface HoldEnd {
   hold: Hold;

@@ -102,25 +102,22 @@ export const pocketKey = ({ payerId, product }: PocketName): string => `${payerI
 
 /** Puts what was read into the pockets that want it, by `pocketKey`. */
 export function fill(pockets: ReadonlyMap<string, PocketState>, holdings: Holdings): void {
-  // What belongs to an item that was refused has no pocket: nobody will ask for it.
-  for (const grant of holdings.grants) pockets.get(pocketKey(grant))?.grants.push(grant);
-  for (const hold of holdings.holds) pockets.get(pocketKey(hold))?.holds.push(hold);
-  for (const terms of holdings.terms) {
-    const pocket = pockets.get(pocketKey(terms));
-    if (pocket !== undefined) pocket.terms = terms;
-  }
-  for (const gate of holdings.gates) {
-    const pocket = pockets.get(pocketKey(gate));
-    if (pocket !== undefined) pocket.gate = gate.reason;
-  }
-  for (const thresholds of holdings.thresholds) {
-    const pocket = pockets.get(pocketKey(thresholds));
-    if (pocket !== undefined) pocket.thresholds = thresholds;
-  }
-  for (const due of holdings.due) {
-    const pocket = pockets.get(pocketKey(due));
-    if (pocket !== undefined) pocket.due = due.at;
-  }
+  const each = <T extends PocketName>(
+    rows: readonly T[],
+    put: (pocket: PocketState, row: T) => void,
+  ): void => {
+    for (const row of rows) {
+      // What belongs to an item that was refused has no pocket: nobody will ask for it.
+      const pocket = pockets.get(pocketKey(row));
+      if (pocket !== undefined) put(pocket, row);
+    }
+  };
+  each(holdings.grants, (pocket, grant) => pocket.grants.push(grant));
+  each(holdings.holds, (pocket, hold) => pocket.holds.push(hold));
+  each(holdings.terms, (pocket, terms) => (pocket.terms = terms));
+  each(holdings.gates, (pocket, { reason }) => (pocket.gate = reason));
+  each(holdings.thresholds, (pocket, thresholds) => (pocket.thresholds = thresholds));
+  each(holdings.due, (pocket, { at }) => (pocket.due = at));
 }
 
 /** Whether a period is due that nobody has opened yet: what it brings counts already. */

@@ -20,7 +20,7 @@ import {
 } from '../kernel';
 import { remainingOf } from './access';
 import { changeOfLine } from './change-of-line';
-import { readGrants } from './holdings';
+import { partsTaken, readGrants } from './holdings';
 import { pocketOf } from './journal';
 import { openJournal, writeJournal } from './journal-store';
 import type { HeldUnits } from './order-of-use';
@@ -102,10 +102,7 @@ export interface UseLine extends Omit<UseRow, 'grantSequences' | 'grantAmounts'>
 
 const useOf = ({ grantSequences, grantAmounts, ...use }: UseRow): UseLine => ({
   ...use,
-  parts: grantSequences.map((sequence, index) => ({
-    sequence: BigInt(sequence),
-    amount: new Decimal(grantAmounts[index]!).negated(),
-  })),
+  parts: partsTaken(grantSequences, grantAmounts),
 });
 
 const notRestored = (use: UseLine): Decimal => use.amount.minus(use.restored);
@@ -212,8 +209,9 @@ export class Restores {
           throw exceedsUse(wanted.amount ?? null, left, product.key);
         }
         const taken = [{ use, amount }];
-        const first = await takeBack(session, payerId, product, taken, wanted.metadata, now);
-        return { answer: first, replayed: false };
+        return {
+          answer: await takeBack(session, payerId, product, taken, wanted.metadata, now),
+        };
       },
     );
   }

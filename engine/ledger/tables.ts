@@ -1,5 +1,4 @@
 import { column, table } from '../database';
-import type { HoldOutcome, PairKind } from './lines';
 
 /** The ledger's tables, each described once, as far as rows of them are read or written as such. */
 
@@ -25,6 +24,8 @@ export const GRANTS = table('grants', {
   offerVersion: column.integer().orNull,
 });
 
+export type HoldOutcome = 'settled' | 'released' | 'expired';
+
 export const HOLDS = table('holds', {
   ...LINE,
   accountId: column.uuid(),
@@ -36,6 +37,8 @@ export const HOLDS = table('holds', {
   settled: column.decimal().orNull,
   answer: column.text().orNull,
 });
+
+export type PairKind = 'transfer' | 'merge' | 'end';
 
 export const PAIRS = table('entry_pairs', {
   ...LINE,

@@ -19,12 +19,9 @@ export function validityOf(
   timeZone: string,
   now: Instant,
 ): Validity {
-  if (ends === null) {
-    return { validFrom: now, expiresAt: null, anchorAt: null, anchorMonths: null };
-  }
-  if ('at' in ends) {
-    return { validFrom: now, expiresAt: ends.at, anchorAt: null, anchorMonths: null };
-  }
+  const plain = { validFrom: now, expiresAt: null, anchorAt: null, anchorMonths: null };
+  if (ends === null) return plain;
+  if ('at' in ends) return { ...plain, expiresAt: ends.at };
   const { after, lead = null } = ends;
   const behind = (end: Instant): Instant =>
     lead === null ? end : addDuration(end, lead, timeZone);
@@ -32,8 +29,7 @@ export function validityOf(
   const months = monthsOf(after);
   const validFrom = last?.expiresAt ?? now;
   if (months === null) {
-    const expiresAt = behind(addDuration(validFrom, after, timeZone));
-    return { validFrom, expiresAt, anchorAt: null, anchorMonths: null };
+    return { ...plain, validFrom, expiresAt: behind(addDuration(validFrom, after, timeZone)) };
   }
   const anchorAt = last?.anchorAt ?? validFrom;
   const anchorMonths = (last?.anchorMonths ?? 0) + months;

@@ -1,6 +1,6 @@
 import { resolveAccounts } from '../accounts';
 import { findProducts } from '../catalog';
-import type { Session } from '../database';
+import { column, table, type RowOf, type Session } from '../database';
 import { Decimal, ZERO, addDuration, type Instant } from '../kernel';
 import { readCountingGrants, readGrants } from './holdings';
 import { pocketOf, type Journal } from './journal';
@@ -8,6 +8,7 @@ import { openJournal, writeJournal } from './journal-store';
 import type { Note } from './lines';
 import { hasExpired } from './order-of-use';
 import type { Grant, Pocket } from './pockets';
+import { LINE } from './tables';
 import type { Validity } from './validity';
 import { valueLeft } from './value';
 
@@ -58,6 +59,10 @@ function stateOf(grant: Grant, now: Instant): GrantState {
   };
 }
 
+/** Where what was left of a grant is: the grant itself, then those as which it lived on. */
+const FOLLOWED = table('entry_pairs', { origin: column.sequence(), ...LINE });
+export type FollowedGrant = RowOf<typeof FOLLOWED>;
+
 const FOLLOW = `
 with recursive steps as (
   select n.sequence as origin, $1::uuid as payer_id, n.sequence, 0 as depth
@@ -67,15 +72,7 @@ with recursive steps as (
   from steps s
   join {schema}.entry_pairs p on p.payer_id = s.payer_id and p.grant_sequence = s.sequence
 )
-select origin::text as origin, payer_id::text as payer_id, sequence::text as sequence
-from steps order by origin, depth`;
-
-/** Where what was left of a grant is: the grant itself, then those as which it lived on. */
-export interface FollowedGrant {
-  origin: bigint;
-  payerId: string;
-  sequence: bigint;
-}
+select ${FOLLOWED.select('s')} from steps s order by s.origin, s.depth`;
 
 /**
  * Grants with those as which they lived on when their account was merged, or when they got an earlier
@@ -87,15 +84,7 @@ export async function followGrants(
   sequences: readonly bigint[],
 ): Promise<FollowedGrant[]> {
   if (sequences.length === 0) return [];
-  const rows = await session.query<{ origin: string; payer_id: string; sequence: string }>(FOLLOW, [
-    payerId,
-    sequences.map(String),
-  ]);
-  return rows.map((row) => ({
-    origin: BigInt(row.origin),
-    payerId: row.payer_id,
-    sequence: BigInt(row.sequence),
-  }));
+  return FOLLOWED.rows(session, FOLLOW, [payerId, sequences.map(String)]);
 }
 
 /**

@@ -102,6 +102,32 @@ const pocketMembers = (pockets: string): string => `
         where t.payer_id = pocket.payer_id and t.product = pocket.product
         offset 0) as t)`;
 
+/** The accounts that were named, in order, and who pays for them. */
+const FIND_ACCOUNTS = `  select array_agg(a.account_id order by r.n), array_agg(a.payer_id order by r.n)
+  into v_accounts, v_payers
+  from unnest(p_ids, p_providers, p_external_ids) with ordinality as r (id, provider, external_id, n)
+  left join {schema}.identities i
+    on r.id is null and i.provider = r.provider and i.external_id = r.external_id
+  left join {schema}.accounts a on a.account_id = coalesce(r.id, i.account_id);
+`;
+
+/** As members of a JSON object: these accounts, and the last line of each of their payers. */
+const ACCOUNTS = `    'accounts', (
+      select json_agg(json_build_array(
+        r.n, a.account_id, a.payer_id, a.earlier_payers, a.status, p.status, p.time_zone, p.gated))
+      from unnest(v_accounts) with ordinality as r (id, n)
+      join {schema}.accounts a on a.account_id = r.id
+      join {schema}.accounts p on p.account_id = a.payer_id),
+`;
+const LAST_LINES = `    'lines', (
+      select json_agg(json_build_array(
+        payer.id, last.sequence::text, (extract(epoch from last.recorded_at) * 1000)::bigint))
+      from (select distinct id from unnest(v_payers) as id where id is not null) as payer
+      cross join lateral (
+        select e.sequence, e.recorded_at from {schema}.entries e
+        where e.payer_id = payer.id order by e.sequence desc limit 1) as last),
+`;
+
 /** The lock of database/locks.ts, tried. */
 const tryLock = (payer: string): string =>
   `pg_try_advisory_xact_lock(hashtextextended(${payer}::text, 8104593))`;
@@ -167,13 +193,7 @@ declare
   v_holds json;
   v_busy uuid[];
 begin
-  select array_agg(a.account_id order by r.n), array_agg(a.payer_id order by r.n)
-  into v_accounts, v_payers
-  from unnest(p_ids, p_providers, p_external_ids) with ordinality as r (id, provider, external_id, n)
-  left join {schema}.identities i
-    on r.id is null and i.provider = r.provider and i.external_id = r.external_id
-  left join {schema}.accounts a on a.account_id = coalesce(r.id, i.account_id);
-
+${FIND_ACCOUNTS}
   -- The same locks in the same order as database/locks.ts takes them.
   if p_wait then
     perform pg_advisory_xact_lock(hash)
@@ -204,23 +224,10 @@ begin
 
   return json_build_object(
     'busy', to_json(v_busy),
-    'accounts', (
-      select json_agg(json_build_array(
-        r.n, a.account_id, a.payer_id, a.earlier_payers, a.status, p.status, p.time_zone, p.gated))
-      from unnest(v_accounts) with ordinality as r (id, n)
-      join {schema}.accounts a on a.account_id = r.id
-      join {schema}.accounts p on p.account_id = a.payer_id),
-    'products', (
+${ACCOUNTS}    'products', (
       select json_agg(json_build_array(p.key, p.kind, p.unit, p.decimals))
       from {schema}.products p where p.key = any(p_products)),
-    'lines', (
-      select json_agg(json_build_array(
-        payer.id, last.sequence::text, (extract(epoch from last.recorded_at) * 1000)::bigint))
-      from (select distinct id from unnest(v_payers) as id where id is not null) as payer
-      cross join lateral (
-        select e.sequence, e.recorded_at from {schema}.entries e
-        where e.payer_id = payer.id order by e.sequence desc limit 1) as last),
-    ${pocketMembers('v_pocket_payers, v_pocket_products')},
+${LAST_LINES}    ${pocketMembers('v_pocket_payers, v_pocket_products')},
     'answers', (
       select json_agg(json_build_array(
         i.n, w.payer_id, encode(w.fingerprint, 'hex'), w.answer,
@@ -508,13 +515,7 @@ declare
   v_pocket_payers uuid[];
   v_pocket_products text[];
 begin
-  select array_agg(a.account_id order by r.n), array_agg(a.payer_id order by r.n)
-  into v_accounts, v_payers
-  from unnest(p_ids, p_providers, p_external_ids) with ordinality as r (id, provider, external_id, n)
-  left join {schema}.identities i
-    on r.id is null and i.provider = r.provider and i.external_id = r.external_id
-  left join {schema}.accounts a on a.account_id = coalesce(r.id, i.account_id);
-
+${FIND_ACCOUNTS}
   select array_agg(pocket.payer_id), array_agg(pocket.product)
   into v_pocket_payers, v_pocket_products
   from (
@@ -523,23 +524,10 @@ begin
   where pocket.payer_id is not null;
 
   return json_build_object(
-    'accounts', (
-      select json_agg(json_build_array(
-        r.n, a.account_id, a.payer_id, a.earlier_payers, a.status, p.status, p.time_zone, p.gated))
-      from unnest(v_accounts) with ordinality as r (id, n)
-      join {schema}.accounts a on a.account_id = r.id
-      join {schema}.accounts p on p.account_id = a.payer_id),
-    'products', (
+${ACCOUNTS}    'products', (
       select json_agg(json_build_array(p.key, p.kind, p.unit, p.decimals))
       from {schema}.products p where p.key = any (p_products)),
-    'lines', (
-      select json_agg(json_build_array(
-        payer.id, last.sequence::text, (extract(epoch from last.recorded_at) * 1000)::bigint))
-      from (select distinct id from unnest(v_payers) as id where id is not null) as payer
-      cross join lateral (
-        select e.sequence, e.recorded_at from {schema}.entries e
-        where e.payer_id = payer.id order by e.sequence desc limit 1) as last),
-    'pockets', {schema}.read_pockets(v_pocket_payers, v_pocket_products));
+${LAST_LINES}    'pockets', {schema}.read_pockets(v_pocket_payers, v_pocket_products));
 end
 $$;
 
