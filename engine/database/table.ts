@@ -54,6 +54,15 @@ function columnOf<T>(kind: Kind<T>, name: string | null = null): Column<T> {
 
 const asText = (column: string): string => `${column}::text`;
 
+/** The amount that was read last: those of a line are mostly the same, or 0. */
+let lastRead = { text: '0', amount: ZERO };
+
+function readDecimal(text: string): Decimal {
+  if (text === '0') return ZERO;
+  if (text !== lastRead.text) lastRead = { text, amount: new Decimal(text) };
+  return lastRead.amount;
+}
+
 /** The kinds of columns. */
 export const column = {
   uuid: () => columnOf<string>({ type: 'uuid', select: asText, read: same, write: same }),
@@ -78,8 +87,7 @@ export const column = {
     columnOf<Decimal>({
       type: 'numeric',
       select: asText,
-      // Most amounts of a draft are 0, and one of them serves all.
-      read: (value: string) => (value === '0' ? ZERO : new Decimal(value)),
+      read: readDecimal,
       write: (value) => value.toFixed(),
     }),
   /** The same as it goes out: text without zeros at its end. */
@@ -142,6 +150,8 @@ const inSet = ({ name, kind }: TableColumn): string =>
 export class Table<Row extends object> {
   /** The names of the columns, in order, for a list of them. */
   readonly names: string;
+  /** Statements that insert, by what they do on a conflict. */
+  private readonly inserts = new Map<string, string>();
 
   constructor(
     readonly name: string,
@@ -214,10 +224,26 @@ export class Table<Row extends object> {
     );
   }
 
+  /**
+   * The same for a set by whose keys rows are looked up: behind a select nobody sees how many there
+   * are, and no plan can be made that reads the whole table in their place.
+   */
+  lookedUp(row = 'n', parameter = 1): string {
+    const arrays = this.columns.map(
+      ({ kind }, place) => `(select $${parameter + place}::${kind.type}[])`,
+    );
+    return `unnest(${arrays.join(', ')}) as ${row} (${this.names})`;
+  }
+
   /** A statement that inserts rows, whose parameters are `values`. */
   insert(conflict = ''): string {
-    return `insert into {schema}.${this.name} as t (${this.names})
+    let statement = this.inserts.get(conflict);
+    if (statement === undefined) {
+      statement = `insert into {schema}.${this.name} as t (${this.names})
 select ${this.columns.map(inSet).join(', ')} from ${this.unnest()} ${conflict}`;
+      this.inserts.set(conflict, statement);
+    }
+    return statement;
   }
 
   /**
@@ -242,7 +268,7 @@ select ${this.columns.map(inSet).join(', ')} from ${this.unnest()} ${conflict}`;
       .map((one) => `${one.name} = ${inSet(one)}`);
     const found = this.columns.filter(isKey).map(({ name }) => `t.${name} = n.${name}`);
     return `update {schema}.${this.name} as t set ${set.join(', ')}
-from ${this.unnest()} where ${found.join(' and ')}`;
+from ${this.lookedUp()} where ${found.join(' and ')}`;
   }
 
   /**

@@ -18,7 +18,7 @@ import {
 import { advanceSubscriptions } from '../subscriptions';
 import { CatalogMemory } from './catalog-memory';
 import { findNames } from './chunks';
-import { draftDue } from './creating';
+import { draftDue } from './drafting';
 import { finalizeDrafts, type InvoicingContext } from './finalizing';
 import { findInvoices, invoiceRecord, type Invoice, type StoredInvoice } from './invoice-records';
 import { NAMES } from './unbilled';

@@ -26,10 +26,19 @@ export const books: Migration = {
   statements: `
 -- Whether legs are fit to be a posting: two or more, none empty, none finer than values are, sum 0.
 create function {schema}.legs_balance(p_amounts numeric[]) returns boolean
-language sql immutable parallel safe as $$
-  select count(*) >= 2 and count(a) = count(*) and bool_and(a <> 0)
-    and bool_and(scale(trim_scale(a)) <= 8) and sum(a) = 0
-  from unnest(p_amounts) as a
+language plpgsql immutable parallel safe as $$
+declare
+  v_amount numeric;
+  v_sum numeric := 0;
+begin
+  foreach v_amount in array p_amounts loop
+    if v_amount is null or v_amount = 0 or scale(trim_scale(v_amount)) > 8 then
+      return false;
+    end if;
+    v_sum := v_sum + v_amount;
+  end loop;
+  return cardinality(p_amounts) >= 2 and v_sum = 0;
+end
 $$;
 
 create table {schema}.postings (

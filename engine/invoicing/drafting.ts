@@ -1,0 +1,330 @@
+import { column, table, type RowOf, type Session } from '../database';
+import { isoTime, newId, type Instant } from '../kernel';
+import type { PayerNames } from './chunks';
+import { LINE_KINDS, type LineKind } from './invoice-lines';
+import type { Invoice, InvoiceStatus } from './invoice-records';
+import { unbilledOf } from './unbilled';
+
+/**
+ * Drafts: what is due is collected on one for each payer, currency and boundary. Nothing is reckoned
+ * yet; that is done when the draft is finalized (finalizing.ts).
+ */
+
+/** How what is due is collected; all null where it belongs to no subscription. */
+interface Collected {
+  collection: Invoice['collection'] | null;
+  collectedBy: Invoice['collectedBy'] | null;
+}
+const NO_SUBSCRIPTION: Collected = { collection: null, collectedBy: null };
+
+/** An item that is due: whose it is, and under which name it stands. */
+const ITEMS = table('pending_items', {
+  payerId: column.uuid(),
+  name: column.uuid(),
+  itemId: column.uuid(),
+  kind: column.text<Exclude<LineKind, 'usage'>>(),
+  currency: column.text(),
+  dueAt: column.instant(),
+  collection: column.text<Invoice['collection']>().orNull,
+  collectedBy: column.text<Invoice['collectedBy']>().orNull,
+});
+type Item = RowOf<typeof ITEMS>;
+
+/** A period that is over, and whose use nobody has put on a draft. */
+const PERIODS = table('subscription_periods', {
+  payerId: column.uuid(),
+  name: column.uuid(),
+  subscriptionId: column.uuid(),
+  number: column.integer(),
+  currency: column.text(),
+  endsAt: column.instant(),
+  collection: column.text<Invoice['collection']>(),
+  collectedBy: column.text<Invoice['collectedBy']>(),
+});
+type Period = RowOf<typeof PERIODS>;
+
+const DRAFTS = table('invoices', {
+  payerId: column.uuid(),
+  invoiceId: column.uuid(),
+  accountId: column.uuid(),
+  kind: column.text<Invoice['kind']>(),
+  status: column.text<InvoiceStatus>(),
+  currency: column.text(),
+  boundaryAt: column.instant(),
+  createdAt: column.instant(),
+  collection: column.text<Invoice['collection']>(),
+  collectedBy: column.text<Invoice['collectedBy']>(),
+});
+const PRESENT = DRAFTS.pick(
+  'payerId',
+  'invoiceId',
+  'currency',
+  'boundaryAt',
+  'collection',
+  'collectedBy',
+);
+
+/** $1 payers, $2 the names under which something of each may stand, $3 the time. */
+const FIND_ITEMS = `
+select ${ITEMS.select('due')}
+from (
+  select w.payer_id, w.name, i.item_id, i.kind, i.currency, i.due_at,
+         s.collection, s.collected_by
+  from unnest($1::uuid[], $2::uuid[]) as w (payer_id, name)
+  cross join lateral (
+    select * from {schema}.pending_items i
+    where i.payer_id = w.name and i.invoice_id is null and i.dropped_at is null
+      and i.due_at <= $3::timestamptz offset 0) as i
+  left join lateral (
+    select s.collection, s.collected_by from {schema}.subscriptions s
+    where s.payer_id = i.payer_id and s.subscription_id = i.subscription_id offset 0) as s on true
+) as due
+order by due.due_at, due.item_id`;
+
+/** As above. */
+const FIND_PERIODS = `
+select ${PERIODS.select('due')}
+from (
+  select w.payer_id, w.name, p.subscription_id, p.number, p.currency, p.ends_at,
+         s.collection, s.collected_by
+  from unnest($1::uuid[], $2::uuid[]) as w (payer_id, name)
+  cross join lateral (
+    select * from {schema}.subscription_periods p
+    where p.payer_id = w.name and p.drafted_at is null and p.ends_at <= $3::timestamptz
+    offset 0) as p
+  cross join lateral (
+    select s.collection, s.collected_by from {schema}.subscriptions s
+    where s.payer_id = p.payer_id and s.subscription_id = p.subscription_id offset 0) as s
+) as due
+order by due.ends_at, due.subscription_id, due.number`;
+
+/** Drafts that are there, and their last lines. $1 payers. */
+const FIND_DRAFTS = `
+select ${PRESENT.select('d')},
+  (select coalesce(max(l.position), 0) from {schema}.invoice_lines l
+   where l.payer_id = d.payer_id and l.invoice_id = d.invoice_id) as last_position
+from unnest($1::uuid[]) as w (payer_id)
+cross join lateral (
+  select * from {schema}.invoices d
+  where d.payer_id = w.payer_id and d.status = 'draft' and d.kind = 'cycle' offset 0) as d`;
+
+/** Which payers used what is on no line yet before a moment: $1, $2 their names, $3 their moments. */
+const FIND_USED = `
+select w.place::integer as place
+from unnest($1::uuid[], $2::timestamptz[], $3::integer[]) as w (name, ends_at, place)
+where exists (
+  select from {schema}.overage_terms t
+  cross join lateral (${unbilledOf('t.payer_id', 't.product')}) as u
+  where t.payer_id = w.name and u.used_at < w.ends_at)`;
+
+/** An item as it gets on a draft. */
+const TAKEN = table('pending_items', {
+  name: column.uuid(),
+  itemId: column.uuid(),
+  draftPayer: column.uuid(),
+  invoiceId: column.uuid(),
+  lineId: column.uuid(),
+  position: column.integer(),
+});
+
+/** A line for each item, which says of what it bills what the item says. */
+const TAKE_ITEMS = `
+with taken as (
+  update {schema}.pending_items i set invoice_id = n.invoice_id
+  from ${TAKEN.lookedUp()}
+  where i.payer_id = n.name and i.item_id = n.item_id
+  returning n.draft_payer, n.line_id, n.position, i.*
+)
+insert into {schema}.invoice_lines (
+  payer_id, invoice_id, line_id, position, item_id, kind, account_id, subscription_id,
+  period_number, sku, version, product, description, quantity, unit_price, subtotal, net, total,
+  taxable, discountable, period_from, period_to)
+select t.draft_payer, t.invoice_id, t.line_id, t.position, t.item_id, t.kind, t.account_id,
+  t.subscription_id, t.period_number, t.sku, t.version, t.product, t.description, t.quantity,
+  t.unit_price, t.amount, t.amount, t.amount, t.taxable, t.discountable, t.service_from,
+  t.service_to
+from taken t`;
+
+const CLOSED = PERIODS.pick('name', 'subscriptionId', 'number');
+const CLOSE_PERIODS = `
+update {schema}.subscription_periods p set drafted_at = $4::timestamptz
+from ${CLOSED.lookedUp()}
+where p.payer_id = n.name and p.subscription_id = n.subscription_id and p.number = n.number`;
+
+/** A draft that is made, or was there before. */
+interface Draft extends RowOf<typeof PRESENT> {
+  isNew: boolean;
+  lastPosition: number;
+}
+
+/** The drafts of one payer: those there are, and those that what is due asks for. */
+class PayersDrafts {
+  readonly all: Draft[] = [];
+
+  constructor(private readonly payerId: string) {}
+
+  private find(
+    boundaryAt: Instant,
+    currency: string,
+    { collection, collectedBy }: Collected,
+  ): Draft | undefined {
+    return this.all.find(
+      (one) =>
+        one.boundaryAt === boundaryAt &&
+        one.currency === currency &&
+        one.collection === (collection ?? 'charge') &&
+        one.collectedBy === (collectedBy ?? 'engine'),
+    );
+  }
+
+  at(boundaryAt: Instant, currency: string, collected: Collected): Draft {
+    let draft = this.find(boundaryAt, currency, collected);
+    if (draft === undefined) {
+      draft = {
+        isNew: true,
+        payerId: this.payerId,
+        invoiceId: newId(),
+        currency,
+        boundaryAt,
+        collection: collected.collection ?? 'charge',
+        collectedBy: collected.collectedBy ?? 'engine',
+        lastPosition: 0,
+      };
+      this.all.push(draft);
+    }
+    return draft;
+  }
+
+  /** Whether there is a draft for the use of a period anyway. */
+  expects(period: Period): boolean {
+    return this.find(period.endsAt, period.currency, period) !== undefined;
+  }
+
+  /** Null: it belongs to no subscription. */
+  forItem(item: Item): Draft | null {
+    return item.collection === null ? null : this.at(item.dueAt, item.currency, item);
+  }
+
+  /** What belongs to no subscription goes along with what is billed anyway. */
+  forOneOff(dueAt: Instant, currency: string): Draft {
+    const beside = this.all
+      .filter((one) => one.currency === currency && one.collectedBy === 'engine')
+      .toSorted((a, b) => b.boundaryAt - a.boundaryAt)[0];
+    return beside ?? this.at(dueAt, currency, NO_SUBSCRIPTION);
+  }
+}
+
+export interface Drafted {
+  created: number;
+  items: number;
+}
+
+/**
+ * Puts what is due on drafts, in the session's transaction. The payers and the accounts merged into
+ * them are locked.
+ */
+export async function draftDue(
+  session: Session,
+  payers: readonly PayerNames[],
+  now: Instant,
+): Promise<Drafted> {
+  const named = payers.flatMap(({ payerId, names }) => names.map((name) => ({ payerId, name })));
+  const due = [named.map(({ payerId }) => payerId), named.map(({ name }) => name), isoTime(now)];
+  const items = await ITEMS.rows(session, FIND_ITEMS, due);
+  const periods = await PERIODS.rows(session, FIND_PERIODS, due);
+  const drafts = await presentDrafts(session, payers);
+  const draftsOf = ({ payerId }: { payerId: string }): PayersDrafts => drafts.get(payerId)!;
+
+  const own = items.map((item) => draftsOf(item).forItem(item));
+  const unsure = periods.filter((period) => !draftsOf(period).expects(period));
+  for (const period of await usedOf(session, payers, unsure)) {
+    draftsOf(period).at(period.endsAt, period.currency, period);
+  }
+  const taken = items.map((item, index) => ({
+    item,
+    draft: own[index] ?? draftsOf(item).forOneOff(item.dueAt, item.currency),
+  }));
+  const made = [...drafts.values()].flatMap(({ all }) => all.filter(({ isNew }) => isNew));
+  await writeDrafts(session, made, now);
+  await takeItems(session, taken);
+  if (periods.length > 0) {
+    await session.query(CLOSE_PERIODS, [...CLOSED.values(periods), isoTime(now)]);
+  }
+  return { created: made.length, items: taken.length };
+}
+
+async function presentDrafts(
+  session: Session,
+  payers: readonly PayerNames[],
+): Promise<Map<string, PayersDrafts>> {
+  const drafts = new Map(payers.map(({ payerId }) => [payerId, new PayersDrafts(payerId)]));
+  const rows = await session.query<{ last_position: number }>(FIND_DRAFTS, [[...drafts.keys()]]);
+  for (const row of rows) {
+    const { last_position: lastPosition } = row;
+    const draft = {
+      ...PRESENT.read(row),
+      isNew: false,
+      lastPosition,
+    };
+    drafts.get(draft.payerId)!.all.push(draft);
+  }
+  return drafts;
+}
+
+/** Of periods those in which something was used that is on no line yet. */
+async function usedOf(
+  session: Session,
+  payers: readonly PayerNames[],
+  periods: readonly Period[],
+): Promise<Period[]> {
+  if (periods.length === 0) return [];
+  const namesOf = new Map(payers.map(({ payerId, names }) => [payerId, names]));
+  const looked = periods.flatMap(({ payerId, endsAt }, place) =>
+    namesOf.get(payerId)!.map((name) => ({ name, endsAt, place })),
+  );
+  const rows = await session.query<{ place: number }>(FIND_USED, [
+    looked.map(({ name }) => name),
+    looked.map(({ endsAt }) => isoTime(endsAt)),
+    looked.map(({ place }) => place),
+  ]);
+  const places = new Set(rows.map(({ place }) => place));
+  return periods.filter((_, place) => places.has(place));
+}
+
+async function writeDrafts(
+  session: Session,
+  drafts: readonly Draft[],
+  now: Instant,
+): Promise<void> {
+  await DRAFTS.write(
+    session,
+    drafts.map(({ payerId, invoiceId, currency, boundaryAt, collection, collectedBy }) => ({
+      payerId,
+      invoiceId,
+      accountId: payerId,
+      kind: 'cycle',
+      status: 'draft',
+      currency,
+      boundaryAt,
+      createdAt: now,
+      collection,
+      collectedBy,
+    })),
+  );
+}
+
+async function takeItems(
+  session: Session,
+  taken: ReadonlyArray<{ item: Item; draft: Draft }>,
+): Promise<void> {
+  if (taken.length === 0) return;
+  const inOrder = taken.toSorted(
+    (a, b) => LINE_KINDS.indexOf(a.item.kind) - LINE_KINDS.indexOf(b.item.kind),
+  );
+  const rows = inOrder.map(({ item: { name, itemId }, draft }) => {
+    draft.lastPosition += 1;
+    const { payerId: draftPayer, invoiceId, lastPosition: position } = draft;
+    return { name, itemId, draftPayer, invoiceId, lineId: newId(), position };
+  });
+  await session.query(TAKE_ITEMS, TAKEN.values(rows));
+}
