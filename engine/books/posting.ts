@@ -76,9 +76,11 @@ function requireSound({ kind, legs }: Posting): void {
 export async function postAll(session: Session, postings: readonly Posting[]): Promise<string[]> {
   postings.forEach(requireSound);
   if (postings.length === 0) return [];
-  const rows = postings.map(({ reference, at, legs, ...posting }) => ({
-    ...posting,
+  const rows = postings.map(({ payerId, currency, kind, reference, at, legs }) => ({
+    payerId,
     postingId: newId(),
+    currency,
+    kind,
     referenceType: reference?.type ?? null,
     referenceId: reference?.id ?? null,
     postedAt: at,

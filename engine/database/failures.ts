@@ -91,7 +91,8 @@ function firstOf(error: DriverError & { errors?: unknown }): DriverError {
   return isError(first) ? first : error;
 }
 
-const lockTimeout = (what: string, cause: unknown): BillingError =>
+/** Somebody held it for longer than is waited. */
+export const lockTimeout = (what: string, cause?: unknown): BillingError =>
   new BillingError('lock_timeout', `Another transaction holds ${what} for too long.`, {
     advice:
       'Try again. If it is a transaction of your own, pass it as tx, or end it before the call.',

@@ -17,7 +17,14 @@ export {
 } from './answers';
 export { verifyTables, type Check } from './checks';
 export { Database, type DatabaseOptions } from './database';
-export { isOutOfLocks, isRetryable, isUniqueViolation, translate, waitingFor } from './failures';
+export {
+  isOutOfLocks,
+  isRetryable,
+  isUniqueViolation,
+  lockTimeout,
+  translate,
+  waitingFor,
+} from './failures';
 export { payersOf, problemOf, readFound } from './found';
 export { keptSecret } from './kept-secret';
 export { MAX_LOCKED_ACCOUNTS, lockAccounts, tryLockAccounts } from './locks';

@@ -217,13 +217,6 @@ export class Table<Row extends object> {
     return `unnest(${arrays.join(', ')}) as ${row} (${this.names})`;
   }
 
-  /** The parameters of `unnest`: one array a column. */
-  values(rows: readonly Row[]): unknown[][] {
-    return this.columns.map(({ field, kind }) =>
-      rows.map((row) => kind.write((row as Record<string, unknown>)[field])),
-    );
-  }
-
   /**
    * The same for a set by whose keys rows are looked up: behind a select nobody sees how many there
    * are, and no plan can be made that reads the whole table in their place.
@@ -233,6 +226,13 @@ export class Table<Row extends object> {
       ({ kind }, place) => `(select $${parameter + place}::${kind.type}[])`,
     );
     return `unnest(${arrays.join(', ')}) as ${row} (${this.names})`;
+  }
+
+  /** The parameters of `unnest`: one array a column. */
+  values(rows: readonly Row[]): unknown[][] {
+    return this.columns.map(({ field, kind }) =>
+      rows.map((row) => kind.write((row as Record<string, unknown>)[field])),
+    );
   }
 
   /** A statement that inserts rows, whose parameters are `values`. */

@@ -3,6 +3,7 @@ import {
   MAX_LOCKED_ACCOUNTS,
   isOutOfLocks,
   lockAccounts,
+  lockTimeout,
   tryLockAccounts,
   type Context,
   type Session,
@@ -19,6 +20,10 @@ export interface PayerNames {
   payerId: string;
   names: string[];
 }
+
+/** All names of payers: what is locked, and under which things stand. */
+export const namesIn = (payers: readonly PayerNames[]): string[] =>
+  payers.flatMap(({ names }) => names);
 
 /** Of an alias the one it was merged into answers. */
 const FIND_NAMES = `
@@ -63,10 +68,7 @@ export function problemOfBusy(error: unknown): RunProblem | null {
   return isBillingError(error) && error.code === 'lock_timeout' ? problemOf(error) : null;
 }
 
-export const BUSY: RunProblem = {
-  code: 'lock_timeout',
-  message: 'Another transaction holds this account for too long.',
-};
+export const BUSY: RunProblem = problemOf(lockTimeout('this account'));
 
 /** Waits for accounts that somebody is writing, as long as for any lock. They may be busy still. */
 export async function waitForPayers(
@@ -76,10 +78,7 @@ export async function waitForPayers(
   try {
     await database.transaction(undefined, async (session) => {
       const payers = await findNames(session, payerIds);
-      await lockAccounts(
-        session,
-        payers.flatMap(({ names }) => names).slice(0, MAX_LOCKED_ACCOUNTS),
-      );
+      await lockAccounts(session, namesIn(payers).slice(0, MAX_LOCKED_ACCOUNTS));
     });
   } catch (error) {
     if (problemOfBusy(error) === null) throw error;
@@ -103,7 +102,7 @@ export async function inChunk<T>(
   try {
     const chunk = await context.database.transaction(undefined, async (session) => {
       const payers = await findNames(session, payerIds);
-      const all = payers.flatMap(({ names }) => names);
+      const all = namesIn(payers);
       if (all.length > MAX_LOCKED_ACCOUNTS && payerIds.length > 1) return null;
       if (wait) {
         await lockAccounts(session, all);

@@ -8,11 +8,8 @@ import {
 } from '../subscriptions';
 import { collectInvoices } from './collecting/collecting';
 import { Creating, progressInput, type CreateInvoicesAnswer, type Progress } from './creating';
-import {
-  Dispatching,
-  type DispatchInvoicesAnswer,
-  type DispatchInvoicesRequest,
-} from './dispatching';
+import type { DispatchInvoicesAnswer, DispatchInvoicesRequest } from './dispatch-run';
+import { Dispatching } from './dispatching';
 import type { InvoicingContext } from './finalizing';
 
 export interface RunBillingCycleRequest {

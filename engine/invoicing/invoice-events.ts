@@ -2,7 +2,7 @@ import type { EventData, NewEvent } from '../events';
 import { formatMoney, isoTime, type Decimal, type Instant } from '../kernel';
 
 /** Events that tell of an invoice all have the same data. */
-type InvoiceEventType = {
+export type InvoiceEventType = {
   [T in keyof EventData]: T extends `invoice.${string}` ? T : never;
 }[keyof EventData];
 
@@ -19,21 +19,23 @@ export interface ToldInvoice {
   dueAt: Instant | null;
 }
 
-export const invoiceEvent = (
-  type: InvoiceEventType,
+/** Several events of one invoice at one moment, all with the same document. */
+export function invoiceEvents(
+  types: readonly InvoiceEventType[],
   invoice: ToldInvoice,
   at: Instant,
-): NewEvent => ({
-  type,
-  payerId: invoice.payerId,
-  accountId: invoice.accountId,
-  at,
-  data: {
+): NewEvent[] {
+  const { payerId, accountId, decimals } = invoice;
+  const data = {
     invoiceId: invoice.invoiceId,
     number: invoice.number,
     currency: invoice.currency,
-    total: formatMoney(invoice.total, invoice.decimals),
-    amountDue: formatMoney(invoice.amountDue, invoice.decimals),
+    total: formatMoney(invoice.total, decimals),
+    amountDue: formatMoney(invoice.amountDue, decimals),
     dueAt: isoTime(invoice.dueAt),
-  },
-});
+  };
+  return types.map((type) => ({ type, payerId, accountId, at, data }));
+}
+
+export const invoiceEvent = (type: InvoiceEventType, invoice: ToldInvoice, at: Instant): NewEvent =>
+  invoiceEvents([type], invoice, at)[0]!;

@@ -48,6 +48,7 @@ const LINES = table('invoice_lines', {
 
 /** A line as rules work on it; whose it is, is known beside it. */
 export const OWN_LINE = LINES.omit('payerId', 'invoiceId');
+const OWNERS = LINES.pick('payerId', 'invoiceId');
 export type StoredInvoiceLine = RowOf<typeof OWN_LINE>;
 
 export interface LineOfInvoice {
@@ -72,16 +73,21 @@ const RECKONED = LINES.pick(
   'taxInclusive',
 );
 const RECKON = RECKONED.update('payerId', 'invoiceId', 'position');
+const OWN_RECKONED = RECKONED.omit('payerId', 'invoiceId');
+const INSERT = LINES.insert();
 
-const rowsOf = (all: readonly LineOfInvoice[]): Array<RowOf<typeof LINES>> =>
-  all.map(({ line, ...invoice }) => ({ ...line, ...invoice }));
+/** The parameters of lines, of which `own` are the columns behind those that say whose they are. */
+const valuesOf = (
+  own: { values(lines: StoredInvoiceLine[]): unknown[][] },
+  all: readonly LineOfInvoice[],
+) => [...OWNERS.values(all), ...own.values(all.map(({ line }) => line))];
 
 /** Writes lines of drafts. The payers are locked. */
 export async function insertLines(session: Session, all: readonly LineOfInvoice[]): Promise<void> {
-  await LINES.write(session, rowsOf(all));
+  if (all.length > 0) await session.query(INSERT, valuesOf(OWN_LINE, all));
 }
 
 /** Writes the discounts, taxes and sums of lines of drafts. The payers are locked. */
 export async function reckonLines(session: Session, all: readonly LineOfInvoice[]): Promise<void> {
-  if (all.length > 0) await session.query(RECKON, RECKONED.values(rowsOf(all)));
+  if (all.length > 0) await session.query(RECKON, valuesOf(OWN_RECKONED, all));
 }

@@ -17,11 +17,10 @@ import {
 } from '../kernel';
 import { advanceSubscriptions } from '../subscriptions';
 import { CatalogMemory } from './catalog-memory';
-import { findNames } from './chunks';
+import { findNames, namesIn } from './chunks';
 import { draftDue } from './drafting';
 import { finalizeDrafts, type InvoicingContext } from './finalizing';
 import { findInvoices, invoiceRecord, type Invoice, type StoredInvoice } from './invoice-records';
-import { NAMES } from './unbilled';
 
 /** What an account will be billed next, as things stand. */
 export interface InvoicePreview extends Omit<
@@ -36,11 +35,10 @@ export interface InvoicePreview extends Omit<
 
 const previewInput = input({ account: accountReference() });
 
-/** The next moment behind $2 at which something falls due: an item, a draft, the end of a period. */
+/** $1 the names of a payer: the next moment behind $2 at which something falls due: an item, a draft, the end of a period. */
 const FIND_NEXT = `
-with ${NAMES}
 select ${atTime('min(next.at)')} as at
-from names n
+from unnest($1::uuid[]) as n (name)
 cross join lateral (
   select i.due_at as at from {schema}.pending_items i
   where i.payer_id = n.name and i.invoice_id is null and i.dropped_at is null
@@ -87,7 +85,7 @@ export class Previews {
     { payerId }: ResolvedAccount,
   ): Promise<StoredInvoice | null> {
     const payers = await findNames(session, [payerId]);
-    const names = payers.flatMap((payer) => payer.names);
+    const names = namesIn(payers);
     await lockAccounts(session, names);
     let at = readClock(this.context.clock);
     for (let tried = 0; tried < MAX_BOUNDARIES; tried += 1) {
@@ -106,7 +104,7 @@ export class Previews {
       const [problem] = done.problems;
       if (done.issued[0] !== undefined || problem !== undefined) return done.issued[0] ?? null;
       const [next] = await session.query<{ at: string | null }>(FIND_NEXT, [
-        [payerId],
+        names,
         new Date(at).toISOString(),
       ]);
       if (next!.at === null) return null;

@@ -22,7 +22,7 @@ export type {
   DispatchInvoicesAnswer,
   DispatchInvoicesRequest,
   DispatchedInvoice,
-} from './dispatching';
+} from './dispatch-run';
 export type {
   AddItemAnswer,
   AddItemRequest,

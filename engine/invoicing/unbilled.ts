@@ -4,29 +4,27 @@
  * made that reads a whole table, however empty it was when the plan was made.
  */
 
-/** Payers, and the accounts that were merged into them: `payer_id`, `name`. $1 payers. */
-export const NAMES = `
-names as materialized (
-  select w.payer_id, w.payer_id as name from unnest($1::uuid[]) as w (payer_id)
-  union all
-  select w.payer_id, m.account_id
-  from unnest($1::uuid[]) as w (payer_id)
-  cross join lateral (
-    select a.account_id from {schema}.accounts a where a.merged_into = w.payer_id offset 0) as m
-)`;
+/** Behind the last line that invoices have come to. */
+const markOf = (ledger: string, product: string): string => `1 + coalesce((
+        select m.billed_sequence from {schema}.usage_marks m
+        where m.payer_id = ${ledger} and m.product = ${product}), 0)`;
 
 /**
  * Entries of one ledger and product, with the moment that says to which period they belong: of a
  * restore that of the use it takes back.
+ *
+ * @param from the first line that may be one of them, where it is known
  */
-export const unbilledOf = (ledger: string, product: string): string => `
+export const unbilledOf = (
+  ledger: string,
+  product: string,
+  from = markOf(ledger, product),
+): string => `
   select e.sequence, e.account_id, e.overage, coalesce(c.effective_at, e.effective_at) as used_at
   from (
     select e.* from {schema}.entries e
     where e.payer_id = ${ledger} and e.product = ${product} and e.overage is not null
-      and e.sequence > coalesce((
-        select m.billed_sequence from {schema}.usage_marks m
-        where m.payer_id = ${ledger} and m.product = ${product}), 0)
+      and e.sequence >= ${from}
       and not exists (
         select from {schema}.invoice_usage u
         where u.payer_id = e.payer_id and u.entry_sequence = e.sequence)

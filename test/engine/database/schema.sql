@@ -77,12 +77,21 @@ $function$;
 
 CREATE OR REPLACE FUNCTION billing.legs_balance(p_amounts numeric[])
  RETURNS boolean
- LANGUAGE sql
+ LANGUAGE plpgsql
  IMMUTABLE PARALLEL SAFE
 AS $function$
-  select count(*) >= 2 and count(a) = count(*) and bool_and(a <> 0)
-    and bool_and(scale(trim_scale(a)) <= 8) and sum(a) = 0
-  from unnest(p_amounts) as a
+declare
+  v_amount numeric;
+  v_sum numeric := 0;
+begin
+  foreach v_amount in array p_amounts loop
+    if v_amount is null or v_amount = 0 or scale(trim_scale(v_amount)) > 8 then
+      return false;
+    end if;
+    v_sum := v_sum + v_amount;
+  end loop;
+  return cardinality(p_amounts) >= 2 and v_sum = 0;
+end
 $function$;
 
 CREATE OR REPLACE FUNCTION billing.lock_and_read(p_wait boolean, p_ids uuid[], p_providers text[], p_external_ids text[], p_named integer[], p_products text[], p_keys bytea[])

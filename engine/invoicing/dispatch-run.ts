@@ -1,0 +1,295 @@
+import { tryLockAccounts, column, table, type RowOf, type Session } from '../database';
+import { recordEvents } from '../events';
+import { formatMoney, isoTime, readClock, type AccountReference, type Instant } from '../kernel';
+import { CatalogMemory } from './catalog-memory';
+import {
+  BUSY,
+  chunksOf,
+  findNames,
+  inChunk,
+  namesIn,
+  waitForPayers,
+  type PayerNames,
+  type RunProblem,
+} from './chunks';
+import { collectInvoices } from './collecting/collecting';
+import { decimalsOfMoney, type Progress } from './creating';
+import { finalizeDrafts, type Finalized, type InvoicingContext } from './finalizing';
+import { invoiceEvent } from './invoice-events';
+import { findInvoices, type Invoice, type StoredInvoice } from './invoice-records';
+
+/** One run of dispatching: what it does with a chunk of payers or of invoices, and what it tells of that. */
+
+/** What of an invoice a run tells; the whole of it gives `getInvoice`. */
+export type DispatchedInvoice = Pick<
+  Invoice,
+  | 'invoiceId'
+  | 'number'
+  | 'status'
+  | 'account'
+  | 'payer'
+  | 'currency'
+  | 'total'
+  | 'amountDue'
+  | 'paid'
+  | 'issuedAt'
+  | 'dueAt'
+  | 'collection'
+>;
+
+export interface DispatchInvoicesRequest {
+  /** Only what this account pays for, or its payer. Default: everybody. */
+  account?: AccountReference;
+  /** Only these: drafts of the billing cycle, or issued ones that are not sent yet. */
+  invoiceIds?: string[];
+  /** At most so many drafts. Default: all. */
+  limit?: number;
+  /** Told after each chunk. */
+  onProgress?: (progress: Progress) => void;
+  /** Gets all that went out, a chunk at a time; waited for. */
+  onInvoices?: (invoices: DispatchedInvoice[]) => void | Promise<void>;
+}
+
+export interface DispatchInvoicesAnswer {
+  /** Invoices that were finalized. */
+  issued: number;
+  /** Drafts on which nothing stood. */
+  dropped: number;
+  /** Invoices of this run that are paid, those of 0 among them. */
+  paid: number;
+  /** Charges that failed. */
+  failed: number;
+  /** Invoices whose event `invoice.sent` was given. */
+  sent: number;
+  /**
+   * Drafts that could not be reckoned, and why; they stay as they are. Those of accounts that somebody
+   * else held for too long (`lock_timeout`) are left to the next run, as are charges. At most 1,000.
+   */
+  problems: Array<RunProblem & { invoiceId: string }>;
+  /** What went out; at most 1,000, `onInvoices` gets all. */
+  invoices: DispatchedInvoice[];
+  /** Whether there were more than that. */
+  truncated: boolean;
+}
+
+/** What one answer tells of. */
+export const MAX_SUMMARIES = 1_000;
+
+/** Under the payers' locks. $3: only these; null: all. */
+const FIND_DUE_DRAFTS = `
+select d.payer_id::text as payer_id, d.invoice_id::text as invoice_id
+from unnest($1::uuid[]) as w (payer_id)
+cross join lateral (
+  select d.payer_id, d.invoice_id from {schema}.invoices d
+  where d.payer_id = w.payer_id and d.status = 'draft' and d.kind = 'cycle'
+    and d.boundary_at <= $2::timestamptz offset 0) as d
+where $3::uuid[] is null or d.invoice_id = any($3::uuid[])`;
+
+/** What was sent, as it is told. */
+const SENT = table('invoices', {
+  payerId: column.uuid(),
+  invoiceId: column.uuid(),
+  accountId: column.uuid(),
+  number: column.text().named('number_text'),
+  status: column.text<Invoice['status']>(),
+  currency: column.text(),
+  total: column.decimal(),
+  amountDue: column.decimal(),
+  paid: column.decimal(),
+  issuedAt: column.instant(),
+  dueAt: column.instant(),
+  collection: column.text<Invoice['collection']>(),
+});
+
+/** One row for each that was sent by this. The payers are locked. */
+const SEND = `
+update {schema}.invoices i set sent_at = $3::timestamptz
+from unnest((select $1::uuid[]), (select $2::uuid[])) as n (payer_id, invoice_id)
+where i.payer_id = n.payer_id and i.invoice_id = n.invoice_id
+  and i.sent_at is null and i.status in ('open', 'paid')
+returning ${SENT.select('i')}`;
+
+const joinFinalized = (one: Finalized, other: Finalized): Finalized => ({
+  issued: [...one.issued, ...other.issued],
+  dropped: [...one.dropped, ...other.dropped],
+  problems: [...one.problems, ...other.problems],
+});
+
+/** Whether the engine charges what is due of it, so that it is sent only when that was tried. */
+const isCharged = ({ status, collection, collectedBy }: StoredInvoice): boolean =>
+  status === 'open' && collection === 'charge' && collectedBy === 'engine';
+
+export interface NamedInvoice {
+  payerId: string;
+  invoiceId: string;
+}
+
+/** What summaries are made of. */
+type Summarised = Pick<StoredInvoice, keyof RowOf<typeof SENT>>;
+
+const summaryOf = (invoice: Summarised): DispatchedInvoice => {
+  const decimals = decimalsOfMoney(invoice.currency);
+  return {
+    invoiceId: invoice.invoiceId,
+    number: invoice.number,
+    status: invoice.status,
+    account: invoice.accountId,
+    payer: invoice.payerId,
+    currency: invoice.currency,
+    total: formatMoney(invoice.total, decimals),
+    amountDue: formatMoney(invoice.amountDue, decimals),
+    paid: formatMoney(invoice.paid, decimals),
+    issuedAt: isoTime(invoice.issuedAt),
+    dueAt: isoTime(invoice.dueAt),
+    collection: invoice.collection,
+  };
+};
+
+/** What a run has done by now. */
+export class Dispatch {
+  readonly answer: DispatchInvoicesAnswer = {
+    issued: 0,
+    dropped: 0,
+    paid: 0,
+    failed: 0,
+    sent: 0,
+    problems: [],
+    invoices: [],
+    truncated: false,
+  };
+  private readonly memory = new CatalogMemory();
+  /** Chunks are told of one after the other. */
+  private telling: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly context: InvoicingContext,
+    private readonly now: Instant,
+    private readonly invoiceIds: readonly string[] | null,
+    private readonly told: Pick<DispatchInvoicesRequest, 'onProgress' | 'onInvoices'>,
+  ) {}
+
+  /** Finalizes the drafts of payers, charges and sends them; gives back the payers that are busy. */
+  async payers(payerIds: readonly string[], wait: boolean): Promise<string[]> {
+    const { done, busy } = await inChunk(
+      this.context,
+      payerIds,
+      wait,
+      async (session, payers) => {
+        const drafts = await findInvoices(session, await this.dueDrafts(session, payers));
+        return finalizeDrafts(this.context, session, payers, drafts, this.now, {
+          memory: this.memory,
+          // What is not charged goes out as it is issued; the others once that was tried.
+          isSent: (invoice) => !isCharged(invoice),
+        });
+      },
+      joinFinalized,
+    );
+    if (done !== null) {
+      this.answer.issued += done.issued.length;
+      this.answer.dropped += done.dropped.length;
+      this.addProblems(done.problems);
+      const isSent = ({ sentAt }: StoredInvoice): boolean => sentAt !== null;
+      await this.count(done.issued.filter(isSent));
+      await this.deliver(done.issued.filter((invoice) => !isSent(invoice)));
+    }
+    this.told.onProgress?.({ done: this.answer.issued });
+    return busy;
+  }
+
+  /** Waits for payers that were busy, and does what can be done then; who is busy still is named. */
+  async rest(payerIds: readonly string[]): Promise<void> {
+    for (const chunk of chunksOf(payerIds)) {
+      await waitForPayers(this.context, chunk);
+      const busy = await this.payers(chunk, false);
+      const { database } = this.context;
+      const drafts = await this.dueDrafts(database, await findNames(database, busy));
+      this.addProblems(drafts.map(({ invoiceId }) => ({ invoiceId, ...BUSY })));
+    }
+  }
+
+  private async dueDrafts(
+    session: Session,
+    payers: readonly PayerNames[],
+  ): Promise<NamedInvoice[]> {
+    const names = namesIn(payers);
+    if (names.length === 0) return [];
+    const rows = await session.query<{ payer_id: string; invoice_id: string }>(FIND_DUE_DRAFTS, [
+      names,
+      isoTime(this.now),
+      this.invoiceIds,
+    ]);
+    return rows.map((row) => ({ payerId: row.payer_id, invoiceId: row.invoice_id }));
+  }
+
+  private addProblems(problems: DispatchInvoicesAnswer['problems']): void {
+    const room = MAX_SUMMARIES - this.answer.problems.length;
+    this.answer.problems.push(...problems.slice(0, room));
+  }
+
+  /** Charges what is to be charged, and says of all of which that was tried that it went out. */
+  async deliver(named: readonly NamedInvoice[]): Promise<void> {
+    for (const chunk of chunksOf(named)) {
+      const collected = await collectInvoices(this.context, {
+        invoiceIds: chunk.map(({ invoiceId }) => invoiceId),
+      });
+      this.answer.failed += collected.failed;
+      this.addProblems(collected.problems);
+      const untried = new Set(collected.problems.map(({ invoiceId }) => invoiceId));
+      await this.send(chunk.filter(({ invoiceId }) => !untried.has(invoiceId)));
+    }
+  }
+
+  /** Counts what went out, and tells of it: of what is neither asked for nor answered nothing is made. */
+  private async count(invoices: readonly Summarised[]): Promise<void> {
+    if (invoices.length === 0) return;
+    const { answer, told } = this;
+    answer.sent += invoices.length;
+    answer.paid += invoices.filter(({ status }) => status === 'paid').length;
+    const room = MAX_SUMMARIES - answer.invoices.length;
+    const asked = told.onInvoices === undefined ? invoices.slice(0, room) : invoices;
+    const summaries = asked.map(summaryOf);
+    answer.invoices.push(...summaries.slice(0, room));
+    answer.truncated ||= invoices.length > room;
+    this.telling = this.telling.then(() => told.onInvoices?.(summaries));
+    await this.telling;
+  }
+
+  private async send(chunk: readonly NamedInvoice[]): Promise<void> {
+    const busy = await this.sendFree(chunk);
+    if (busy.length === 0) return;
+    await waitForPayers(
+      this.context,
+      busy.map(({ payerId }) => payerId),
+    );
+    const left = await this.sendFree(busy);
+    this.addProblems(left.map(({ invoiceId }) => ({ invoiceId, ...BUSY })));
+  }
+
+  /** Sends the invoices of payers that nobody is writing; gives back the others. */
+  private async sendFree(chunk: readonly NamedInvoice[]): Promise<NamedInvoice[]> {
+    const { sent, busy } = await this.context.database.transaction(undefined, async (session) => {
+      const locked = await tryLockAccounts(
+        session,
+        chunk.map(({ payerId }) => payerId),
+      );
+      const free = chunk.filter(({ payerId }) => locked.has(payerId));
+      const now = readClock(this.context.clock);
+      const sent = await SENT.rows(session, SEND, [
+        free.map(({ payerId }) => payerId),
+        free.map(({ invoiceId }) => invoiceId),
+        isoTime(now),
+      ]);
+      const told = sent.map((invoice) => ({
+        ...invoice,
+        decimals: decimalsOfMoney(invoice.currency),
+      }));
+      await recordEvents(
+        session,
+        told.map((invoice) => invoiceEvent('invoice.sent', invoice, now)),
+      );
+      return { sent, busy: chunk.filter(({ payerId }) => !locked.has(payerId)) };
+    });
+    await this.count(sent);
+    return busy;
+  }
+}

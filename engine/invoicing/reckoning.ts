@@ -1,0 +1,198 @@
+import type { Coupon, TaxRate } from '../catalog';
+import type { Session } from '../database';
+import { BillingError, Decimal, ZERO, type ErrorCode } from '../kernel';
+import { couponsInForce, type CouponInForce } from '../subscriptions';
+import { readCredits, type CreditMove, type NewAccountCredit } from './account-credit';
+import type { CatalogMemory } from './catalog-memory';
+import { namesIn, type PayerNames } from './chunks';
+import type { StoredInvoiceLine } from './invoice-lines';
+import type { StoredInvoice } from './invoice-records';
+import { reckon, usageLines, type OwnRating } from './rating';
+import { readTaxedPayers, type TaxedPayer } from './taxed-payers';
+import type { DraftUsage } from './usage';
+
+/** What drafts come to: their use is priced, discounts, taxes and account credit are taken off. */
+
+/** A draft with everything that is to be written of it. */
+export interface Reckoning {
+  draft: StoredInvoice;
+  /** Of the draft before, and those of use, which are new. */
+  invoice: StoredInvoice;
+  added: StoredInvoiceLine[];
+  taxed: TaxedPayer;
+  lowered: string[];
+}
+
+/** Whether reckoning changed a line that the draft had. */
+export const isChanged = (
+  before: StoredInvoiceLine | undefined,
+  line: StoredInvoiceLine,
+): boolean =>
+  before !== undefined &&
+  !(
+    before.discount.equals(line.discount) &&
+    before.net.equals(line.net) &&
+    before.tax.equals(line.tax) &&
+    before.total.equals(line.total) &&
+    before.coupon === line.coupon &&
+    before.taxKey === line.taxKey &&
+    before.taxName === line.taxName &&
+    before.taxPercent === null &&
+    line.taxPercent === null &&
+    before.taxInclusive === line.taxInclusive
+  );
+
+/** A draft that could not be reckoned, and why. */
+export interface DraftProblem {
+  invoiceId: string;
+  code: ErrorCode;
+  message: string;
+}
+
+/** What drafts are reckoned by. */
+export interface ReckoningTerms {
+  usage: DraftUsage;
+  memory: CatalogMemory;
+  rating: OwnRating;
+}
+
+/** Reckons drafts whose payers are locked; writes nothing. `empty`: nothing stands on them. */
+export async function reckonDrafts(
+  session: Session,
+  payers: readonly PayerNames[],
+  drafts: readonly StoredInvoice[],
+  terms: ReckoningTerms,
+): Promise<{ reckoned: Reckoning[]; empty: StoredInvoice[]; problems: DraftProblem[] }> {
+  const payersTaxed = await readTaxedPayers(
+    session,
+    drafts.map(({ payerId }) => payerId),
+  );
+  const billed = drafts.flatMap((draft) => [...draft.lines, ...terms.usage.of(draft)]);
+  const coupons = await couponsInForce(session, namesIn(payers), [
+    ...new Set(billed.flatMap(({ subscriptionId }) => subscriptionId ?? [])),
+  ]);
+  const reckoned: Reckoning[] = [];
+  const empty: StoredInvoice[] = [];
+  const problems: DraftProblem[] = [];
+  for (const draft of drafts) {
+    try {
+      const one = await reckonDraft(
+        session,
+        draft,
+        payersTaxed.get(draft.payerId)!,
+        coupons,
+        terms,
+      );
+      if (one === null) {
+        empty.push(draft);
+        continue;
+      }
+      reckoned.push(one);
+      useUp(coupons, one.lowered);
+    } catch (error) {
+      if (!(error instanceof BillingError) || error.code !== 'invalid_input') throw error;
+      problems.push({ invoiceId: draft.invoiceId, code: error.code, message: error.message });
+    }
+  }
+  return { reckoned, empty, problems };
+}
+
+/** Of several invoices of a subscription, as for months that were missed, each takes one. */
+function useUp(coupons: Map<string, CouponInForce>, lowered: readonly string[]): void {
+  for (const subscriptionId of lowered) {
+    const { code, left } = coupons.get(subscriptionId)!;
+    if (left === 1) coupons.delete(subscriptionId);
+    else if (left !== null) coupons.set(subscriptionId, { code, left: left - 1 });
+  }
+}
+
+/** Null: nothing stands on it. */
+async function reckonDraft(
+  session: Session,
+  draft: StoredInvoice,
+  taxed: TaxedPayer,
+  couponsLeft: ReadonlyMap<string, CouponInForce>,
+  { usage, memory, rating }: ReckoningTerms,
+): Promise<Reckoning | null> {
+  const currency = { code: draft.currency, decimals: draft.decimals };
+  let last = draft.lines.reduce((max, { position }) => Math.max(max, position), 0);
+  const added = usage.of(draft).flatMap((one) => usageLines(one, currency, rating));
+  for (const line of added) line.position = last += 1;
+  const lines = [...draft.lines, ...added];
+  if (lines.length === 0) return null;
+
+  const rates = new Map<string | null, TaxRate | null>();
+  for (const taxKey of new Set(lines.map((line) => line.taxKey))) {
+    rates.set(taxKey, await memory.rate(session, { ...taxed, taxRate: taxKey ?? taxed.taxRate }));
+  }
+  const coupons = new Map<string, Coupon>();
+  for (const subscriptionId of new Set(lines.map((line) => line.subscriptionId))) {
+    if (subscriptionId === null) continue;
+    const code = couponsLeft.get(subscriptionId)?.code;
+    const coupon = code === undefined ? null : await memory.coupon(session, code);
+    if (coupon !== null) coupons.set(subscriptionId, coupon);
+  }
+  const {
+    lowered,
+    lines: finished,
+    ...sums
+  } = reckon(lines, {
+    currency: draft.currency,
+    decimals: draft.decimals,
+    coupons,
+    rateOf: (taxKey) => rates.get(taxKey) ?? null,
+  });
+  return {
+    draft,
+    invoice: { ...draft, ...sums, taxStatus: taxed.taxStatus, lines: finished },
+    added: finished.slice(draft.lines.length),
+    taxed,
+    lowered,
+  };
+}
+
+/**
+ * Takes account credit for what is to be paid, and keeps what sums below 0 leave. A draft of an account
+ * that was merged since is paid by credit of the one it was merged into, and leaves credit there.
+ */
+export async function useCredits(
+  session: Session,
+  payers: readonly PayerNames[],
+  reckoned: readonly Reckoning[],
+): Promise<{
+  credits: NewAccountCredit[];
+  moves: { fromHolders: CreditMove[]; toHolders: CreditMove[] };
+}> {
+  const holders = new Map(
+    payers.flatMap(({ payerId, names }) => names.map((name) => [name, payerId] as const)),
+  );
+  const holderOf = (payerId: string): string => holders.get(payerId) ?? payerId;
+  const credits = await readCredits(
+    session,
+    reckoned.map(({ draft }) => holderOf(draft.payerId)),
+  );
+  const written: NewAccountCredit[] = [];
+  const fromHolders: CreditMove[] = [];
+  const toHolders: CreditMove[] = [];
+  for (const { invoice } of reckoned) {
+    const { payerId, invoiceId, currency, total, carried } = invoice;
+    const holder = holderOf(payerId);
+    const ofPayer = credits.get(holder) ?? new Map<string, Decimal>();
+    credits.set(holder, ofPayer);
+    const there = ofPayer.get(currency) ?? ZERO;
+    invoice.credited = there.greaterThan(ZERO) ? Decimal.min(there, total) : ZERO;
+    invoice.amountDue = total.minus(invoice.credited);
+    if (holder !== payerId) {
+      fromHolders.push({ from: holder, into: payerId, currency, amount: invoice.credited });
+      toHolders.push({ from: payerId, into: holder, currency, amount: carried });
+    }
+    if (invoice.credited.isZero() && carried.isZero()) continue;
+    ofPayer.set(currency, Decimal.max(there, ZERO).minus(invoice.credited).plus(carried));
+    const of = { payerId, currency, invoiceId };
+    written.push(
+      { ...of, amount: carried, reason: 'carried' },
+      { ...of, amount: invoice.credited.negated(), reason: 'used' },
+    );
+  }
+  return { credits: written, moves: { fromHolders, toHolders } };
+}

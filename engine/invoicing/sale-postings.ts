@@ -1,0 +1,55 @@
+import type { DeferredFee, Leg, Posting } from '../books';
+import { ZERO, type Instant } from '../kernel';
+import type { StoredInvoiceLine } from './invoice-lines';
+import type { StoredInvoice } from './invoice-records';
+
+/** What an invoice is in the book, as it is issued. Pure. */
+
+/** Fees of a time that is not over yet, and what is charged or credited of them on a change. */
+const isForTime = ({ kind, periodFrom, periodTo }: StoredInvoiceLine, now: Instant): boolean =>
+  (kind === 'fee' || kind === 'proration_credit' || kind === 'proration_charge') &&
+  periodFrom !== null &&
+  periodTo !== null &&
+  periodTo > Math.max(periodFrom, now);
+
+/** A sale: what is owed, or paid by credit, against tax, what is earned, and what will be by the day. */
+export function salePosting(invoice: StoredInvoice, now: Instant): Posting[] {
+  const { total, net, credited, carried, tax, lines } = invoice;
+  const deferred = lines.reduce(
+    (sum, line) => (isForTime(line, now) ? sum.plus(line.net) : sum),
+    ZERO,
+  );
+  const earned = net.minus(deferred);
+  const legs: Leg[] = [
+    { account: 'receivable', amount: total.minus(credited) },
+    { account: 'customer_credit', amount: credited.minus(carried) },
+    { account: 'tax_payable', amount: tax.negated() },
+    { account: 'revenue', amount: earned.negated() },
+    { account: 'deferred', amount: deferred.negated() },
+  ];
+  const moved = legs.filter(({ amount }) => !amount.isZero());
+  if (moved.length === 0) return [];
+  return [
+    {
+      payerId: invoice.payerId,
+      currency: invoice.currency,
+      at: now,
+      kind: 'sale',
+      reference: { type: 'invoice', id: invoice.invoiceId },
+      legs: moved,
+    },
+  ];
+}
+
+export const feesOf = (invoice: StoredInvoice, now: Instant): DeferredFee[] =>
+  invoice.lines
+    .filter((line) => isForTime(line, now))
+    .map((line) => ({
+      payerId: invoice.payerId,
+      feeId: line.lineId,
+      currency: invoice.currency,
+      amount: line.net,
+      from: line.periodFrom!,
+      to: line.periodTo!,
+      reference: { type: 'invoice', id: invoice.invoiceId },
+    }));
