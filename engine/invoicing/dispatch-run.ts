@@ -16,7 +16,7 @@ import { collectInvoices } from './collecting/collecting';
 import { decimalsOfMoney, type Progress } from './creating';
 import { finalizeDrafts, type Finalized, type InvoicingContext } from './finalizing';
 import { invoiceEvent } from './invoice-events';
-import { findInvoices, type Invoice, type StoredInvoice } from './invoice-records';
+import { findDueDrafts, type Invoice, type StoredInvoice } from './invoice-records';
 
 /** One run of dispatching: what it does with a chunk of payers or of invoices, and what it tells of that. */
 
@@ -74,16 +74,6 @@ export interface DispatchInvoicesAnswer {
 
 /** What one answer tells of. */
 export const MAX_SUMMARIES = 1_000;
-
-/** Under the payers' locks. $3: only these; null: all. */
-const FIND_DUE_DRAFTS = `
-select d.payer_id::text as payer_id, d.invoice_id::text as invoice_id
-from unnest($1::uuid[]) as w (payer_id)
-cross join lateral (
-  select d.payer_id, d.invoice_id from {schema}.invoices d
-  where d.payer_id = w.payer_id and d.status = 'draft' and d.kind = 'cycle'
-    and d.boundary_at <= $2::timestamptz offset 0) as d
-where $3::uuid[] is null or d.invoice_id = any($3::uuid[])`;
 
 /** What was sent, as it is told. */
 const SENT = table('invoices', {
@@ -175,7 +165,7 @@ export class Dispatch {
       payerIds,
       wait,
       async (session, payers) => {
-        const drafts = await findInvoices(session, await this.dueDrafts(session, payers));
+        const drafts = await this.dueDrafts(session, payers);
         return finalizeDrafts(this.context, session, payers, drafts, this.now, {
           memory: this.memory,
           // What is not charged goes out as it is issued; the others once that was tried.
@@ -207,18 +197,8 @@ export class Dispatch {
     }
   }
 
-  private async dueDrafts(
-    session: Session,
-    payers: readonly PayerNames[],
-  ): Promise<NamedInvoice[]> {
-    const names = namesIn(payers);
-    if (names.length === 0) return [];
-    const rows = await session.query<{ payer_id: string; invoice_id: string }>(FIND_DUE_DRAFTS, [
-      names,
-      isoTime(this.now),
-      this.invoiceIds,
-    ]);
-    return rows.map((row) => ({ payerId: row.payer_id, invoiceId: row.invoice_id }));
+  private dueDrafts(session: Session, payers: readonly PayerNames[]): Promise<StoredInvoice[]> {
+    return findDueDrafts(session, namesIn(payers), this.now, this.invoiceIds);
   }
 
   private addProblems(problems: DispatchInvoicesAnswer['problems']): void {

@@ -9,6 +9,7 @@ import {
   isId,
   isoTime,
   sumOf,
+  type Instant,
 } from '../kernel';
 import { OWN_LINE, type LineKind, type StoredInvoiceLine } from './invoice-lines';
 import type { PaperSnapshot } from './rendering/snapshot';
@@ -192,6 +193,16 @@ cross join lateral (
   select * from {schema}.invoices i
   where i.payer_id = w.payer_id and i.invoice_id = w.invoice_id offset 0) as i
 order by w.place`;
+
+/** Drafts of the billing cycle that are due by $2. $3: only these; null: all. */
+const FIND_DUE_DRAFTS = `
+select ${COLUMNS}
+from unnest($1::uuid[]) as w (payer_id)
+cross join lateral (
+  select * from {schema}.invoices d
+  where d.payer_id = w.payer_id and d.status = 'draft' and d.kind = 'cycle'
+    and d.boundary_at <= $2::timestamptz offset 0) as i
+where $3::uuid[] is null or i.invoice_id = any($3::uuid[])`;
 
 /**
  * Newest first; ids are made in the order of time. $1 accounts, for whom or who pays (null: anybody),
@@ -446,6 +457,22 @@ export async function findInvoices(
 ): Promise<StoredInvoice[]> {
   if (wanted.length === 0) return [];
   const rows = await session.query<InvoiceRow>(FIND_INVOICES, NAMES.values(wanted));
+  return rows.map(invoiceOf);
+}
+
+/** Drafts of payers that are due, with their lines; only those named, where some are. */
+export async function findDueDrafts(
+  session: Session,
+  payerIds: readonly string[],
+  now: Instant,
+  invoiceIds: readonly string[] | null,
+): Promise<StoredInvoice[]> {
+  if (payerIds.length === 0) return [];
+  const rows = await session.query<InvoiceRow>(FIND_DUE_DRAFTS, [
+    payerIds,
+    isoTime(now),
+    invoiceIds,
+  ]);
   return rows.map(invoiceOf);
 }
 

@@ -322,8 +322,8 @@ export function reckon(given: readonly StoredInvoiceLine[], terms: ReckoningTerm
     discount: sum('discount'),
     net: sum('net'),
     tax: sum('tax'),
-    total: Decimal.max(total, ZERO),
-    carried: Decimal.max(total.negated(), ZERO),
+    total: total.lessThan(ZERO) ? ZERO : total,
+    carried: total.lessThan(ZERO) ? total.negated() : ZERO,
     lowered: [...new Set([...discounts.keys()].map((line) => line.subscriptionId!))],
   };
 }

@@ -34,6 +34,17 @@ const COLLECTIONS = table<Collection>('collections', {
   closedAt: column.instant().orNull,
   nextDueAt: column.instant().orNull,
 });
+/** What is said when it begins; all else comes with attempts. */
+const OPENED = COLLECTIONS.pick(
+  'payerId',
+  'invoiceId',
+  'accountId',
+  'mode',
+  'status',
+  'openedAt',
+  'nextAttemptAt',
+  'nextDueAt',
+);
 const STATE = COLLECTIONS.omit('accountId', 'mode', 'openedAt', 'closedAt');
 
 const FIND = `
@@ -79,11 +90,9 @@ export async function openCollection(
       invoiceId,
       accountId,
       openedAt: now,
-      finalAction: null,
-      closedAt: null,
     }),
   );
-  await COLLECTIONS.write(session, begun, 'on conflict (payer_id, invoice_id) do nothing');
+  await OPENED.write(session, begun, 'on conflict (payer_id, invoice_id) do nothing');
 }
 
 /** Writes how collecting goes on. The payer is locked. */
