@@ -43,6 +43,7 @@ export type { PeriodName } from './stored-period';
 export { findById } from './records';
 export { END_REASONS, type StoredSubscription } from './stored-subscription';
 export { resetProducts, restoreProducts } from './resetting';
+export { sizesOfSteps } from './steps';
 
 /** `billing.subscriptions`: recurring offers in force. */
 export interface Subscriptions

@@ -52,6 +52,22 @@ export const STEPS = table('subscription_steps', {
   addedAt: column.instant(),
 });
 
+const SIZES = STEPS.pick('itemId', 'size');
+const READ_SIZES = `
+select ${SIZES.select('t')} from {schema}.subscription_steps t
+where t.payer_id = any($1::uuid[]) and t.item_id = any($2::uuid[])`;
+
+/** @returns the units that a step brought, by the item that bills it */
+export async function sizesOfSteps(
+  session: Session,
+  payerIds: readonly string[],
+  itemIds: readonly string[],
+): Promise<Map<string, string>> {
+  if (itemIds.length === 0) return new Map();
+  const rows = await SIZES.rows(session, READ_SIZES, [payerIds, itemIds]);
+  return new Map(rows.map(({ itemId, size }) => [itemId, size]));
+}
+
 export class Steps {
   constructor(private readonly context: Context) {}
 

@@ -14,7 +14,8 @@ body { margin: 0; background: #f4f5f7; color: #1d2430; font: 14px/1.5 system-ui,
 main { max-width: 760px; margin: 24px auto; padding: 40px; background: #fff; border: 1px solid #dfe3e8; }
 header, .parties { display: flex; justify-content: space-between; gap: 32px; }
 h1 { margin: 0; font-size: 26px; font-weight: 600; }
-.mark { display: inline-block; margin-top: 6px; padding: 2px 10px; border: 1px solid currentColor; border-radius: 12px; color: #a2402a; font-size: 13px; }
+.mark { display: inline-block; margin-top: 6px; padding: 2px 10px; border: 1px solid currentColor; border-radius: 12px; color: #1f7a4d; font-size: 13px; }
+.mark.off { color: #a2402a; }
 .logo { max-width: 200px; max-height: 72px; }
 .parties { margin: 28px 0; }
 .parties section { flex: 1; overflow-wrap: anywhere; }
@@ -38,7 +39,7 @@ footer { margin-top: 32px; padding-top: 12px; border-top: 1px solid #dfe3e8; col
 <body>
 <main>
 <header>
-<div><h1>{{title}}</h1>{{#if mark}}<span class="mark">{{mark}}</span>{{/if}}</div>
+<div><h1>{{title}}</h1>{{#if mark}}<span class="mark{{#if isVoidOrDraft}} off{{/if}}">{{mark}}</span>{{/if}}</div>
 {{#if logo}}<img class="logo" alt="" src="{{logo}}">{{/if}}
 </header>
 <div class="parties">

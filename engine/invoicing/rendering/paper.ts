@@ -1,5 +1,5 @@
 import type { Address, TaxId } from '../../accounts';
-import { Decimal, ZERO, round, type Instant } from '../../kernel';
+import { Decimal, ZERO, round, startOfDay, type Instant } from '../../kernel';
 import type { StoredInvoiceLine } from '../invoice-lines';
 import type { StoredInvoice } from '../invoice-records';
 import type { Buyer, PaperSnapshot } from './snapshot';
@@ -87,7 +87,7 @@ class Style {
 
   constructor(
     private readonly locale: string,
-    timeZone: string,
+    private readonly timeZone: string,
     private readonly currency: string,
     private readonly decimals: number,
   ) {
@@ -122,9 +122,15 @@ class Style {
     return this.date.format(at);
   }
 
-  /** A half-open span by its first and its last day. */
+  /** A half-open span by its first day and the last one that was had: it ends on a day that begins the next. */
   days(from: Instant, to: Instant): string {
-    return this.date.formatRange(from, Math.max(from, to - 1));
+    return this.date.formatRange(from, Math.max(from, startOfDay(to, this.timeZone) - 1));
+  }
+
+  /** A rate of tax by its name, which may say the percent already. */
+  rate(name: string, percent: Decimal): string {
+    const said = new RegExp(`(^|\\D)${percent.toFixed().replace('.', '[.,]')}([.,]0+)?\\s*%`);
+    return said.test(name) ? name : `${name} ${this.percent(percent)}`.trim();
   }
 }
 
@@ -193,64 +199,66 @@ function describe(line: PaperLine, { names }: PaperSnapshot, words: Words): stri
   }
 }
 
-function quantityOf(line: PaperLine, { names }: PaperSnapshot, style: Style): string {
+const unitOf = (line: PaperLine, { names }: PaperSnapshot): string | null =>
+  line.product === null ? null : (names.products[line.product]?.unit ?? null);
+
+const inUnits = (written: string, unit: string | null): string =>
+  unit === null ? written : `${written} ${unit}`;
+
+/** Steps are counted as such: they are what has the price. */
+function quantityOf(line: PaperLine, snapshot: PaperSnapshot, style: Style): string {
   if (line.quantity === null) return '';
-  const unit = line.product === null ? null : (names.products[line.product]?.unit ?? null);
-  const written = style.quantity(line.quantity);
-  return unit === null ? written : `${written} ${unit}`;
+  return inUnits(
+    style.quantity(line.quantity),
+    line.kind === 'step' ? null : unitOf(line, snapshot),
+  );
+}
+
+/** The units that steps brought. */
+function unitsOfSteps(line: PaperLine, snapshot: PaperSnapshot, style: Style): string | null {
+  const size = line.itemId === null ? undefined : snapshot.names.steps?.[line.itemId];
+  if (size === undefined || line.quantity === null) return null;
+  const [steps, each, all] = [line.quantity, new Decimal(size), line.quantity.times(size)];
+  return `${style.quantity(steps)} × ${style.quantity(each)} = ${inUnits(style.quantity(all), unitOf(line, snapshot))}`;
 }
 
 /** What it would have cost without the tax that is in it. */
 const withoutTax = (price: Decimal, percent: Decimal, decimals: number): Decimal =>
   round(price.times(HUNDRED).dividedBy(HUNDRED.plus(percent)), decimals);
 
-export function paperOf(
-  source: PaperSource,
-  { language, locale, words }: { language: string; locale: string; words: Words },
-): Paper {
-  const { snapshot, settled } = source;
-  const style = new Style(locale, snapshot.timeZone, source.currency, source.decimals);
-  const regions = new Intl.DisplayNames([locale, 'en'], { type: 'region' });
-  const country = (code: string): string => regions.of(code) ?? code;
-  const hasDiscount = source.lines.some(({ discount }) => !discount.isZero());
+function paperLine(
+  line: PaperLine,
+  { payerId, decimals, snapshot }: PaperSource,
+  style: Style,
+  words: Words,
+): Paper['lines'][number] {
+  const account =
+    line.accountId === payerId ? null : (snapshot.names.accounts[line.accountId] ?? line.accountId);
+  const period =
+    line.periodFrom === null || line.periodTo === null
+      ? null
+      : style.days(line.periodFrom, line.periodTo);
+  const netPrice =
+    line.unitPrice === null || !line.taxInclusive || line.taxPercent === null
+      ? null
+      : withoutTax(line.unitPrice, line.taxPercent, decimals + 2);
+  return {
+    description: describe(line, snapshot, words),
+    details: [
+      account,
+      unitsOfSteps(line, snapshot, style),
+      period,
+      netPrice === null ? null : `${words.netUnitPrice}: ${style.money(netPrice, decimals + 2)}`,
+    ].filter(isPresent),
+    quantity: quantityOf(line, snapshot, style),
+    unitPrice: line.unitPrice === null ? '' : style.money(line.unitPrice, UNIT_PRICE_DECIMALS),
+    discount: line.discount.isZero() ? '' : style.money(line.discount.negated()),
+    net: style.money(line.net),
+  };
+}
 
-  const day = (at: Instant | null): string | null => (at === null ? null : style.day(at));
-  const facts = [
-    { label: words.number, value: source.number },
-    { label: words.corrects, value: source.corrects },
-    { label: words.issued, value: day(source.issuedAt) },
-    { label: words.due, value: day(source.dueAt) },
-  ];
-
-  const lines = source.lines.map((line) => {
-    const account =
-      line.accountId === source.payerId
-        ? null
-        : (snapshot.names.accounts[line.accountId] ?? line.accountId);
-    const period =
-      line.periodFrom === null || line.periodTo === null
-        ? null
-        : style.days(line.periodFrom, line.periodTo);
-    const netPrice =
-      line.unitPrice === null || !line.taxInclusive || line.taxPercent === null
-        ? null
-        : withoutTax(line.unitPrice, line.taxPercent, source.decimals + 2);
-    return {
-      description: describe(line, snapshot, words),
-      details: [
-        account,
-        period,
-        netPrice === null
-          ? null
-          : `${words.netUnitPrice}: ${style.money(netPrice, source.decimals + 2)}`,
-      ].filter(isPresent),
-      quantity: quantityOf(line, snapshot, style),
-      unitPrice: line.unitPrice === null ? '' : style.money(line.unitPrice, UNIT_PRICE_DECIMALS),
-      discount: line.discount.isZero() ? '' : style.money(line.discount.negated()),
-      net: style.money(line.net),
-    };
-  });
-
+function sumsOf(source: PaperSource, style: Style, words: Words): Paper['sums'] {
+  const { settled } = source;
   const sum = (label: string, amount: Decimal, strong = false) => ({
     label,
     value: style.money(amount),
@@ -258,10 +266,10 @@ export function paperOf(
   });
   const less = (label: string, amount: Decimal) =>
     amount.isZero() ? [] : [sum(label, amount.negated())];
-  const sums = [
+  return [
     sum(words.net, source.net),
     ...source.taxes.map(({ name, percent, net, tax }) => ({
-      label: `${name} ${style.percent(percent)} (${style.money(net)})`,
+      label: `${style.rate(name, percent)} (${style.money(net)})`,
       value: style.money(tax),
       strong: false,
     })),
@@ -276,11 +284,14 @@ export function paperOf(
           sum(words.amountDue, settled.amountDue, true),
         ]),
   ];
+}
 
+function notesOf(source: PaperSource, style: Style, words: Words): string[] {
+  const { snapshot, settled } = source;
   const isInclusive = source.lines.some(
     (line) => line.taxInclusive && line.taxPercent !== null && line.unitPrice !== null,
   );
-  const notes: Array<string | null> = [
+  return [
     isInclusive ? words.taxIncluded : null,
     snapshot.buyer.taxStatus === 'reverse_charge' ? words.reverseCharge : null,
     snapshot.buyer.taxStatus === 'exempt' ? words.exempt : null,
@@ -289,6 +300,25 @@ export function paperOf(
         words.payableBy.replace('{date}', () => style.day(source.dueAt!)).replace(/\.\.$/, '.')
       : null,
     snapshot.notes,
+  ].filter(isPresent);
+}
+
+export function paperOf(
+  source: PaperSource,
+  { language, locale, words }: { language: string; locale: string; words: Words },
+): Paper {
+  const { snapshot } = source;
+  const style = new Style(locale, snapshot.timeZone, source.currency, source.decimals);
+  const regions = new Intl.DisplayNames([locale, 'en'], { type: 'region' });
+  const country = (code: string): string => regions.of(code) ?? code;
+  const hasDiscount = source.lines.some(({ discount }) => !discount.isZero());
+
+  const day = (at: Instant | null): string | null => (at === null ? null : style.day(at));
+  const facts = [
+    { label: words.number, value: source.number },
+    { label: words.corrects, value: source.corrects },
+    { label: words.issued, value: day(source.issuedAt) },
+    { label: words.due, value: day(source.dueAt) },
   ];
 
   return {
@@ -310,9 +340,9 @@ export function paperOf(
       net: words.net,
     },
     hasDiscount,
-    lines,
-    sums,
-    notes: notes.filter(isPresent),
+    lines: source.lines.map((line) => paperLine(line, source, style, words)),
+    sums: sumsOf(source, style, words),
+    notes: notesOf(source, style, words),
     footer: snapshot.footer,
     page: words.page,
   };

@@ -111,6 +111,8 @@ const fitsOnPage = (text: string): boolean => text.length + 40 * text.split('\n'
 
 const GREY = '#667085';
 const LINE = '#dfe3e8';
+const RED = '#a2402a';
+const GREEN = '#1f7a4d';
 
 const RULED = {
   hLineWidth: (row: number): number => (row === 0 ? 0 : 0.5),
@@ -155,7 +157,13 @@ function definitionOf(
             { text: plain(paper.title), fontSize: 20, bold: true },
             ...(paper.mark === null
               ? []
-              : [{ text: plain(paper.mark), color: '#a2402a', margin: [0, 2, 0, 0] } as Content]),
+              : [
+                  {
+                    text: plain(paper.mark),
+                    color: paper.isVoidOrDraft ? RED : GREEN,
+                    margin: [0, 2, 0, 0],
+                  } as Content,
+                ]),
           ],
         },
         logo === null ? { width: 'auto', text: '' } : { ...logoContent(logo), width: 'auto' },

@@ -28,6 +28,8 @@ export interface LineNames {
   products: Record<string, { name: string; unit: string | null }>;
   /** Names of accounts other than the payer, by id; null: it has none. */
   accounts: Record<string, string | null>;
+  /** Units that each of the steps brought, by the item that bills them. */
+  steps?: Record<string, string>;
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { Address, TaxId } from '../../accounts';
 import { findOffers, findProducts } from '../../catalog';
 import type { Session } from '../../database';
+import { sizesOfSteps } from '../../subscriptions';
 import type { StoredInvoiceLine } from '../invoice-lines';
 import type { StoredSettings } from '../settings';
 import type { Buyer, LineNames, PaperSnapshot } from './snapshot';
@@ -51,7 +52,9 @@ const buyerOf = ({ name, contact, company, email, taxStatus, ...row }: BuyerRow)
 interface Pictured {
   invoiceId: string;
   payerId: string;
-  lines: ReadonlyArray<Pick<StoredInvoiceLine, 'accountId' | 'sku' | 'product'>>;
+  lines: ReadonlyArray<
+    Pick<StoredInvoiceLine, 'accountId' | 'sku' | 'product' | 'kind' | 'itemId'>
+  >;
 }
 
 /**
@@ -75,12 +78,16 @@ export async function takeSnapshots(
   const offers = new Map(found.map(({ sku, name }) => [sku, name]));
   const keys = new Set(lines.flatMap(({ product }) => product ?? []));
   const products = await findProducts(session, [...keys]);
+  const items = lines.flatMap(({ kind, itemId }) => (kind === 'step' ? (itemId ?? []) : []));
+  const sizes = await sizesOfSteps(session, [...accountIds], items);
   const seller = sellerPart(settings);
 
   const taken = new Map<string, PaperSnapshot>();
   for (const { invoiceId, payerId, lines: own } of invoices) {
     const names: LineNames = { offers: {}, products: {}, accounts: {} };
-    for (const { sku, product, accountId } of own) {
+    for (const { sku, product, accountId, itemId } of own) {
+      const size = itemId === null ? undefined : sizes.get(itemId);
+      if (size !== undefined) names.steps = { ...names.steps, [itemId!]: size };
       if (sku !== null) names.offers[sku] = offers.get(sku) ?? sku;
       const known = product === null ? undefined : products.get(product);
       if (known !== undefined) names.products[known.key] = { name: known.name, unit: known.unit };
