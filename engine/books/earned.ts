@@ -1,14 +1,16 @@
 import {
   MAX_LOCKED_ACCOUNTS,
   arrayLiteral,
-  atTime,
+  column,
+  packed,
   pages,
-  toInstant,
+  table,
   tryLockAccounts,
   type Context,
+  type RowOf,
   type Session,
 } from '../database';
-import { Decimal, input, integer, isoTime, parse, readClock, type Instant } from '../kernel';
+import { input, integer, isoTime, parse, readClock, type Instant } from '../kernel';
 import { EARNING_KINDS } from '../ledger';
 import { postFees } from './fees';
 import { earnedPosting, postAll } from './posting';
@@ -56,14 +58,24 @@ lines as materialized (
   group by m.payer_id, g.currency, m.day
 )`;
 
+/** What a ledger earned in a currency on a day: less than 0 when more was restored than used. */
+const EARNED = table('postings', {
+  payerId: column.uuid(),
+  currency: column.text(),
+  day: column.text(),
+  /** When the last line of it counts. */
+  at: column.instant(),
+  amount: column.decimal(),
+});
+export type Earned = RowOf<typeof EARNED>;
+
 /** Of each payer the last line that was added up, and what the lines earned on each day. */
 export const EARNED_JSON = `
   'lines', (select json_agg(json_build_array(l.payer_id, l.count, l.last::text))
             from (select payer_id, count(*)::integer as count, max(sequence) as last
                   from lines group by payer_id) as l),
-  'earned', (select json_agg(json_build_array(
-               payer_id, currency, day::text, ${atTime('at')}, amount::text)
-               order by payer_id, currency, day) from earned)`;
+  'earned', (select json_agg(${EARNED.selectArray('e')} order by e.payer_id, e.currency, e.day)
+             from earned e)`;
 
 /** $1 payers, $2 the line after which to begin with each, $3 lines of each at most. */
 export const READ_EARNED = `
@@ -74,29 +86,10 @@ select json_build_object(${EARNED_JSON})::text as found`;
 
 export interface EarnedRow {
   lines: Array<[payerId: string, count: number, last: string]> | null;
-  earned: Array<
-    [payerId: string, currency: string, day: string, at: string, amount: string]
-  > | null;
+  earned: unknown[][] | null;
 }
 
-/** What a ledger earned in a currency on a day: less than 0 when more was restored than used. */
-export interface Earned {
-  payerId: string;
-  currency: string;
-  day: string;
-  /** When the last line of it counts. */
-  at: Instant;
-  amount: Decimal;
-}
-
-export const earnedOf = (row: EarnedRow): Earned[] =>
-  (row.earned ?? []).map(([payerId, currency, day, at, amount]) => ({
-    payerId,
-    currency,
-    day,
-    at: toInstant(at),
-    amount: new Decimal(amount),
-  }));
+export const earnedOf = ({ earned }: EarnedRow): Earned[] => (earned ?? []).map(EARNED.readArray);
 
 /** A ledger with lines that the book has not followed yet. */
 export interface Followed {
@@ -126,23 +119,9 @@ export const FOLLOWED = `
     select e.sequence from {schema}.entries e where e.payer_id = payers.payer_id
     order by e.sequence desc limit 1), 0) - m.posted_sequence) end::text as pending`;
 
-/** Ledgers to take together: of few lines each, or one long one. */
-export function* packed<T extends { pending: number }>(
-  ledgers: readonly T[],
-  most: number,
-): Generator<T[]> {
-  let chunk: T[] = [];
-  let lines = 0;
-  for (const ledger of ledgers) {
-    if (chunk.length > 0 && (chunk.length === most || lines + ledger.pending > LINES)) {
-      yield chunk;
-      [chunk, lines] = [[], 0];
-    }
-    chunk.push(ledger);
-    lines += ledger.pending;
-  }
-  if (chunk.length > 0) yield chunk;
-}
+/** Ledgers to take together: at most so many, of few lines each beyond their marks, or one long one. */
+export const packedLedgers = (ledgers: readonly Followed[], most: number): Generator<Followed[]> =>
+  packed(ledgers, ({ pending }) => pending, LINES, most);
 
 /** What is due for longest, by the index book_marks_due; goes on behind ($2, $3). Locks nothing. */
 const FIND_DUE = `
@@ -230,7 +209,7 @@ export async function postEarned(
       ledgers.filter(({ pending }) => pending === 0),
     );
     const behind = ledgers.filter(({ pending }) => pending > 0);
-    for (const chunk of packed(behind, MAX_LOCKED_ACCOUNTS)) {
+    for (const chunk of packedLedgers(behind, MAX_LOCKED_ACCOUNTS)) {
       postings += await follow(context, now, chunk);
     }
   }

@@ -6,7 +6,7 @@ import {
   earnedBeyond,
   earnedOf,
   followedOf,
-  packed,
+  packedLedgers,
   type Earned,
   type EarnedRow,
   type Followed,
@@ -71,7 +71,7 @@ export async function* ledgersOf(
   payerIds: readonly string[],
 ): AsyncGenerator<Followed[]> {
   const rows = await readFound<FollowedRow[]>(database, FIND_PAYERS, [payerIds]);
-  yield* packed(rows.map(followedOf), PAYERS);
+  yield* packedLedgers(rows.map(followedOf), PAYERS);
 }
 
 /** The same of all payers that a statement of `nextPayers` finds. */
@@ -84,7 +84,7 @@ export async function* allLedgers(
     size: PAYERS,
     find: (after, size) => readFound(database, statement, [...after, size]),
   });
-  for await (const rows of all) yield* packed(rows.map(followedOf), PAYERS);
+  for await (const rows of all) yield* packedLedgers(rows.map(followedOf), PAYERS);
 }
 
 /** Sums of one ledger's days that came in slices. */
@@ -119,7 +119,7 @@ async function readSlices(
 
 /**
  * @param statement begins with BOOKS and gives EARNED_JSON and MARKS_JSON among its members
- * @param ledgers of few lines each beyond their marks, or a single one (`packed`)
+ * @param ledgers of few lines each beyond their marks, or a single one (`packedLedgers`)
  * @param values $3 and on
  */
 export async function readBooks<Row extends BooksRow>(

@@ -42,6 +42,26 @@ export const payersOf = (
     from of_${table} o where o.payer_id is not null
   )`;
 
+/** Ledgers to take together: of few lines each, or one long one. */
+export function* packed<T>(
+  ledgers: readonly T[],
+  linesOf: (ledger: T) => number,
+  mostLines: number,
+  most = Number.POSITIVE_INFINITY,
+): Generator<T[]> {
+  let chunk: T[] = [];
+  let lines = 0;
+  for (const ledger of ledgers) {
+    if (chunk.length > 0 && (chunk.length === most || lines + linesOf(ledger) > mostLines)) {
+      yield chunk;
+      [chunk, lines] = [[], 0];
+    }
+    chunk.push(ledger);
+    lines += linesOf(ledger);
+  }
+  if (chunk.length > 0) yield chunk;
+}
+
 /** A problem that a part of verify() found, whose message goes on behind the row's name. */
 export const problemOf = <P extends { table: string; id: string; message: string }>(row: P): P => ({
   ...row,

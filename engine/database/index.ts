@@ -25,7 +25,7 @@ export {
   translate,
   waitingFor,
 } from './failures';
-export { payersOf, problemOf, readFound } from './found';
+export { packed, payersOf, problemOf, readFound } from './found';
 export { keptSecret } from './kept-secret';
 export { MAX_LOCKED_ACCOUNTS, lockAccounts, tryLockAccounts } from './locks';
 export { rehearse } from './rehearse';

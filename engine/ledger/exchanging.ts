@@ -110,9 +110,7 @@ function requireExchangeable(offer: Offer, quantity: number): void {
     throw new BillingError(
       'invalid_input',
       `${offer.sku} can be had once, not ${quantity} times.`,
-      {
-        parameter: 'quantity',
-      },
+      { parameter: 'quantity' },
     );
   }
 }
@@ -201,10 +199,9 @@ export class Exchanges {
     }
     await writeJournal(session, journal, [], now);
 
-    const goods = await goodsOf(session, sale, worthsOf(pocket, taken));
     const cause = price.isZero() ? undefined : taken.sequence;
-    const orders = goods.map((order) => ({ ...order, ...note, cause }));
-    const grants = await giveUnits(session, account, orders, now);
+    const goods = await goodsOf(session, sale, worthsOf(pocket, taken), { ...note, cause });
+    const grants = await giveUnits(session, account, goods, now);
     await this.ports.exchanged(session, account, offer, now);
     return {
       allowed: true,
@@ -272,6 +269,7 @@ async function goodsOf(
   session: Session,
   { offer, quantity, products }: Sale,
   worths: readonly Worth[],
+  origin: Pick<GrantOrder, 'source' | 'metadata' | 'cause'>,
 ): Promise<GrantOrder[]> {
   const items = offer.items.map((item) => {
     const product = products.get(item.product);
@@ -286,12 +284,9 @@ async function goodsOf(
     items.map(({ item }) => item.product),
     offer.currency,
   );
-  const orders = new Map<string, GrantOrder>();
-  const common = { sku: offer.sku, offerVersion: offer.version, source: 'exchange' };
-  worths.forEach(({ currency, value }, turn) => {
-    const carriers = items.flatMap((one, position) =>
-      turn === 0 || one.parts !== null ? { ...one, position } : [],
-    );
+  const common = { sku: offer.sku, offerVersion: offer.version, ...origin };
+  const goods = worths.flatMap(({ currency, value }, turn) => {
+    const carriers = items.filter(({ parts }) => turn === 0 || parts !== null);
     if (carriers.length === 0) throw indivisible(offer, worths);
     const shares = shareValue(
       carriers.map(({ item, units }) => ({
@@ -301,18 +296,15 @@ async function goodsOf(
       value,
       VALUE_DECIMALS,
     );
-    carriers.forEach(({ item, units, parts, position }, index) => {
-      const worth = shares[index]!;
-      orders.set(`${position} ${turn}`, {
-        ...common,
-        product: item.product,
-        quantity: parts === null ? units : parts[turn]!,
-        priority: item.priority,
-        ends: lifeOf(item),
-        value: worth,
-        currency: worth.isZero() ? null : currency,
-      });
-    });
+    return carriers.map(({ item, units, parts }, index) => ({
+      ...common,
+      product: item.product,
+      quantity: parts === null ? units : parts[turn]!,
+      priority: item.priority,
+      ends: lifeOf(item),
+      value: shares[index]!,
+      currency: shares[index]!.isZero() ? null : currency,
+    }));
   });
   const bonuses = offer.bonuses.map((bonus) => ({
     ...common,
@@ -323,7 +315,7 @@ async function goodsOf(
     value: ZERO,
     currency: null,
   }));
-  return [...orders.values(), ...bonuses];
+  return [...goods, ...bonuses];
 }
 
 const lifeOf = ({ expiresAfter, leadTime }: Offer['items'][number]): GrantEnd =>

@@ -25,7 +25,7 @@ export const COUNT_SMALL = `
 select json_build_object(
   'products', (select count(*) from {schema}.products),
   'offers', (select count(*) from {schema}.offers),
-  'identities', (select count(*) from {schema}.identities))::text as counts`;
+  'identities', (select count(*) from {schema}.identities))::text as found`;
 
 /** Who may have a ledger without being an account. */
 const IN_LEDGERS = ['entries', 'grants', 'holds', 'overage_terms', 'unit_debts'];
@@ -470,11 +470,9 @@ select json_build_object(
     'overage_terms', (select count(*) from terms),
     'unit_debts', (select count(*) from debts)),
   'carried', case when (select yes from finished) then null else (
-    select json_build_object(
-      'after', b.last::text, 'lines', b.lines::text, 'firstMissing', b.first_missing::text,
-      'recordedAt', (select max(recorded_at)::text from lines),
-      'grants', s.grants, 'remaining', s.remaining, 'held', s.held, 'values', s.values,
-      'products', o.products, 'overages', o.overages)
+    select json_build_array(
+      b.last::text, b.lines::text, (select max(recorded_at)::text from lines), b.first_missing::text,
+      s.grants, s.remaining, s.held, s.values, o.products, o.overages)
     from books b,
     (select coalesce(array_agg(grant_sequence), '{}')::text as grants,
             coalesce(array_agg(remaining), '{}')::text as remaining,

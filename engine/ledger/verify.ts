@@ -1,4 +1,4 @@
-import { NO_ACCOUNT, pages, problemOf, readFound, type Database } from '../database';
+import { NO_ACCOUNT, packed, pages, problemOf, readFound, type Database } from '../database';
 import { input, parse, parseLedgerId, z } from '../kernel';
 import {
   CHECK_ACCOUNTS,
@@ -59,33 +59,13 @@ const ANSWERS = 20_000;
 /** More say nothing new. */
 export const MAX_PROBLEMS = 1_000;
 
-/** What a slice of a long ledger hands to the next; the arrays as Postgres wrote them. */
-interface Carried {
-  /** The number of the last line, and how many lines there were. */
-  after: string;
-  lines: string;
-  recordedAt: string | null;
-  firstMissing: string | null;
-  grants: string;
-  remaining: string;
-  held: string;
-  values: string;
-  products: string;
-  overages: string;
-}
+/**
+ * What a slice of a long ledger hands to the next, as Postgres wrote it: the number of the last line, and
+ * the rest of what CHECK_LINES takes ($4 and on).
+ */
+type Carried = readonly [after: string, ...rest: ReadonlyArray<string | null>];
 
-const NOTHING_CARRIED: Carried = {
-  after: '0',
-  lines: '0',
-  recordedAt: null,
-  firstMissing: null,
-  grants: '{}',
-  remaining: '{}',
-  held: '{}',
-  values: '{}',
-  products: '{}',
-  overages: '{}',
-};
+const NOTHING_CARRIED: Carried = ['0', '0', null, null, '{}', '{}', '{}', '{}', '{}', '{}'];
 
 /** An account, or who has a ledger and is none. */
 interface PayerRow {
@@ -127,7 +107,7 @@ class Verifier {
 
   async run(): Promise<void> {
     this.total = await this.estimate();
-    this.count(await this.readCounts());
+    this.count(await readFound(this.database, COUNT_SMALL, []));
     await this.checkAccounts();
     await this.checkAnswers();
     this.total = this.rows;
@@ -139,11 +119,6 @@ class Verifier {
     const plan = await this.database.query<Record<string, string>>(ESTIMATE_ROWS);
     const rows = /rows=(\d+)/.exec(Object.values(plan[0]!)[0]!);
     return Number(rows![1]);
-  }
-
-  private async readCounts(): Promise<Record<string, number>> {
-    const [row] = await this.database.scans.query<{ counts: string }>(COUNT_SMALL);
-    return JSON.parse(row!.counts) as Record<string, number>;
   }
 
   private count(rows: Record<string, number>): void {
@@ -184,51 +159,29 @@ class Verifier {
 
   /** Short ledgers together, each long one on its own. */
   private async checkLedgers(payers: readonly PayerRow[]): Promise<void> {
-    let chunk: string[] = [];
-    let lines = 0;
-    for (const { id, last } of payers) {
+    for (const some of packed(payers, ({ last }) => last, LINES)) {
       if (this.inRuins) return;
-      if (last > LINES) {
-        await this.checkLongLedger(id);
-        continue;
-      }
-      if (lines + last > LINES) {
-        await this.checkSlice(chunk, NOTHING_CARRIED, null);
-        [chunk, lines] = [[], 0];
-      }
-      chunk.push(id);
-      lines += last;
+      const ids = some.map(({ id }) => id);
+      if (some[0]!.last > LINES) await this.checkLongLedger(ids);
+      else await this.checkSlice(ids, NOTHING_CARRIED, null);
     }
-    if (chunk.length > 0) await this.checkSlice(chunk, NOTHING_CARRIED, null);
   }
 
-  private async checkLongLedger(payer: string): Promise<void> {
+  private async checkLongLedger(payer: readonly string[]): Promise<void> {
     let carried: Carried | null = NOTHING_CARRIED;
     while (carried !== null && !this.inRuins) {
-      carried = await this.checkSlice([payer], carried, LINES);
+      carried = await this.checkSlice(payer, carried, LINES);
     }
   }
 
   /** Gives what the next slice needs; null when the ledger has been read to its end. */
   private async checkSlice(
     payers: readonly string[],
-    from: Carried,
+    [after, ...rest]: Carried,
     limit: number | null,
   ): Promise<Carried | null> {
-    const slice = await readFound<SliceRow>(this.database, CHECK_LINES, [
-      payers,
-      from.after,
-      limit,
-      from.lines,
-      from.recordedAt,
-      from.firstMissing,
-      from.grants,
-      from.remaining,
-      from.held,
-      from.values,
-      from.products,
-      from.overages,
-    ]);
+    const values = [payers, after, limit, ...rest];
+    const slice = await readFound<SliceRow>(this.database, CHECK_LINES, values);
     this.add(slice.problems);
     this.count(slice.checked);
     this.step(slice.checked.entries!);
