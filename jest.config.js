@@ -13,6 +13,7 @@ module.exports = {
       },
     ],
   },
+  testEnvironment: '<rootDir>/test/postgres/environment.js',
   moduleNameMapper: { '^@electric-sql/pglite$': '<rootDir>/test/postgres/pglite.ts' },
   globalSetup: '<rootDir>/test/postgres/start.ts',
   globalTeardown: '<rootDir>/test/postgres/stop.mjs',

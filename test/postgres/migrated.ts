@@ -10,6 +10,7 @@ import { MIGRATIONS } from '../../engine/database/migrations';
 
 /** The schema in the dump: the one that an engine opens when none is named. */
 const SCHEMA = 'billing';
+const DAY = 86_400_000;
 
 const modules = path.resolve(__dirname, '../../node_modules');
 const folder = path.join(modules, '.cache/n8n-nodes-billing');
@@ -22,17 +23,20 @@ const folder = path.join(modules, '.cache/n8n-nodes-billing');
  */
 export async function dumpMigrated(): Promise<string> {
   const pglite = fs.readFileSync(path.join(modules, '@electric-sql/pglite/package.json'));
-  const made = createHash('sha256').update(pglite).update(JSON.stringify(MIGRATIONS));
+  const made = createHash('sha256')
+    .update(pglite)
+    .update(JSON.stringify(MIGRATIONS))
+    .update(fs.readFileSync(__filename));
   const file = path.join(folder, `migrated-${made.digest('hex').slice(0, 16)}.tar`);
   if (fs.existsSync(file)) return file;
 
   fs.mkdirSync(folder, { recursive: true });
-  for (const old of fs.readdirSync(folder).filter((name) => name.endsWith('.tar'))) {
-    fs.rmSync(path.join(folder, old), { force: true });
-  }
+  removeOld();
   const { knex, close } = await openEmbedded('memory', 10_000);
   try {
     await openBilling({ connection: knex, schema: SCHEMA });
+    // A copy begins with writing zeros over them all.
+    await knex.raw(`alter system set shared_buffers = '16MB'`);
     const database = (await knex.client.acquireConnection()) as PGlite;
     const dump = await database.dumpDataDir('none');
     await knex.client.releaseConnection(database);
@@ -44,6 +48,15 @@ export async function dumpMigrated(): Promise<string> {
     await close();
   }
   return file;
+}
+
+/** Not at once: another run may be about to read it. */
+function removeOld(): void {
+  for (const name of fs.readdirSync(folder).filter((file) => file.endsWith('.tar'))) {
+    const file = path.join(folder, name);
+    const made = fs.statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+    if (Date.now() - made > DAY) fs.rmSync(file, { force: true });
+  }
 }
 
 /** The name stands in the bodies of functions, whose text Postgres keeps as it was given. */
@@ -66,4 +79,15 @@ export async function openMigrated(schema: string): Promise<OpenedKnex> {
   const opened = await openEmbedded('memory', 10_000);
   if (schema !== SCHEMA) await opened.knex.raw(RENAME.replaceAll('{schema}', `"${schema}"`));
   return opened;
+}
+
+/**
+ * For suites that test how a database begins: theirs are empty, as everybody's are.
+ *
+ * @returns what makes them copies again
+ */
+export function beginEmpty(): () => void {
+  const file = process.env.BILLING_TEST_DUMP;
+  delete process.env.BILLING_TEST_DUMP;
+  return () => (process.env.BILLING_TEST_DUMP = file);
 }

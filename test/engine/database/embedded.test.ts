@@ -3,6 +3,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 
 import { openBilling, type Billing } from '../../../engine';
+import { beginEmpty } from '../../postgres/migrated';
 import { BillingProcess } from './processes';
 
 describe('the embedded database', () => {
@@ -15,6 +16,9 @@ describe('the embedded database', () => {
     opened.push(billing);
     return billing;
   };
+  /** So that the processes find a database, and need not make it. */
+  const make = async (): Promise<void> =>
+    (await openBilling({ connection: { embedded: folder } })).close();
   const start = (task: object): BillingProcess => {
     const child = new BillingProcess({ connection: { embedded: folder }, ...task });
     running.push(child);
@@ -35,7 +39,9 @@ describe('the embedded database', () => {
   });
 
   test('keeps its state in a folder that it creates, readable by its owner alone', async () => {
+    const beginMigrated = beginEmpty();
     const first = await openBilling({ connection: { embedded: folder } });
+    beginMigrated();
     await first.catalog.saveProduct({ key: 'MSG', name: 'Messages' });
     const { accountId: account } = await first.accounts.identify({ externalId: 'ann' });
     await first.ledger.grant({ account, product: 'MSG', quantity: 10 });
@@ -50,6 +56,7 @@ describe('the embedded database', () => {
   });
 
   test('a second process is refused and told who has it; once the first ends, it is let in', async () => {
+    await make();
     const holder = start({ hold: true });
     await holder.said(1);
     const refused = await open().catch((error: unknown) => error);
@@ -68,6 +75,7 @@ describe('the embedded database', () => {
   });
 
   test('of several processes that find a killed one, one gets the folder', async () => {
+    await make();
     const killed = start({ hold: true });
     await killed.said(1);
     await killed.kill();

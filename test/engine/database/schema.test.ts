@@ -5,6 +5,7 @@ import knexFactory, { type Knex } from 'knex';
 
 import { openBilling } from '../../../engine';
 import { openEmbedded } from '../../../engine/database/embedded';
+import { beginEmpty } from '../../postgres/migrated';
 import { databaseKinds, newSchema, serverUrl } from '../each-database';
 
 /**
@@ -13,6 +14,8 @@ import { databaseKinds, newSchema, serverUrl } from '../each-database';
  *
  *     BILLING_UPDATE_SCHEMA=1 NODE_OPTIONS=--experimental-vm-modules npx jest test/engine/database/schema
  */
+
+beginEmpty();
 
 const FILE = path.join(__dirname, 'schema.sql');
 

@@ -3,6 +3,7 @@ import knexFactory, { type Knex } from 'knex';
 import { TestClock, openBilling, type Billing, type ConsumeRequest } from '../../../engine';
 import { openEmbedded } from '../../../engine/database/embedded';
 import { MIGRATIONS, SCHEMA_MAJOR, type Migration } from '../../../engine/database/migrations';
+import { beginEmpty } from '../../postgres/migrated';
 import { databaseKinds, newSchema, serverUrl } from '../each-database';
 import { answerOf, localEngine } from './calls';
 import { BillingProcess } from './processes';
@@ -12,6 +13,8 @@ import { installRelease, readRelease, releases, stepHash } from './releases/rele
  * Every version that was released, as it left a database (releases/write.ts): this one opens it,
  * finds everything as it was, and goes on. So does the next one, with a step that is still to come.
  */
+
+beginEmpty();
 
 /** A step as the next may be: it adds, and writes a function that it changes anew as a whole. */
 const NEXT: Migration = {
