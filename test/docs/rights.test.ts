@@ -6,7 +6,7 @@ import knexFactory, { type Knex } from 'knex';
 
 import { TestClock, isBillingError, openBilling, type Billing } from '../../engine';
 import { GATEWAY_SECRET, fill } from '../engine/database/releases/fill';
-import { databaseKinds, newSchema, serverUrl } from '../engine/each-database';
+import { newSchema, onServer, serverUrl } from '../engine/each-database';
 
 /** docs/operations.md says which rights a user needs: one that has these, and no other, does all there is. */
 
@@ -25,7 +25,7 @@ const besides = [
 const DAY = 86_400_000;
 const YEARS = 11 * 366 * DAY;
 
-if (databaseKinds.includes('server')) {
+onServer(() => {
   describe('the rights of docs/operations.md', () => {
     const schema = newSchema();
     const role = `n8n_${randomBytes(6).toString('hex')}`;
@@ -181,4 +181,4 @@ if (databaseKinds.includes('server')) {
       }
     });
   });
-}
+});

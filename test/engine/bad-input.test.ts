@@ -3,7 +3,7 @@ import knexFactory, { type Knex } from 'knex';
 import { TestClock, isBillingError, openBilling, type Billing } from '../../engine';
 import { openEmbedded } from '../../engine/database/embedded';
 import { newSchema, onEachDatabase, serverUrl } from './each-database';
-import { fingerprintOf } from './tables';
+import { fingerprintOf, keepRows } from './tables';
 
 /**
  * Whatever people send: it is refused in words that name the parameter, or answered with a denial,
@@ -996,6 +996,14 @@ onEachDatabase('by hand', (database) => {
   });
 
   describe('verify() finds what was done with the guards off', () => {
+    let sound: Ledger;
+    let putBack: () => Promise<void>;
+    beforeAll(async () => {
+      sound = await newLedger();
+      putBack = await keepRows(knex, sound.schema);
+    });
+    afterEach(() => putBack());
+
     /**
      * Problems of the ledger as `code table line`, the line by its number. Where value is touched the
      * money book does not agree with it any more, and says so once: verify.test.ts and books.test.ts
@@ -1232,9 +1240,8 @@ onEachDatabase('by hand', (database) => {
         ['payer accounts payer'],
       ],
     ])('%s', async (_what, statement, expected) => {
-      const ledger = await newLedger();
-      await ledger.tamper(statement);
-      const problems = await found(ledger);
+      await sound.tamper(statement);
+      const problems = await found(sound);
       expect(problems.sort()).toEqual([...expected].sort());
     });
 

@@ -1,6 +1,13 @@
 import { randomBytes } from 'node:crypto';
 
-import { openBilling, type Billing, type BillingOptions, type Clock } from '../../engine';
+import {
+  openBilling,
+  type Billing,
+  type BillingOptions,
+  type Clock,
+  type Connection,
+} from '../../engine';
+import type { OpenedKnex } from '../../engine/database/embedded';
 import { openMigrated } from '../postgres/migrated';
 
 /** Engine suites run on a real Postgres and on the embedded database alike. */
@@ -37,7 +44,7 @@ export const openOnServer = (
 
 export interface TestDatabase {
   name: 'server' | 'embedded';
-  /** Opens a billing on an empty database; verified and closed after the suite. */
+  /** Opens a billing on an empty schema; verified and closed after the suite. */
   open(clock?: Clock, schema?: string, options?: Partial<BillingOptions>): Promise<Billing>;
 }
 
@@ -48,34 +55,42 @@ export const databaseKinds = (['server', 'embedded'] as const).filter(
   (name) => only?.includes(name) ?? true,
 );
 
+/** What is asked of a server alone, as all that a file asks: jest wants a test of it in every run. */
+export function onServer(tests: () => void): void {
+  if (databaseKinds.includes('server')) tests();
+  else test('asks a server alone', () => undefined);
+}
+
 /**
  * Runs a suite on each database. Everything it opened is verified at the end: whatever the tests
- * did, every balance must follow from the entries.
+ * did, every balance must follow from the entries. What a suite opens embedded lies in one database,
+ * in as many schemas: a database more costs a second and 150 MB.
  */
 export function onEachDatabase(suite: string, tests: (database: TestDatabase) => void): void {
   describe.each(databaseKinds)(`${suite} (%s)`, (name) => {
-    const opened: Array<{ billing: Billing; end(): Promise<void> }> = [];
+    const opened: Billing[] = [];
+    let embedded: Promise<OpenedKnex> | null = null;
     afterAll(async () => {
-      for (const { billing, end } of opened) {
+      for (const billing of opened) {
         try {
           expect(await billing.verify()).toMatchObject({ ok: true, problems: [] });
         } finally {
-          await end();
+          await billing.close();
         }
       }
+      await (await embedded)?.close();
     });
+    const connect = async (schema: string): Promise<Connection> => {
+      if (name === 'server') return { connectionString: serverUrl(), poolSize: 20 };
+      embedded ??= openMigrated(schema);
+      return (await embedded).knex;
+    };
     tests({
       name,
       async open(clock, schema = newSchema(), options = {}) {
-        if (name === 'server') {
-          const connection = { connectionString: serverUrl(), poolSize: 20 };
-          const billing = await openBilling({ connection, schema, clock, ...options });
-          opened.push({ billing, end: () => billing.close() });
-          return billing;
-        }
-        const { knex, close } = await openMigrated(schema);
-        const billing = await openBilling({ connection: knex, schema, clock, ...options });
-        opened.push({ billing, end: close });
+        const connection = await connect(schema);
+        const billing = await openBilling({ connection, schema, clock, ...options });
+        opened.push(billing);
         return billing;
       },
     });

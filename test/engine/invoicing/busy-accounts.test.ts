@@ -1,14 +1,14 @@
 import knexFactory, { type Knex } from 'knex';
 
 import { TestClock, type Billing } from '../../../engine';
-import { databaseKinds, newSchema, openOnServer, serverUrl } from '../each-database';
+import { newSchema, onServer, openOnServer, serverUrl } from '../each-database';
 import { QUIET } from '../watched-knex';
 
 /** Accounts that somebody else holds, as an open transaction on another connection does. */
 
 const MANY = 12;
 
-if (databaseKinds.includes('server')) {
+onServer(() => {
   describe('busy accounts (server)', () => {
     const opened: Billing[] = [];
     let admin: Knex;
@@ -173,4 +173,4 @@ if (databaseKinds.includes('server')) {
       expect(await billing.invoicing.createInvoices()).toMatchObject({ items: 1, problems: [] });
     });
   });
-}
+});

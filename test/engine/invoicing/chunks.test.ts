@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto';
 
 import { Database, type Context } from '../../../engine/database';
 import { inChunk } from '../../../engine/invoicing/chunks';
-import { databaseKinds, newSchema, openOnServer, serverUrl } from '../each-database';
+import { newSchema, onServer, openOnServer, serverUrl } from '../each-database';
 
-if (databaseKinds.includes('server')) {
+onServer(() => {
   describe('chunks of payers (server)', () => {
     test('lock no more accounts than promised, those merged into the payers among them', async () => {
       const schema = newSchema();
@@ -55,4 +55,4 @@ if (databaseKinds.includes('server')) {
       }
     });
   });
-}
+});

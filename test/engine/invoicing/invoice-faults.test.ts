@@ -2,7 +2,7 @@ import Decimal from 'decimal.js';
 import knexFactory, { type Knex } from 'knex';
 
 import { TestClock, openBilling, type Billing } from '../../../engine';
-import { databaseKinds, newSchema, openOnServer, serverUrl } from '../each-database';
+import { newSchema, onServer, openOnServer, serverUrl } from '../each-database';
 import { mortalKnex } from '../mortal-knex';
 import { QUIET } from '../watched-knex';
 
@@ -13,7 +13,7 @@ import { QUIET } from '../watched-knex';
 
 const DAY = 86_400_000;
 
-if (databaseKinds.includes('server')) {
+onServer(() => {
   describe('the billing cycle under faults (server)', () => {
     const opened: Billing[] = [];
     let admin: Knex;
@@ -357,4 +357,4 @@ if (databaseKinds.includes('server')) {
       expect(await stateOf(billing, account)).toEqual(before);
     }, 60_000);
   });
-}
+});

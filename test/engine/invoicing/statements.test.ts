@@ -1,12 +1,12 @@
 import knexFactory, { type Knex } from 'knex';
 
 import { TestClock, openBilling, type Billing } from '../../../engine';
-import { databaseKinds, newSchema, serverUrl } from '../each-database';
+import { newSchema, onServer, serverUrl } from '../each-database';
 import { QUIET, watchedKnex } from '../watched-knex';
 
 /** How many statements the work on invoices takes, and how few of them while others wait for a number. */
 
-if (databaseKinds.includes('server')) {
+onServer(() => {
   describe('statements of invoicing (server)', () => {
     const opened: Billing[] = [];
     let knex: Knex;
@@ -242,4 +242,4 @@ if (databaseKinds.includes('server')) {
       );
     });
   });
-}
+});

@@ -3,6 +3,7 @@ import knexFactory, { type Knex } from 'knex';
 import { openBilling, type Billing } from '../../../engine';
 import { openEmbedded } from '../../../engine/database/embedded';
 import { databaseKinds, newSchema, serverUrl } from '../each-database';
+import { keepRows } from '../tables';
 
 /** Invoices and credit notes: what their tables refuse, and what verify() finds when the guards were off. */
 
@@ -71,13 +72,17 @@ describe.each(databaseKinds)('invoices in the database (%s)', (name) => {
           await tx.raw(written(statement));
         }),
       verify: () => billing.verify(),
+      schema,
     };
   };
 
   let sound: Awaited<ReturnType<typeof story>>;
+  let putBack: () => Promise<void>;
   beforeAll(async () => {
     sound = await story();
+    putBack = await keepRows(knex, sound.schema);
   });
+  afterEach(() => putBack());
 
   test('sound invoices are counted', async () => {
     expect(await sound.verify()).toMatchObject({
@@ -125,7 +130,7 @@ describe.each(databaseKinds)('invoices in the database (%s)', (name) => {
   });
 
   test('lines of a draft come, change and go, and of issued ones texts are emptied', async () => {
-    const { run, verify } = await story();
+    const { run, verify } = sound;
     await run(`
       insert into {schema}.invoice_lines
         (payer_id, invoice_id, position, line_id, kind, account_id, quantity, subtotal, net, total)
@@ -138,7 +143,7 @@ describe.each(databaseKinds)('invoices in the database (%s)', (name) => {
   });
 
   test('an item that is billed is not freed, one on a draft is', async () => {
-    const { run } = await story();
+    const { run } = sound;
     await run('update {schema}.pending_items set invoice_id = null where invoice_id is not null');
     await run('update {schema}.pending_items set invoice_id = {paid}');
     await expect(
@@ -190,7 +195,7 @@ describe.each(databaseKinds)('invoices in the database (%s)', (name) => {
        select payer_id, 99, payer_id, invoice_id, 1 from {schema}.invoices where invoice_id = {paid}`,
     ],
   ])('verify finds %s: %s', async (code, statement) => {
-    const { tamper, verify } = await story();
+    const { tamper, verify } = sound;
     await tamper(statement);
     const { ok, problems } = await verify();
     expect(ok).toBe(false);

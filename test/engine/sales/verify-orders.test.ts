@@ -3,6 +3,7 @@ import knexFactory, { type Knex } from 'knex';
 import { openBilling, type Billing } from '../../../engine';
 import { openEmbedded } from '../../../engine/database/embedded';
 import { databaseKinds, newSchema, serverUrl } from '../each-database';
+import { keepRows } from '../tables';
 
 /** Orders and refunds: what their tables refuse, and what verify() finds when the guards were off. */
 
@@ -61,6 +62,7 @@ describe.each(databaseKinds)('orders in the database (%s)', (name) => {
           await tx.raw(written(statement));
         }),
       verify: () => billing.verify(),
+      schema,
       paid,
       pending,
       account,
@@ -68,9 +70,12 @@ describe.each(databaseKinds)('orders in the database (%s)', (name) => {
   };
 
   let sound: Awaited<ReturnType<typeof story>>;
+  let putBack: () => Promise<void>;
   beforeAll(async () => {
     sound = await story();
+    putBack = await keepRows(knex, sound.schema);
   });
+  afterEach(() => putBack());
 
   test('a sound book of orders is counted', async () => {
     const { verify } = sound;
@@ -130,7 +135,7 @@ describe.each(databaseKinds)('orders in the database (%s)', (name) => {
       `update {schema}.payment_references set reference = 'r9' where kind = 'refund'`,
     ],
   ])('verify finds %s', async (codes, statement) => {
-    const { tamper, verify } = await story();
+    const { tamper, verify } = sound;
     await tamper(statement);
     const { ok, problems } = await verify();
     expect(ok).toBe(false);
