@@ -1,9 +1,8 @@
 import knexFactory, { type Knex } from 'knex';
-import ClientPGLite from 'knex-pglite';
-import { PGlite } from '@electric-sql/pglite';
 import Decimal from 'decimal.js';
 
 import { TestClock, isBillingError, openBilling, type Billing, type Invoice } from '../../engine';
+import { openEmbedded } from '../../engine/database/embedded';
 import { Random, seedOfRun } from '../faults/random';
 import { databaseKinds, isLong, newSchema, runs, serverUrl } from './each-database';
 import { mortalKnex } from './mortal-knex';
@@ -18,7 +17,7 @@ import { QUIET } from './watched-knex';
 
 const ACCOUNTS = 200;
 const WEEKS = 104;
-/** How many customers do something in a week. */
+/** How many of them do something in a week. */
 const ACTIVE = 12;
 /** For what hangs; a busy machine takes minutes. */
 const TIMEOUT = (isLong ? 120 : 20) * 60_000;
@@ -142,8 +141,7 @@ async function openKnex(name: 'server' | 'embedded'): Promise<Knex> {
       log: QUIET,
     });
   }
-  const pglite = await PGlite.create('memory://');
-  return knexFactory({ client: ClientPGLite, connection: () => ({ pglite }) as never });
+  return (await openEmbedded('memory', 60_000)).knex;
 }
 
 describe.each(databaseKinds)('two years of a shop (%s)', (name) => {
@@ -152,6 +150,7 @@ describe.each(databaseKinds)('two years of a shop (%s)', (name) => {
   const clock = new TestClock(START);
   const schema = newSchema();
   const accounts = runs(name, ACCOUNTS);
+  const active = runs(name, ACTIVE);
   const customers: Customer[] = [];
   let knex: Knex;
   let billing: Billing;
@@ -224,9 +223,9 @@ describe.each(databaseKinds)('two years of a shop (%s)', (name) => {
 
       for (let week = 1; week <= WEEKS; week += 1) {
         clock.set(START + week * WEEK);
-        for (let step = 0; step < ACTIVE; step += 1)
+        for (let step = 0; step < active; step += 1)
           await live(billing, random.pick(customers), random);
-        for (let step = 0; step < ACTIVE; step += 1) {
+        for (let step = 0; step < active; step += 1) {
           const { account } = random.pick(customers);
           await billing.ledger.consume({ account, product: 'PAGES', amount: random.between(1, 9) });
         }
