@@ -142,7 +142,7 @@ export const askedOf = (
 
 /**
  * Of two answers under one key that of the account which stays is kept, and of the other's the one
- * under its latest payer. The short form of a use (ledger/use-batch.ts) is told in full, since it names
+ * under its latest payer. The short form of a use (ledger/use-answers.ts) is told in full, since it names
  * its line by the payer under whom it stands.
  */
 const MOVE_ANSWERS = `

@@ -1,4 +1,4 @@
-import { MAX_LOCKED_ACCOUNTS, arrayLiteral, type Context, type Session } from '../database';
+import { arrayLiteral, type Context, type Session } from '../database';
 import {
   accountReference,
   formatUnits,
@@ -131,15 +131,7 @@ export class Checks {
     private readonly ports: Pick<LedgerPorts, 'refresh'>,
   ) {
     const lanes = context.database.connections >= 2 * LANES ? LANES : 1;
-    this.lanes = Array.from(
-      { length: lanes },
-      () =>
-        new Lane(
-          (asked) => this.answerAll(asked),
-          MAX_LOCKED_ACCOUNTS,
-          () => false,
-        ),
-    );
+    this.lanes = Array.from({ length: lanes }, () => new Lane((asked) => this.answerAll(asked)));
   }
 
   /**

@@ -20,7 +20,8 @@ import type { LedgerPorts } from './ports';
 import { ONE, recogniseUse, type Recognised } from './recognise';
 import { lookAt } from './sights';
 import type { Suggester } from './suggestions';
-import { BusyItem, consumeBatch, type ConsumeAnswer, type WantedUse } from './use-batch';
+import type { ConsumeAnswer } from './use-answers';
+import { BusyItem, consumeBatch, type WantedUse } from './use-batch';
 
 /** One transaction takes at most so many; longer lists are done in several. */
 const MAX_BATCH = MAX_LOCKED_ACCOUNTS;
@@ -72,17 +73,13 @@ export class Uses {
   ) {
     this.plain = new PlainUses(context, known, (uses, why) => this.detour(uses, why));
     this.contended = new ContendedUses(context, known, mayConcernOne);
-    this.sights = new Lane(
-      (items) => this.look(items),
-      MAX_BATCH,
-      () => false,
-    );
-    this.long = new Lane((items) => this.runBatch(items), MAX_BATCH, mayConcernOne);
+    this.sights = new Lane((items) => this.look(items));
+    this.long = new Lane((items) => this.runBatch(items), mayConcernOne);
+    const { connections } = context.database;
     this.patient = new PatientLanes(
       (items) => this.runPatiently(items),
-      MAX_BATCH,
       mayConcernOne,
-      context.database.connections,
+      connections,
     );
   }
 

@@ -1,11 +1,11 @@
-import { MAX_LOCKED_ACCOUNTS, type Context } from '../database';
+import type { Context } from '../database';
 import { readClock } from '../kernel';
 import { decidePlain, plainAnswer, type PlainUse } from './decide-plain';
 import { KnownPayers } from './known-payers';
 import { PatientLanes } from './lane';
 import { recordUses } from './record-uses';
 import { remember } from './sights';
-import type { ConsumeAnswer } from './use-batch';
+import type { ConsumeAnswer } from './use-answers';
 import { lockStanding } from './use-statements';
 
 /**
@@ -32,12 +32,8 @@ export class ContendedUses {
     private readonly known: KnownPayers,
     failsAlone: (error: unknown) => boolean,
   ) {
-    this.lanes = new PatientLanes(
-      (uses) => this.run(uses),
-      MAX_LOCKED_ACCOUNTS,
-      failsAlone,
-      context.database.connections,
-    );
+    const { connections } = context.database;
+    this.lanes = new PatientLanes((uses) => this.run(uses), failsAlone, connections);
   }
 
   has(payerId: string): boolean {

@@ -8,7 +8,7 @@ import { drawInOrder } from './order-of-use';
 import type { Grant } from './pockets';
 import type { DrawnGrant, RecordedPayer, RecordedUse, UsesToRecord } from './record-uses';
 import { isCrossed } from './thresholds';
-import type { ConsumeAnswer } from './use-batch';
+import type { ConsumeAnswer } from './use-answers';
 import { valueLeft } from './value';
 
 /** Deciding plain uses on what is known of their payers: no database, no clock. */

@@ -1,8 +1,13 @@
+import { MAX_LOCKED_ACCOUNTS } from '../database';
+
 /**
  * Concurrent calls of one process, done together. The first call goes at once; those that arrive
  * while it is under way form the next batch. No timer, so a lone call never waits, and the busier it
  * gets, the cheaper a call becomes: a batch costs as many round trips as a single call.
  */
+
+/** The largest batch: one transaction locks at most so many accounts. */
+const MOST = MAX_LOCKED_ACCOUNTS;
 
 interface Waiting<Item, Answer> {
   item: Item;
@@ -16,13 +21,11 @@ export class Lane<Item, Answer> {
 
   /**
    * @param run does a batch and gives an answer for each item, in order, once it is committed
-   * @param most the largest batch
    * @param failsAlone whether a failed batch may hold items that would succeed without the others
    */
   constructor(
     private readonly run: (items: Item[]) => Promise<Answer[]>,
-    private readonly most: number,
-    private readonly failsAlone: (error: unknown) => boolean,
+    private readonly failsAlone: (error: unknown) => boolean = () => false,
   ) {}
 
   /** Puts an item in line. */
@@ -38,8 +41,8 @@ export class Lane<Item, Answer> {
 
   private async drain(): Promise<void> {
     while (this.waiting.length > 0) {
-      const batch = this.waiting.slice(0, this.most);
-      this.waiting = this.waiting.slice(this.most);
+      const batch = this.waiting.slice(0, MOST);
+      this.waiting = this.waiting.slice(MOST);
       await this.attempt(batch);
     }
     this.busy = false;
@@ -72,7 +75,6 @@ export class PatientLanes<Item, Answer> {
   /** @param connections of the database: some are left for those who need not wait */
   constructor(
     private readonly run: (items: Item[]) => Promise<Answer[]>,
-    private readonly most: number,
     private readonly failsAlone: (error: unknown) => boolean,
     private readonly connections: number,
   ) {}
@@ -85,12 +87,8 @@ export class PatientLanes<Item, Answer> {
   async add(key: string, item: Item): Promise<Answer> {
     let entry = this.lanes.get(key);
     if (entry === undefined) {
-      const lane = new Lane(
-        (items: Item[]) => this.inTurn(() => this.run(items)),
-        this.most,
-        this.failsAlone,
-      );
-      entry = { lane, items: 0 };
+      const run = (items: Item[]): Promise<Answer[]> => this.inTurn(() => this.run(items));
+      entry = { lane: new Lane(run, this.failsAlone), items: 0 };
       this.lanes.set(key, entry);
     }
     entry.items += 1;

@@ -25,5 +25,5 @@ export type { RestoreAnswer, RestoreRequest } from './restore';
 export type { StatementPage } from './statement';
 export type { SuggestedOffer } from './suggestions';
 export type { TransferAnswer, TransferRequest } from './transfer';
-export type { ConsumeAnswer } from './use-batch';
+export type { ConsumeAnswer } from './use-answers';
 export type { Problem, Verification, VerifyOptions } from './verify';

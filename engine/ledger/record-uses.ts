@@ -83,6 +83,12 @@ export interface NotWritten {
   answered: number[];
 }
 
+/** The identity by which an account was named; null: by its id. */
+const identityOf = ({
+  reference,
+}: KnownAccount): { provider: string; externalId: string } | null =>
+  'provider' in reference ? reference : null;
+
 /** For texts of letters, digits and marks. */
 const quoted = (text: string): string => `"${text}"`;
 const escaped = (text: string | null): string =>
@@ -101,13 +107,13 @@ export async function recordUse(
   const draw = use.draws[0]!;
   const drawn = grants.get(draw.grant)!;
   const { payer, time } = payers[0]!;
-  const { reference } = use.account;
+  const identity = identityOf(use.account);
   const [row] = await connection.query<{ outcome: '' | keyof NotWritten }>(RECORD_USE, [
     payer.payerId,
     use.sequence,
     use.account.accountId,
-    'provider' in reference ? reference.provider : null,
-    'provider' in reference ? reference.externalId : null,
+    identity?.provider ?? null,
+    identity?.externalId ?? null,
     draw.grant.sequence.toString(),
     drawn.was.toFixed(),
     drawn.left.toFixed(),
@@ -145,8 +151,9 @@ export async function recordUses(
   const paid = uses.some(({ draws }) => draws.some(({ value }) => !value.isZero()));
   const keyed = uses.filter(({ key }) => key !== null).length;
   const special = accounts.some(
-    ({ account }) => 'provider' in account.reference || account.accountId !== account.payerId,
+    ({ account }) => identityOf(account) !== null || account.accountId !== account.payerId,
   );
+  const identities = special ? accounts.map(({ account }) => identityOf(account)) : [];
   const traces = (
     part: (draw: ValuedDraw) => unknown,
     wanted = (draws: readonly ValuedDraw[]): boolean => draws.length > 1,
@@ -173,20 +180,8 @@ export async function recordUses(
       : literal(payers.map(({ time }) => quoted(isoTime(time)))),
     literal(accounts.map(({ payer }) => payer)),
     literal(accounts.map(({ account }) => account.accountId)),
-    special
-      ? literal(
-          accounts.map(({ account: { reference } }) =>
-            'provider' in reference ? quoted(reference.provider) : 'NULL',
-          ),
-        )
-      : '{}',
-    special
-      ? literal(
-          accounts.map(({ account: { reference } }) =>
-            escaped('provider' in reference ? reference.externalId : null),
-          ),
-        )
-      : '{}',
+    literal(identities.map((one) => (one === null ? 'NULL' : quoted(one.provider)))),
+    literal(identities.map((one) => escaped(one?.externalId ?? null))),
     literal(drawn.map(([, { payer }]) => payer)),
     literal(drawn.map(([grant]) => grant.sequence)),
     literal(drawn.map(([, { was }]) => was.toFixed())),

@@ -1,19 +1,5 @@
-import {
-  fingerprint,
-  hashKey,
-  idempotencyConflict,
-  type Context,
-  type OfMerged,
-  type Session,
-} from '../database';
-import {
-  formatUnits,
-  ledgerId,
-  parseLedgerId,
-  readClock,
-  type DenialReason,
-  type Instant,
-} from '../kernel';
+import { hashKey, idempotencyConflict, type Context, type Session } from '../database';
+import { formatUnits, ledgerId, readClock, type Instant } from '../kernel';
 import {
   failed,
   isCurable,
@@ -26,29 +12,23 @@ import {
   type ResolvedWish,
   type Wish,
 } from './access';
-import { Journal } from './journal';
+import { Journal, pocketOf } from './journal';
 import { writeJournal } from './journal-store';
 import { withFreed } from './order-of-use';
 import { isDue } from './pockets';
 import type { LedgerPorts } from './ports';
-import { addSuggestions, type Shortage, type SuggestedOffer, type Suggester } from './suggestions';
+import { addSuggestions, type Shortage, type Suggester } from './suggestions';
+import {
+  allowedAnswer,
+  answeredBefore,
+  keyOf,
+  slotOf,
+  storedForm,
+  type ConsumeAnswer,
+  type FirstAnswer,
+  type KeyOfUse,
+} from './use-answers';
 import { readUses } from './use-statements';
-
-export interface ConsumeAnswer {
-  allowed: boolean;
-  reason: DenialReason | null;
-  /** Units taken: all that was asked for, or '0'. */
-  consumed: string;
-  /** Units of them that no grant paid; only there when there are some. */
-  overage?: string;
-  /** Units left; for `period` the level of access; null for unlimited. */
-  remaining: string | null;
-  /** The ledger line; null when denied. */
-  entryId: string | null;
-  /** Whether this is the first answer to the key, given again. */
-  replayed: boolean;
-  suggestedOffers: SuggestedOffer[];
-}
 
 /** A use that is wanted, as it was read from a request. */
 export type WantedUse = Wish & {
@@ -57,73 +37,10 @@ export type WantedUse = Wish & {
   tx?: unknown;
 };
 
-/** An answer without its `replayed`. */
-type FirstAnswer = Omit<ConsumeAnswer, 'replayed'>;
-
-/**
- * An answer as it is stored under its key: a denial whole; of a use, which is nearly all of them,
- * only the number of its line, what remained, and overage if there was some. The rest is in the
- * request that repeats it.
- */
-type StoredAnswer =
-  (FirstAnswer & OfMerged) | [sequence: string, remaining: string | null, overage?: string];
-
-function storedForm(answer: FirstAnswer): StoredAnswer {
-  const line = answer.entryId === null ? null : parseLedgerId(answer.entryId);
-  if (line === null) return answer;
-  const { remaining, overage } = answer;
-  return overage === undefined ? [line.sequence, remaining] : [line.sequence, remaining, overage];
-}
-
-/** The first answer to a wish, from its stored form and the payer it stands under. */
-function firstAnswer(stored: StoredAnswer, payerId: string, wish: ResolvedWish): FirstAnswer {
-  if (!Array.isArray(stored)) {
-    const { askedOf: _merged, ...answer } = stored;
-    return answer;
-  }
-  const [sequence, remaining, overage] = stored;
-  return allowedAnswer(wish, ledgerId(payerId, sequence), remaining, overage);
-}
-
-const allowedAnswer = (
-  wish: ResolvedWish,
-  entryId: string,
-  remaining: string | null,
-  overage: string | undefined,
-): FirstAnswer => ({
-  allowed: true,
-  reason: null,
-  consumed: formatUnits(wish.amount),
-  ...(overage === undefined ? {} : { overage }),
-  remaining,
-  entryId,
-  suggestedOffers: [],
-});
-
-interface KeyOfItem {
-  account: string;
-  payer: string;
-  keyHash: Buffer;
-  fingerprint: Buffer;
-}
-
-/** Kept with each item: two items of one batch with one key are one wish. */
-const slotOf = ({ payer, account, keyHash }: KeyOfItem): string =>
-  `${payer} ${account} ${keyHash.toString('hex')}`;
-
-function keyOf(wish: ResolvedWish, keyHash: Buffer | null): KeyOfItem | null {
-  if (keyHash === null) return null;
-  const { accountId: account, payerId: payer } = wish.account;
-  return { account, payer, keyHash, fingerprint: fingerprintOf(wish, account) };
-}
-
-const fingerprintOf = ({ product, amount }: ResolvedWish, account: string): Buffer =>
-  fingerprint({ account, product: product.key, amount });
-
 interface Decided {
   payerId: string;
   answer: FirstAnswer;
-  key: KeyOfItem | null;
+  key: KeyOfUse | null;
   shortage: Shortage | null;
   /** Whether a period is due, of which it was decided without. */
   due: boolean;
@@ -183,26 +100,15 @@ async function decideBatch(
   const keyHashes = requests.map(({ idempotencyKey }) =>
     idempotencyKey === undefined ? null : hashKey('consume', idempotencyKey),
   );
-  const view = await readUses(
-    session,
-    requests.map(({ account, product }, index) => ({
-      account,
-      product,
-      keyHash: keyHashes[index]!,
-    })),
-    wait,
-  );
+  const uses = requests.map((use, index) => ({ ...use, keyHash: keyHashes[index]! }));
+  const view = await readUses(session, uses, wait);
   const now = readClock(context.clock);
   const wishes = requests.map((request, index) =>
     resolvedWish(request, view.accounts[index]!, view.products.get(request.product)),
   );
   const journal = new Journal(
     now,
-    wishes.filter(isFine).map(({ account, product }) => ({
-      payerId: account.payerId,
-      product: product.key,
-      kind: product.kind,
-    })),
+    wishes.filter(isFine).map(({ account, product }) => pocketOf(account, product)),
     view.lastLines,
     view.holdings,
   );
@@ -215,11 +121,7 @@ async function decideBatch(
     if (key !== null) {
       const first = view.answers.get(index)?.find(({ expiresAt }) => expiresAt > now);
       if (first !== undefined) {
-        const stored = first.answer as StoredAnswer;
-        const merged = Array.isArray(stored) ? undefined : stored.askedOf;
-        const asked = merged === undefined ? key.fingerprint : fingerprintOf(wish, merged);
-        if (!first.fingerprint.equals(asked)) throw idempotencyConflict();
-        const answer = firstAnswer(stored, first.payerId, wish);
+        const answer = answeredBefore(first, wish, key);
         return () => ({ ...answer, replayed: true });
       }
       // The same key twice in one batch: the second is a repeat of the first.
@@ -263,17 +165,10 @@ async function finishBatch(
   await writeJournal(
     session,
     journal,
-    decided.flatMap(({ key, answer }) =>
-      key === null
-        ? []
-        : [
-            {
-              ...key,
-              answer: storedForm(answer),
-              keep: answer.allowed ? context.keep.change : context.keep.denial,
-            },
-          ],
-    ),
+    decided.flatMap(({ key, answer }) => {
+      const keep = answer.allowed ? context.keep.change : context.keep.denial;
+      return key === null ? [] : { ...key, answer: storedForm(answer), keep };
+    }),
     now,
   );
   return outcomes.map((outcome) => (typeof outcome === 'function' ? outcome() : outcome));

@@ -485,7 +485,7 @@ select json_build_object(
 const ANSWER_ID = `w.payer_id || ' ' || w.account_id || ' ' || encode(w.key_hash, 'hex')`;
 
 /**
- * A page of answers, after ($1, $2, $3), at most $4 of them. Nearly all are uses in their short form: the line's number, and what remained (ledger/use-batch.ts).
+ * A page of answers, after ($1, $2, $3), at most $4 of them. Nearly all are uses in their short form: the line's number, and what remained (ledger/use-answers.ts).
  */
 export const CHECK_ANSWERS = `
 with page as materialized (

@@ -17,19 +17,10 @@ import { valueLeft } from './value';
  * early, look how it stands. The payer must be locked.
  */
 
-/** A grant as it stands at a moment. */
-export interface GrantState {
-  sequence: bigint;
-  product: string;
-  initial: Decimal;
-  /** Units that can be used; none when its time is over. */
-  remaining: Decimal;
-  held: Decimal;
-  value: Decimal;
+/** A grant as it stands at a moment: none of its units remain when its time is over. */
+export interface GrantState extends Grant {
   /** What the units that remain and those on hold carry. */
   valueLeft: Decimal;
-  currency: string | null;
-  expiresAt: Instant | null;
 }
 
 /** Grants of one payer as they stand now, in the order asked for; unknown numbers are left out. */
@@ -44,19 +35,9 @@ export async function readGrantStates(
 }
 
 function stateOf(grant: Grant, now: Instant): GrantState {
-  const { sequence, product, initial, held, value, currency, expiresAt } = grant;
   const remaining = hasExpired(grant, now) ? ZERO : grant.remaining;
-  return {
-    sequence,
-    product,
-    initial,
-    remaining,
-    held,
-    value,
-    valueLeft: valueLeft(value, remaining.plus(held), initial),
-    currency,
-    expiresAt,
-  };
+  const left = remaining.plus(grant.held);
+  return { ...grant, remaining, valueLeft: valueLeft(grant.value, left, grant.initial) };
 }
 
 /** Where what was left of a grant is: the grant itself, then those as which it lived on. */
