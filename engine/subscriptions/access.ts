@@ -2,6 +2,7 @@ import type { Offer } from '../catalog';
 import type { Session } from '../database';
 import { setGates, setOverageTerms, type GateReason } from '../ledger';
 import { OfferVersions } from './offer-versions';
+import { productsOf } from './period-units';
 import type { OfferOf } from './planning';
 import type { SubscriptionStatus } from './stored-subscription';
 
@@ -37,14 +38,6 @@ interface OfferRow {
 }
 
 const IN_FORCE: readonly SubscriptionStatus[] = ['trialing', 'active', 'past_due'];
-
-/** Every product that an offer brings, in whatever phase. */
-const productsOf = (offer: Offer): string[] => [
-  ...new Set([
-    ...offer.items.map(({ product }) => product),
-    ...offer.trialPhases.flatMap(({ items }) => items.map(({ product }) => product)),
-  ]),
-];
 
 const overageProducts = (offer: Offer): string[] =>
   offer.items.filter(({ overage }) => overage !== null).map(({ product }) => product);

@@ -56,10 +56,6 @@ export interface PeriodGift {
   units: readonly PeriodUnits[];
 }
 
-/** What an item of a trial phase is, among the offer's own items. */
-const ownItem = (offer: Offer, product: string): OfferItem | undefined =>
-  offer.items.find((item) => item.product === product);
-
 const behind = (end: Instant, lead: Duration | null, zone: string): Instant =>
   lead === null ? end : addDuration(end, lead, zone);
 
@@ -99,73 +95,67 @@ export function unitsOf(
     const part = whole.times(period.share.left).dividedBy(period.share.of);
     return round(part, known.decimals, 'down');
   };
-  const common = {
-    value: ZERO,
-    currency: null,
-    source: SUBSCRIPTION_SOURCE,
-    sku: offer.sku,
-    offerVersion: offer.version,
-  };
-  const units: PeriodUnits[] = [];
-  if (period.phase !== null) {
-    offer.trialPhases[period.phase - 1]!.items.forEach(({ product, quantity }, index) => {
-      const own = ownItem(offer, product);
-      units.push({
-        kind: 'item',
-        position: index + 1,
-        order: {
-          ...common,
-          product,
-          quantity: times(product, quantity),
-          priority: own?.priority ?? DEFAULT_PRIORITY,
-          ends: { at: behind(period.endsAt, own?.leadTime ?? null, zone) },
-        },
+  const unit = (
+    kind: 'item' | 'bonus',
+    index: number,
+    of: Pick<GrantOrder, 'product' | 'quantity' | 'priority' | 'ends'>,
+  ): PeriodUnits => ({
+    kind,
+    position: index + 1,
+    order: {
+      ...of,
+      value: ZERO,
+      currency: null,
+      source: SUBSCRIPTION_SOURCE,
+      sku: offer.sku,
+      offerVersion: offer.version,
+    },
+  });
+  const ofPhase = (phase: number): PeriodUnits[] =>
+    offer.trialPhases[phase - 1]!.items.map(({ product, quantity }, index) => {
+      const own = offer.items.find((item) => item.product === product);
+      return unit('item', index, {
+        product,
+        quantity: times(product, quantity),
+        priority: own?.priority ?? DEFAULT_PRIORITY,
+        ends: { at: behind(period.endsAt, own?.leadTime ?? null, zone) },
       });
     });
-  } else {
-    offer.items.forEach((item, index) => {
-      if (!item.refill && !period.isFirstOwn) return;
-      const { product, priority } = item;
-      units.push({
-        kind: 'item',
-        position: index + 1,
-        order: {
-          ...common,
-          product,
-          quantity: times(product, item.quantity),
-          priority,
-          ends:
-            isEarly && products.get(product)?.kind === 'period'
-              ? { after: item.expiresAfter ?? offer.interval!, lead: item.leadTime }
-              : endOf(offer, item, period, zone),
-        },
-        ...(item.expiresAtNextPayment && { endsEarlier: { lead: item.leadTime } }),
-      });
+  const ofItems = (): PeriodUnits[] =>
+    offer.items.flatMap((item, index) => {
+      if (!item.refill && !period.isFirstOwn) return [];
+      const { product, priority, leadTime: lead } = item;
+      const ends =
+        isEarly && products.get(product)?.kind === 'period'
+          ? { after: item.expiresAfter ?? offer.interval!, lead }
+          : endOf(offer, item, period, zone);
+      const quantity = times(product, item.quantity);
+      const given = unit('item', index, { product, quantity, priority, ends });
+      return [{ ...given, ...(item.expiresAtNextPayment && { endsEarlier: { lead } }) }];
     });
-    if (period.isFirstOwn) {
-      offer.bonuses.forEach(({ product, quantity, expiresAfter, priority }, index) => {
-        units.push({
-          kind: 'bonus',
-          position: index + 1,
-          order: {
-            ...common,
-            product,
-            quantity: new Decimal(quantity).times(period.quantity),
-            priority,
-            ends:
-              expiresAfter === null
-                ? null
-                : { at: addDuration(period.startsAt, expiresAfter, zone) },
-          },
-        });
-      });
-    }
-  }
+  const ofBonuses = (): PeriodUnits[] =>
+    offer.bonuses.map(({ product, quantity, expiresAfter, priority }, index) =>
+      unit('bonus', index, {
+        product,
+        quantity: new Decimal(quantity).times(period.quantity),
+        priority,
+        ends: expiresAfter && { at: addDuration(period.startsAt, expiresAfter, zone) },
+      }),
+    );
+  const own = () => [...ofItems(), ...(period.isFirstOwn ? ofBonuses() : [])];
+  const units = period.phase === null ? own() : ofPhase(period.phase);
   return units.filter(
     ({ order: { quantity, ends } }) =>
       quantity.greaterThan(0) && (ends === null || !('at' in ends) || ends.at > now),
   );
 }
+
+/** Every product that an offer brings, in whatever phase. */
+export const productsOf = ({ items, trialPhases }: Offer): string[] => [
+  ...new Set(
+    [...items, ...trialPhases.flatMap((phase) => phase.items)].map((item) => item.product),
+  ),
+];
 
 /** The products by which `unitsOf` goes: of parts of periods, and of periods that come early. */
 export async function productsFor(
@@ -175,10 +165,7 @@ export async function productsFor(
 ): Promise<Map<string, Product>> {
   const keys = openings
     .filter(({ period }) => period.share !== null || period.startsAt > now)
-    .flatMap(({ offer }) => [
-      ...offer.items.map(({ product }) => product),
-      ...offer.trialPhases.flatMap(({ items }) => items.map(({ product }) => product)),
-    ]);
+    .flatMap(({ offer }) => productsOf(offer));
   return keys.length === 0 ? new Map() : findProducts(session, keys);
 }
 

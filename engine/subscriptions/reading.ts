@@ -71,6 +71,28 @@ interface BesideRow {
   steps: string | null;
 }
 
+/** What goes out of a subscription as it is kept. */
+export const keptOf = (one: StoredSubscription) => ({
+  subscriptionId: one.subscriptionId,
+  account: one.accountId,
+  payer: one.payerId,
+  sku: one.sku,
+  version: one.version,
+  quantity: one.quantity,
+  status: one.status,
+  currency: one.currency,
+  collection: one.collection,
+  collectedBy: one.collectedBy,
+  renews: one.renews,
+  startedAt: isoTime(one.startedAt),
+  cancelAt: isoTime(one.cancelAt),
+  pauseAt: isoTime(one.pauseAt),
+  resumeAt: isoTime(one.resumeAt),
+  endedAt: isoTime(one.endedAt),
+  endReason: one.endReason,
+  coupon: one.coupon,
+});
+
 /** What follows the present period. */
 function nextOf(
   one: StoredSubscription,
@@ -123,23 +145,12 @@ export async function readSubscriptions(
     const row = beside.get(one.subscriptionId)!;
     const steps = JSON.parse(row.steps ?? '[]') as Array<[string, number, string]>;
     records.push({
-      subscriptionId: one.subscriptionId,
-      account: one.accountId,
-      payer: one.payerId,
-      sku: one.sku,
-      version: one.version,
+      ...keptOf(one),
       name: offer.name,
-      quantity: one.quantity,
-      status: one.status,
-      currency: one.currency,
       price: formatMoney(feeOf(offer, null, one.quantity), decimalsOfPrice(offer)),
       interval: offer.interval!,
       bill: offer.collect?.bill ?? 'advance',
-      collection: one.collection,
-      collectedBy: one.collectedBy,
-      renews: one.renews,
       trialPhase: one.phase,
-      startedAt: isoTime(one.startedAt),
       anchorAt: isoTime(one.anchorAt),
       period:
         one.periodNumber === 0
@@ -151,18 +162,12 @@ export async function readSubscriptions(
             },
       awaitingPayment: one.awaitingPayment,
       overdue: one.overdue,
-      cancelAt: isoTime(one.cancelAt),
-      pauseAt: isoTime(one.pauseAt),
-      resumeAt: isoTime(one.resumeAt),
-      endedAt: isoTime(one.endedAt),
-      endReason: one.endReason,
       next: nextOf(one, offer, change, fresh),
       steps: steps.map(([product, count, units]) => ({
         product,
         steps: count,
         units: formatUnits(new Decimal(units)),
       })),
-      coupon: one.coupon,
       metadata: JSON.parse(row.metadata ?? '{}') as Record<string, unknown>,
     });
   }

@@ -3,6 +3,7 @@ import { pages, type RowOf, type Session } from '../database';
 import { Decimal, currencyDecimals, formatMoney, formatUnits, isoTime } from '../kernel';
 import { refreshAccess } from './access';
 import { PENDING_ITEMS } from './pending-items';
+import { keptOf } from './reading';
 import { PERIODS } from './stored-period';
 import { STEPS } from './steps';
 import { SUBSCRIPTIONS } from './stored-subscription';
@@ -87,24 +88,7 @@ const PAGE = 500;
 function exported(one: Exported): object {
   const decimals = currencyDecimals(one.currency)!;
   return {
-    subscriptionId: one.subscriptionId,
-    account: one.accountId,
-    payer: one.payerId,
-    sku: one.sku,
-    version: one.version,
-    quantity: one.quantity,
-    status: one.status,
-    currency: one.currency,
-    renews: one.renews,
-    collection: one.collection,
-    collectedBy: one.collectedBy,
-    coupon: one.coupon,
-    startedAt: isoTime(one.startedAt),
-    cancelAt: isoTime(one.cancelAt),
-    pauseAt: isoTime(one.pauseAt),
-    resumeAt: isoTime(one.resumeAt),
-    endedAt: isoTime(one.endedAt),
-    endReason: one.endReason,
+    ...keptOf(one),
     cancelReason: one.cancel_reason,
     periods: (JSON.parse(one.periods) as unknown[][]).map(OPENED.readArray).map((period) => ({
       ...period,

@@ -1,8 +1,7 @@
 import { atTime, toInstant, type Session } from '../../database';
-import type { Instant } from '../../kernel';
+import { isoTime, type Instant } from '../../kernel';
 import { paymentInGrace, paymentRecovered } from '../../subscriptions';
 import { NAMES, type InvoiceName, type StoredInvoice } from '../invoice-records';
-import { writeClosed } from './collections';
 
 /** The subscriptions that an invoice bills, each once. */
 export const subscriptionsOf = ({ lines }: Pick<StoredInvoice, 'lines'>): string[] => [
@@ -27,6 +26,13 @@ cross join lateral (
   where c.payer_id = w.payer_id and c.invoice_id = w.invoice_id and c.first_failed_at is not null
   offset 0) as c`;
 
+const CLOSE = `
+update {schema}.collections c
+set status = 'closed', stop_reason = null, next_attempt_at = null, next_due_at = null,
+    closed_at = $3::timestamptz
+from ${NAMES.unnest()}
+where c.payer_id = n.payer_id and c.invoice_id = n.invoice_id and c.closed_at is null`;
+
 /**
  * Invoices were paid, voided or written off: nobody collects them any more, and subscriptions of which
  * nothing else is owed are in order again; also when what was written off is paid after all. The payers
@@ -41,9 +47,9 @@ export async function closeCollections(
   recover = true,
 ): Promise<void> {
   if (invoices.length === 0) return;
-  await writeClosed(session, invoices, now);
-  if (!recover) return;
   const values = NAMES.values(invoices);
+  await session.query(CLOSE, [...values, isoTime(now)]);
+  if (!recover) return;
   const found = await session.query<{ invoiceId: string }>(WERE_FAILING, values);
   const wereFailing = new Set(found.map(({ invoiceId }) => invoiceId));
   for (const invoice of invoices) {

@@ -1,39 +1,10 @@
-import { column, table, type Session } from '../../database';
-import { isoTime, type Instant } from '../../kernel';
+import type { Session } from '../../database';
+import type { Instant } from '../../kernel';
 import { NAMES, type InvoiceName, type StoredInvoice } from '../invoice-records';
 import type { FinalAction } from './dunning-settings';
-import { opened, type CollectionState } from './schedule';
+import { opened } from './schedule';
+import { COLLECTIONS, type Collection, type CollectionState } from './stored-collection';
 
-/** How far the collecting of an invoice has come, as it is stored. */
-export interface Collection extends CollectionState {
-  payerId: string;
-  invoiceId: string;
-  accountId: string;
-  openedAt: Instant;
-  finalAction: FinalAction | null;
-  closedAt: Instant | null;
-}
-
-const COLLECTIONS = table<Collection>('collections', {
-  payerId: column.uuid(),
-  invoiceId: column.uuid(),
-  accountId: column.uuid(),
-  mode: column.text(),
-  status: column.text(),
-  stopReason: column.text<NonNullable<Collection['stopReason']>>().orNull,
-  openedAt: column.instant(),
-  attempts: column.integer(),
-  nextAttemptAt: column.instant().orNull,
-  hardMethodId: column.uuid().orNull,
-  firstFailedAt: column.instant().orNull,
-  graceUntil: column.instant().orNull,
-  overdueAt: column.instant().orNull,
-  finalAt: column.instant().orNull,
-  finalAction: column.text<FinalAction>().orNull,
-  finishedAt: column.instant().orNull,
-  closedAt: column.instant().orNull,
-  nextDueAt: column.instant().orNull,
-});
 /** What is said when it begins; all else comes with attempts. */
 const OPENED = COLLECTIONS.pick(
   'payerId',
@@ -59,13 +30,6 @@ const WRITE = STATE.update('payerId', 'invoiceId');
 const COUNT_ATTEMPT = `
 update {schema}.collections set attempts = attempts + 1::smallint
 where payer_id = $1::uuid and invoice_id = $2::uuid and closed_at is null and mode = 'charge'`;
-
-const CLOSE = `
-update {schema}.collections c
-set status = 'closed', stop_reason = null, next_attempt_at = null, next_due_at = null,
-    closed_at = $3::timestamptz
-from ${NAMES.unnest()}
-where c.payer_id = n.payer_id and c.invoice_id = n.invoice_id and c.closed_at is null`;
 
 /** By the ids of their invoices; drafts have none, nor has what was issued as paid. */
 export async function findCollections(
@@ -111,13 +75,4 @@ export async function countAttempt(
   { payerId, invoiceId }: InvoiceName,
 ): Promise<void> {
   await session.query(COUNT_ATTEMPT, [payerId, invoiceId]);
-}
-
-/** Ends the collecting of invoices, as far as they were being collected. */
-export async function writeClosed(
-  session: Session,
-  invoices: readonly InvoiceName[],
-  now: Instant,
-): Promise<void> {
-  await session.query(CLOSE, [...NAMES.values(invoices), isoTime(now)]);
 }

@@ -8,17 +8,10 @@ import { writeOff } from '../closing';
 import { invoiceEvent } from '../invoice-events';
 import type { StoredInvoice } from '../invoice-records';
 import { closeCollections, subscriptionsOf } from './closing-collections';
-import { writeCollection, type Collection } from './collections';
+import { writeCollection } from './collections';
 import { readDunning, type Dunning } from './dunning-settings';
-import {
-  failed,
-  finished,
-  isFinal,
-  isLapsing,
-  lapsed,
-  unpaid,
-  type CollectionState,
-} from './schedule';
+import { failed, finished, isFinal, isLapsing, lapsed, unpaid } from './schedule';
+import type { Collection, CollectionState } from './stored-collection';
 
 /** What an invoice that is not paid brings about, step by step. The payer is locked. */
 

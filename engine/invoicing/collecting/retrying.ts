@@ -9,10 +9,11 @@ import {
   type Plan,
 } from '../../payments';
 import { requireInvoice, wrongState, type InvoiceStatus } from '../invoice-records';
-import { findCollections, type Collection } from './collections';
+import { findCollections } from './collections';
 import { readDunning, type FinalAction } from './dunning-settings';
 import { isCancelledByCustomer, methodPlan } from './planning';
 import { mostAttempts } from './schedule';
+import type { Collection } from './stored-collection';
 
 export interface RetryInvoiceAnswer extends PaymentAttempt {
   invoiceStatus: InvoiceStatus;

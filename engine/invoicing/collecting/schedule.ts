@@ -1,5 +1,6 @@
 import { addDuration, type Instant } from '../../kernel';
 import type { Dunning } from './dunning-settings';
+import type { CollectionMode, CollectionState } from './stored-collection';
 
 /**
  * How the collecting of an invoice goes on. Pure. Rule: billing-rules.md, Collecting.
@@ -11,25 +12,6 @@ import type { Dunning } from './dunning-settings';
  * Beside it runs the grace period: from the first failure, until access ends. The final action follows
  * the last attempt, and never comes before the grace is over.
  */
-
-export type CollectionMode = 'charge' | 'send' | 'provider';
-export type CollectionStatus = 'waiting' | 'stopped' | 'exhausted' | 'closed';
-export type StopReason = 'hard_decline' | 'customer_cancelled';
-
-export interface CollectionState {
-  mode: CollectionMode;
-  status: CollectionStatus;
-  stopReason: StopReason | null;
-  attempts: number;
-  nextAttemptAt: Instant | null;
-  hardMethodId: string | null;
-  firstFailedAt: Instant | null;
-  graceUntil: Instant | null;
-  overdueAt: Instant | null;
-  finalAt: Instant | null;
-  finishedAt: Instant | null;
-  nextDueAt: Instant | null;
-}
 
 const DAY = 86_400_000;
 
