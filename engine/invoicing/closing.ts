@@ -267,8 +267,8 @@ export class Closings {
     const wanted = parse(markPaidInput, request);
     return this.change('markPaid', wanted, async (session, { invoice, payer }, now) => {
       requireMoney(wanted.amount, invoice, 'amount');
-      const at = wanted.paidAt ?? now;
-      if (at > now) {
+      const paidAt = wanted.paidAt ?? now;
+      if (paidAt > now) {
         throw new BillingError('invalid_input', '"paidAt" is yet to come.', {
           parameter: 'paidAt',
         });
@@ -284,7 +284,7 @@ export class Closings {
           method: wanted.method,
           reference:
             wanted.reference ?? `${wanted.method} ${isoTime(now)} ${invoice.paid.toFixed()}`,
-          at,
+          paidAt,
         },
         now,
       );

@@ -1,4 +1,5 @@
 import { BillingError, Decimal, ZERO, formatMoney, split, sumOf } from '../kernel';
+import type { StoredInvoiceLine } from './invoice-lines';
 
 /**
  * How much of which line of an invoice is taken back, and where it goes. Pure. Rules: billing-rules.md,
@@ -6,16 +7,12 @@ import { BillingError, Decimal, ZERO, formatMoney, split, sumOf } from '../kerne
  */
 
 /** A line of an issued invoice, with what credit notes took back of it so far. */
-export interface CreditableLine {
-  position: number;
-  lineId: string;
-  sku: string | null;
+export interface CreditableLine extends Pick<
+  StoredInvoiceLine,
+  'position' | 'lineId' | 'sku' | 'net' | 'tax' | 'total'
+> {
   /** How people know it. */
   name: string;
-  /** Signed: a proration lowers its invoice. */
-  net: Decimal;
-  tax: Decimal;
-  total: Decimal;
   creditedNet: Decimal;
   creditedTax: Decimal;
 }
@@ -29,13 +26,8 @@ export interface PlannedCredit {
   isWhole: boolean;
 }
 
-interface Left {
-  net: Decimal;
-  tax: Decimal;
-  total: Decimal;
-}
-
-export const leftOf = (line: CreditableLine): Left => {
+/** What is left of a line; below 0 of a proration, which lowers its invoice. */
+export const leftOf = (line: CreditableLine): Pick<CreditableLine, 'net' | 'tax' | 'total'> => {
   const net = line.net.minus(line.creditedNet);
   const tax = line.tax.minus(line.creditedTax);
   return { net, tax, total: net.plus(tax) };

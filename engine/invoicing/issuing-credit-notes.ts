@@ -1,7 +1,7 @@
 import { endFees, movePostings, post, postAll, type BookAccount, type Leg } from '../books';
-import type { Context, Session } from '../database';
+import { column, table, type Context, type Session } from '../database';
 import { recordEvents, type NewEvent } from '../events';
-import { Decimal, formatMoney, isoTime, newId, sumOf, type Instant } from '../kernel';
+import { Decimal, ZERO, formatMoney, isoTime, newId, sumOf, type Instant } from '../kernel';
 import { moveCredits, writeCredits } from './account-credit';
 import type { InvoiceAtHand } from './change-of-invoice';
 import {
@@ -18,6 +18,16 @@ import { sellerPart, takeSnapshots } from './rendering/taking-snapshots';
 import { readSettings, type StoredSettings } from './settings';
 
 /** Credit notes come to be: what they take back, where it goes, and their numbers last of all. */
+
+const CREDITED = table('credit_note_lines', {
+  position: column.integer(),
+  net: column.decimal(),
+  tax: column.decimal(),
+});
+const GIVEN_BACK = table('credit_notes', {
+  toCredit: column.decimal(),
+  toRefund: column.decimal(),
+});
 
 /** What credit notes took back of the lines of an invoice, and where it went. */
 const FIND_CREDITED = `
@@ -44,37 +54,21 @@ export async function creditableLines(
   session: Session,
   { payerId, invoiceId, lines }: StoredInvoice,
 ): Promise<CreditableLine[]> {
-  const rows = await session.query<{ position: number; net: string; tax: string }>(FIND_CREDITED, [
-    payerId,
-    invoiceId,
-  ]);
-  const credited = new Map(rows.map((row) => [row.position, row]));
-  return lines.map((line) => ({
-    position: line.position,
-    lineId: line.lineId,
-    sku: line.sku,
-    name: line.sku ?? line.product ?? line.kind,
-    net: line.net,
-    tax: line.tax,
-    total: line.total,
-    creditedNet: new Decimal(credited.get(line.position)?.net ?? 0),
-    creditedTax: new Decimal(credited.get(line.position)?.tax ?? 0),
-  }));
+  const values = [payerId, invoiceId];
+  const found = await CREDITED.rows(session, FIND_CREDITED, values);
+  const credited = new Map(found.map((one) => [one.position, one]));
+  return lines.map((line) => {
+    const { net = ZERO, tax = ZERO } = credited.get(line.position) ?? {};
+    const name = line.sku ?? line.product ?? line.kind;
+    return { ...line, name, creditedNet: net, creditedTax: tax };
+  });
 }
 
 /** How far an issued invoice is settled, and what of that went back. */
 export async function settledOf(session: Session, invoice: StoredInvoice): Promise<SettledAmounts> {
-  const [row] = await session.query<{ to_credit: string; to_refund: string }>(FIND_GIVEN_BACK, [
-    invoice.payerId,
-    invoice.invoiceId,
-  ]);
-  return {
-    due: invoice.amountDue,
-    paid: invoice.paid,
-    credited: invoice.credited,
-    toCredit: new Decimal(row!.to_credit),
-    toRefund: new Decimal(row!.to_refund),
-  };
+  const { payerId, invoiceId, amountDue: due, paid, credited } = invoice;
+  const [back] = await GIVEN_BACK.rows(session, FIND_GIVEN_BACK, [payerId, invoiceId]);
+  return { due, paid, credited, ...back! };
 }
 
 /** @throws invoice_state: a draft is edited, and what is void is not corrected any more */

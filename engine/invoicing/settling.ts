@@ -1,5 +1,5 @@
 import { post } from '../books';
-import { column, table, type Session } from '../database';
+import { column, table, type RowOf, type Session } from '../database';
 import { recordEvents } from '../events';
 import { BillingError, Decimal, isoTime, newId, type Instant } from '../kernel';
 import { writeCredits } from './account-credit';
@@ -19,22 +19,6 @@ export const HAND_METHODS = ['bank_transfer', 'cash', 'cheque', 'card_terminal',
 /** How money came in outside any gateway. */
 export type HandMethod = (typeof HAND_METHODS)[number];
 
-export interface InvoicePayment {
-  payerId: string;
-  invoiceId: string;
-  /** What came in, tax included; above 0, in the currency's decimals. */
-  amount: Decimal;
-  gateway: string;
-  /** The gateway's id of the payment, or one that was entered by hand: counts once for the invoice. */
-  reference: string;
-  /** The attempt that brought it; null: entered by hand, or told by a provider. */
-  attemptId?: string | null;
-  /** How it was paid by hand: bank_transfer, cash ... */
-  method?: string | null;
-  /** When it was paid. */
-  at: Instant;
-}
-
 export interface SettledInvoice {
   status: InvoiceStatus;
   /** What the payment paid of the invoice, and what was beyond: account credit now. */
@@ -49,9 +33,12 @@ export const PAYMENTS = table('invoice_payments', {
   payerId: column.uuid(),
   invoiceId: column.uuid(),
   paymentId: column.uuid(),
+  /** The attempt that brought it; null: entered by hand, or told by a provider. */
   attemptId: column.uuid().orNull,
   gateway: column.text(),
+  /** How it was paid by hand: bank_transfer, cash ... */
   method: column.text().orNull,
+  /** The gateway's id of the payment, or one that was entered by hand: counts once for the invoice. */
   reference: column.text(),
   /** What it paid of the invoice, and what was beyond. */
   amount: column.decimal(),
@@ -59,6 +46,15 @@ export const PAYMENTS = table('invoice_payments', {
   paidAt: column.instant(),
   recordedAt: column.instant(),
 });
+
+type Payment = RowOf<typeof PAYMENTS>;
+export interface InvoicePayment
+  extends
+    Pick<Payment, 'payerId' | 'invoiceId' | 'gateway' | 'reference' | 'paidAt'>,
+    Partial<Pick<Payment, 'attemptId' | 'method'>> {
+  /** What came in, tax included; above 0, in the currency's decimals. */
+  amount: Decimal;
+}
 
 const FIND_PAYMENT = `
 select ${PAYMENTS.select('p')} from {schema}.invoice_payments p
@@ -97,7 +93,7 @@ export async function settleInvoice(
   const excess = payment.amount.minus(applied);
   const amountDue = invoice.amountDue.minus(applied);
   const status = amountDue.isZero() ? 'paid' : invoice.status;
-  const { attemptId = null, method = null, at: paidAt } = payment;
+  const { attemptId = null, method = null, paidAt } = payment;
   const by = { paymentId: newId(), attemptId, gateway, method, reference };
   const counts = { amount: applied, excess, paidAt, recordedAt: now };
   await PAYMENTS.write(session, [{ payerId, invoiceId, ...by, ...counts }]);

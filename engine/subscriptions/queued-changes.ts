@@ -15,9 +15,14 @@ const QUEUED_CHANGES = table('queued_changes', {
   version: column.integer(),
   quantity: column.integer(),
   queuedAt: column.instant(),
+  /** When it took force, with the period of that number. */
+  appliedAt: column.instant(),
+  periodNumber: column.integer(),
 });
 
-const WAITING = QUEUED_CHANGES.omit('queuedAt');
+const QUEUED = QUEUED_CHANGES.omit('appliedAt', 'periodNumber');
+const WAITING = QUEUED.omit('queuedAt');
+const APPLIED = QUEUED_CHANGES.omit('sku', 'version', 'quantity', 'queuedAt');
 
 /** A change that waits. */
 export type QueuedChange = RowOf<typeof WAITING>;
@@ -32,13 +37,7 @@ update {schema}.queued_changes set dropped_at = $3::timestamptz
 where payer_id = any($1::uuid[]) and subscription_id = any($2::uuid[])
   and applied_at is null and dropped_at is null`;
 
-const APPLY = `
-update {schema}.queued_changes q
-set applied_at = n.applied_at, period_number = n.period_number
-from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[], $5::integer[])
-     as n (payer_id, subscription_id, change_id, applied_at, period_number)
-where q.payer_id = n.payer_id and q.subscription_id = n.subscription_id
-  and q.change_id = n.change_id`;
+const APPLY = APPLIED.update('payerId', 'subscriptionId', 'changeId');
 
 /** What waits for some subscriptions, by their ids; those for which nothing waits are left out. */
 export async function queuedChanges(
@@ -75,7 +74,7 @@ export async function queueChange(
   await dropQueuedChanges(session, [subscription], now);
   const { payerId, subscriptionId } = subscription;
   const queued = { payerId, subscriptionId, changeId: newId(), sku, version, quantity };
-  await QUEUED_CHANGES.write(session, [{ ...queued, queuedAt: now }]);
+  await QUEUED.write(session, [{ ...queued, queuedAt: now }]);
 }
 
 /** Changes took force with the periods of these numbers. The payers are locked. */
@@ -84,13 +83,8 @@ export async function queuedChangesApplied(
   applied: ReadonlyArray<{ change: QueuedChange; periodNumber: number; at: Instant }>,
 ): Promise<void> {
   if (applied.length === 0) return;
-  await session.query(APPLY, [
-    applied.map(({ change }) => change.payerId),
-    applied.map(({ change }) => change.subscriptionId),
-    applied.map(({ change }) => change.changeId),
-    applied.map(({ at }) => isoTime(at)),
-    applied.map(({ periodNumber }) => periodNumber),
-  ]);
+  const rows = applied.map(({ change, at, ...to }) => ({ ...change, ...to, appliedAt: at }));
+  await session.query(APPLY, APPLIED.values(rows));
 }
 
 /**

@@ -4,6 +4,7 @@ import { Decimal, formatMoney, formatUnits, isoTime, type Duration } from '../ke
 import { OfferVersions } from './offer-versions';
 import { decimalsOfPrice, feeOf, nextPeriod } from './periods';
 import { changedTo, queuedChanges, type QueuedChange } from './queued-changes';
+import { NAMED } from './stored-period';
 import type { EndReason, StoredSubscription, SubscriptionStatus } from './stored-subscription';
 
 /** A subscription as it goes out; amounts are money of its currency. */
@@ -63,7 +64,7 @@ select n.subscription_id::text as subscription_id,
           where t.payer_id = n.payer_id and t.subscription_id = n.subscription_id
             and t.period_number = n.number
           group by t.product) as t) as steps
-from unnest($1::uuid[], $2::uuid[], $3::integer[]) as n (payer_id, subscription_id, number)`;
+from ${NAMED.unnest()}`;
 
 interface BesideRow {
   subscription_id: string;
@@ -128,11 +129,8 @@ export async function readSubscriptions(
   all: readonly StoredSubscription[],
 ): Promise<Subscription[]> {
   if (all.length === 0) return [];
-  const rows = await session.query<BesideRow>(FIND_BESIDE, [
-    all.map(({ payerId }) => payerId),
-    all.map(({ subscriptionId }) => subscriptionId),
-    all.map(({ periodNumber }) => periodNumber),
-  ]);
+  const names = all.map(({ periodNumber, ...one }) => ({ ...one, number: periodNumber }));
+  const rows = await session.query<BesideRow>(FIND_BESIDE, NAMED.values(names));
   const beside = new Map(rows.map((row) => [row.subscription_id, row]));
   const changes = await queuedChanges(session, all);
   const offers = new OfferVersions();

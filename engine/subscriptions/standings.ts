@@ -7,9 +7,9 @@ import { NAMES, SUBSCRIPTIONS, presentPayer, type SubscriptionName } from './sto
 
 /** Each found by its primary key. With $3 only those that are due then. */
 const READ = `
-select ${SUBSCRIPTIONS.select('s')}, m.payer_id::text as ledger_id, p.time_zone,
-       w.account_id::text as receiver_id,
-       (p.status = 'closed' or w.status = 'closed') as is_closed
+select ${SUBSCRIPTIONS.select('s')}, m.payer_id::text as "ledgerId", p.time_zone as "timeZone",
+       w.account_id::text as "receiverId",
+       (p.status = 'closed' or w.status = 'closed') as "isClosed"
 from ${NAMES.unnest()}
 cross join lateral (
   select s.* from {schema}.subscriptions s
@@ -21,10 +21,10 @@ join {schema}.accounts o on o.account_id = s.account_id
 join {schema}.accounts w on w.account_id = coalesce(o.merged_into, o.account_id)`;
 
 interface StandingRow {
-  ledger_id: string;
-  time_zone: string;
-  receiver_id: string;
-  is_closed: boolean;
+  ledgerId: string;
+  timeZone: string;
+  receiverId: string;
+  isClosed: boolean;
 }
 
 /**
@@ -39,9 +39,9 @@ export async function readStandings(
 ): Promise<Standing[]> {
   if (names.length === 0) return [];
   const rows = await session.query<StandingRow>(READ, [...NAMES.values(names), isoTime(dueAt)]);
-  return rows.map((row) => ({
+  return rows.map(({ receiverId, ledgerId, timeZone, isClosed, ...row }) => ({
     subscription: SUBSCRIPTIONS.read(row),
-    receiver: { accountId: row.receiver_id, payerId: row.ledger_id, timeZone: row.time_zone },
-    isClosed: row.is_closed,
+    receiver: { accountId: receiverId, payerId: ledgerId, timeZone },
+    isClosed,
   }));
 }

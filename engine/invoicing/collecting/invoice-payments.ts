@@ -44,7 +44,7 @@ export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => 
     if (currency !== settlement.currency) return 'wrong_currency';
     if (status === 'paid') return 'paid_twice';
     if (status !== 'open' && status !== 'uncollectible') return `invoice_${status}`;
-    const payment = { payerId, invoiceId, attemptId, gateway, reference, amount, at: now };
+    const payment = { payerId, invoiceId, attemptId, gateway, reference, amount, paidAt: now };
     if (settlement.isFirstOutcome) await countAttempt(session, payment);
     const { excess, replayed } = await settleInvoice(session, payment, now);
     if (!replayed) {
