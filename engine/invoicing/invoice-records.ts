@@ -322,6 +322,44 @@ export const taxRecords = (rates: ReturnType<typeof taxesOf>, decimals: number):
     tax: formatMoney(tax, decimals),
   }));
 
+function lineRecord(line: StoredInvoiceLine, decimals: number): InvoiceLine {
+  const money = (amount: Decimal): string => formatMoney(amount, decimals);
+  return {
+    lineId: line.lineId,
+    position: line.position,
+    kind: line.kind,
+    account: line.accountId,
+    subscriptionId: line.subscriptionId,
+    periodNumber: line.periodNumber,
+    sku: line.sku,
+    version: line.version,
+    product: line.product,
+    description: line.description,
+    quantity: formatUnits(line.quantity),
+    unitPrice:
+      line.unitPrice === null
+        ? null
+        : line.unitPrice.toFixed(Math.max(decimals, decimalsOf(line.unitPrice))),
+    subtotal: money(line.subtotal),
+    discount: money(line.discount),
+    net: money(line.net),
+    tax: money(line.tax),
+    total: money(line.total),
+    coupon: line.coupon,
+    taxRate:
+      line.taxKey === null || line.taxPercent === null
+        ? null
+        : {
+            key: line.taxKey,
+            name: line.taxName!,
+            percent: formatUnits(line.taxPercent),
+            inclusive: line.taxInclusive!,
+          },
+    periodStart: isoTime(line.periodFrom),
+    periodEnd: isoTime(line.periodTo),
+  };
+}
+
 /** An invoice as it goes out. */
 export function invoiceRecord(invoice: StoredInvoice): Invoice {
   const { decimals, lines } = invoice;
@@ -362,40 +400,7 @@ export function invoiceRecord(invoice: StoredInvoice): Invoice {
     collection: invoice.collection,
     collectedBy: invoice.collectedBy,
     methodId: invoice.methodId,
-    lines: lines.map((line) => ({
-      lineId: line.lineId,
-      position: line.position,
-      kind: line.kind,
-      account: line.accountId,
-      subscriptionId: line.subscriptionId,
-      periodNumber: line.periodNumber,
-      sku: line.sku,
-      version: line.version,
-      product: line.product,
-      description: line.description,
-      quantity: formatUnits(line.quantity),
-      unitPrice:
-        line.unitPrice === null
-          ? null
-          : line.unitPrice.toFixed(Math.max(decimals, decimalsOf(line.unitPrice))),
-      subtotal: money(line.subtotal),
-      discount: money(line.discount),
-      net: money(line.net),
-      tax: money(line.tax),
-      total: money(line.total),
-      coupon: line.coupon,
-      taxRate:
-        line.taxKey === null || line.taxPercent === null
-          ? null
-          : {
-              key: line.taxKey,
-              name: line.taxName!,
-              percent: formatUnits(line.taxPercent),
-              inclusive: line.taxInclusive!,
-            },
-      periodStart: isoTime(line.periodFrom),
-      periodEnd: isoTime(line.periodTo),
-    })),
+    lines: lines.map((line) => lineRecord(line, decimals)),
     taxes: taxRecords(taxesOf(lines), decimals),
     attempts: invoice.attempts,
     nextAttemptAt: isoTime(invoice.nextAttemptAt),
