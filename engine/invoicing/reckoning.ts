@@ -132,23 +132,25 @@ async function reckonDraft(
     const coupon = code === undefined ? null : await memory.coupon(session, code);
     if (coupon !== null) coupons.set(subscriptionId, coupon);
   }
-  const {
-    lowered,
-    lines: finished,
-    ...sums
-  } = reckon(lines, {
+  const reckoned = reckon(lines, {
     currency: draft.currency,
     decimals: draft.decimals,
     coupons,
     rateOf: (taxKey) => rates.get(taxKey) ?? null,
   });
-  return {
-    draft,
-    invoice: { ...draft, ...sums, taxStatus: taxed.taxStatus, lines: finished },
-    added: finished.slice(draft.lines.length),
-    taxed,
-    lowered,
+  const invoice: StoredInvoice = {
+    ...draft,
+    subtotal: reckoned.subtotal,
+    discount: reckoned.discount,
+    net: reckoned.net,
+    tax: reckoned.tax,
+    total: reckoned.total,
+    carried: reckoned.carried,
+    taxStatus: taxed.taxStatus,
+    lines: reckoned.lines,
   };
+  const ofUse = reckoned.lines.slice(draft.lines.length);
+  return { draft, invoice, added: ofUse, taxed, lowered: reckoned.lowered };
 }
 
 /**

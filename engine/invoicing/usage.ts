@@ -223,10 +223,13 @@ const isOf = (line: StoredInvoiceLine, usage: PeriodUsage): boolean =>
   line.product === usage.product;
 
 /** The window as it is looked up: without its times where everything lies in it. */
-const spanOf = ({ used, from, to, ...window }: BilledWindow): UsageWindow => ({
-  ...window,
-  from: used === null ? from : null,
-  to: used === null ? to : null,
+const spanOf = (window: BilledWindow): UsageWindow => ({
+  ledgerId: window.ledgerId,
+  product: window.product,
+  firstSequence: window.firstSequence,
+  from: window.used === null ? window.from : null,
+  to: window.used === null ? window.to : null,
+  place: window.place,
 });
 
 /** The first draft after the end of a period, if there is one by now. */

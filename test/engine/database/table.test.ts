@@ -144,5 +144,9 @@ describe.each(databaseKinds)('table (%s)', (name) => {
     expect(rest.unnest('m', 3)).toBe(
       'unnest($3::uuid[], $4::text[], $5::text[], $6::integer[], $7::bigint[], $8::numeric[], $9::numeric[], $10::boolean[]) as m (person_id, status, remark, visits, line, balance, balance_limit, active)',
     );
+    const ids = PEOPLE.pick('personId', 'visits');
+    expect(ids.lookedUp('m', 3)).toBe(
+      'unnest((select $3::uuid[]), (select $4::integer[])) as m (person_id, visits)',
+    );
   });
 });
