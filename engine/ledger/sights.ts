@@ -1,8 +1,8 @@
 import type { Context } from '../database';
-import { readClock, type Instant, type ResolvedReference } from '../kernel';
+import { readClock, type Instant } from '../kernel';
 import type { KnownPayers } from './known-payers';
 import { pocketKey, fill, emptyPocket, type PocketState } from './pockets';
-import { readStanding, type StandingView } from './use-statements';
+import { readStanding, type StandingView, type Wanted } from './use-statements';
 
 /** What was seen of a number of accounts and products, in one snapshot. */
 export interface Seen {
@@ -11,8 +11,6 @@ export interface Seen {
   /** By `pocketKey`; those of accounts that exist. */
   pockets: Map<string, PocketState>;
 }
-
-type Wanted = ReadonlyArray<{ account: ResolvedReference; product: string }>;
 
 /** Looks at what is wanted, and remembers it. Locks nothing. */
 export async function lookAt(

@@ -112,15 +112,10 @@ export function floorOf(
     const least = available.plus(level.used).minus(reachedAt(next, level));
     floors.push({ least, isCrossed: true });
   }
-  return floors.reduce<Floor | null>(
-    (highest, floor) =>
-      highest === null ||
-      floor.least.greaterThan(highest.least) ||
-      (floor.least.equals(highest.least) && floor.isCrossed)
-        ? floor
-        : highest,
-    null,
+  const [highest = null] = floors.sort(
+    (a, b) => b.least.comparedTo(a.least) || Number(b.isCrossed) - Number(a.isCrossed),
   );
+  return highest;
 }
 
 /** Whether uses that leave so much cross something. */

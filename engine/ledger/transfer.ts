@@ -360,14 +360,11 @@ function ratesOf(
   return new Map(
     currencies.map((currency) => {
       if (unitValue !== undefined) return [currency, { units: new Decimal(1), value: unitValue }];
-      const newest = target.grants
+      const [newest] = target.grants
         .filter((grant) => grant.currency === currency && !grant.value.isZero())
         .filter((grant) => isInForce(grant, time) && grant.remaining.greaterThan(0))
-        .reduce<Grant | null>(
-          (last, grant) => (last === null || grant.sequence > last.sequence ? grant : last),
-          null,
-        );
-      if (newest === null) {
+        .sort((a, b) => Number(b.sequence - a.sequence));
+      if (newest === undefined) {
         throw refuse(
           'unitValue',
           `Nothing says what a unit of ${toProduct.key} is worth in ${currency}: the account has none that was paid for.`,

@@ -116,7 +116,7 @@ const READ_STANDING = `
 select {schema}.read_standing({schema}.follow_merges($1::uuid[]), $2::text[], $3::text[],
   $4::integer[], $5::text[])::text as view`;
 
-type Wanted = ReadonlyArray<{ account: ResolvedReference; product: string }>;
+export type Wanted = ReadonlyArray<Pick<UseLookup, 'account' | 'product'>>;
 
 /** Reads, in one snapshot. What is decided on it must be checked again under the locks. */
 export function readStanding(session: Session, wanted: Wanted): Promise<StandingView> {

@@ -49,10 +49,8 @@ export function validityOf(
 function lastToEnd(grants: readonly Grant[], now: Instant): Grant | null {
   const isInForce = grants.some((grant) => grant.validFrom <= now && !hasExpired(grant, now));
   if (!isInForce) return null;
-  return grants
+  const [last = null] = grants
     .filter((grant) => grant.expiresAt !== null && grant.expiresAt > now)
-    .reduce<Grant | null>(
-      (last, grant) => (last === null || grant.expiresAt! > last.expiresAt! ? grant : last),
-      null,
-    );
+    .sort((a, b) => b.expiresAt! - a.expiresAt!);
+  return last;
 }
