@@ -4,6 +4,7 @@ import { openBilling, type Billing } from '../../../engine';
 import { openEmbedded } from '../../../engine/database/embedded';
 import { databaseKinds, newSchema, serverUrl } from '../each-database';
 import { keepRows } from '../tables';
+import { tampering } from '../tampering';
 
 /** Invoices and credit notes: what their tables refuse, and what verify() finds when the guards were off. */
 
@@ -58,19 +59,8 @@ describe.each(databaseKinds)('invoices in the database (%s)', (name) => {
       item: { description: 'x', unitPrice: 1 },
     });
     await invoicing.createInvoices();
-    const ids: Record<string, string> = { paid, open, draft };
-    const written = (statement: string): string =>
-      statement
-        .replaceAll('{schema}', `"${schema}"`)
-        .replace(/\{(paid|open|draft)\}/g, (_all, key: string) => `'${ids[key]}'`);
     return {
-      run: (statement: string) => knex.raw(written(statement)),
-      /** With the guards off. */
-      tamper: (statement: string) =>
-        knex.transaction(async (tx) => {
-          await tx.raw(`set local session_replication_role = replica`);
-          await tx.raw(written(statement));
-        }),
+      ...tampering(knex, schema, { paid, open, draft }),
       verify: () => billing.verify(),
       schema,
     };

@@ -4,6 +4,7 @@ import { openBilling, type Billing } from '../../../engine';
 import { openEmbedded } from '../../../engine/database/embedded';
 import { databaseKinds, newSchema, serverUrl } from '../each-database';
 import { keepRows } from '../tables';
+import { tampering } from '../tampering';
 
 /** Orders and refunds: what their tables refuse, and what verify() finds when the guards were off. */
 
@@ -47,20 +48,8 @@ describe.each(databaseKinds)('orders in the database (%s)', (name) => {
     const [paid, pending] = [await order(), await order()];
     await billing.sales.confirmOrder({ orderId: paid, paymentId: 'p1' });
     await billing.sales.refundOrder({ orderId: paid, amount: '4.00', refundId: 'r1' });
-    const quoted = `"${schema}"`;
-    const written = (statement: string): string =>
-      statement
-        .replaceAll('{schema}', quoted)
-        .replaceAll('{paid}', `'${paid}'`)
-        .replaceAll('{pending}', `'${pending}'`);
     return {
-      run: (statement: string) => knex.raw(written(statement)),
-      /** With the guards off. */
-      tamper: (statement: string) =>
-        knex.transaction(async (tx) => {
-          await tx.raw(`set local session_replication_role = replica`);
-          await tx.raw(written(statement));
-        }),
+      ...tampering(knex, schema, { paid, pending }),
       verify: () => billing.verify(),
       schema,
       paid,
