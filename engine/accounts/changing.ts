@@ -20,6 +20,8 @@ export function tellOf(context: Context, accountIds: readonly string[]): void {
   for (const tell of context.onAccountChange) accountIds.forEach(tell);
 }
 
+export const REOPEN_FIRST = 'Set its status to active first.';
+
 /** Why two accounts cannot be joined. */
 export const mergeConflict = (message: string, parameter: string, advice?: string): BillingError =>
   new BillingError('merge_conflict', message, { parameter, advice });

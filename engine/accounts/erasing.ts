@@ -1,11 +1,11 @@
 import { NO_ACCOUNT, type Context, type Session } from '../database';
 import {
-  BillingError,
   accountReference,
   changeFields,
   input,
   isoTime,
   parse,
+  refused,
   text,
   type Instant,
   type RequestOf,
@@ -36,21 +36,20 @@ export interface EraseAnswer {
   replayed: boolean;
 }
 
-/** Whoever comes again is a stranger. */
-const DELETE_IDENTITIES = `delete from {schema}.identities where account_id = any($1::uuid[])`;
-
-const EMPTY_DETAILS = `
-update {schema}.account_details
-set name = null, email = null, metadata = '{}', updated_at = $2::timestamptz
-where account_id = any($1::uuid[])`;
-
-const DELETE_CONTACTS = `delete from {schema}.account_contacts where account_id = any($1::uuid[])`;
-
-const EMPTY_TAX_IDS = `
-update {schema}.account_taxes set tax_ids = '[]', updated_at = $2::timestamptz
-where account_id = any($1::uuid[])`;
-
+/** Without its identities whoever comes again is a stranger. */
 const CLOSE = `
+with identities as (
+  delete from {schema}.identities where account_id = any($1::uuid[])
+), contacts as (
+  delete from {schema}.account_contacts where account_id = any($1::uuid[])
+), details as (
+  update {schema}.account_details
+  set name = null, email = null, metadata = '{}', updated_at = $2::timestamptz
+  where account_id = any($1::uuid[])
+), taxes as (
+  update {schema}.account_taxes set tax_ids = '[]', updated_at = $2::timestamptz
+  where account_id = any($1::uuid[])
+)
 update {schema}.accounts
 set status = 'closed', erased_at = coalesce(erased_at, $2::timestamptz)
 where account_id = any($1::uuid[])`;
@@ -87,10 +86,11 @@ export class Erasures {
       const owner = await resolveAccount(session, wanted.account);
       const { accountId } = owner;
       if (wanted.confirm.toLowerCase() !== accountId) {
-        throw new BillingError('invalid_input', '"confirm" is not the id of this account.', {
-          parameter: 'confirm',
-          advice: 'Erasing cannot be undone: repeat the accountId that accounts.get gives.',
-        });
+        throw refused(
+          'confirm',
+          'is not the id of this account',
+          'Erasing cannot be undone: repeat the accountId that accounts.get gives.',
+        );
       }
       return { owner, locks: [accountId] };
     };
@@ -112,12 +112,7 @@ export class Erasures {
     const { accountId, aliases } = account;
     const members = [accountId, ...aliases];
     for (const part of this.parts) await part(session, account, now);
-    const at = isoTime(now);
-    await session.query(DELETE_IDENTITIES, [members]);
-    await session.query(EMPTY_DETAILS, [members, at]);
-    await session.query(DELETE_CONTACTS, [members]);
-    await session.query(EMPTY_TAX_IDS, [members, at]);
-    await session.query(CLOSE, [members, at]);
+    await session.query(CLOSE, [members, isoTime(now)]);
     await session.query(DELETE_ANSWERS, [members]);
     await session.query(DELETE_IDENTIFY_ANSWERS, [members, NO_ACCOUNT]);
     const { erasedAt } = await readAccount(session, accountId);

@@ -1,16 +1,17 @@
 import type { Context, Session } from '../database';
 import {
-  BillingError,
   accountReference,
   changeFields,
   flag,
   input,
+  invalidInput,
   parse,
+  refused,
   type Instant,
   type RequestOf,
 } from '../kernel';
 import { readAccount, type Account } from './account';
-import { changeAccount, mergeConflict } from './changing';
+import { REOPEN_FIRST, changeAccount, mergeConflict } from './changing';
 import type { Obstacle } from './parts';
 import type { AccountPorts } from './ports';
 import { resolveAccount, type ResolvedAccount } from './resolving';
@@ -74,9 +75,8 @@ export class Families {
     const parentReference = wanted.parent ?? (wanted.child ? wanted.account : undefined);
     const childReference = wanted.child ?? (wanted.parent ? wanted.account : undefined);
     if (!parentReference || !childReference) {
-      throw new BillingError('invalid_input', '"parent" and "child" must both be given.', {
-        parameter: parentReference ? 'child' : 'parent',
-      });
+      const missing = parentReference ? 'child' : 'parent';
+      throw invalidInput(missing, '"parent" and "child" must both be given.');
     }
     const parties = async (session: Session) => {
       const owner = await resolveAccount(session, childReference);
@@ -114,9 +114,7 @@ export class Families {
   async detachChild(request: DetachChildRequest): Promise<Account & { replayed: boolean }> {
     const wanted = parse(detachInput, request);
     const reference = wanted.child ?? wanted.account;
-    if (!reference) {
-      throw new BillingError('invalid_input', '"child" is missing.', { parameter: 'child' });
-    }
+    if (!reference) throw refused('child', 'is missing');
     return changeAccount(
       this.context,
       {
@@ -151,11 +149,7 @@ export class Families {
     }
     for (const [parameter, { status }] of Object.entries({ parent, child })) {
       if (status !== 'closed') continue;
-      throw mergeConflict(
-        `The ${parameter} is closed.`,
-        parameter,
-        'Set its status to active first.',
-      );
+      throw mergeConflict(`The ${parameter} is closed.`, parameter, REOPEN_FIRST);
     }
     if (child.payerId !== child.accountId) {
       throw mergeConflict('The child already has another parent.', 'child', 'Detach it first.');
@@ -174,11 +168,9 @@ export class Families {
     for (const obstacle of this.obstacles) {
       const reason = await obstacle(session, child.accountId, now);
       if (reason === null) continue;
-      throw mergeConflict(
-        reason,
-        'child',
-        'Units move along with "moveUnits"; whatever else is open must be ended first.',
-      );
+      const advice =
+        'Units move along with "moveUnits"; whatever else is open must be ended first.';
+      throw mergeConflict(reason, 'child', advice);
     }
   }
 }

@@ -12,7 +12,7 @@ import {
 } from '../kernel';
 import { readAccount, type Account } from './account';
 import { changeOf, type Parties } from './change-of';
-import { mergeConflict, tellOf } from './changing';
+import { REOPEN_FIRST, mergeConflict, tellOf } from './changing';
 import { CONTACTS, TAXES } from './details';
 import type { Merge, MergePart } from './parts';
 import { payersOf, resolveAccount, type ResolvedAccount } from './resolving';
@@ -80,6 +80,11 @@ with moved as (
 )
 select account_id::text as account_id, merged_into is not distinct from $1::uuid as alias from moved`;
 
+interface MovedAccount {
+  account_id: string;
+  alias: boolean;
+}
+
 /** What the one that stays lacks comes from the other; where both say something, the one that stays. */
 const MOVE_DETAILS = `
 with other as (
@@ -94,23 +99,15 @@ update {schema}.account_details
 set name = null, email = null, metadata = '{}', updated_at = $3::timestamptz
 where account_id = $2::uuid`;
 
-const MOVED_CONTACT = CONTACTS.omit('accountId').names;
-const MOVE_CONTACT = `
-with other as (
-  delete from {schema}.account_contacts where account_id = $2::uuid returning *
-)
-insert into {schema}.account_contacts (account_id, ${MOVED_CONTACT})
-select $1::uuid, ${MOVED_CONTACT} from other
+/** The one that stays keeps its own row, if it has one. */
+const movingRow = (name: string, columns: string): string => `
+with other as (delete from {schema}.${name} where account_id = $2::uuid returning *)
+insert into {schema}.${name} (account_id, ${columns})
+select $1::uuid, ${columns} from other
 on conflict (account_id) do nothing`;
 
-const MOVED_TAX = TAXES.omit('accountId').names;
-const MOVE_TAX = `
-with other as (
-  delete from {schema}.account_taxes where account_id = $2::uuid returning *
-)
-insert into {schema}.account_taxes (account_id, ${MOVED_TAX})
-select $1::uuid, ${MOVED_TAX} from other
-on conflict (account_id) do nothing`;
+const MOVE_CONTACT = movingRow('account_contacts', CONTACTS.omit('accountId').names);
+const MOVE_TAX = movingRow('account_taxes', TAXES.omit('accountId').names);
 
 export class Merges {
   constructor(
@@ -176,11 +173,9 @@ export class Merges {
     // While both still stand for themselves.
     for (const part of this.parts) Object.assign(counts, await part(session, merge));
     const [identities] = await session.query<{ moved: number }>(MOVE_IDENTITIES, two);
-    const accounts = await session.query<{ account_id: string; alias: boolean }>(MOVE_ACCOUNTS, [
-      ...two,
-      isoTime(now),
-    ]);
-    await session.query(MOVE_DETAILS, [...two, isoTime(now)]);
+    const values = [...two, isoTime(now)];
+    const accounts = await session.query<MovedAccount>(MOVE_ACCOUNTS, values);
+    await session.query(MOVE_DETAILS, values);
     await session.query(MOVE_CONTACT, two);
     await session.query(MOVE_TAX, two);
     const answers = await moveAnswers(session, {
@@ -241,11 +236,7 @@ function requireMergeable(
       throw mergeConflict(`"${parameter}" has a parent, which pays for it.`, parameter, advice);
     }
     if (account.status === 'closed') {
-      throw mergeConflict(
-        `"${parameter}" is closed.`,
-        parameter,
-        'Set its status to active first.',
-      );
+      throw mergeConflict(`"${parameter}" is closed.`, parameter, REOPEN_FIRST);
     }
   }
 }
@@ -256,10 +247,8 @@ async function orderIdentities(
   { into, from }: Merge,
   prefer: 'into' | 'from' | undefined,
 ): Promise<void> {
-  const clashes = await session.query<{ provider: string }>(FIND_CLASHES, [
-    into.accountId,
-    from.accountId,
-  ]);
+  const two = [into.accountId, from.accountId];
+  const clashes = await session.query<{ provider: string }>(FIND_CLASHES, two);
   if (clashes.length === 0) return;
   const providers = clashes.map(({ provider }) => provider);
   if (prefer === undefined) {

@@ -1,6 +1,5 @@
 import { pages, rehearse, type Context, type Session } from '../database';
 import {
-  BillingError,
   LIMITS,
   canonicalExternalId,
   externalId,
@@ -13,6 +12,7 @@ import {
   parse,
   provider,
   readClock,
+  refused,
   text,
   type Instant,
   type RequestOf,
@@ -171,11 +171,7 @@ function sourceOf(from: { provider?: string; metadata?: string; contact?: string
 } {
   const [first, ...others] = Object.entries(from).filter(([, name]) => name !== undefined);
   if (first !== undefined && others.length === 0) return { kind: first[0], name: first[1]! };
-  throw new BillingError(
-    'invalid_input',
-    '"from" names one of "provider", "metadata" and "contact".',
-    { parameter: 'from' },
-  );
+  throw refused('from', 'names one of "provider", "metadata" and "contact"');
 }
 
 export async function migrateIdentities(
@@ -186,9 +182,7 @@ export async function migrateIdentities(
   const { kind, name } = sourceOf(wanted.from);
   const { to, map, limit = DEFAULT_LIMIT, dryRun = false } = wanted;
   if (map !== undefined && kind !== 'provider') {
-    throw new BillingError('invalid_input', '"map" goes with identities of a provider.', {
-      parameter: 'map',
-    });
+    throw refused('map', 'goes with identities of a provider');
   }
   const mapped =
     map && new Map(map.map((row) => [canonicalExternalId(name, row.externalId), row.to]));

@@ -1,5 +1,5 @@
 import type { Context, Session } from '../database';
-import { addDuration, bound, readClock } from '../kernel';
+import { addDuration, bound } from '../kernel';
 import { EventLog, readEventsOf } from './event-log';
 import { forgetTextsOf } from './forgetting';
 import type { EventPorts } from './ports';
@@ -54,12 +54,8 @@ export function openEvents(
     calls,
     verify: [verifyEvents],
     export: [
-      async (
-        session: Session,
-        { accountId, aliases }: Person,
-        { entries }: { entries: number },
-      ) => ({
-        events: await readEventsOf(session, [accountId, ...aliases], entries),
+      async (session: Session, { accountId, aliases }: Person) => ({
+        events: await readEventsOf(session, [accountId, ...aliases]),
       }),
     ],
     erase: [
@@ -67,19 +63,8 @@ export function openEvents(
         forgetTextsOf(session, [accountId, ...aliases]),
     ],
     due: [
-      ...(signedBy === null
-        ? []
-        : [
-            {
-              part: 'webhooks',
-              run: (limit: number) => deliverWebhooks(context, signedBy, { limit }),
-            },
-          ]),
-      {
-        part: 'events',
-        run: (limit: number) =>
-          deleteOldEvents(context, { now: readClock(context.clock), keep, limit }),
-      },
+      { part: 'webhooks', run: (limit: number) => deliverWebhooks(context, signedBy, { limit }) },
+      { part: 'events', run: (limit: number) => deleteOldEvents(context, { keep, limit }) },
     ],
   };
 }

@@ -1,12 +1,12 @@
 import type { Context, Database, Session } from '../database';
 import {
-  BillingError,
   accountReference,
   addDuration,
   duration,
   input,
   instant,
   integer,
+  invalidInput,
   isoTime,
   list,
   oneOf,
@@ -14,6 +14,7 @@ import {
   readClock,
   text,
   z,
+  type BillingError,
   type Duration,
   type Instant,
   type RequestOf,
@@ -141,10 +142,11 @@ with gone as (delete from {schema}.event_readers where name = $1 returning 1)
 select count(*)::integer as removed from gone`;
 
 const unknownReader = (reader: string): BillingError =>
-  new BillingError('invalid_input', `There is no reader "${reader}".`, {
-    parameter: 'reader',
-    advice: 'events.poll makes a reader when it is called with its name for the first time.',
-  });
+  invalidInput(
+    'reader',
+    `There is no reader "${reader}".`,
+    'events.poll makes a reader when it is called with its name for the first time.',
+  );
 
 /** A text that is no id is no event's. */
 const idsAmong = (texts: readonly string[]): string[] =>

@@ -1,4 +1,4 @@
-import { isoTime, type Instant } from '../kernel';
+import { isoTime, readClock } from '../kernel';
 import type { Context } from '../database';
 
 /** Events deleted in one transaction. */
@@ -48,10 +48,10 @@ export interface RetentionDone {
 
 /** Deletes events that are kept no longer, oldest first. Each chunk is a transaction. */
 export async function deleteOldEvents(
-  { database }: Context,
-  options: { now: Instant; keep: number; limit: number },
+  { database, clock }: Context,
+  options: { keep: number; limit: number },
 ): Promise<RetentionDone> {
-  const before = isoTime(options.now - options.keep);
+  const before = isoTime(readClock(clock) - options.keep);
   const deleteIn = async (statement: string): Promise<number> => {
     let deleted = 0;
     while (deleted < options.limit) {

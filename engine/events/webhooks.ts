@@ -4,6 +4,7 @@ import {
   flag,
   input,
   integer,
+  invalidInput,
   isId,
   isoTime,
   list,
@@ -11,6 +12,7 @@ import {
   oneOf,
   parse,
   readClock,
+  refused,
   text,
   type RequestOf,
 } from '../kernel';
@@ -141,16 +143,11 @@ select ${FAILURES.select('f')} from {schema}.webhook_failures f where webhook_id
 order by given_up_at desc, event_id desc limit $2::integer`;
 
 const unknownWebhook = (): BillingError =>
-  new BillingError('invalid_input', 'There is no webhook with this id.', {
-    parameter: 'webhookId',
-    advice: 'events.listWebhooks gives all of them.',
-  });
-
-const urlTaken = (): BillingError =>
-  new BillingError('invalid_input', 'Another webhook has this URL already.', {
-    parameter: 'url',
-    advice: 'Change that one instead, or delete it first.',
-  });
+  invalidInput(
+    'webhookId',
+    'There is no webhook with this id.',
+    'events.listWebhooks gives all of them.',
+  );
 
 export const readWebhooks = (session: Session, webhookId: string | null): Promise<Webhook[]> =>
   WEBHOOKS.rows(session, READ_WEBHOOKS, [webhookId]);
@@ -185,35 +182,29 @@ export class Webhooks {
     }
     if (given !== undefined) requireId(given);
     if (given === undefined && url === undefined) {
-      throw new BillingError('invalid_input', '"url" is missing.', { parameter: 'url' });
+      throw refused('url', 'is missing');
     }
     const now = readClock(clock);
     const place = await placeOf(database, 'now');
     return database.transaction(undefined, async (session) => {
       await session.query(LOCK_WEBHOOKS);
-      const [found] = await session.query<{ webhook_id: string }>(FIND_WEBHOOK, [
-        given ?? null,
-        url ?? null,
-      ]);
+      const named = [given ?? null, url ?? null];
+      const [found] = await session.query<{ webhook_id: string }>(FIND_WEBHOOK, named);
       if (given !== undefined && found === undefined) throw unknownWebhook();
       const webhookId = found?.webhook_id ?? newId();
       if (found === undefined) {
         const at = isoTime(now);
-        const webhook = {
-          webhookId,
-          url: url!,
-          types: types ?? null,
-          active: active ?? true,
-          disabledReason: active === false ? ('switched_off' as const) : null,
-          createdAt: at,
-          updatedAt: at,
-          lastDeliveredAt: null,
-        };
-        await STORED.write(session, [webhook]);
+        const times = { createdAt: at, updatedAt: at, lastDeliveredAt: null };
+        const disabledReason = active === false ? 'switched_off' : null;
+        const said = { url: url!, types: types ?? null, active: active ?? true, disabledReason };
+        await STORED.write(session, [{ webhookId, ...said, ...times }]);
         await createReader(session, `${WEBHOOK_READER}${webhookId}`, place, now);
       } else {
         const taken = url === undefined ? [] : await session.query(IS_TAKEN, [webhookId, url]);
-        if (taken.length > 0) throw urlTaken();
+        if (taken.length > 0) {
+          const advice = 'Change that one instead, or delete it first.';
+          throw invalidInput('url', 'Another webhook has this URL already.', advice);
+        }
         await session.query(UPDATE_WEBHOOK, [
           webhookId,
           url ?? null,
