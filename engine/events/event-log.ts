@@ -14,6 +14,7 @@ import {
   text,
   timeAndId,
   writeCursor,
+  type Instant,
   type RequestOf,
 } from '../kernel';
 import { EVENT_ROWS, type EventRecord } from './event-records';
@@ -53,25 +54,19 @@ limit $7::integer`;
 
 interface ListFilter {
   ids: readonly string[] | null;
-  types: readonly string[] | null;
-  since: number | null;
-  until: number | null;
-  cursor: readonly [at: string, id: string] | null;
+  types?: readonly string[];
+  since?: Instant;
+  until?: Instant;
+  after?: readonly [at: string, id: string];
   limit: number;
 }
 
 function readEvents(session: Session, filter: ListFilter): Promise<EventRecord[]> {
-  return EVENT_ROWS.rows(session, LIST, [
-    filter.ids,
-    filter.types,
-    isoTime(filter.since),
-    isoTime(filter.until),
-    ...(filter.cursor ?? [null, null]),
-    filter.limit,
-  ]);
+  const { ids, types, since, until, after, limit } = filter;
+  const times = [isoTime(since ?? null), isoTime(until ?? null)];
+  const values = [ids, types ?? null, ...times, ...(after ?? [null, null]), limit];
+  return EVENT_ROWS.rows(session, LIST, values);
 }
-
-const EVERYTHING = { ids: null, types: null, since: null, until: null, cursor: null };
 
 /** What happened, to be looked at. Looking moves no reader. */
 export class EventLog {
@@ -89,13 +84,11 @@ export class EventLog {
     request: ListEventsRequest = {},
   ): Promise<{ items: EventRecord[]; nextCursor: string | null }> {
     const { database } = this.context;
-    const { account, types, since, until, limit = 100, cursor } = parse(listInput, request);
+    const { account, limit = 100, cursor, ...filter } = parse(listInput, request);
     const events = await readEvents(database, {
+      ...filter,
       ids: account === undefined ? null : await this.ports.idsOf(database, [account]),
-      types: types ?? null,
-      since: since ?? null,
-      until: until ?? null,
-      cursor: cursor === undefined ? null : readCursor(cursor, timeAndId),
+      after: cursor === undefined ? undefined : readCursor(cursor, timeAndId),
       limit: limit + 1,
     });
     return pageOf(events, limit, ({ recordedAt, eventId }) => writeCursor([recordedAt, eventId]));
@@ -111,7 +104,7 @@ export class EventLog {
     const { database, clock } = this.context;
     const { type, account } = parse(sampleInput, request);
     const ids = account === undefined ? null : await this.ports.idsOf(database, [account]);
-    const [newest] = await readEvents(database, { ...EVERYTHING, ids, types: [type], limit: 1 });
+    const [newest] = await readEvents(database, { ids, types: [type], limit: 1 });
     if (newest !== undefined) return { ...newest, sample: false };
     const now = isoTime(readClock(clock));
     const nobody = ids?.[0] ?? SAMPLE_ACCOUNT;
@@ -132,11 +125,9 @@ export class EventLog {
 const SAMPLE_EVENT = '01948b5c-4c00-7000-8000-0000000000e0';
 const SAMPLE_ACCOUNT = '01948b5c-4c00-7000-8000-0000000000a0';
 
+/** More events than these are left out of an export; `events.list` gives them all, by pages. */
+const MOST_EXPORTED = 100_000;
+
 /** For the export of an account: the newest events of it and of those that were merged into it. */
-export function readEventsOf(
-  session: Session,
-  ids: readonly string[],
-  limit: number,
-): Promise<EventRecord[]> {
-  return readEvents(session, { ...EVERYTHING, ids, limit });
-}
+export const readEventsOf = (session: Session, ids: readonly string[]): Promise<EventRecord[]> =>
+  readEvents(session, { ids, limit: MOST_EXPORTED });

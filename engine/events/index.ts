@@ -45,6 +45,10 @@ export function openEvents(
 ) {
   const readers = new Readers(context, ports);
   const webhooks = new Webhooks(context, signedBy !== null);
+  const delivery = (secrets: readonly string[]) => ({
+    part: 'webhooks',
+    run: (limit: number) => deliverWebhooks(context, secrets, { limit }),
+  });
   const calls: Events = {
     ...bound(readers, 'poll', 'acknowledge', 'release', 'replay', 'readers', 'removeReader'),
     ...bound(new EventLog(context, ports), 'list', 'sample'),
@@ -63,7 +67,7 @@ export function openEvents(
         forgetTextsOf(session, [accountId, ...aliases]),
     ],
     due: [
-      { part: 'webhooks', run: (limit: number) => deliverWebhooks(context, signedBy, { limit }) },
+      ...(signedBy === null ? [] : [delivery(signedBy)]),
       { part: 'events', run: (limit: number) => deleteOldEvents(context, { keep, limit }) },
     ],
   };

@@ -122,15 +122,14 @@ async function send(
  * Sends what is to be sent. Any number of processes may do so at once: each message is leased to one.
  * An endpoint that takes none of a batch is left alone until the next time.
  *
- * @param secrets what signs them, the newest first; null: nothing is sent
+ * @param secrets what signs them, the newest first
  */
 export async function deliverWebhooks(
   context: Context,
-  secrets: readonly string[] | null,
+  secrets: readonly string[],
   { limit }: { limit: number },
 ): Promise<DeliveriesDone> {
   const done: DeliveriesDone = { webhooksSent: 0, webhooksFailed: 0, webhooksGivenUp: 0 };
-  if (secrets === null) return done;
   const waiting = (await readWebhooks(context.database, null)).filter(({ active }) => active);
   if (waiting.length === 0) return done;
   await giveEventsTheirPlaces(context.database);

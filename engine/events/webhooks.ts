@@ -195,7 +195,7 @@ export class Webhooks {
       if (found === undefined) {
         const at = isoTime(now);
         const times = { createdAt: at, updatedAt: at, lastDeliveredAt: null };
-        const disabledReason = active === false ? 'switched_off' : null;
+        const disabledReason = active === false ? ('switched_off' as const) : null;
         const said = { url: url!, types: types ?? null, active: active ?? true, disabledReason };
         await STORED.write(session, [{ webhookId, ...said, ...times }]);
         await createReader(session, `${WEBHOOK_READER}${webhookId}`, place, now);

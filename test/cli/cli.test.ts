@@ -162,6 +162,9 @@ describe('the command line', () => {
     const about = { account: accountId, product: 'MSG' };
     await billing.ledger.grant({ ...about, quantity: 5000 });
     await billing.ledger.consumeMany(Array.from({ length: 1100 }, () => about));
+    await billing.catalog.saveProduct({ key: 'LOW', name: 'Scarce', lowBalanceThreshold: '5' });
+    await billing.ledger.grant({ account: accountId, product: 'LOW', quantity: 6 });
+    await billing.ledger.consume({ account: accountId, product: 'LOW', amount: 2 });
     const { code, out, err } = await cli(
       ['export', '--external-id', 'exported', ...here],
       environment,
@@ -177,7 +180,8 @@ describe('the command line', () => {
     });
     expect(entriesTruncated).toBe(false);
     expect(exported).toMatchObject(whole);
-    expect(exported.entries).toHaveLength(1101);
+    expect(exported.entries).toHaveLength(1103);
+    expect(exported.events).toMatchObject([{ type: 'quota.low', account: accountId }]);
     // Somebody of whom there is nothing yet.
     const { accountId: nobody } = await billing.accounts.identify({ externalId: 'new' });
     const empty = await cli(['export', '--account', nobody, ...here], environment);
