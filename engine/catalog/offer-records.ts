@@ -114,69 +114,36 @@ const durationOf = (unit: DurationUnit | null, count: number | null): Duration |
   unit === null || count === null ? null : { unit, count };
 
 function offerOf(row: OfferRow): Offer {
-  const { intervalUnit, intervalCount, terms: stored, ...said } = VERSIONS.read(row);
-  const {
-    sku,
-    version,
-    name,
-    price,
-    listPrice,
-    currency,
-    billing,
-    metadata,
-    updatedAt,
-    ...buyers
-  } = said;
+  const { intervalUnit, intervalCount, terms, ...said } = VERSIONS.read(row);
+  const { price, listPrice, currency } = said;
   const decimals = currencyDecimals(currency) ?? Math.max(0, row.currency_decimals);
   const money = (amount: string): string => formatMoney(new Decimal(amount), decimals);
-  const { description, summary, imageUrl, returnUrl, ...terms } = offerTermsOf(
-    stored,
-    price,
-    decimals,
-  );
   return {
-    sku,
-    version,
-    name,
-    description,
-    summary,
-    imageUrl,
-    returnUrl,
+    ...said,
     price: money(price),
     listPrice: listPrice === null ? null : money(listPrice),
-    currency,
-    billing,
     interval: durationOf(intervalUnit, intervalCount),
-    ...buyers,
     items: (JSON.parse(row.items) as unknown[][]).map((values) => itemOf(values, decimals)),
-    ...terms,
-    metadata,
+    ...offerTermsOf(terms, price, decimals),
     createdAt: readTime(row.first_at),
-    updatedAt,
   };
 }
 
 function itemOf(values: readonly unknown[], decimals: number): OfferItem {
   const { expiresUnit, expiresCount, terms, ...item } = ITEMS_OF_VERSION.readArray(values);
-  const { product, quantity, priority } = item;
   const expiresAfter = durationOf(expiresUnit, expiresCount);
-  return { product, quantity, expiresAfter, priority, ...itemTermsOf(terms, decimals) };
+  return { ...item, expiresAfter, ...itemTermsOf(terms, decimals) };
 }
 
 /** Offers by sku in their present version, private and inactive ones too; unknown ones are left out. */
-export async function findOffers(
+export const findOffers = async (
   session: Session,
   skus: readonly string[] | null,
-): Promise<Offer[]> {
-  const rows = await session.query<OfferRow>(FIND_OFFERS, [skus]);
-  return rows.map(offerOf);
-}
+): Promise<Offer[]> => (await session.query<OfferRow>(FIND_OFFERS, [skus])).map(offerOf);
 
 /** Offers on sale that every account gets when it is created. */
-export async function findFreeTier(session: Session): Promise<Offer[]> {
-  const rows = await session.query<OfferRow>(FIND_FREE_TIER);
-  return rows.map(offerOf);
-}
+export const findFreeTier = async (session: Session): Promise<Offer[]> =>
+  (await session.query<OfferRow>(FIND_FREE_TIER)).map(offerOf);
 
 /**
  * An offer as it was sold, whatever became of it since.

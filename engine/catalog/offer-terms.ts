@@ -195,25 +195,19 @@ export function checkedItemTerms(
   const recurring = of.billing === 'recurring';
   const expiresAtNextPayment = written.expiresAtNextPayment ?? false;
   if (expiresAtNextPayment && product.kind !== 'quantity') {
-    throw refused(
-      `${parameter}.expiresAtNextPayment`,
-      `is only for counted units, and ${product.key} is of kind "${product.kind}"`,
-    );
+    const only = `is only for counted units, and ${product.key} is of kind "${product.kind}"`;
+    throw refused(`${parameter}.expiresAtNextPayment`, only);
   }
   if (written.refill === true && !recurring) {
     throw refused(`${parameter}.refill`, 'is only for recurring offers');
   }
   const leadTime = written.leadTime ?? null;
   if (leadTime !== null && !ends && !expiresAtNextPayment && !recurring) {
-    throw refused(
-      `${parameter}.leadTime`,
-      'is added to an end, and the item has none',
-      'Set expiresAfter or expiresAtNextPayment, too.',
-    );
+    const advice = 'Set expiresAfter or expiresAtNextPayment, too.';
+    throw refused(`${parameter}.leadTime`, 'is added to an end, and the item has none', advice);
   }
   return {
-    share:
-      written.share === undefined || written.share === null ? null : formatUnits(written.share),
+    share: written.share == null ? null : formatUnits(written.share),
     leadTime,
     expiresAtNextPayment,
     refill: written.refill ?? recurring,
@@ -245,10 +239,8 @@ function checkedOverage(
 ): ItemTerms['overage'] {
   if (overage === null) return null;
   if (product.kind !== 'quantity') {
-    throw refused(
-      parameter,
-      `is only for counted products, and ${product.key} is of kind "${product.kind}"`,
-    );
+    const only = `is only for counted products, and ${product.key} is of kind "${product.kind}"`;
+    throw refused(parameter, only);
   }
   const limit = overage.limit ?? null;
   if (limit !== null) requireUnits(limit, product, `${parameter}.limit`);
@@ -305,7 +297,7 @@ function checkedPhases(
   of: TermsOf,
 ): TrialPhase[] {
   if (of.billing === 'one_time') {
-    if (written === undefined || written === null || written.length === 0) return [];
+    if (!written?.length) return [];
     throw refused('trialPhases', 'are only for recurring offers', 'Set billing to "recurring".');
   }
   const phases =
@@ -366,11 +358,10 @@ function checkedOfferPricing(
 function withOwnPrice(pricing: Pricing, own: string, decimals: number): Pricing {
   switch (pricing.model) {
     case 'flat':
-      return { model: 'flat', price: own };
-    case 'per_unit':
-      return { model: 'per_unit', unitPrice: own };
     case 'package':
-      return { model: 'package', size: pricing.size, price: own };
+      return { ...pricing, price: own };
+    case 'per_unit':
+      return { ...pricing, unitPrice: own };
     default:
       return formatPricing(pricing, decimals);
   }
@@ -382,7 +373,7 @@ function checkedCollect(
   of: TermsOf,
 ): Collect | null {
   if (of.billing === 'one_time') {
-    if (written === undefined || written === null) return null;
+    if (written == null) return null;
     throw refused('collect', 'is only for recurring offers', 'Set billing to "recurring".');
   }
   const base = written === null ? DEFAULT_COLLECT : (old ?? DEFAULT_COLLECT);
@@ -395,53 +386,53 @@ function checkedCollect(
   };
   const unit = of.interval?.unit;
   if (collect.anchorDay !== null && unit !== 'month' && unit !== 'year') {
-    throw refused(
-      'collect.anchorDay',
-      'is a day of the month, and the interval is not in months or years',
-    );
+    const why = 'is a day of the month, and the interval is not in months or years';
+    throw refused('collect.anchorDay', why);
   }
   return collect;
 }
 
-/**
- * Terms as a version has them, formatted; what is not there is as by default.
- */
+const DEFAULT_TERMS: Omit<OfferTerms, 'pricing'> = {
+  description: null,
+  summary: null,
+  imageUrl: null,
+  returnUrl: null,
+  trialPhases: [],
+  bonuses: [],
+  upsells: [],
+  collect: null,
+};
+
+/** Terms as a version has them, formatted; what is not there is as by default. */
 export function offerTermsOf(
   terms: Partial<OfferTerms>,
   price: string,
   decimals: number,
 ): OfferTerms {
-  return {
-    description: terms.description ?? null,
-    summary: terms.summary ?? null,
-    imageUrl: terms.imageUrl ?? null,
-    returnUrl: terms.returnUrl ?? null,
-    trialPhases: (terms.trialPhases ?? []).map((phase) => ({
-      price: formatMoney(new Decimal(phase.price), decimals),
-      length: phase.length,
-      items: phase.items,
-    })),
-    bonuses: terms.bonuses ?? [],
-    upsells: terms.upsells ?? [],
-    pricing: formatPricing(terms.pricing ?? { model: 'per_unit', unitPrice: price }, decimals),
-    collect: terms.collect ?? null,
-  };
+  const { pricing = { model: 'per_unit', unitPrice: price }, ...said } = terms;
+  const all = { ...DEFAULT_TERMS, ...said, pricing: formatPricing(pricing, decimals) };
+  const trialPhases = all.trialPhases.map((phase) => ({
+    ...phase,
+    price: formatMoney(new Decimal(phase.price), decimals),
+  }));
+  return { ...all, trialPhases };
 }
 
+const DEFAULT_ITEM_TERMS: ItemTerms = {
+  share: null,
+  leadTime: null,
+  expiresAtNextPayment: false,
+  refill: false,
+  step: null,
+  overage: null,
+};
+
 export function itemTermsOf(terms: Partial<ItemTerms>, decimals: number): ItemTerms {
-  const { step = null, overage = null } = terms;
+  const all = { ...DEFAULT_ITEM_TERMS, ...terms };
+  const { step, overage } = all;
   return {
-    share: terms.share ?? null,
-    leadTime: terms.leadTime ?? null,
-    expiresAtNextPayment: terms.expiresAtNextPayment ?? false,
-    refill: terms.refill ?? false,
-    step:
-      step === null
-        ? null
-        : { size: step.size, price: formatMoney(new Decimal(step.price), decimals) },
-    overage:
-      overage === null
-        ? null
-        : { limit: overage.limit, pricing: formatPricing(overage.pricing, decimals) },
+    ...all,
+    step: step && { ...step, price: formatMoney(new Decimal(step.price), decimals) },
+    overage: overage && { ...overage, pricing: formatPricing(overage.pricing, decimals) },
   };
 }

@@ -137,20 +137,14 @@ function checkedInterval(
   billing: Offer['billing'],
 ): Duration | null {
   if (billing === 'one_time') {
-    if (written === undefined || written === null) return null;
-    throw refused(
-      'interval',
-      'is only for recurring offers',
-      'Set billing to "recurring", or leave the interval out.',
-    );
+    if (written == null) return null;
+    const advice = 'Set billing to "recurring", or leave the interval out.';
+    throw refused('interval', 'is only for recurring offers', advice);
   }
   const interval = given(written, old?.interval ?? null);
   if (interval !== null) return interval;
-  throw refused(
-    'interval',
-    'is missing',
-    'A recurring offer needs one, such as { unit: "month", count: 1 }.',
-  );
+  const advice = 'A recurring offer needs one, such as { unit: "month", count: 1 }.';
+  throw refused('interval', 'is missing', advice);
 }
 
 type Buyers = Pick<Offer, 'public' | 'accountId' | 'oncePerAccount' | 'freeTier'>;
@@ -215,16 +209,9 @@ async function saveOffer(session: Session, change: OfferChange, now: string): Pr
   const billing = change.billing ?? old?.billing ?? 'one_time';
   const interval = checkedInterval(change.interval, old, billing);
   const buyers = checkedBuyers(change, old);
-  const of: TermsOf = {
-    sku: change.sku,
-    billing,
-    interval,
-    freeTier: buyers.freeTier,
-    price: change.price,
-    currency: change.currency,
-    decimals,
-    products,
-  };
+  const { sku, price: own, currency: code } = change;
+  const { freeTier } = buyers;
+  const of = { sku, billing, interval, freeTier, price: own, currency: code, decimals, products };
   const items = checkedItems(change, of);
   const terms = checkedOfferTerms(change, old, of);
   const content: Offer = {
@@ -263,21 +250,13 @@ export const OFFER: RecordKind<OfferChange, Offer> = {
 
 async function writeVersion(session: Session, offer: Offer, terms: OfferTerms): Promise<void> {
   const { sku, version, interval } = offer;
-  const [intervalUnit, intervalCount] = [interval?.unit ?? null, interval?.count ?? null];
+  const { unit: intervalUnit = null, count: intervalCount = null } = interval ?? {};
   await VERSIONS.write(session, [{ ...offer, intervalUnit, intervalCount, terms }]);
   const items = offer.items.map((item, index) => {
     const { product, quantity, expiresAfter, priority, ...more } = item;
-    return {
-      sku,
-      version,
-      position: index + 1,
-      product,
-      quantity,
-      expiresUnit: expiresAfter?.unit ?? null,
-      expiresCount: expiresAfter?.count ?? null,
-      priority,
-      terms: more,
-    };
+    const said = { sku, version, position: index + 1, product, quantity, priority, terms: more };
+    const { unit = null, count = null } = expiresAfter ?? {};
+    return { ...said, expiresUnit: unit, expiresCount: count };
   });
   await ITEMS.write(session, items);
 }

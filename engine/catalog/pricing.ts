@@ -77,20 +77,18 @@ export function formatPricing(pricing: Pricing, decimals: number): Pricing {
   const format = (written: string) => formatUnitPrice(new Decimal(written), decimals);
   switch (pricing.model) {
     case 'flat':
-      return { model: 'flat', price: format(pricing.price) };
-    case 'per_unit':
-      return { model: 'per_unit', unitPrice: format(pricing.unitPrice) };
     case 'package':
-      return { model: 'package', size: pricing.size, price: format(pricing.price) };
-    default:
-      return {
-        model: pricing.model,
-        tiers: pricing.tiers.map((tier) => ({
-          upTo: tier.upTo,
-          unitPrice: format(tier.unitPrice),
-          flatPrice: format(tier.flatPrice),
-        })),
-      };
+      return { ...pricing, price: format(pricing.price) };
+    case 'per_unit':
+      return { ...pricing, unitPrice: format(pricing.unitPrice) };
+    default: {
+      const tiers = pricing.tiers.map(({ upTo, unitPrice, flatPrice }) => ({
+        upTo,
+        unitPrice: format(unitPrice),
+        flatPrice: format(flatPrice),
+      }));
+      return { ...pricing, tiers };
+    }
   }
 }
 
@@ -177,15 +175,12 @@ function checkedTiers(tiers: readonly WrittenTier[], of: Priced): Tier[] {
     const isLast = index === tiers.length - 1;
     const upTo = tier.upTo ?? null;
     // A price list for whole units may say 1 to 100, 101 to 200.
-    if (
-      tier.from !== undefined &&
-      !tier.from.equals(start) &&
-      !tier.from.equals(start.plus(unit))
-    ) {
-      const fault = tier.from.greaterThan(start) ? 'leaves a gap' : 'overlaps the tier before';
+    const { from } = tier;
+    if (from !== undefined && !from.equals(start) && !from.equals(start.plus(unit))) {
+      const fault = from.greaterThan(start) ? 'leaves a gap' : 'overlaps the tier before';
       refuse(
         'from',
-        `is ${formatUnits(tier.from)} and ${fault}, which ends at ${formatUnits(start)}`,
+        `is ${formatUnits(from)} and ${fault}, which ends at ${formatUnits(start)}`,
         'Let each tier begin where the one before ends, or leave "from" out.',
       );
     }
@@ -193,11 +188,8 @@ function checkedTiers(tiers: readonly WrittenTier[], of: Priced): Tier[] {
       refuse('upTo', 'ends the last tier', 'Leave it out there: some price must go on.');
     }
     if (!isLast && upTo === null) {
-      refuse(
-        'upTo',
-        'is missing, so that this tier overlaps the next',
-        'Only the last tier is open.',
-      );
+      const overlaps = 'is missing, so that this tier overlaps the next';
+      refuse('upTo', overlaps, 'Only the last tier is open.');
     }
     if (upTo !== null) {
       if (decimalsOf(upTo) > of.unitDecimals) {
