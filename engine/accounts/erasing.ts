@@ -98,8 +98,8 @@ export class Erasures {
       this.context,
       { ...wanted, kind: 'erase', parties, request: ({ owner }) => ({ account: owner.accountId }) },
       async (session, { owner: { accountId, payerId } }, now) => {
-        const aliases = await aliasesOf(session, accountId);
-        return this.empty(session, { accountId, payerId, aliases }, now);
+        const names = [accountId, ...(await aliasesOf(session, accountId))];
+        return this.empty(session, { accountId, payerId, names }, now);
       },
     );
   }
@@ -109,12 +109,11 @@ export class Erasures {
     account: WholeAccount,
     now: Instant,
   ): Promise<Omit<EraseAnswer, 'replayed'>> {
-    const { accountId, aliases } = account;
-    const members = [accountId, ...aliases];
+    const { accountId, names } = account;
     for (const part of this.parts) await part(session, account, now);
-    await session.query(CLOSE, [members, isoTime(now)]);
-    await session.query(DELETE_ANSWERS, [members]);
-    await session.query(DELETE_IDENTIFY_ANSWERS, [members, NO_ACCOUNT]);
+    await session.query(CLOSE, [names, isoTime(now)]);
+    await session.query(DELETE_ANSWERS, [names]);
+    await session.query(DELETE_IDENTIFY_ANSWERS, [names, NO_ACCOUNT]);
     const { erasedAt } = await readAccount(session, accountId);
     return { accountId, erasedAt: erasedAt! };
   }

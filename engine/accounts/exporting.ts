@@ -48,7 +48,7 @@ export async function exportAccount(
   const { accountId, payerId } = await resolveAccount(session, reference);
   const account = await readAccount(session, accountId);
   const children = await session.query<{ account_id: string }>(READ_CHILDREN, [accountId]);
-  const whole = { accountId, payerId, aliases: account.aliases };
+  const whole = { accountId, payerId, names: [accountId, ...account.aliases] };
   const exported: AccountExport = {
     exportedAt: isoTime(readClock(context.clock)),
     account,

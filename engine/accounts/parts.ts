@@ -11,7 +11,8 @@ import type { ResolvedAccount } from './resolving';
 export interface WholeAccount {
   accountId: string;
   payerId: string;
-  aliases: string[];
+  /** All its ids: its own, and those of the accounts that were merged into it. */
+  names: string[];
 }
 
 /**

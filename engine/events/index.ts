@@ -31,12 +31,6 @@ export interface EventOptions {
   keep?: number;
 }
 
-/** An account, and those that were merged into it. */
-interface Person {
-  accountId: string;
-  aliases: string[];
-}
-
 /** Opens the room. It is an earlier one than that of accounts, whose `Room` this is all the same. */
 export function openEvents(
   context: Context,
@@ -58,14 +52,11 @@ export function openEvents(
     calls,
     verify: [verifyEvents],
     export: [
-      async (session: Session, { accountId, aliases }: Person) => ({
-        events: await readEventsOf(session, [accountId, ...aliases]),
+      async (session: Session, { names }: { names: string[] }) => ({
+        events: await readEventsOf(session, names),
       }),
     ],
-    erase: [
-      (session: Session, { accountId, aliases }: Person) =>
-        forgetTextsOf(session, [accountId, ...aliases]),
-    ],
+    erase: [(session: Session, { names }: { names: string[] }) => forgetTextsOf(session, names)],
     due: [
       ...(signedBy === null ? [] : [delivery(signedBy)]),
       { part: 'events', run: (limit: number) => deleteOldEvents(context, { keep, limit }) },

@@ -1,4 +1,4 @@
-import type { ErasePart, ExportPart, MergePart, WholeAccount } from '../accounts';
+import type { ErasePart, ExportPart, MergePart } from '../accounts';
 import { MAX_LOCKED_ACCOUNTS, pages, type Context, type Session } from '../database';
 import {
   addDuration,
@@ -54,8 +54,6 @@ order by c.credit_id`;
 
 const PAGE = 200;
 
-const namesOf = ({ accountId, aliases }: WholeAccount): string[] => [accountId, ...aliases];
-
 /** An invoice with what stands on its paper, and what was paid and given back of it. */
 async function exportedInvoice(session: Session, invoice: StoredInvoice): Promise<object> {
   const { payerId, invoiceId, decimals } = invoice;
@@ -94,7 +92,7 @@ async function exportedCredit(session: Session, names: readonly string[]): Promi
 
 /** Invoices that the account pays or that are for it, with what stands on them; credit notes; credit. */
 export const exportInvoices: ExportPart = async (session, account) => {
-  const accounts = namesOf(account);
+  const { names: accounts } = account;
   const invoices: object[] = [];
   const creditNotes: object[] = [];
   const allInvoices = pages<StoredInvoice>({
@@ -150,7 +148,7 @@ where payer_id = any($1::uuid[]) or account_id = any($1::uuid[])`;
 
 /** Memos, reasons and metadata go, and the texts of drafts; papers that were issued must be kept. */
 export const eraseInvoices: ErasePart = async (session, account) => {
-  const names = namesOf(account);
+  const { names } = account;
   for (const statement of [ERASE_DETAILS, ERASE_NOTES, ERASE_CREDIT]) {
     await session.query(statement, [names]);
   }

@@ -84,8 +84,8 @@ delete from {schema}.entry_details d
 using lines
 where d.payer_id = lines.payer_id and d.sequence = lines.sequence`;
 
-export const eraseLedger: ErasePart = async (session, { accountId, aliases }) => {
-  await session.query(DELETE_DETAILS, [[accountId, ...aliases]]);
+export const eraseLedger: ErasePart = async (session, { names }) => {
+  await session.query(DELETE_DETAILS, [names]);
 };
 
 /**

@@ -6,8 +6,7 @@ import { refundRecord, refundsOfAccounts } from './refund-records';
 
 /** What payments have to say when accounts are exported, erased or merged. */
 
-export const exportPayments: ExportPart = async (session, { accountId, payerId, aliases }) => {
-  const names = [accountId, ...aliases];
+export const exportPayments: ExportPart = async (session, { accountId, payerId, names }) => {
   const payers = payerId === accountId ? names : [];
   const attempts = await listAttempts(session, { accounts: names, payers });
   // Of a child none: they are its parent's.
@@ -36,8 +35,7 @@ where (a.account_id = any($1::uuid[]) or a.payer_id = any($1::uuid[]))
   and d.payer_id = a.payer_id and d.attempt_id = a.attempt_id`;
 
 /** How the person paid, and what gateways said of it, goes; that money moved stays. */
-export const erasePayments: ErasePart = async (session, { accountId, aliases }, now) => {
-  const names = [accountId, ...aliases];
+export const erasePayments: ErasePart = async (session, { names }, now) => {
   await session.query(REMOVE_METHODS, [names, isoTime(now)]);
   await session.query(DELETE_METHOD_DETAILS, [names]);
   await session.query(DELETE_CUSTOMERS, [names]);

@@ -23,8 +23,7 @@ export async function openOrdersObstacle(
 }
 
 /** Orders that the account paid for or ordered, with their refunds. */
-export const exportOrders: ExportPart = async (session, { accountId, payerId, aliases }) => {
-  const names = [accountId, ...aliases];
+export const exportOrders: ExportPart = async (session, { accountId, payerId, names }) => {
   const payers = payerId === accountId ? names : undefined;
   const orders: object[] = [];
   for (const order of await listOrders(session, { accounts: names, payers })) {
@@ -50,8 +49,7 @@ where (o.account_id = any($1::uuid[]) or o.payer_id = any($1::uuid[]))
   and d.payer_id = o.payer_id and d.order_id = o.order_id`;
 
 /** Metadata and reasons go; what was sold for how much stays. */
-export const eraseOrders: ErasePart = async (session, { accountId, aliases }) => {
-  const names = [accountId, ...aliases];
+export const eraseOrders: ErasePart = async (session, { names }) => {
   await session.query(ERASE_ORDERS, [names]);
   await session.query(ERASE_REFUNDS, [names]);
 };

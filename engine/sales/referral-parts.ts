@@ -29,15 +29,12 @@ select ${REFERRALS.select('r')} from {schema}.referrals r
 where r.account_id = any($1::uuid[]) or r.referrer_id = any($1::uuid[])
 order by r.referral_id`;
 
-export const exportReferrals: ExportPart = async (session, account) => {
-  const ids = [account.accountId, ...account.aliases];
-  return {
-    trials: await TRIALS.rows(session, READ_TRIALS, [ids]),
-    referrals: await REFERRALS.rows(session, READ_REFERRALS, [ids]),
-    commissions: await readCommissions(session, account.accountId, null, null),
-    payouts: await allPayouts(session, account.accountId),
-  };
-};
+export const exportReferrals: ExportPart = async (session, { accountId, names }) => ({
+  trials: await TRIALS.rows(session, READ_TRIALS, [names]),
+  referrals: await REFERRALS.rows(session, READ_REFERRALS, [names]),
+  commissions: await readCommissions(session, accountId, null, null),
+  payouts: await allPayouts(session, accountId),
+});
 
 /** Found by who asked for them: the payer of a row may be the parent of that time. */
 const ERASE_DETAILS = `
@@ -47,8 +44,8 @@ from {schema}.payouts p
 where p.account_id = any($1::uuid[]) and d.payer_id = p.payer_id and d.payout_id = p.payout_id`;
 
 /** Marks, hashes and amounts stay: they name nobody, and who comes back has had the trial. */
-export const eraseReferrals: ErasePart = async (session, account) => {
-  await session.query(ERASE_DETAILS, [[account.accountId, ...account.aliases]]);
+export const eraseReferrals: ErasePart = async (session, { names }) => {
+  await session.query(ERASE_DETAILS, [names]);
 };
 
 /** What is counted under the account that is merged from now on; it is found through the accounts. */

@@ -106,8 +106,7 @@ function exported(one: Exported): object {
 }
 
 /** Subscriptions that the account has or pays for, and what waits for an invoice. */
-export const exportSubscriptions: ExportPart = async (session, { accountId, payerId, aliases }) => {
-  const names = [accountId, ...aliases];
+export const exportSubscriptions: ExportPart = async (session, { accountId, payerId, names }) => {
   const payers = payerId === accountId ? names : null;
   const subscriptions: object[] = [];
   const all = pages<Exported>({
@@ -147,8 +146,7 @@ update {schema}.pending_items set description = null
 where (account_id = any($1::uuid[]) or payer_id = any($1::uuid[])) and description is not null`;
 
 /** Reasons, metadata and free texts go; what was subscribed to for how much stays. */
-export const eraseSubscriptions: ErasePart = async (session, { accountId, aliases }) => {
-  const names = [accountId, ...aliases];
+export const eraseSubscriptions: ErasePart = async (session, { names }) => {
   await session.query(ERASE_DETAILS, [names]);
   await session.query(ERASE_DESCRIPTIONS, [names]);
 };
