@@ -114,7 +114,8 @@ const durationOf = (unit: DurationUnit | null, count: number | null): Duration |
   unit === null || count === null ? null : { unit, count };
 
 function offerOf(row: OfferRow): Offer {
-  const { intervalUnit, intervalCount, terms, ...said } = VERSIONS.read(row);
+  const version = VERSIONS.read(row);
+  const { intervalUnit, intervalCount, terms, metadata, updatedAt, ...said } = version;
   const { price, listPrice, currency } = said;
   const decimals = currencyDecimals(currency) ?? Math.max(0, row.currency_decimals);
   const money = (amount: string): string => formatMoney(new Decimal(amount), decimals);
@@ -125,7 +126,9 @@ function offerOf(row: OfferRow): Offer {
     interval: durationOf(intervalUnit, intervalCount),
     items: (JSON.parse(row.items) as unknown[][]).map((values) => itemOf(values, decimals)),
     ...offerTermsOf(terms, price, decimals),
+    metadata,
     createdAt: readTime(row.first_at),
+    updatedAt,
   };
 }
 

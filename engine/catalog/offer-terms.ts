@@ -411,9 +411,10 @@ export function offerTermsOf(
 ): OfferTerms {
   const { pricing = { model: 'per_unit', unitPrice: price }, ...said } = terms;
   const all = { ...DEFAULT_TERMS, ...said, pricing: formatPricing(pricing, decimals) };
-  const trialPhases = all.trialPhases.map((phase) => ({
-    ...phase,
-    price: formatMoney(new Decimal(phase.price), decimals),
+  const trialPhases = all.trialPhases.map(({ price: written, length, items }) => ({
+    price: formatMoney(new Decimal(written), decimals),
+    length,
+    items,
   }));
   return { ...all, trialPhases };
 }
@@ -432,7 +433,10 @@ export function itemTermsOf(terms: Partial<ItemTerms>, decimals: number): ItemTe
   const { step, overage } = all;
   return {
     ...all,
-    step: step && { ...step, price: formatMoney(new Decimal(step.price), decimals) },
-    overage: overage && { ...overage, pricing: formatPricing(overage.pricing, decimals) },
+    step: step && { size: step.size, price: formatMoney(new Decimal(step.price), decimals) },
+    overage: overage && {
+      limit: overage.limit,
+      pricing: formatPricing(overage.pricing, decimals),
+    },
   };
 }

@@ -77,18 +77,20 @@ export function formatPricing(pricing: Pricing, decimals: number): Pricing {
   const format = (written: string) => formatUnitPrice(new Decimal(written), decimals);
   switch (pricing.model) {
     case 'flat':
-    case 'package':
-      return { ...pricing, price: format(pricing.price) };
+      return { model: 'flat', price: format(pricing.price) };
     case 'per_unit':
-      return { ...pricing, unitPrice: format(pricing.unitPrice) };
-    default: {
-      const tiers = pricing.tiers.map(({ upTo, unitPrice, flatPrice }) => ({
-        upTo,
-        unitPrice: format(unitPrice),
-        flatPrice: format(flatPrice),
-      }));
-      return { ...pricing, tiers };
-    }
+      return { model: 'per_unit', unitPrice: format(pricing.unitPrice) };
+    case 'package':
+      return { model: 'package', size: pricing.size, price: format(pricing.price) };
+    default:
+      return {
+        model: pricing.model,
+        tiers: pricing.tiers.map((tier) => ({
+          upTo: tier.upTo,
+          unitPrice: format(tier.unitPrice),
+          flatPrice: format(tier.flatPrice),
+        })),
+      };
   }
 }
 
