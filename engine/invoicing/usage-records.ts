@@ -73,16 +73,22 @@ from (
     where s.payer_id = p.payer_id and s.subscription_id = p.subscription_id offset 0) as s
 ) as f`;
 
-/** A span of a ledger's use of a product, and which of the groups it belongs to. */
-const WINDOWS = table('invoice_usage', {
+/** A span of a ledger's use of a product, and the invoice on which it is billed. */
+const BILLED_WINDOWS = table('invoice_usage', {
   ledgerId: column.uuid(),
   product: column.text(),
   firstSequence: column.bigint(),
   /** Null: all that is on no line yet lies in it. */
   from: column.instant().orNull.named('from_at'),
   to: column.instant().orNull.named('to_at'),
+  /** Which of the groups. */
   place: column.integer(),
+  invoicePayerId: column.uuid(),
+  invoiceId: column.uuid(),
 });
+export type BilledWindow = RowOf<typeof BILLED_WINDOWS>;
+
+const WINDOWS = BILLED_WINDOWS.omit('invoicePayerId', 'invoiceId');
 export type UsageWindow = RowOf<typeof WINDOWS>;
 
 const inWindow = `
@@ -96,25 +102,12 @@ select w.place, u.account_id::text as account_id, sum(u.overage)::text as quanti
 from ${WINDOWS.unnest('w')}${inWindow}${WITHIN}
 group by w.place, u.account_id`;
 
-const OWN_WINDOWS = table('invoice_usage', {
-  ledgerId: column.uuid(),
-  product: column.text(),
-  firstSequence: column.bigint(),
-  from: column.instant().orNull.named('from_at'),
-  to: column.instant().orNull.named('to_at'),
-  place: column.integer(),
-  invoicePayerId: column.uuid(),
-  invoiceId: column.uuid(),
-});
-/** A window, and the invoice on which it is billed. */
-export type BilledWindow = RowOf<typeof OWN_WINDOWS>;
-
 /** $9 to $11: the line of each account in a group. */
 const WRITE_USAGE = `
 insert into {schema}.invoice_usage
   (payer_id, entry_sequence, invoice_payer_id, invoice_id, position)
 select w.ledger_id, u.sequence, w.invoice_payer_id, w.invoice_id, l.position
-from ${OWN_WINDOWS.unnest('w')}${inWindow}
+from ${BILLED_WINDOWS.unnest('w')}${inWindow}
 left join unnest($9::integer[], $10::uuid[], $11::integer[]) as l (place, account_id, position)
   on l.place = w.place and l.account_id = u.account_id${WITHIN}`;
 
@@ -257,7 +250,7 @@ export async function writeUsage(
   lines: ReadonlyArray<{ place: number; line: { accountId: string; position: number } }>,
 ): Promise<void> {
   await session.query(WRITE_USAGE, [
-    ...OWN_WINDOWS.values(windows),
+    ...BILLED_WINDOWS.values(windows),
     lines.map(({ place }) => place),
     lines.map(({ line }) => line.accountId),
     lines.map(({ line }) => line.position),
