@@ -128,130 +128,131 @@ const small = (text: string): ContentText => ({ text: wrapped(text), fontSize: 8
 const linesOf = (lines: readonly string[]): Content =>
   lines.map((text) => ({ text: wrapped(text) }));
 
-function definitionOf(
+const right = (text: string, more: object = {}): TableCell => ({
+  text: plain(text),
+  alignment: 'right',
+  noWrap: true,
+  ...more,
+});
+const head = (text: string): TableCell => right(text, { fontSize: 8, color: GREY });
+
+function titleOf(paper: Paper, logo: Logo | null): Content {
+  const mark =
+    paper.mark === null
+      ? []
+      : [
+          {
+            text: plain(paper.mark),
+            color: paper.isVoidOrDraft ? RED : GREEN,
+            margin: [0, 2, 0, 0],
+          } as Content,
+        ];
+  return {
+    columns: [
+      { width: '*', stack: [{ text: plain(paper.title), fontSize: 20, bold: true }, ...mark] },
+      logo === null ? { width: 'auto', text: '' } : { ...logoContent(logo), width: 'auto' },
+    ] as Column[],
+  };
+}
+
+const partiesOf = (paper: Paper): Content => ({
+  margin: [0, 24, 0, 24],
+  columnGap: 20,
+  columns: [
+    { width: '*', stack: [small(paper.sellerLabel), linesOf(paper.seller)] },
+    { width: '*', stack: [small(paper.buyerLabel), linesOf(paper.buyer)] },
+    {
+      width: '*',
+      stack: paper.facts.map(({ label, value }) => ({
+        columns: [
+          { ...small(label), width: 'auto' },
+          { text: wrapped(value), alignment: 'right' },
+        ],
+        columnGap: 8,
+      })),
+    },
+  ],
+});
+
+const tableOf = ({ lines, heads, hasDiscount }: Paper): Content => ({
+  layout: RULED,
+  table: {
+    headerRows: 1,
+    dontBreakRows: lines.every(({ description }) => fitsOnPage(description)),
+    widths: ['*', 'auto', 'auto', ...(hasDiscount ? ['auto'] : []), 'auto'],
+    body: [
+      [
+        { text: plain(heads.description), fontSize: 8, color: GREY },
+        head(heads.quantity),
+        head(heads.unitPrice),
+        ...(hasDiscount ? [head(heads.discount)] : []),
+        head(heads.net),
+      ],
+      ...lines.map((line): TableCell[] => [
+        { stack: [{ text: wrapped(line.description) }, ...line.details.map(small)] },
+        right(line.quantity),
+        right(line.unitPrice),
+        ...(hasDiscount ? [right(line.discount)] : []),
+        right(line.net),
+      ]),
+    ],
+  },
+});
+
+const sumsOf = (paper: Paper): Content => ({
+  margin: [0, 12, 0, 0],
+  columns: [
+    { width: '*', text: '' },
+    {
+      width: 'auto',
+      layout: 'noBorders',
+      table: {
+        dontBreakRows: true,
+        keepWithHeaderRows: 1,
+        body: paper.sums.map(({ label, value, strong }): TableCell[] => [
+          { text: wrapped(label), bold: strong },
+          right(value, { bold: strong }),
+        ]),
+      },
+    },
+  ],
+});
+
+const notesOf = (paper: Paper): Content[] =>
+  paper.notes.map((text) => ({ text: wrapped(text), margin: [0, 10, 0, 0], fontSize: 9 }));
+
+const definitionOf = (
   paper: Paper,
   number: string | null,
   logo: Logo | null,
-): TDocumentDefinitions {
-  const right = (text: string, more: object = {}): TableCell => ({
-    text: plain(text),
-    alignment: 'right',
-    noWrap: true,
-    ...more,
-  });
-  const head = (text: string): TableCell => right(text, { fontSize: 8, color: GREY });
-  const { heads, hasDiscount } = paper;
-  const rows = paper.lines.map((line): TableCell[] => [
-    { stack: [{ text: wrapped(line.description) }, ...line.details.map(small)] },
-    right(line.quantity),
-    right(line.unitPrice),
-    ...(hasDiscount ? [right(line.discount)] : []),
-    right(line.net),
-  ]);
-  const content: Content[] = [
-    {
-      columns: [
-        {
-          width: '*',
-          stack: [
-            { text: plain(paper.title), fontSize: 20, bold: true },
-            ...(paper.mark === null
-              ? []
-              : [
-                  {
-                    text: plain(paper.mark),
-                    color: paper.isVoidOrDraft ? RED : GREEN,
-                    margin: [0, 2, 0, 0],
-                  } as Content,
-                ]),
-          ],
-        },
-        logo === null ? { width: 'auto', text: '' } : { ...logoContent(logo), width: 'auto' },
-      ] as Column[],
-    },
-    {
-      margin: [0, 24, 0, 24],
-      columnGap: 20,
-      columns: [
-        { width: '*', stack: [small(paper.sellerLabel), linesOf(paper.seller)] },
-        { width: '*', stack: [small(paper.buyerLabel), linesOf(paper.buyer)] },
-        {
-          width: '*',
-          stack: paper.facts.map(({ label, value }) => ({
-            columns: [
-              { ...small(label), width: 'auto' },
-              { text: wrapped(value), alignment: 'right' },
-            ],
-            columnGap: 8,
-          })),
-        },
-      ],
-    },
-    {
-      layout: RULED,
-      table: {
-        headerRows: 1,
-        dontBreakRows: paper.lines.every(({ description }) => fitsOnPage(description)),
-        widths: ['*', 'auto', 'auto', ...(hasDiscount ? ['auto'] : []), 'auto'],
-        body: [
-          [
-            { text: plain(heads.description), fontSize: 8, color: GREY },
-            head(heads.quantity),
-            head(heads.unitPrice),
-            ...(hasDiscount ? [head(heads.discount)] : []),
-            head(heads.net),
-          ],
-          ...rows,
-        ],
+): TDocumentDefinitions => ({
+  pageSize: 'A4',
+  pageMargins: [48, 48, 48, 64],
+  info: { title: [paper.title, number].filter((part) => part !== null).join(' ') },
+  language: paper.language,
+  defaultStyle: { font: 'Roboto', fontSize: 10, lineHeight: 1.2 },
+  ...(paper.mark === null || !paper.isVoidOrDraft
+    ? {}
+    : { watermark: { text: plain(paper.mark), color: GREY, opacity: 0.12, bold: true } }),
+  footer: (page, pages) => ({
+    margin: [48, 12, 48, 0],
+    columns: [
+      { ...small(paper.footer ?? ''), width: '*' },
+      {
+        ...small(paper.page.replace('{page}', String(page)).replace('{pages}', String(pages))),
+        width: 'auto',
       },
-    },
-    {
-      margin: [0, 12, 0, 0],
-      columns: [
-        { width: '*', text: '' },
-        {
-          width: 'auto',
-          layout: 'noBorders',
-          table: {
-            dontBreakRows: true,
-            keepWithHeaderRows: 1,
-            body: paper.sums.map(({ label, value, strong }): TableCell[] => [
-              { text: wrapped(label), bold: strong },
-              right(value, { bold: strong }),
-            ]),
-          },
-        },
-      ],
-    },
-    ...paper.notes.map((text): Content => ({
-      text: wrapped(text),
-      margin: [0, 10, 0, 0],
-      fontSize: 9,
-    })),
-  ];
-  return {
-    pageSize: 'A4',
-    pageMargins: [48, 48, 48, 64],
-    info: { title: [paper.title, number].filter((part) => part !== null).join(' ') },
-    language: paper.language,
-    defaultStyle: { font: 'Roboto', fontSize: 10, lineHeight: 1.2 },
-    ...(paper.mark === null || !paper.isVoidOrDraft
-      ? {}
-      : { watermark: { text: plain(paper.mark), color: GREY, opacity: 0.12, bold: true } }),
-    footer: (page, pages) => ({
-      margin: [48, 12, 48, 0],
-      columns: [
-        { ...small(paper.footer ?? ''), width: '*' },
-        {
-          ...small(paper.page.replace('{page}', String(page)).replace('{pages}', String(pages))),
-          width: 'auto',
-        },
-      ],
-      columnGap: 16,
-    }),
-    content,
-  };
-}
+    ],
+    columnGap: 16,
+  }),
+  content: [
+    titleOf(paper, logo),
+    partiesOf(paper),
+    tableOf(paper),
+    sumsOf(paper),
+    ...notesOf(paper),
+  ],
+});
 
 /** Everything that is written on a paper. */
 function* textsOf(value: unknown): Generator<string> {
