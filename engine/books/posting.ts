@@ -2,10 +2,10 @@ import type { Session } from '../database';
 import {
   BillingError,
   VALUE_DECIMALS,
-  ZERO,
   decimalsOf,
   formatValue,
   newId,
+  sumOf,
   type Decimal,
   type Instant,
 } from '../kernel';
@@ -63,7 +63,7 @@ function requireSound({ kind, legs }: Posting): void {
   if (legs.some(({ account }) => account === 'transfer') !== (kind === 'transfer')) {
     refuse('is on its way to another account and no transfer, or the other way round');
   }
-  const sum = legs.reduce((all, leg) => all.plus(leg.amount), ZERO);
+  const sum = sumOf(legs.map((leg) => leg.amount));
   if (!sum.isZero()) refuse(`does not balance: its legs sum to ${formatValue(sum)}`);
 }
 

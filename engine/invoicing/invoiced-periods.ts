@@ -1,5 +1,5 @@
 import type { Session } from '../database';
-import { Decimal } from '../kernel';
+import { Decimal, sumOf } from '../kernel';
 import type { SubscriptionPorts } from '../subscriptions';
 
 /**
@@ -34,7 +34,7 @@ export const invoicedPeriods: SubscriptionPorts = {
     if (rows.length === 0 || rows.some(({ status }) => status === 'draft')) return null;
     const standing = rows.filter(({ status }) => status === 'open' || status === 'paid');
     return {
-      amount: standing.reduce((sum, row) => sum.plus(row.amount), new Decimal(0)),
+      amount: sumOf(standing.map((row) => new Decimal(row.amount))),
       isPaid: standing.every((row) => row.is_paid),
     };
   },

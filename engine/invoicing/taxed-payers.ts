@@ -11,15 +11,19 @@ export interface TaxedPayer {
   timeZone: string;
 }
 
-const READ = `
-select w.account_id::text as account_id, p.time_zone, coalesce(t.status, 'normal') as tax_status,
-       coalesce(t.country, c.country) as country, t.tax_rate
+/** Accounts ($1) as `w`, and as `p` the ones that they are by now: those they were merged into. */
+export const FROM_PRESENT = `
 from unnest($1::uuid[]) as w (account_id)
 cross join lateral (
   select a.merged_into from {schema}.accounts a where a.account_id = w.account_id offset 0) as a
 cross join lateral (
   select p.account_id, p.time_zone from {schema}.accounts p
-  where p.account_id = coalesce(a.merged_into, w.account_id) offset 0) as p
+  where p.account_id = coalesce(a.merged_into, w.account_id) offset 0) as p`;
+
+const READ = `
+select w.account_id::text as account_id, p.time_zone, coalesce(t.status, 'normal') as tax_status,
+       coalesce(t.country, c.country) as country, t.tax_rate
+${FROM_PRESENT}
 left join lateral (
   select c.country from {schema}.account_contacts c
   where c.account_id = p.account_id offset 0) as c on true

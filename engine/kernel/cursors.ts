@@ -1,5 +1,5 @@
 import { isoTime } from './clock';
-import { BillingError } from './errors';
+import { refused } from './errors';
 import { isId } from './ids';
 
 /** Places in lists, as callers carry them from one page to the next. */
@@ -19,10 +19,11 @@ export function readCursor<T>(cursor: string, placeOf: (written: unknown) => T |
     // Refused below.
   }
   if (place !== null) return place;
-  throw new BillingError('invalid_input', '"cursor" is none that this list gave.', {
-    parameter: 'cursor',
-    advice: 'Pass the nextCursor of the page before, and the same filters.',
-  });
+  throw refused(
+    'cursor',
+    'is none that this list gave',
+    'Pass the nextCursor of the page before, and the same filters.',
+  );
 }
 
 /** A place in a list by time: the time of a record, as it goes out, and its id. */

@@ -4,7 +4,6 @@ import type { Context, Session } from '../database';
 import {
   BillingError,
   Decimal,
-  ZERO,
   accountReference,
   formatUnits,
   input,
@@ -13,6 +12,7 @@ import {
   key,
   parse,
   readClock,
+  sumOf,
   type AccountReference,
   type Instant,
 } from '../kernel';
@@ -133,7 +133,7 @@ function balanceOf(
     product,
     unit,
     available: there === null ? null : formatUnits(there),
-    held: formatUnits(grants.reduce((sum, grant) => sum.plus(grant.held), ZERO)),
+    held: formatUnits(sumOf(grants.map((grant) => grant.held))),
     expiresAt: isoTime(end),
   };
 }

@@ -1,6 +1,6 @@
 import type { Product, ProductKind } from '../catalog';
 import type { NewEvent } from '../events';
-import { ZERO, type Decimal, type Instant } from '../kernel';
+import { ZERO, sumOf, type Decimal, type Instant } from '../kernel';
 import type { EntryKind, NewEntry, Note, Trace, Unwritten } from './lines';
 import { draw, hasExpired, isOver, withFreed, type Draw, type Drawn } from './order-of-use';
 import {
@@ -298,7 +298,7 @@ export class JournalLines {
       sequence: book.lastSequence,
       kind,
       accountId,
-      amount: line.amount ?? traces.reduce((sum, trace) => sum.plus(trace.amount), ZERO),
+      amount: line.amount ?? sumOf(traces.map((trace) => trace.amount)),
       traces,
       effectiveAt: line.effectiveAt ?? book.now,
       recordedAt: book.now,

@@ -23,6 +23,8 @@ import {
   split,
   text,
   units,
+  invalidInput,
+  sumOf,
   type DenialReason,
   type Instant,
   type RequestOf,
@@ -83,9 +85,6 @@ const transferInput = input({
 });
 export type TransferRequest = RequestOf<typeof transferInput>;
 type Wanted = z.output<typeof transferInput>;
-
-const refuse = (parameter: string, message: string, advice?: string): BillingError =>
-  new BillingError('invalid_input', message, { parameter, advice });
 
 /** Units that will leave a grant, and the value that goes with them. */
 interface Share {
@@ -209,7 +208,7 @@ export class Transfers {
       allowed: true,
       reason: null,
       amount: formatUnits(amount),
-      received: formatUnits(parcels.reduce((sum, parcel) => sum.plus(parcel.quantity), ZERO)),
+      received: formatUnits(sumOf(parcels.map(({ quantity }) => quantity))),
       entries: moves.map(({ out, grant }) => ({
         entryId: ledgerId(from.payerId, out),
         pairedEntryId: ledgerId(into.payerId, grant.sequence),
@@ -223,12 +222,15 @@ export class Transfers {
 /** What a rate is needed for, and that only one is given. */
 function requireRate({ product, toProduct = product, unitValue, quantity }: Wanted): void {
   if (unitValue !== undefined && quantity !== undefined) {
-    throw refuse('quantity', '"unitValue" and "quantity" exclude each other.');
+    throw invalidInput('quantity', '"unitValue" and "quantity" exclude each other.');
   }
   if (product !== toProduct) return;
   const given = unitValue !== undefined ? 'unitValue' : quantity !== undefined ? 'quantity' : null;
   if (given === null) return;
-  throw refuse(given, `"${given}" has no meaning here: units of one product move one for one.`);
+  throw invalidInput(
+    given,
+    `"${given}" has no meaning here: units of one product move one for one.`,
+  );
 }
 
 /** @throws invalid_input for units that are too fine, or that would stay where they are */
@@ -236,7 +238,7 @@ function requireSound({ from, into, product, toProduct }: Way, { amount, quantit
   requireUnits(amount, product, 'amount');
   if (quantity !== undefined) requireUnits(quantity, toProduct, 'quantity');
   if (from.payerId === into.payerId && product.key === toProduct.key) {
-    throw refuse(
+    throw invalidInput(
       'toAccount',
       'The units are where they would go: of this product, in this ledger.',
       'Name another product by "toProduct", or an account that another one pays for by "toAccount".',
@@ -278,7 +280,7 @@ function covers(grants: readonly Grant[], way: Way, wanted: Wanted, time: Instan
   const { amount } = wanted;
   if (available(movable(grants, way, wanted), time).greaterThanOrEqualTo(amount)) return true;
   if (available(grants, time).lessThan(amount)) return false;
-  throw refuse(
+  throw invalidInput(
     'quantity',
     `Some of the ${formatUnits(amount)} of ${wanted.product} are worth nothing: no rate says how many of ${way.toProduct.key} they make.`,
     'Pass "quantity", the units of the other product that there will be, or move fewer.',
@@ -307,8 +309,7 @@ function parcelsOf(
       share.exact = rate === undefined ? ZERO : share.value.times(rate.units).dividedBy(rate.value);
     }
   }
-  const sum = (some: readonly Share[]): Decimal =>
-    some.reduce((all, share) => all.plus(share.exact), ZERO);
+  const sum = (some: readonly Share[]): Decimal => sumOf(some.map(({ exact }) => exact));
   const { decimals } = toProduct;
   const total = wanted.quantity ?? round(sum(shares), decimals, 'down');
   // What is worth nothing goes with the first: it may lie in any grant.
@@ -319,7 +320,7 @@ function parcelsOf(
   );
   const totals = splitAmong(total, groups.map(sum), decimals);
   if (totals === null) {
-    throw refuse(
+    throw invalidInput(
       wanted.quantity === undefined ? 'amount' : 'quantity',
       `That makes ${formatUnits(total)} of ${toProduct.key}: too little for the value to lie in.`,
     );
@@ -365,7 +366,7 @@ function ratesOf(
         .filter((grant) => isInForce(grant, time) && grant.remaining.greaterThan(0))
         .sort((a, b) => Number(b.sequence - a.sequence));
       if (newest === undefined) {
-        throw refuse(
+        throw invalidInput(
           'unitValue',
           `Nothing says what a unit of ${toProduct.key} is worth in ${currency}: the account has none that was paid for.`,
           'Pass "unitValue" or "quantity".',

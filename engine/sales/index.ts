@@ -27,11 +27,18 @@ import { verifyOrders } from './verify-orders';
 import { verifyReferrals } from './verify-referrals';
 
 export * from './public';
+export { statusReason } from './eligibility';
 export type { LineGrants, OrderSubscriptions, RecurringLine } from './order-hooks';
 export { ORDER_STATUSES } from './order-state';
 export { refusalOf } from './order-lines';
 export type { Trying } from './trial-marks';
-export { freePlaceWithoutOrder, takePlaces, takenPlaces, type Place } from './purchase-marks';
+export {
+  freePlaceWithoutOrder,
+  placesOf,
+  takePlaces,
+  takenPlaces,
+  type Place,
+} from './purchase-marks';
 export { USED_RULES } from './refund-plan';
 
 /** `billing.sales`: how units come to accounts. */

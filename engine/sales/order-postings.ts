@@ -1,6 +1,6 @@
 import { post, postAll, type Leg, type Posting } from '../books';
 import type { Session } from '../database';
-import { ZERO, type Decimal, type Instant } from '../kernel';
+import { ZERO, sumOf, type Decimal, type Instant } from '../kernel';
 import type { OrderAtHand } from './change-of-order';
 import { DEFAULT_GATEWAY } from './payment-references';
 
@@ -54,7 +54,7 @@ export async function postRefund(
   units: ReadonlyArray<{ takenValue: Decimal }>,
   at: Instant,
 ): Promise<void> {
-  const takenValue = units.reduce((sum, one) => sum.plus(one.takenValue), ZERO);
+  const takenValue = sumOf(units.map((one) => one.takenValue));
   // For each grant that can be counted: net = taken value + earned - rounding.
   const deferred = takenValue.minus(refund.rounding);
   const revenue = refund.net.minus(deferred);

@@ -1,4 +1,13 @@
-import { BillingError, Decimal, VALUE_DECIMALS, ZERO, formatMoney, round, split } from '../kernel';
+import {
+  BillingError,
+  Decimal,
+  VALUE_DECIMALS,
+  ZERO,
+  formatMoney,
+  round,
+  split,
+  sumOf,
+} from '../kernel';
 
 /**
  * How much of which line a refund is for, and how many units of which grant. Pure. Rule:
@@ -169,7 +178,7 @@ export function scopeOf(
 ): RefundScope {
   const open = lines.filter((line) => !isDone(line));
   const candidates = wish.item === null ? open : [namedLine(lines, wish.item)];
-  const left = candidates.reduce((sum, line) => sum.plus(leftOf(line).amount), ZERO);
+  const left = sumOf(candidates.map((line) => leftOf(line).amount));
   const { amount } = wish;
   if (amount === null || amount.equals(left)) {
     if (candidates.every(isDone)) throw exceeds(ZERO, decimals, wish.item === null);

@@ -1,4 +1,4 @@
-import { BillingError, Decimal, ZERO, round, split } from '../kernel';
+import { BillingError, Decimal, ZERO, round, split, sumOf } from '../kernel';
 import type { WithdrawnUnits } from '../ledger';
 import {
   grantKey,
@@ -74,8 +74,8 @@ export function charged(taken: TakenLine, asked: Decimal | null, decimals: numbe
       },
     );
   }
-  const left = taken.units.reduce((sum, one) => sum.plus(one.takenValue), ZERO);
-  const all = taken.units.reduce((sum, one) => sum.plus(one.value), ZERO);
+  const left = sumOf(taken.units.map((one) => one.takenValue));
+  const all = sumOf(taken.units.map((one) => one.value));
   const unearned = Decimal.max(ZERO, taken.net.minus(all).plus(left));
   const most = taken.net.isZero()
     ? ZERO
@@ -104,8 +104,7 @@ export interface RefundMoney {
 
 /** @throws refund_exceeds_paid when used units are charged, and nothing is left */
 export function moneyOf(lines: readonly TakenLine[], used: UsedRule, total: Decimal): RefundMoney {
-  const sum = (pick: (line: TakenLine) => Decimal): Decimal =>
-    lines.reduce((all, line) => all.plus(pick(line)), ZERO);
+  const sum = (pick: (line: TakenLine) => Decimal): Decimal => sumOf(lines.map(pick));
   const money = {
     amount: sum((line) => line.amount),
     net: sum((line) => line.net),
@@ -121,6 +120,6 @@ export function moneyOf(lines: readonly TakenLine[], used: UsedRule, total: Deci
   const counted = lines
     .flatMap(({ units }) => units)
     .filter(({ grant }) => grant.decimals !== null);
-  const rounding = counted.reduce((all, one) => all.plus(one.value).minus(one.net), ZERO);
+  const rounding = sumOf(counted.map((one) => one.value.minus(one.net)));
   return { ...money, rounding };
 }

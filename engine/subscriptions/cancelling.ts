@@ -13,6 +13,7 @@ import {
   type Instant,
   type RequestOf,
 } from '../kernel';
+import { statusReason } from '../sales';
 import { openingOf } from './beginning';
 import {
   changeOfSubscription,
@@ -29,7 +30,7 @@ import { dropQueuedChanges, queuedChanges } from './queued-changes';
 import type { Subscription } from './reading';
 import { saveDetails, saveSubscriptions, subscriberOf } from './records';
 import type { EndReason, StoredSubscription } from './stored-subscription';
-import { ownSubscriptionTo, reasonOfStatus, takePlaceOf } from './starting';
+import { ownSubscriptionTo, takePlaceOf } from './starting';
 import { OfferVersions } from './offer-versions';
 import { writeOutcomes } from './writing';
 
@@ -181,7 +182,7 @@ export class Cancellations {
         }
         const offer = await findOfferVersion(session, one.sku, one.version);
         const isOnSale = (await findOffer(session, one.sku)).active;
-        const reason = reasonOfStatus(account) ?? (isOnSale ? null : 'offer_unavailable');
+        const reason = statusReason(account) ?? (isOnSale ? null : 'offer_unavailable');
         if (reason !== null) return reason;
         const anew: StoredSubscription = {
           ...one,

@@ -15,6 +15,7 @@ import {
   type RequestOf,
   type z,
 } from '../kernel';
+import { statusReason } from '../sales';
 import { deniableChange, wrongState, type ChangedAnswer } from './change-of-subscription';
 import { giveBackRest, type SubscriptionPorts } from './giving-back';
 import { lapseRest, prolongRest } from './left-over-units';
@@ -27,13 +28,7 @@ import type { Subscription } from './reading';
 import { subscriberOf } from './records';
 import type { OpenPeriod } from './stored-period';
 import { isInForce, type StoredSubscription } from './stored-subscription';
-import {
-  MAX_QUANTITY,
-  reasonOfStatus,
-  refusalToSubscribe,
-  requireRecurring,
-  takePlaceOf,
-} from './starting';
+import { MAX_QUANTITY, refusalToSubscribe, requireRecurring, takePlaceOf } from './starting';
 import { writeOutcomes } from './writing';
 
 export const CHANGE_TIMES = ['now', 'period_end'] as const;
@@ -242,7 +237,7 @@ async function takeOffer(
 ): Promise<DenialReason | null> {
   const account = await subscriberOf(session, subscription);
   const refused =
-    reasonOfStatus(account) ??
+    statusReason(account) ??
     // What somebody has goes on, also when it is off sale.
     (fresh === old ? null : await refusalToSubscribe(session, account, fresh, quantity));
   if (refused !== null || fresh.sku === old.sku) return refused;

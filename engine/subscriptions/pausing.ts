@@ -9,6 +9,7 @@ import {
   refused,
   type RequestOf,
 } from '../kernel';
+import { statusReason } from '../sales';
 import {
   changeOfSubscription,
   deniableChange,
@@ -19,7 +20,6 @@ import { planAdvance, type Standing } from './planning';
 import { queuedChanges } from './queued-changes';
 import type { Subscription } from './reading';
 import { saveSubscriptions, subscriberOf } from './records';
-import { reasonOfStatus } from './starting';
 import { OfferVersions } from './offer-versions';
 import { writeOutcomes } from './writing';
 
@@ -82,7 +82,7 @@ export class Pauses {
         if (one.status !== 'paused' && one.pauseAt === null) {
           throw wrongState(one, 'it is not paused');
         }
-        const reason = reasonOfStatus(await subscriberOf(session, one));
+        const reason = statusReason(await subscriberOf(session, one));
         if (reason !== null) return reason;
         if (one.status === 'paused') {
           const resumed = { ...standing, subscription: { ...one, resumeAt: now } };

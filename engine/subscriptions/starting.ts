@@ -28,7 +28,7 @@ import {
   type RequestOf,
   type z,
 } from '../kernel';
-import { refusalOf, takePlaces, takenPlaces, type Place, type Trying } from '../sales';
+import { refusalOf, statusReason, placesOf, takePlaces, takenPlaces, type Trying } from '../sales';
 import { advancePayers } from './advancing';
 import { readStandings } from './standings';
 import { beginSubscription, extendSubscription } from './beginning';
@@ -96,22 +96,17 @@ export async function refusalToSubscribe(
   return refusalOf({ offer, quantity }, [accountId, payerId], owner);
 }
 
-/** Why an account cannot subscribe to anything. */
-export function reasonOfStatus({ status, payerStatus }: ResolvedAccount): DenialReason | null {
-  if ([status, payerStatus].includes('closed')) return 'account_closed';
-  return [status, payerStatus].includes('suspended') ? 'account_suspended' : null;
-}
-
 /** Takes the place of an offer that is sold once to an account; false: it was taken before. */
 export async function takePlaceOf(
   session: Session,
   account: ResolvedAccount,
-  { oncePerAccount, sku }: Offer,
+  offer: Offer,
   now: Instant,
 ): Promise<boolean> {
-  if (!oncePerAccount) return true;
-  if ((await takenPlaces(session, account, [sku], now)).skus.has(sku)) return false;
-  await takePlaces(session, [{ kind: 'offer', sku }], account, now);
+  const places = placesOf([offer]);
+  if (places.length === 0) return true;
+  if ((await takenPlaces(session, account, [offer.sku], now)).skus.has(offer.sku)) return false;
+  await takePlaces(session, places, account, now);
   return true;
 }
 
@@ -186,7 +181,7 @@ export class Starts {
     }
     requireTrial(offer, quantity, wanted.trial);
     const refused =
-      reasonOfStatus(account) ?? (await refusalToSubscribe(session, account, offer, quantity));
+      statusReason(account) ?? (await refusalToSubscribe(session, account, offer, quantity));
     if (refused !== null) return denied(refused);
 
     await advancePayers(session, [account.payerId], now);
@@ -202,7 +197,7 @@ export class Starts {
       coupon = await this.redeem(session, account, offer, wanted.coupon, now);
       if (coupon === null) return denied('coupon_unavailable');
     }
-    const places: Place[] = offer.oncePerAccount ? [{ kind: 'offer', sku: offer.sku }] : [];
+    const places = placesOf([offer]);
     if (trialPhases > 0) {
       places.push({ kind: 'trial', sku: offer.sku });
       const endsAt = addDuration(startAt, offer.trialPhases[0]!.length, account.timeZone);

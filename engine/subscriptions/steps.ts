@@ -16,13 +16,13 @@ import {
   type Instant,
   type RequestOf,
 } from '../kernel';
+import { statusReason } from '../sales';
 import { deniableChange, wrongState, type ChangedAnswer } from './change-of-subscription';
 import { addPendingItems } from './pending-items';
 import { stepsBrought } from './period-grants';
 import { SUBSCRIPTION_SOURCE, giveUnitsOfPeriods } from './period-units';
 import type { Standing } from './planning';
 import type { Subscription } from './reading';
-import { reasonOfStatus } from './starting';
 import { isInForce } from './stored-subscription';
 
 export type AddStepsAnswer = ChangedAnswer<Subscription>;
@@ -100,7 +100,7 @@ async function add(
   if (!isInForce(subscription)) {
     throw wrongState(subscription, 'steps are added to one that is in force');
   }
-  const refused = reasonOfStatus(await resolveAccount(session, { accountId }));
+  const refused = statusReason(await resolveAccount(session, { accountId }));
   if (refused !== null) return refused;
   if (subscription.overdue) return 'payment_overdue';
 

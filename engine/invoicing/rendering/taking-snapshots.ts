@@ -4,6 +4,7 @@ import type { Session } from '../../database';
 import { sizesOfSteps } from '../../subscriptions';
 import type { StoredInvoiceLine } from '../invoice-lines';
 import type { StoredSettings } from '../settings';
+import { FROM_PRESENT } from '../taxed-payers';
 import type { Buyer, LineNames, PaperSnapshot } from './snapshot';
 
 /** What stands on papers, taken from what accounts and the catalog say now. */
@@ -19,12 +20,7 @@ select w.account_id::text as id, p.time_zone as "timeZone", d.name, d.email, c.n
          'line1', c.line1, 'line2', c.line2, 'city', c.city, 'postalCode', c.postal_code,
          'region', c.region, 'country', c.country) end::text as address,
        coalesce(t.status, 'normal') as "taxStatus", coalesce(t.tax_ids, '[]')::text as "taxIds"
-from unnest($1::uuid[]) as w (account_id)
-cross join lateral (
-  select a.merged_into from {schema}.accounts a where a.account_id = w.account_id offset 0) as a
-cross join lateral (
-  select p.account_id, p.time_zone from {schema}.accounts p
-  where p.account_id = coalesce(a.merged_into, w.account_id) offset 0) as p
+${FROM_PRESENT}
 left join lateral (
   select * from {schema}.account_details d where d.account_id = p.account_id offset 0) as d on true
 left join lateral (
