@@ -10,6 +10,7 @@ import { sales } from './0009-sales';
 import { subscriptions } from './0010-subscriptions';
 import { invoicing } from './0011-invoicing';
 import { sandbox } from './0012-sandbox';
+import { changes } from './0013-changes';
 
 /**
  * One step of the schema. Released steps never change; a correction is another step, and a function
@@ -39,4 +40,5 @@ export const MIGRATIONS: readonly Migration[] = [
   subscriptions,
   invoicing,
   sandbox,
+  changes,
 ];
