@@ -162,13 +162,25 @@ const OFFER_COLUMNS: readonly Column[] = [
   column('dates'),
   column('anchorDay', asText, null),
   column('renewalGrants'),
+  column('access'),
+  column('firstPaymentWithin', asDuration, null),
+  column('withoutMethod'),
   column('trialPhases', asJson, []),
   column('bonuses', asJson, []),
   column('upsells', asList, []),
   metadata,
 ];
 
-const COLLECT_COLUMNS = ['bill', 'atPeriodEnd', 'dates', 'anchorDay', 'renewalGrants'] as const;
+const COLLECT_COLUMNS = [
+  'bill',
+  'atPeriodEnd',
+  'dates',
+  'anchorDay',
+  'renewalGrants',
+  'access',
+  'firstPaymentWithin',
+  'withoutMethod',
+] as const;
 
 const ITEM_COLUMNS: readonly Column[] = [
   column('product'),

@@ -39,6 +39,9 @@ export interface OfferBonus {
   priority: number;
 }
 
+/** When units come that are to be paid: as an offer says, or a call. */
+export const ACCESS = ['on_payment', 'at_once'] as const;
+
 /** How a recurring offer is billed. */
 export interface Collect {
   /** The fee at period start, or with everything else at period end. */
@@ -51,6 +54,12 @@ export interface Collect {
   anchorDay: number | null;
   /** When the units of a renewal come. */
   renewalGrants: 'period_start' | 'payment';
+  /** Whether what is paid ahead brings its units when it is paid, or at once. */
+  access: (typeof ACCESS)[number];
+  /** How long the first payment is waited for; null: 23 hours for a charge, else the due date and the grace. */
+  firstPaymentWithin: Duration | null;
+  /** What a free phase does that ends when there is nothing to charge. */
+  withoutMethod: 'invoice' | 'cancel' | 'pause';
 }
 
 /** What a version of an offer says beside its price, its items, and who may buy it. */
@@ -136,6 +145,9 @@ export const offerTermsFields = {
     dates: oneOf(['exact', 'midnight']).optional(),
     anchorDay: integer(1, 31).nullish(),
     renewalGrants: oneOf(['period_start', 'payment']).optional(),
+    access: oneOf(ACCESS).optional(),
+    firstPaymentWithin: duration().nullish(),
+    withoutMethod: oneOf(['invoice', 'cancel', 'pause']).optional(),
   }).nullish(),
 };
 
@@ -148,6 +160,9 @@ const DEFAULT_COLLECT: Collect = {
   dates: 'exact',
   anchorDay: null,
   renewalGrants: 'period_start',
+  access: 'on_payment',
+  firstPaymentWithin: null,
+  withoutMethod: 'invoice',
 };
 
 /** The offer that terms belong to, as far as they are judged by it. */
@@ -383,6 +398,9 @@ function checkedCollect(
     dates: written?.dates ?? base.dates,
     anchorDay: written?.anchorDay === undefined ? base.anchorDay : written.anchorDay,
     renewalGrants: written?.renewalGrants ?? base.renewalGrants,
+    access: written?.access ?? base.access,
+    firstPaymentWithin: given(written?.firstPaymentWithin, base.firstPaymentWithin),
+    withoutMethod: written?.withoutMethod ?? base.withoutMethod,
   };
   const unit = of.interval?.unit;
   if (collect.anchorDay !== null && unit !== 'month' && unit !== 'year') {
@@ -416,7 +434,9 @@ export function offerTermsOf(
     length,
     items,
   }));
-  return { ...all, trialPhases };
+  // A version of before says nothing of terms that came later.
+  const collect = all.collect === null ? null : { ...DEFAULT_COLLECT, ...all.collect };
+  return { ...all, trialPhases, collect };
 }
 
 const DEFAULT_ITEM_TERMS: ItemTerms = {

@@ -219,14 +219,15 @@ onEachDatabase('catalog import and export', (database) => {
       expect(offers.split('\n')[0]).toBe(
         'sku,name,description,summary,imageUrl,returnUrl,price,listPrice,currency,billing,interval,' +
           'public,active,accountId,oncePerAccount,freeTier,pricing,bill,atPeriodEnd,dates,anchorDay,' +
-          'renewalGrants,trialPhases,bonuses,upsells,metadata,product,quantity,expiresAfter,priority,' +
+          'renewalGrants,access,firstPaymentWithin,withoutMethod,trialPhases,bonuses,upsells,metadata,' +
+          'product,quantity,expiresAfter,priority,' +
           'share,leadTime,expiresAtNextPayment,refill,stepSize,stepPrice,overageLimit,overagePricing',
       );
       expect(offers).toContain(
         '\nfree,Free,,,,,0.00,,GEM,one_time,,true,true,,false,true,per_unit,',
       );
       // The second item of the plan.
-      expect(offers).toMatch(/\nplan(,){26}GEM,1,,50,,,false,true,,,,"\{""model"":""package""/);
+      expect(offers).toMatch(/\nplan(,){29}GEM,1,,50,,,false,true,,,,"\{""model"":""package""/);
     });
 
     test('says what a change was and is', async () => {

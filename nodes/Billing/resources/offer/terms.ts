@@ -80,6 +80,17 @@ export const termsFields: INodeProperties[] = [
     description: 'How a recurring offer is billed',
     options: [
       {
+        displayName: 'Access',
+        name: 'access',
+        type: 'options',
+        options: [
+          { name: 'At Once', value: 'at_once', description: 'The customer is trusted' },
+          { name: 'On Payment', value: 'on_payment', description: 'Units come when it is paid' },
+        ],
+        default: 'on_payment',
+        description: 'When the units of a first period come that is paid in advance',
+      },
+      {
         displayName: 'Anchor Day',
         name: 'anchorDay',
         type: 'number',
@@ -121,6 +132,26 @@ export const termsFields: INodeProperties[] = [
         description: 'At what time periods begin',
       },
       {
+        displayName: 'First Payment Within',
+        name: 'firstPaymentWithin',
+        type: 'fixedCollection',
+        default: {},
+        description:
+          'How long the first payment is waited for before the subscription lapses. Added without a time: 23 hours for a charge, else the due date and the days of grace.',
+        options: [
+          {
+            displayName: 'Time',
+            name: 'time',
+            values: durationFields({
+              count: 'How Many',
+              unit: 'Unit',
+              description: 'How many hours and so on',
+              defaultUnit: 'hour',
+            }),
+          },
+        ],
+      },
+      {
         displayName: 'Renewal Grants',
         name: 'renewalGrants',
         type: 'options',
@@ -130,6 +161,18 @@ export const termsFields: INodeProperties[] = [
         ],
         default: 'period_start',
         description: 'When the units of a further period come',
+      },
+      {
+        displayName: 'Without Payment Method',
+        name: 'withoutMethod',
+        type: 'options',
+        options: [
+          { name: 'Cancel', value: 'cancel', description: 'The subscription is over' },
+          { name: 'Invoice', value: 'invoice', description: 'Its units wait for the payment' },
+          { name: 'Pause', value: 'pause', description: 'It rests until it is resumed' },
+        ],
+        default: 'invoice',
+        description: 'What a free phase does that ends when there is nothing to charge',
       },
     ],
   },
@@ -291,7 +334,13 @@ const recurring = (every: { unit?: unknown }): Partial<SaveOfferRequest> =>
     : { billing: 'recurring', interval: durationOf(every) };
 
 function collectOf(written: unknown): Record<string, unknown> {
-  const { anchorDay, ...terms } = written as Record<string, unknown>;
-  if (anchorDay === undefined) return terms;
-  return { ...terms, anchorDay: anchorDay === 0 ? null : anchorDay };
+  const { anchorDay, firstPaymentWithin, ...terms } = written as Record<string, unknown>;
+  const { time } = (firstPaymentWithin ?? {}) as { time?: unknown };
+  return {
+    ...terms,
+    ...(anchorDay === undefined ? {} : { anchorDay: anchorDay === 0 ? null : anchorDay }),
+    ...(firstPaymentWithin === undefined
+      ? {}
+      : { firstPaymentWithin: time === undefined ? null : durationOf(time) }),
+  };
 }
