@@ -36,10 +36,10 @@ import { resolveAccount } from './resolving';
 
 export const addressInput = input({
   line1: text(LIMITS.name),
-  line2: text(LIMITS.name).nullish(),
+  line2: text(LIMITS.name).nullable().default(null),
   city: text(LIMITS.name),
   postalCode: text(20),
-  region: text(LIMITS.name).nullish(),
+  region: text(LIMITS.name).nullable().default(null),
   country: country(),
 });
 export type AddressInput = RequestOf<typeof addressInput>;
@@ -210,7 +210,14 @@ const wasErased = (accountId: string): BillingError =>
     advice: 'accounts.identify makes a new account of a person who comes again.',
   });
 
-const NO_ADDRESS = { line1: null, city: null, postalCode: null, country: null };
+const NO_ADDRESS = {
+  line1: null,
+  line2: null,
+  city: null,
+  postalCode: null,
+  region: null,
+  country: null,
+};
 
 async function saveContact(
   session: Session,
@@ -231,8 +238,6 @@ async function saveContact(
     company: given(change.company, was.company),
     phone: given(change.phone, was.phone),
     ...address,
-    line2: address.line2 ?? null,
-    region: address.region ?? null,
     updatedAt: now,
   };
   await session.query(SAVE_CONTACT, CONTACTS.values([contact]));

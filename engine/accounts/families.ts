@@ -26,7 +26,7 @@ const attachInput = input({
   /** Stands for whichever of the two is not named. */
   account: accountReference().optional(),
   /** Whether units of the child's own move to the parent; otherwise a child that has some is refused. */
-  moveUnits: flag().optional(),
+  moveUnits: flag().default(false),
   ...changeFields,
 });
 export type AttachChildRequest = RequestOf<typeof attachInput>;
@@ -92,14 +92,14 @@ export class Families {
         request: ({ owner, parent }) => ({
           parent: parent.accountId,
           // As keys of older versions know it: only there when it is asked for.
-          moveUnits: wanted.moveUnits === true ? true : undefined,
+          moveUnits: wanted.moveUnits || undefined,
           account: owner.accountId,
         }),
       },
       async (session, { owner: child, parent }, now) => {
         if (child.accountId === parent.accountId || child.payerId !== parent.accountId) {
           await this.requireFamily(session, child, parent);
-          if (wanted.moveUnits === true) {
+          if (wanted.moveUnits) {
             await this.ports.moveUnits(session, { from: child, into: parent, now, dryRun: false });
           }
           await this.requireNothingOpen(session, child, now);

@@ -18,7 +18,7 @@ import type { AccountPorts } from './ports';
 import { resolveAccount } from './resolving';
 
 const identifyInput = input({
-  provider: provider().optional(),
+  provider: provider().default(DEFAULT_PROVIDER),
   externalId: externalId(),
   name: text(LIMITS.name).nullish(),
   email: emailAddress().nullish(),
@@ -76,7 +76,7 @@ export class Identities {
    */
   async identify(request: IdentifyRequest): Promise<IdentifyAnswer> {
     const wanted = parse(identifyInput, request);
-    const providerName = wanted.provider ?? DEFAULT_PROVIDER;
+    const providerName = wanted.provider;
     const id = canonicalExternalId(providerName, wanted.externalId);
     const { name = null, email = null, metadata } = wanted;
     const asked = { provider: providerName, externalId: id, name, email };

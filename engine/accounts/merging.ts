@@ -33,7 +33,7 @@ const mergeInput = input({
    */
   prefer: oneOf(['into', 'from']).optional(),
   /** Whether only to say what would happen. */
-  dryRun: flag().optional(),
+  dryRun: flag().default(false),
   ...changeFields,
 });
 export type MergeRequest = RequestOf<typeof mergeInput>;
@@ -128,7 +128,7 @@ export class Merges {
    */
   async merge(request: MergeRequest): Promise<MergeAnswer> {
     const wanted = parse(mergeInput, request);
-    const { prefer, dryRun = false } = wanted;
+    const { prefer, dryRun } = wanted;
     const { context } = this;
     const changed: string[] = [];
     const mergeIn = async (session?: Session): Promise<MergeAnswer> => {

@@ -102,7 +102,7 @@ const importInput = input({
   offers: z.unknown().optional(),
   coupons: z.unknown().optional(),
   taxRates: z.unknown().optional(),
-  dryRun: flag().optional(),
+  dryRun: flag().default(false),
   idempotencyKey: changeFields.idempotencyKey,
   tx: changeFields.tx,
 });
@@ -157,6 +157,16 @@ function changeOf(table: Table, before: object | null, after: object): CatalogCh
   };
 }
 
+/** A record as its own call reads it, so that a default that is written out is one left out. */
+function askedOf({ table, request }: Written): unknown {
+  try {
+    return { table, record: parse(RECORDS[table].input, request()) };
+  } catch {
+    // Said when its turn comes.
+    return null;
+  }
+}
+
 /** A country has one active rate: the one that takes it must come after the one that leaves it. */
 const takesCountry = ({ table, request }: Written): boolean => {
   if (table !== 'taxRates') return false;
@@ -194,7 +204,7 @@ async function importAll(
 }
 
 /** Reads the request into records. @throws invalid_input, import_invalid */
-function readRequest(request: z.output<typeof importInput>): Written[] {
+function readRequest(request: Omit<z.output<typeof importInput>, 'dryRun'>): Written[] {
   const { format, json } = request;
   const given = TABLES.filter((table) => request[table] !== undefined && request[table] !== null);
   const stray = format === 'json' ? given[0] : json === undefined ? undefined : 'json';
@@ -251,7 +261,7 @@ export class CatalogFiles {
    *   the request itself is wrong
    */
   async importCatalog(request: ImportCatalogRequest): Promise<ImportCatalogAnswer> {
-    const { idempotencyKey, tx, dryRun = false, ...given } = parse(importInput, request);
+    const { idempotencyKey, tx, dryRun, ...given } = parse(importInput, request);
     const written = readRequest(given);
     const { database, clock } = this.context;
     const work = (session: Session, now: Instant): Promise<Outcome> =>
@@ -261,7 +271,8 @@ export class CatalogFiles {
       const outcome = await rehearse(database, tx, (session) => work(session, now));
       return { applied: false, ...outcome, replayed: false };
     }
-    const change = { kind: 'importCatalog', request: given, idempotencyKey, tx };
+    const asked = { format: given.format, records: written.map(askedOf) };
+    const change = { kind: 'importCatalog', request: asked, idempotencyKey, tx };
     return { applied: true, ...(await sharedChange(this.context, change, work)) };
   }
 }

@@ -101,17 +101,20 @@ const webAddress = () =>
     error: 'must be an address that begins with https:// or http://',
   });
 
-export const priorityInput = integer(-1000, 1000);
+export const priorityInput = integer(-1000, 1000).default(DEFAULT_PRIORITY);
 
 const productAndQuantity = { product: key(), quantity: units().optional() };
 
 export const itemTermsFields = {
-  share: price().nullish(),
-  leadTime: duration().nullish(),
-  expiresAtNextPayment: flag().optional(),
+  share: price().nullable().default(null),
+  leadTime: duration().nullable().default(null),
+  expiresAtNextPayment: flag().default(false),
+  /** Default: as the offer recurs. */
   refill: flag().optional(),
-  step: input({ size: units(), price: price() }).nullish(),
-  overage: input({ limit: units().nullish(), pricing: pricingInput }).nullish(),
+  step: input({ size: units(), price: price() }).nullable().default(null),
+  overage: input({ limit: units().nullable().default(null), pricing: pricingInput })
+    .nullable()
+    .default(null),
 };
 
 export const offerTermsFields = {
@@ -132,8 +135,8 @@ export const offerTermsFields = {
   bonuses: list(
     input({
       ...productAndQuantity,
-      expiresAfter: duration().nullish(),
-      priority: priorityInput.optional(),
+      expiresAfter: duration().nullable().default(null),
+      priority: priorityInput,
     }),
     100,
   ).nullish(),
@@ -208,7 +211,7 @@ export function checkedItemTerms(
   parameter: string,
 ): ItemTerms {
   const recurring = of.billing === 'recurring';
-  const expiresAtNextPayment = written.expiresAtNextPayment ?? false;
+  const { expiresAtNextPayment, leadTime } = written;
   if (expiresAtNextPayment && product.kind !== 'quantity') {
     const only = `is only for counted units, and ${product.key} is of kind "${product.kind}"`;
     throw refused(`${parameter}.expiresAtNextPayment`, only);
@@ -216,18 +219,17 @@ export function checkedItemTerms(
   if (written.refill === true && !recurring) {
     throw refused(`${parameter}.refill`, 'is only for recurring offers');
   }
-  const leadTime = written.leadTime ?? null;
   if (leadTime !== null && !ends && !expiresAtNextPayment && !recurring) {
     const advice = 'Set expiresAfter or expiresAtNextPayment, too.';
     throw refused(`${parameter}.leadTime`, 'is added to an end, and the item has none', advice);
   }
   return {
-    share: written.share == null ? null : formatUnits(written.share),
+    share: written.share === null ? null : formatUnits(written.share),
     leadTime,
     expiresAtNextPayment,
     refill: written.refill ?? recurring,
-    step: checkedStep(written.step ?? null, product, of, `${parameter}.step`),
-    overage: checkedOverage(written.overage ?? null, product, of, `${parameter}.overage`),
+    step: checkedStep(written.step, product, of, `${parameter}.step`),
+    overage: checkedOverage(written.overage, product, of, `${parameter}.overage`),
   };
 }
 
@@ -247,7 +249,7 @@ function checkedStep(
 }
 
 function checkedOverage(
-  overage: NonNullable<WrittenItemTerms['overage']> | null,
+  overage: WrittenItemTerms['overage'],
   product: Product,
   of: TermsOf,
   parameter: string,
@@ -257,7 +259,7 @@ function checkedOverage(
     const only = `is only for counted products, and ${product.key} is of kind "${product.kind}"`;
     throw refused(parameter, only);
   }
-  const limit = overage.limit ?? null;
+  const { limit } = overage;
   if (limit !== null) requireUnits(limit, product, `${parameter}.limit`);
   return {
     limit: limit === null ? null : formatUnits(limit),
@@ -296,8 +298,8 @@ export function checkedOfferTerms(
             return {
               product: product.key,
               quantity,
-              expiresAfter: bonus.expiresAfter ?? null,
-              priority: bonus.priority ?? DEFAULT_PRIORITY,
+              expiresAfter: bonus.expiresAfter,
+              priority: bonus.priority,
             };
           }),
     upsells: checkedUpsells(written.upsells, old?.upsells ?? [], of.sku),

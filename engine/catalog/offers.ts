@@ -35,7 +35,6 @@ import {
   type OfferItem,
 } from './offer-records';
 import {
-  DEFAULT_PRIORITY,
   checkedItemTerms,
   checkedOfferTerms,
   checkedQuantity,
@@ -45,7 +44,7 @@ import {
   type OfferTerms,
   type TermsOf,
 } from './offer-terms';
-import { price } from './pricing';
+import { price, withoutOwnPrice } from './pricing';
 import { decimalsOfPrices, findProducts } from './products';
 import { inOrder, saveOnce, type RecordKind } from './saving';
 
@@ -58,8 +57,8 @@ const accountId = () =>
 const itemInput = input({
   product: key(),
   quantity: units().optional(),
-  expiresAfter: duration().nullish(),
-  priority: priorityInput.optional(),
+  expiresAfter: duration().nullable().default(null),
+  priority: priorityInput,
   ...itemTermsFields,
 });
 
@@ -86,7 +85,10 @@ const saveOfferInput = input({
   items: list(itemInput, 100).min(1, { error: 'must have at least one entry' }),
   ...offerTermsFields,
   ...changeFields,
-});
+}).transform(({ pricing, ...offer }) => ({
+  ...offer,
+  pricing: pricing && withoutOwnPrice(pricing, offer.price),
+}));
 export type SaveOfferRequest = RequestOf<typeof saveOfferInput>;
 
 const getOfferInput = input({ sku: key() });
@@ -113,13 +115,12 @@ function checkedItems(change: OfferChange, of: TermsOf): OfferItem[] {
   const items = change.items.map((item, index) => {
     const parameter = `items[${index}]`;
     const { product, quantity } = checkedQuantity(item, of.products, parameter);
-    const expiresAfter = item.expiresAfter ?? null;
     return {
       product: product.key,
       quantity,
-      expiresAfter,
-      priority: item.priority ?? DEFAULT_PRIORITY,
-      ...checkedItemTerms(item, product, expiresAfter !== null, of, parameter),
+      expiresAfter: item.expiresAfter,
+      priority: item.priority,
+      ...checkedItemTerms(item, product, item.expiresAfter !== null, of, parameter),
     };
   });
   const without = items.findIndex((item) => item.share === null);

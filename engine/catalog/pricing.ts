@@ -53,13 +53,23 @@ export const pricingInput = input({
     input({
       /** Where the tier begins, if you like to say so: it must be where the one before ends. */
       from: price().optional(),
-      upTo: units().nullish(),
+      upTo: units().nullable().default(null),
       unitPrice: price().optional(),
       flatPrice: price().optional(),
+    }).transform(({ unitPrice, flatPrice, ...tier }) => {
+      const isPriced = unitPrice !== undefined || flatPrice !== undefined;
+      const free = isPriced ? ZERO : undefined;
+      return { ...tier, unitPrice: unitPrice ?? free, flatPrice: flatPrice ?? free };
     }),
     100,
   )
     .min(1, { error: 'must have at least one entry' })
+    .transform((tiers) =>
+      tiers.map(({ from, ...tier }, index) => {
+        const start = index === 0 ? ZERO : tiers[index - 1]!.upTo;
+        return { ...tier, from: start !== null && from?.equals(start) ? undefined : from };
+      }),
+    )
     .optional(),
 });
 /** As it is written to `saveOffer`. */
@@ -114,6 +124,14 @@ const FIELDS = {
   graduated: ['tiers'],
   volume: ['tiers'],
 } as const satisfies Record<PricingModel, ReadonlyArray<keyof WrittenPricing>>;
+
+/** An offer's own price that its pricing says once more is as good as left out there. */
+export function withoutOwnPrice(written: WrittenPricing, own: Decimal): WrittenPricing {
+  const field = FIELDS[written.model].find((name) => name === 'price' || name === 'unitPrice');
+  return field !== undefined && written[field]?.equals(own)
+    ? { ...written, [field]: undefined }
+    : written;
+}
 
 /**
  * A pricing as it is kept.
@@ -175,9 +193,8 @@ function checkedTiers(tiers: readonly WrittenTier[], of: Priced): Tier[] {
       throw new BillingError('tier_invalid', `"${parameter}" ${message}.`, { parameter, advice });
     };
     const isLast = index === tiers.length - 1;
-    const upTo = tier.upTo ?? null;
     // A price list for whole units may say 1 to 100, 101 to 200.
-    const { from } = tier;
+    const { from, upTo } = tier;
     if (from !== undefined && !from.equals(start) && !from.equals(start.plus(unit))) {
       const fault = from.greaterThan(start) ? 'leaves a gap' : 'overlaps the tier before';
       refuse(

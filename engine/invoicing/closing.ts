@@ -51,7 +51,7 @@ export type InvoiceRequest = RequestOf<typeof invoiceInput>;
 const voidInput = input({
   invoiceId: recordId(),
   /** Lets its items and its usage come onto the next invoice. Default: they are billed no more. */
-  rebill: flag().optional(),
+  rebill: flag().default(false),
   /** Why, in your words: stands on the credit note, if there is one. */
   reason: text(1_000).optional(),
   ...changeFields,
@@ -180,7 +180,7 @@ export class Closings {
         session,
         atHand,
         { note: wanted.reason ?? null, metadata: wanted.metadata ?? {} },
-        (after) => becomeVoid(session, atHand, after, wanted.rebill === true, now),
+        (after) => becomeVoid(session, atHand, after, wanted.rebill, now),
         now,
       );
       return false;

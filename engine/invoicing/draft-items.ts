@@ -125,8 +125,9 @@ export class DraftItems {
     const { account, idempotencyKey, metadata: _metadata, tx, ...inputs } = wanted;
     const decimals = requireMoneyOf(wanted.currency);
     // A line's rate and discount are a draft's: what waits has neither.
+    const { taxRate, discount } = wanted.item;
     for (const field of ['taxRate', 'discount'] as const) {
-      if (wanted.item[field] === undefined) continue;
+      if (field === 'taxRate' ? taxRate === undefined : discount.isZero()) continue;
       throw new BillingError('invalid_input', `"item.${field}" needs a draft.`, {
         parameter: `item.${field}`,
         advice: 'Name the draft by "invoiceId"; invoicing.createInvoices makes one.',

@@ -4,6 +4,7 @@ import {
   BillingError,
   Decimal,
   MAX_UNIT_DECIMALS,
+  ONE,
   ZERO,
   amount,
   flag,
@@ -33,15 +34,15 @@ const price = () => amount({ decimals: MAX_UNIT_DECIMALS, zero: true });
 const freeItem = input({
   description: text(MAX_DESCRIPTION),
   /** Default 1. */
-  quantity: units().optional(),
+  quantity: units().default(ONE),
   /** Of one; as fine as you like: the line is rounded. */
   unitPrice: price(),
   /** Off the line, before tax. */
-  discount: price().optional(),
+  discount: price().default(ZERO),
   /** Key of a tax rate. Default: the account's. */
   taxRate: key().optional(),
   /** Default true. */
-  taxable: flag().optional(),
+  taxable: flag().default(true),
 });
 /** Something in words, at a price of its own. */
 export type FreeItem = RequestOf<typeof freeItem>;
@@ -49,8 +50,8 @@ export type FreeItem = RequestOf<typeof freeItem>;
 const offeredItem = input({
   sku: key(),
   /** Default 1. */
-  quantity: integer(1, 1_000_000).optional(),
-  discount: price().optional(),
+  quantity: integer(1, 1_000_000).default(1),
+  discount: price().default(ZERO),
   taxRate: key().optional(),
 });
 /** An offer at its present price. It is billed, nothing is granted: orders and subscriptions do that. */
@@ -124,21 +125,21 @@ export async function linesOfItems(
   const rates = new Set(items.flatMap(({ taxRate }) => taxRate ?? []));
   for (const rate of rates) await requireRate(session, rate);
   return items.map((item, index): StoredInvoiceLine => {
-    const quantity = new Decimal(item.quantity ?? 1);
+    const quantity = new Decimal(item.quantity);
     const line = newLine({
       kind: 'one_off',
       accountId,
       quantity,
       taxKey: item.taxRate ?? null,
     });
-    const discount = item.discount ?? ZERO;
+    const { discount } = item;
     if (!('sku' in item)) {
       const subtotal = round(item.unitPrice.times(quantity), money.decimals);
       return {
         ...line,
         description: item.description,
         unitPrice: item.unitPrice,
-        taxable: item.taxable ?? true,
+        taxable: item.taxable,
         ...lineAmounts(subtotal, discount, money, prefix(index)),
       };
     }

@@ -31,7 +31,7 @@ const createInput = input({
   account: accountReference(),
   /** ISO 4217. */
   currency: currency(),
-  items: itemsInput.optional(),
+  items: itemsInput.default([]),
   /** Days or weeks to pay from the day of issue. Default: the settings' payment terms. */
   dueIn: duration()
     .refine(({ unit }) => unit === 'day' || unit === 'week', { error: 'must be in days or weeks' })
@@ -109,11 +109,17 @@ export class ManualInvoices {
   async createInvoice(request: CreateInvoiceRequest): Promise<Invoice & { replayed: boolean }> {
     const wanted = parse(createInput, request);
     const { account, idempotencyKey, metadata = {}, tx, ...inputs } = wanted;
-    const { items = [], dueIn, memo = null } = inputs;
+    const { items, dueIn, memo = null } = inputs;
     const decimals = requireMoneyOf(wanted.currency);
     return changeOfAccount(
       this.context,
-      { kind: 'createInvoice', account, request: inputs, idempotencyKey, tx },
+      {
+        kind: 'createInvoice',
+        account,
+        request: { ...inputs, collection: wanted.collection ?? 'charge' },
+        idempotencyKey,
+        tx,
+      },
       async (session, { accountId, payerId }, now) => {
         const invoiceId = newId();
         await DRAFTS.write(session, [

@@ -211,12 +211,7 @@ function sellerOf(change: Change['seller'], was: Seller | null): Seller | null {
   if (change === null) return null;
   const before = was ?? NO_SELLER;
   const { address, ...plain } = change;
-  const whole = address && {
-    ...address,
-    line2: address.line2 ?? null,
-    region: address.region ?? null,
-  };
-  return { ...changed(before, plain), address: given(whole, before.address) };
+  return { ...changed(before, plain), address: given(address, before.address) };
 }
 
 function requireTwoSeries({ prefix, creditNotePrefix }: Numbering): void {

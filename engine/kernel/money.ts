@@ -17,6 +17,7 @@ export const Decimal = DecimalJs.clone({
 export type Decimal = DecimalJs;
 
 export const ZERO: Decimal = new Decimal(0);
+export const ONE: Decimal = new Decimal(1);
 
 /** Decimals of a stored value (what a batch of units was bought for, what is left of it). */
 export const VALUE_DECIMALS = 8;

@@ -14,19 +14,20 @@ export interface OwnLine {
   sequence: string;
 }
 
-interface LineChange {
+interface LineChange<Found extends { accountId: string }> {
   kind: string;
   /** The id as the caller gave it. */
   id: string;
   /** Whose it must be: the one whose line it is, or who pays for it. */
   account?: ResolvedReference;
-  request: Record<string, unknown>;
+  /** Its inputs, with the defaults that the line as it was made gives them. */
+  request: (found: Found) => Record<string, unknown>;
   idempotencyKey?: string;
   tx?: unknown;
   /** The error for an id that leads to no such line of the account. */
   unknown: (id: string) => BillingError;
-  /** The account whose line it is; null when there is no such line. That never changes. */
-  findAccount: (session: Session, line: OwnLine) => Promise<string | null>;
+  /** The line, and the account whose it is, which never changes; null when there is no such line. */
+  find: (session: Session, line: OwnLine) => Promise<Found | null>;
 }
 
 /**
@@ -37,9 +38,9 @@ interface LineChange {
  * @param work reads the line again, under the lock; gets its account with the payer in whose ledger it
  *   stands; its own `replayed` marks an answer that stands with the line and needs no key
  */
-export async function changeOfLine<T extends object>(
+export async function changeOfLine<T extends object, Found extends { accountId: string }>(
   context: Context,
-  change: LineChange,
+  change: LineChange<Found>,
   work: (
     session: Session,
     line: OwnLine,
@@ -49,10 +50,10 @@ export async function changeOfLine<T extends object>(
 ): Promise<Changed<T>> {
   const line = parseLedgerId(change.id);
   if (line === null) throw change.unknown(change.id);
-  const own = async (session: Session): Promise<ResolvedAccount> => {
-    const accountId = await change.findAccount(session, line);
-    if (accountId === null) throw change.unknown(change.id);
-    const owner = await resolveAccount(session, { accountId });
+  const parties = async (session: Session) => {
+    const found = await change.find(session, line);
+    if (found === null) throw change.unknown(change.id);
+    const owner = await resolveAccount(session, { accountId: found.accountId });
     if (change.account !== undefined) {
       const named = await resolveAccount(session, change.account);
       const isOwn =
@@ -61,14 +62,14 @@ export async function changeOfLine<T extends object>(
         (await resolveAccount(session, { accountId: line.payerId })).accountId === named.accountId;
       if (!isOwn) throw change.unknown(change.id);
     }
-    return owner;
+    return { owner, found, locks: [line.payerId] };
   };
   return changeOf(
     context,
     {
       ...change,
-      parties: async (session) => ({ owner: await own(session), locks: [line.payerId] }),
-      request: () => ({ ...change.request, id: change.id }),
+      parties,
+      request: ({ found }) => ({ ...change.request(found), id: change.id }),
     },
     async (session, { owner }, now) => work(session, line, await atLine(session, line, owner), now),
   );

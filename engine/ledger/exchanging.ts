@@ -72,7 +72,7 @@ const exchangeInput = input({
   /** An offer whose price is in units of a product that is a currency. */
   sku: key(),
   /** How many of the offer. Default 1. */
-  quantity: integer(1, 1_000_000).optional(),
+  quantity: integer(1, 1_000_000).default(1),
   ...changeFields,
 });
 export type ExchangeRequest = RequestOf<typeof exchangeInput>;
@@ -137,13 +137,13 @@ export class Exchanges {
    */
   async exchange(request: ExchangeRequest): Promise<ExchangeAnswer> {
     const wanted = parse(exchangeInput, request);
-    const quantity = wanted.quantity ?? 1;
+    const { sku, quantity } = wanted;
     return changeOfAccount(
       this.context,
       {
         ...wanted,
         kind: 'exchange',
-        request: { sku: wanted.sku, quantity },
+        request: { sku, quantity },
       },
       async (session, account, now) => {
         const offer = await findOffer(session, wanted.sku);

@@ -44,11 +44,11 @@ const givenFields = {
   /** Units; for `period` products the level of access. */
   quantity: units(),
   /** The instant from which it does not count. */
-  expiresAt: instant().nullish(),
+  expiresAt: instant().nullable().default(null),
   /** Instead of `expiresAt`: counted from now in the account's time zone. */
-  expiresAfter: duration().nullish(),
+  expiresAfter: duration().nullable().default(null),
   /** Smaller is used first. Default 50. */
-  priority: integer(-1000, 1000).optional(),
+  priority: integer(-1000, 1000).default(DEFAULT_PRIORITY),
   /** Why it is given, and who says so, when a person does it by hand. */
   reason: text(LIMITS.source).optional(),
   author: text(LIMITS.source).optional(),
@@ -62,14 +62,14 @@ const bonusInput = input({
 const grantInput = input({
   ...givenFields,
   /** Where it comes from: 'manual', 'order 1234'. Default 'manual'. */
-  source: text(LIMITS.source).optional(),
+  source: text(LIMITS.source).default('manual'),
   /** The money it was bought for, net of tax and after discount. */
   paid: input({
     amount: amount({ decimals: VALUE_DECIMALS, zero: true }),
     currency: currency(),
   }).optional(),
   /** A bonus is worth nothing, whatever was paid beside it. */
-  bonus: flag().optional(),
+  bonus: flag().default(false),
 });
 export type GrantRequest = RequestOf<typeof grantInput>;
 export type BonusRequest = RequestOf<typeof bonusInput>;
@@ -160,13 +160,13 @@ export async function giveUnitsToMany(
 type ParsedGrant = z.output<typeof grantInput>;
 
 function orderOf(request: ParsedGrant): GrantOrder {
-  const { expiresAt = null, expiresAfter = null } = request;
+  const { expiresAt, expiresAfter } = request;
   if (expiresAt !== null && expiresAfter !== null) {
     throw new BillingError('invalid_input', '"expiresAt" and "expiresAfter" exclude each other.', {
       parameter: 'expiresAfter',
     });
   }
-  if (request.bonus === true && request.paid !== undefined) {
+  if (request.bonus && request.paid !== undefined) {
     throw new BillingError('invalid_input', 'A bonus is free: "paid" must be left out.', {
       parameter: 'paid',
       advice: 'Grant what was paid for and the bonus in two calls.',
@@ -175,11 +175,11 @@ function orderOf(request: ParsedGrant): GrantOrder {
   return {
     product: request.product,
     quantity: request.quantity,
-    priority: request.priority ?? DEFAULT_PRIORITY,
+    priority: request.priority,
     ends: expiresAt !== null ? { at: expiresAt } : expiresAfter && { after: expiresAfter },
     value: request.paid?.amount ?? ZERO,
     currency: request.paid?.currency ?? null,
-    source: request.source ?? 'manual',
+    source: request.source,
     metadata: request.metadata,
     reason: request.reason,
     author: request.author,
@@ -232,7 +232,7 @@ export class Grants {
       {
         ...wanted,
         kind,
-        request: { ...order, metadata: undefined, bonus: wanted.bonus ?? false },
+        request: { ...order, metadata: undefined, bonus: wanted.bonus },
       },
       async (session, account, now) => {
         if (wanted.paid !== undefined) await requireMoney(session, wanted.paid);

@@ -99,7 +99,7 @@ const settleInput = input({
   /** Units that were really used; less or more than are on hold. Default: all on hold. */
   amount: units().optional(),
   /** Deny, and keep the hold open, when not all of the amount is there. Default false. */
-  strict: flag().optional(),
+  strict: flag().default(false),
   ...changeFields,
 });
 const releaseInput = input({ ...reference, ...changeFields });
@@ -244,11 +244,11 @@ export class Holds {
    */
   async settle(request: SettleRequest): Promise<SettleAnswer> {
     const wanted = parse(settleInput, request);
-    const { amount, strict = false } = wanted;
+    const { amount, strict } = wanted;
     return this.changeHold(
       'settle',
       wanted,
-      { amount: amount ?? null, strict },
+      (hold) => ({ amount: amount ?? hold.amount, strict }),
       async (session, row, account, now) => {
         const product = await findProduct(session, row.product);
         const used = amount ?? row.amount;
@@ -292,7 +292,7 @@ export class Holds {
    */
   async release(request: ReleaseRequest): Promise<ReleaseAnswer> {
     const wanted = parse(releaseInput, request);
-    return this.changeHold('release', wanted, {}, async (session, row, _account, now) => {
+    return this.changeHold('release', wanted, () => ({}), async (session, row, _account, now) => {
       if (row.outcome === 'released') return replayOf<Omit<ReleaseAnswer, 'replayed'>>(row);
       const product = await findProduct(session, row.product);
       const { journal, pocket, hold } = await openHold(session, row, product, now);
@@ -322,7 +322,7 @@ export class Holds {
     return this.changeHold(
       'extend',
       wanted,
-      { expiresIn: wanted.expiresIn },
+      () => ({ expiresIn: wanted.expiresIn }),
       async (session, row, account, now) => {
         const product = await findProduct(session, row.product);
         const { journal, hold } = await openHold(session, row, product, now);
@@ -345,7 +345,7 @@ export class Holds {
   private changeHold<T extends object>(
     kind: string,
     wanted: { holdId: string; account?: ResolvedReference; idempotencyKey?: string; tx?: unknown },
-    request: Record<string, unknown>,
+    request: (hold: StoredHold) => Record<string, unknown>,
     work: (
       session: Session,
       row: StoredHold,
@@ -361,7 +361,7 @@ export class Holds {
         id: wanted.holdId,
         request,
         unknown: unknownHold,
-        findAccount: async (session, line) => (await findHold(session, line))?.accountId ?? null,
+        find: findHold,
       },
       async (session, line, account, now) =>
         work(session, (await findHold(session, line))!, account, now),

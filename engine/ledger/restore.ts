@@ -194,10 +194,9 @@ export class Restores {
         ...wanted,
         kind: 'restore',
         id: wanted.entryId,
-        request: { amount: wanted.amount ?? null },
+        request: () => ({ amount: wanted.amount ?? null }),
         unknown: unknownEntry,
-        findAccount: async (session, { payerId, sequence }) =>
-          (await readUse(session, payerId, sequence))?.accountId ?? null,
+        find: (session, { payerId, sequence }) => readUse(session, payerId, sequence),
       },
       async (session, { payerId, sequence }, _account, now) => {
         const use = (await readUse(session, payerId, sequence))!;

@@ -65,7 +65,7 @@ const confirmOrderInput = input({
   /** The gateway's id of the payment. May be left out when there was nothing to pay. */
   paymentId: text(255).optional(),
   /** Default 'manual'. */
-  gateway: key().optional(),
+  gateway: key().default(DEFAULT_GATEWAY),
   /** What was paid, tax included, to be compared with the order. */
   amount: amount({ decimals: MAX_UNIT_DECIMALS, zero: true }).optional(),
   currency: currency().optional(),
@@ -159,7 +159,7 @@ export class Confirmations {
     within?: Session,
   ): Promise<ConfirmOrderAnswer> {
     const { orderId, idempotencyKey, metadata, tx, ...inputs } = wanted;
-    const payment = { gateway: wanted.gateway ?? DEFAULT_GATEWAY, id: wanted.paymentId ?? null };
+    const payment = { gateway: wanted.gateway, id: wanted.paymentId ?? null };
     return changeOfOrder(
       this.context,
       this.hooks,

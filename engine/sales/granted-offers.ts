@@ -19,9 +19,9 @@ const grantOfferInput = input({
   account: accountReference(),
   sku: key(),
   /** How many of the offer. Default 1. */
-  quantity: integer(1, 1_000_000).optional(),
+  quantity: integer(1, 1_000_000).default(1),
   /** Why it is given: 'manual', 'stripe checkout'. Default 'manual'. */
-  source: text(LIMITS.source).optional(),
+  source: text(LIMITS.source).default('manual'),
   ...changeFields,
 });
 export type GrantOfferRequest = RequestOf<typeof grantOfferInput>;
@@ -40,7 +40,7 @@ export class GrantedOffers {
     request: GrantOfferRequest,
   ): Promise<Array<GrantRecord & { replayed: boolean }>> {
     const wanted = parse(grantOfferInput, request);
-    const { sku, quantity = 1, source = 'manual', metadata } = wanted;
+    const { sku, quantity, source, metadata } = wanted;
     const { grants, replayed } = await changeOfAccount(
       this.context,
       {

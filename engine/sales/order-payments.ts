@@ -69,7 +69,15 @@ export const orderPayments = (
     await unlessRefused(
       session,
       ['order_state', 'refund_ambiguous', 'refund_exceeds_paid', 'payment_mismatch'],
-      () => refunds.refundWanted({ orderId, refundId: reference ?? refundId, amount }, session),
+      () => {
+        const wanted = {
+          orderId,
+          refundId: reference ?? refundId,
+          amount,
+          used: 'forgive' as const,
+        };
+        return refunds.refundWanted(wanted, session);
+      },
     );
   },
 });

@@ -92,16 +92,16 @@ const MAX_QUANTITY = 1_000_000;
 const createOrderInput = input({
   account: accountReference(),
   /** What is ordered, all in one currency. A sku may come more than once. */
-  items: list(input({ sku: key(), quantity: integer(1, MAX_QUANTITY).optional() }), MAX_LINES).min(
+  items: list(input({ sku: key(), quantity: integer(1, MAX_QUANTITY).default(1) }), MAX_LINES).min(
     1,
     { error: 'must have at least one entry' },
   ),
   /** Code of a coupon, in upper or lower case. */
-  coupon: key().nullish(),
+  coupon: key().nullable().default(null),
   /** Key of a tax rate. Default: what the account's tax details say. */
-  taxRate: key().nullish(),
+  taxRate: key().nullable().default(null),
   /** How long it keeps its places unpaid. Default 24 hours. */
-  expiresIn: duration().optional(),
+  expiresIn: duration().default(DEFAULT_EXPIRY),
   /**
    * Whether the subscriptions that it begins renew by themselves, on invoices, after the period that it
    * pays for. Default: only one that begins with a trial phase.
@@ -122,11 +122,11 @@ const listOrdersInput = input({
 /** Offers for lines, in their present version. @throws unknown_offer */
 async function wantedLines(
   session: Session,
-  items: ReadonlyArray<{ sku: string; quantity?: number }>,
+  items: ReadonlyArray<{ sku: string; quantity: number }>,
 ): Promise<WantedLine[]> {
   const found = await findOffers(session, [...new Set(items.map(({ sku }) => sku))]);
   const offers = new Map(found.map((offer) => [offer.sku, offer]));
-  return items.map(({ sku, quantity = 1 }, index) => {
+  return items.map(({ sku, quantity }, index) => {
     const offer = offers.get(sku);
     if (offer !== undefined) return { offer, quantity };
     throw unknownOffer(sku, `items[${index}].sku`);
@@ -215,9 +215,9 @@ export class Orders {
 
     const trial = await this.trialFor(session, account, lines, taken.trial, now);
     const orderId = newId();
-    const expiresAt = addDuration(now, wanted.expiresIn ?? DEFAULT_EXPIRY, timeZone);
+    const expiresAt = addDuration(now, wanted.expiresIn, timeZone);
     let coupon: Coupon | null = null;
-    if (wanted.coupon) {
+    if (wanted.coupon !== null) {
       coupon = await reserveCoupon(session, {
         code: wanted.coupon,
         payerId,

@@ -10,6 +10,7 @@ import {
 } from '../database';
 import {
   Decimal,
+  ONE,
   changeFields,
   duration,
   flag,
@@ -64,19 +65,25 @@ const bonusInput = input({
   /** Units of a product, or a sku: one of the two. */
   product: key().optional(),
   sku: key().optional(),
+  /** Of an offer: default 1. */
   quantity: units().optional(),
-  expiresAfter: duration().nullish(),
-});
+  expiresAfter: duration().nullable().default(null),
+}).transform(({ quantity, ...bonus }) => ({
+  ...bonus,
+  quantity: quantity ?? (bonus.sku === undefined ? undefined : ONE),
+}));
 
 const programInput = input({
-  active: flag().optional(),
-  referrerBonus: bonusInput.nullish(),
-  referredBonus: bonusInput.nullish(),
+  active: flag().default(true),
+  referrerBonus: bonusInput.nullable().default(null),
+  referredBonus: bonusInput.nullable().default(null),
   commission: input({
     levels: list(amount({ decimals: PERCENT_DECIMALS }), 2).min(1, {
       error: 'must have at least one entry',
     }),
-  }).nullish(),
+  })
+    .nullable()
+    .default(null),
   ...changeFields,
 });
 
@@ -110,30 +117,29 @@ export async function findProgram(session: Session): Promise<ReferralProgram | n
 
 async function checkedBonus(
   session: Session,
-  written: WrittenBonus | null | undefined,
+  written: WrittenBonus | null,
   parameter: string,
 ): Promise<ReferralBonus | null> {
-  if (written === null || written === undefined) return null;
+  if (written === null) return null;
   const { product: productKey, sku, quantity } = written;
   if ((productKey === undefined) === (sku === undefined)) {
     throw refused(parameter, 'must name a product or a sku, one of the two');
   }
   if (sku !== undefined) {
-    const count = quantity ?? new Decimal(1);
-    if (!count.isInteger() || count.greaterThan(1_000_000)) {
+    if (!quantity!.isInteger() || quantity!.greaterThan(1_000_000)) {
       throw refused(`${parameter}.quantity`, 'must be a whole number from 1 to 1000000');
     }
-    if (written.expiresAfter) {
+    if (written.expiresAfter !== null) {
       throw refused(`${parameter}.expiresAfter`, 'is said by the offer itself', 'Leave it out.');
     }
     await findOffer(session, sku);
-    return { sku, quantity: Number.parseInt(count.toFixed(), 10) };
+    return { sku, quantity: Number.parseInt(quantity!.toFixed(), 10) };
   }
   const product = (await findProducts(session, [productKey!])).get(productKey!);
   if (product === undefined) throw unknownProduct(productKey!, `${parameter}.product`);
   if (quantity === undefined) throw refused(`${parameter}.quantity`, 'is missing');
   requireUnits(quantity, product, `${parameter}.quantity`);
-  const expiresAfter = written.expiresAfter ?? null;
+  const { expiresAfter } = written;
   if (expiresAfter !== null) requireReachable(expiresAfter, `${parameter}.expiresAfter`);
   return { product: product.key, quantity: formatUnits(quantity), expiresAfter };
 }
@@ -184,7 +190,7 @@ export class ReferralPrograms {
           commission: checkedLevels(wanted.commission?.levels),
           metadata: metadata ?? old?.metadata ?? {},
         };
-        const active = wanted.active ?? true;
+        const { active } = wanted;
         if (old !== null && sameTerms(old, { ...terms, active })) return old;
         const version = (old?.version ?? 0) + 1;
         const createdAt = isoTime(now);

@@ -40,7 +40,7 @@ const refundOrderInput = input({
    * Units used already: `forgive` (default) gives their money back, too; `charge` keeps it; `negative`
    * gives it back and makes them a debt, which the next units pay first.
    */
-  used: oneOf(USED_RULES).optional(),
+  used: oneOf(USED_RULES).default('forgive'),
   /** The gateway's id of the refund: the same again is the same refund. */
   refundId: text(255).optional(),
   /** Why, in your words. */
@@ -111,7 +111,7 @@ export class Refunds {
     now: Instant,
   ): Promise<void> {
     const { order } = atHand;
-    const used = wanted.used ?? 'forgive';
+    const { used } = wanted;
     const lines = await refundLines(session, order);
     const wish = { amount: wanted.amount ?? null, item: wanted.item ?? null };
     const scope = scopeOf(lines, wish, order.decimals);
@@ -125,7 +125,7 @@ export class Refunds {
     const settled =
       used === 'charge' ? taken.map((line) => charged(line, wish.amount, order.decimals)) : taken;
     const money = moneyOf(settled, used, order.total);
-    await writeRefund(session, order, { ...wanted, used, ...money }, settled, now);
+    await writeRefund(session, order, { ...wanted, ...money }, settled, now);
     const units = settled.flatMap((line) => line.units);
     await postRefund(session, atHand, { refundId, ...money }, units, now);
 

@@ -52,9 +52,9 @@ const claimInput = input({
   sku: key(),
   /** Who else the person is known to be, beside the identities of the account: none may have had a trial. */
   identities: list(
-    input({ provider: provider().optional(), externalId: externalId() }),
+    input({ provider: provider().default(DEFAULT_PROVIDER), externalId: externalId() }),
     20,
-  ).optional(),
+  ).default([]),
   ...changeFields,
 });
 export type ClaimTrialRequest = RequestOf<typeof claimInput>;
@@ -133,10 +133,7 @@ export class Trials {
     const wanted = parse(claimInput, request);
     const { hashing } = this.marks;
     if (hashing === null) throw missingSecret();
-    const identities = (wanted.identities ?? []).map((identity) => ({
-      provider: identity.provider ?? DEFAULT_PROVIDER,
-      externalId: identity.externalId,
-    }));
+    const { identities } = wanted;
     requireHashable(identities);
     return changeOfAccount(
       this.context,

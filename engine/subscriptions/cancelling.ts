@@ -37,14 +37,14 @@ import { writeOutcomes } from './writing';
 const cancelInput = input({
   subscriptionId: recordId(),
   /** Default `period_end`. */
-  when: oneOf(CHANGE_TIMES).optional(),
+  when: oneOf(CHANGE_TIMES).default('period_end'),
   /** Why, in the words of people. */
   reason: text(1_000).optional(),
   /**
    * Of a cancellation now: whether what was paid for the days that are left goes back, as a credit on
    * the next invoice. Default false.
    */
-  credit: flag().optional(),
+  credit: flag().default(false),
   ...changeFields,
 });
 export type CancelRequest = RequestOf<typeof cancelInput>;
@@ -93,7 +93,7 @@ export class Cancellations {
    */
   async cancel(request: CancelRequest): Promise<Subscription & { replayed: boolean }> {
     const wanted = parse(cancelInput, request);
-    const { when = 'period_end', credit = false, reason } = wanted;
+    const { when, credit, reason } = wanted;
     if (credit && when !== 'now') {
       throw new BillingError(
         'invalid_input',

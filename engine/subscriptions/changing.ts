@@ -47,7 +47,7 @@ const changeInput = input({
    * are charged, and units change in proportion. `add`: the new offer at its full price from now on,
    * and the units that are left stay beside its own.
    */
-  mode: oneOf(CHANGE_MODES).optional(),
+  mode: oneOf(CHANGE_MODES).default('prorate'),
   ...changeFields,
 });
 export type ChangeSubscriptionRequest = RequestOf<typeof changeInput>;
@@ -120,7 +120,7 @@ export class Changes {
       }
       await queueChange(session, subscription, target, now);
     } else {
-      await this.changeNow(session, standing, target, wanted.mode ?? 'prorate', now);
+      await this.changeNow(session, standing, target, wanted.mode, now);
     }
     return null;
   }

@@ -26,7 +26,7 @@ import { writeOutcomes } from './writing';
 const pauseInput = input({
   subscriptionId: recordId(),
   /** When it goes on by itself: after the end of the period. Left out: when somebody resumes it. */
-  resumeAt: instant().nullish(),
+  resumeAt: instant().nullable().default(null),
   ...changeFields,
 });
 export type PauseRequest = RequestOf<typeof pauseInput>;
@@ -52,7 +52,7 @@ export class Pauses {
       'pauseSubscription',
       wanted,
       async (session, { subscription: one }) => {
-        const resumeAt = wanted.resumeAt ?? null;
+        const { resumeAt } = wanted;
         const earliest = requirePausable(one);
         if (resumeAt !== null && earliest !== null && resumeAt <= earliest) {
           throw refused('resumeAt', `must lie behind the end of the period, ${isoTime(earliest)}`);

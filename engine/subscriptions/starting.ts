@@ -57,20 +57,20 @@ const startInput = input({
   account: accountReference(),
   /** A recurring offer. */
   sku: key(),
-  /** Default 1. */
+  /** Default 1; of one in force that it makes longer, as many as before. */
   quantity: integer(1, MAX_QUANTITY).optional(),
   /** Default: with the offer's trial phases, if the account can still have them. True: only with them. */
   trial: flag().optional(),
   /** When its first period begins: now, or later. */
   startAt: instant().optional(),
   /** Code of a coupon, in upper or lower case. */
-  coupon: key().nullish(),
+  coupon: key().nullable().default(null),
   /** Default true. False: it ends with its first period. */
-  renew: flag().optional(),
+  renew: flag().default(true),
   /** `send`: its invoices are sent and never charged. Default `charge`. */
   collection: oneOf(['charge', 'send']).optional(),
   /** `provider`: somebody else collects, and tells when a period is paid. Default `engine`. */
-  collectedBy: oneOf(['engine', 'provider']).optional(),
+  collectedBy: oneOf(['engine', 'provider']).default('engine'),
   ...changeFields,
 });
 export type StartRequest = RequestOf<typeof startInput>;
@@ -154,12 +154,15 @@ export class Starts {
    *   currency_mismatch, subscription_state (the one in force cannot be made longer now),
    *   idempotency_conflict
    */
-  async start(request: StartRequest): Promise<StartAnswer> {
-    const { account, ...wanted } = parse(startInput, request);
+  async start(asked: StartRequest): Promise<StartAnswer> {
+    const { account, ...wanted } = parse(startInput, asked);
     const { idempotencyKey, metadata: _metadata, tx, ...inputs } = wanted;
+    // What is at hand may decide otherwise: under a key the usual is as good as left out.
+    const { quantity = 1, collection = 'charge' } = wanted;
+    const request = { ...inputs, quantity, collection };
     return changeOfAccount(
       this.context,
-      { kind: 'startSubscription', account, request: inputs, idempotencyKey, tx },
+      { kind: 'startSubscription', account, request, idempotencyKey, tx },
       (session, resolved, now) => this.begin(session, resolved, wanted, now),
     );
   }
@@ -193,7 +196,7 @@ export class Starts {
     const trialPhases = await this.phasesFor(session, account, offer, wanted, taken.trial, now);
     if (trialPhases === null) return denied('trial_already_used');
     let coupon: Coupon | null = null;
-    if (wanted.coupon) {
+    if (wanted.coupon !== null) {
       coupon = await this.redeem(session, account, offer, wanted.coupon, now);
       if (coupon === null) return denied('coupon_unavailable');
     }
@@ -212,7 +215,7 @@ export class Starts {
         quantity,
         startsAt: startAt,
         trialPhases,
-        renews: wanted.renew ?? true,
+        renews: wanted.renew,
         collection: wanted.collection,
         collectedBy: wanted.collectedBy,
         coupon,
@@ -272,7 +275,7 @@ export class Starts {
     if (wanted.startAt !== undefined && wanted.startAt > now) {
       throw invalidInput('startAt', `Offer ${wanted.sku} is in force: it is made longer at once.`);
     }
-    if (wanted.coupon) {
+    if (wanted.coupon !== null) {
       throw invalidInput(
         'coupon',
         'A coupon is for subscriptions that begin; this one is in force.',

@@ -61,20 +61,19 @@ const setTopUpInput = input({
   below: units(),
   /** The offer, one that is sold and not subscribed to. */
   sku: key(),
-  quantity: integer(1, 1_000_000).optional(),
+  quantity: integer(1, 1_000_000).default(1),
   /** How often within a period at most. Default 5. */
-  maxPerPeriod: integer(1, 1_000).optional(),
+  maxPerPeriod: integer(1, 1_000).default(5),
   /** Default 'month'. */
-  period: oneOf(TOP_UP_PERIODS).optional(),
+  period: oneOf(TOP_UP_PERIODS).default('month'),
   /** False switches it off. */
-  active: flag().optional(),
+  active: flag().default(true),
   ...changeFields,
 });
 export type SetTopUpRequest = RequestOf<typeof setTopUpInput>;
 const topUpsInput = input({ account: accountReference() });
 const runInput = input({ limit: integer(1, 1_000_000).optional() });
 
-const DEFAULT_MOST = 5;
 const DEFAULT_LIMIT = 10_000;
 const PAGE = 200;
 
@@ -121,10 +120,10 @@ export class TopUps {
           product: wanted.product,
           below: wanted.below,
           sku: wanted.sku,
-          quantity: wanted.quantity ?? 1,
-          maxPerPeriod: wanted.maxPerPeriod ?? DEFAULT_MOST,
-          period: wanted.period ?? 'month',
-          active: wanted.active ?? true,
+          quantity: wanted.quantity,
+          maxPerPeriod: wanted.maxPerPeriod,
+          period: wanted.period,
+          active: wanted.active,
           savedAt: now,
         };
         await saveTopUp(session, topUp);
