@@ -5,6 +5,8 @@ import {
   BillingError,
   accountReference,
   addDuration,
+  MAX_UNIT_DECIMALS,
+  amount,
   changeFields,
   duration,
   flag,
@@ -62,7 +64,7 @@ export interface SettleAnswer {
   /** Units of those consumed that no grant paid; only there when there are some. */
   overage?: string;
   remaining: string;
-  /** The ledger line of the use; null when denied. */
+  /** The ledger line of the use; null when denied, and when nothing was used. */
   entryId: string | null;
   replayed: boolean;
 }
@@ -96,8 +98,8 @@ const reference = {
 };
 const settleInput = input({
   ...reference,
-  /** Units that were really used; less or more than are on hold. Default: all on hold. */
-  amount: units().optional(),
+  /** Units that were really used; less or more than are on hold, or 0. Default: all on hold. */
+  amount: amount({ decimals: MAX_UNIT_DECIMALS, zero: true }).optional(),
   /** Deny, and keep the hold open, when not all of the amount is there. Default false. */
   strict: flag().default(false),
   ...changeFields,
@@ -231,7 +233,7 @@ export class Holds {
   }
 
   /**
-   * Ends a hold with what was really used. Less than is on hold: the rest goes back. More: the rest
+   * Ends a hold with what was really used. Less than is on hold: the rest goes back, with 0 all of it. More: the rest
    * is taken by the order of use, then as overage if that is allowed, and what is not there becomes an
    * `uncovered` entry; with `strict: true` it is denied instead, and the hold stays open. An account
    * that is suspended, or to whom the product is denied, settles what it holds, and more becomes
@@ -292,22 +294,27 @@ export class Holds {
    */
   async release(request: ReleaseRequest): Promise<ReleaseAnswer> {
     const wanted = parse(releaseInput, request);
-    return this.changeHold('release', wanted, () => ({}), async (session, row, _account, now) => {
-      if (row.outcome === 'released') return replayOf<Omit<ReleaseAnswer, 'replayed'>>(row);
-      const product = await findProduct(session, row.product);
-      const { journal, pocket, hold } = await openHold(session, row, product, now);
-      const { payerId } = row;
-      const sequence = journal.release(pocket, hold, { metadata: wanted.metadata });
-      const first = {
-        released: formatUnits(hold.amount),
-        remaining: formatUnits(available(pocket.grants, journal.now(payerId))),
-        holdId: ledgerId(payerId, row.sequence),
-        entryId: ledgerId(payerId, sequence),
-      };
-      journal.answerEnd(hold, first);
-      await writeJournal(session, journal, [], now);
-      return { answer: first };
-    });
+    return this.changeHold(
+      'release',
+      wanted,
+      () => ({}),
+      async (session, row, _account, now) => {
+        if (row.outcome === 'released') return replayOf<Omit<ReleaseAnswer, 'replayed'>>(row);
+        const product = await findProduct(session, row.product);
+        const { journal, pocket, hold } = await openHold(session, row, product, now);
+        const { payerId } = row;
+        const sequence = journal.release(pocket, hold, { metadata: wanted.metadata });
+        const first = {
+          released: formatUnits(hold.amount),
+          remaining: formatUnits(available(pocket.grants, journal.now(payerId))),
+          holdId: ledgerId(payerId, row.sequence),
+          entryId: ledgerId(payerId, sequence),
+        };
+        journal.answerEnd(hold, first);
+        await writeJournal(session, journal, [], now);
+        return { answer: first };
+      },
+    );
   }
 
   /**
@@ -402,6 +409,6 @@ function settledAnswer(
     uncovered: formatUnits(uncovered),
     ...(overage.isZero() ? {} : { overage: formatUnits(overage) }),
     remaining: formatUnits(left),
-    entryId: ledgerId(payerId, sequence),
+    entryId: sequence === null ? null : ledgerId(payerId, sequence),
   };
 }

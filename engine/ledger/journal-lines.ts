@@ -213,8 +213,9 @@ export class JournalLines {
     const traces = this.giveBack(pocket, hold.parts, true);
     const { accountId, sequence: cause } = hold;
     const line = { kind: 'release', accountId, traces, effectiveAt: endedAt, cause } as const;
-    // Of a settled hold the note is the use's.
-    const { sequence } = this.append(pocket, line, outcome === 'settled' ? {} : note);
+    // Of a hold that was settled with a use the note is that one's.
+    const hasUse = outcome === 'settled' && !settled!.isZero();
+    const { sequence } = this.append(pocket, line, hasUse ? {} : note);
     pocket.holds = pocket.holds.filter((one) => one !== hold);
     this.unwritten.holdEnds.push({ hold, outcome, endedAt, settled, answer: null });
     return sequence;

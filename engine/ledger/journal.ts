@@ -50,8 +50,9 @@ export interface Used {
   overage: Decimal;
 }
 
-/** A hold that was settled: the use, and what was neither there nor allowed as overage. */
-export interface Settled extends Used {
+/** A hold that was settled: the use, null of nothing, and what was neither there nor allowed as overage. */
+export interface Settled extends Pick<Used, 'overage'> {
+  sequence: bigint | null;
   uncovered: Decimal;
 }
 
@@ -292,7 +293,8 @@ export class Journal extends JournalLines {
   /**
    * Ends an open hold with a use: first of the units on hold, in the hold's order and whether or not
    * their grant's time is over; then, if allowed, by the order of use; then overage; and what is not
-   * there is put on record as uncovered. What was on hold and not used goes back.
+   * there is put on record as uncovered. What was on hold and not used goes back; of 0 all, without a
+   * use.
    *
    * @param terms `beyond`: whether more than is on hold may be taken; `strict`: nothing may be
    *   uncovered
@@ -312,6 +314,11 @@ export class Journal extends JournalLines {
     this.writeDue(pocket);
     const now = this.now(pocket.payerId);
     this.endHold(pocket, hold, 'settled', now, amount, note);
+
+    if (amount.isZero()) {
+      this.loseGivenBack(pocket, hold.parts, now, hold.sequence);
+      return { sequence: null, overage: ZERO, uncovered: ZERO };
+    }
 
     const overage = Decimal.min(rest.missing, room);
     const uncovered = rest.missing.minus(overage);

@@ -402,7 +402,7 @@ with payers as (
          'is ' || outcome || coalesce(' at ' || settled, '') || ', but its lines use ' || settled_lines
   from set_aside
   where ended_at is not null and case when outcome = 'settled'
-    then uses <> 1 or uncovered > 1 or settled <> settled_lines else uses + uncovered > 0 end
+    then (uses = 1) <> (settled > 0) or uses > 1 or uncovered > 1 or settled <> settled_lines else uses + uncovered > 0 end
   union all
   select 'overage_used', 'overage_terms', coalesce(t.payer_id, o.payer_id) || ' ' || coalesce(t.product, o.product),
          case when t.product is null then 'are missing, though there was overage of ' || o.used

@@ -9,5 +9,8 @@ export const changes: Migration = {
   name: 'changes',
   major: 1,
   statements: `
+-- A hold that is settled at 0 gives all back, and is on record as settled.
+alter table {schema}.holds drop constraint holds_settled_check,
+  add constraint holds_settled_check check (settled >= 0);
 `,
 };

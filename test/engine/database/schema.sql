@@ -1313,7 +1313,7 @@ create table billing.holds (
   constraint holds_check1 CHECK ((NOT outcome IS DISTINCT FROM 'settled'::text) = (settled IS NOT NULL)),
   constraint holds_check2 CHECK (answer IS NULL OR ended_at IS NOT NULL),
   constraint holds_outcome_check CHECK (outcome = ANY (ARRAY['settled'::text, 'released'::text, 'expired'::text])),
-  constraint holds_settled_check CHECK (settled > 0::numeric)
+  constraint holds_settled_check CHECK (settled >= 0::numeric)
 ) with (fillfactor=80);
 comment on table billing.holds is 'Units set aside before the work: open, or how each ended.';
 CREATE INDEX holds_due ON billing.holds USING btree (expires_at) WHERE ended_at IS NULL;

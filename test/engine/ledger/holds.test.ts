@@ -303,6 +303,66 @@ onEachDatabase('holds', (database) => {
     expect(await balance(account)).toEqual(['65', '0']);
   });
 
+  test('settled at 0 all goes back, on record as settled; again is a replay', async () => {
+    const { account, holdId } = await open();
+    const terms = { holdId, amount: 0, strict: true, metadata: { job: 'failed' } };
+    const first = await billing.ledger.settle({ ...terms, idempotencyKey: 'nothing' });
+    expect(first).toEqual({
+      allowed: true,
+      reason: null,
+      consumed: '0',
+      uncovered: '0',
+      remaining: '100',
+      entryId: null,
+      replayed: false,
+    });
+    expect(await balance(account)).toEqual(['100', '0']);
+    expect((await lines(account)).slice(1)).toEqual([
+      ['hold', '-40', 0],
+      ['release', '40', 0],
+    ]);
+    const { items } = await billing.ledger.entries({ account, limit: 1 });
+    expect(items).toMatchObject([{ kind: 'release', metadata: { job: 'failed' } }]);
+    const ended = { holdId, status: 'settled', settled: '0', endedAt: iso(START) };
+    expect(await billing.ledger.holds({ account, open: false })).toMatchObject([ended]);
+
+    await billing.ledger.consume({ account, product: 'MSG', amount: 10 });
+    for (const key of [{}, { idempotencyKey: 'nothing' }, { idempotencyKey: 'again' }]) {
+      const again = await billing.ledger.settle({ ...terms, amount: '0.0', ...key });
+      expect(again).toEqual({ ...first, replayed: true });
+    }
+    for (const other of [{ amount: 1 }, {}]) {
+      await expect(billing.ledger.settle({ holdId, ...other })).rejects.toMatchObject({
+        code: 'hold_not_open',
+      });
+    }
+    await expect(billing.ledger.release({ holdId })).rejects.toMatchObject({
+      code: 'hold_not_open',
+    });
+  });
+
+  test('settled at 0, units of a grant whose time is over are lost', async () => {
+    const account = await newAccount();
+    await give(account, 50, { expiresAt: new Date(START + HOUR) });
+    const { holdId } = await holding(account, 30, { expiresIn: hours(3) });
+    clock.set(START + 2 * HOUR);
+    const settled = await billing.ledger.settle({ holdId: holdId!, amount: 0 });
+    expect(settled).toMatchObject({ consumed: '0', remaining: '0' });
+    expect((await lines(account)).slice(2)).toEqual([
+      ['expiry', '-20', HOUR],
+      ['release', '30', 2 * HOUR],
+      ['expiry', '-30', 2 * HOUR],
+    ]);
+  });
+
+  test('one that was released is not settled at 0', async () => {
+    const { holdId } = await open();
+    await billing.ledger.release({ holdId });
+    await expect(billing.ledger.settle({ holdId, amount: 0 })).rejects.toMatchObject({
+      code: 'hold_not_open',
+    });
+  });
+
   test('twenty who settle at once settle once', async () => {
     const { account, holdId } = await open();
     const answers = await Promise.all(
@@ -705,7 +765,7 @@ onEachDatabase('holds', (database) => {
     );
     const { expiresIn: _none, ...without } = request;
     await refused('expiresIn', billing.ledger.hold(without as typeof request));
-    await refused('amount', billing.ledger.settle({ holdId, amount: 0 }));
+    await refused('amount', billing.ledger.settle({ holdId, amount: -1 }));
     await refused('amount', billing.ledger.settle({ holdId, amount: '1.25' }));
     await refused('holdId', billing.ledger.settle({} as { holdId: string }));
     await refused('strict', billing.ledger.settle({ holdId, strict: 'yes' as unknown as boolean }));

@@ -20,7 +20,7 @@ const properties: INodeProperties[] = [
     typeOptions: { minValue: 0 },
     placeholder: 'e.g. {{ $json.tokensUsed }}',
     description:
-      'Units that were really used, fewer or more than are on hold. When nothing was used, release the hold instead.',
+      'Units that were really used, fewer or more than are on hold. With 0 all of it goes back.',
   },
   idempotencyKeyParameter,
   optionsParameter([
