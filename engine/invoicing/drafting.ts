@@ -38,6 +38,8 @@ const PERIODS = table('subscription_periods', {
   number: column.integer(),
   currency: column.text(),
   endsAt: column.instant(),
+  cutLedgerId: column.uuid().orNull,
+  cutSequence: column.bigint().orNull,
   collection: column.text<Invoice['collection']>(),
   collectedBy: column.text<Invoice['collectedBy']>(),
 });
@@ -86,7 +88,7 @@ const FIND_PERIODS = `
 select ${PERIODS.select('due')}
 from (
   select w.payer_id, w.name, p.subscription_id, p.number, p.currency, p.ends_at,
-         s.collection, s.collected_by
+         p.cut_ledger_id, p.cut_sequence, s.collection, s.collected_by
   from unnest($1::uuid[], $2::uuid[]) as w (payer_id, name)
   cross join lateral (
     select * from {schema}.subscription_periods p
@@ -108,14 +110,18 @@ cross join lateral (
   select * from {schema}.invoices d
   where d.payer_id = w.payer_id and d.status = 'draft' and d.kind = 'cycle' offset 0) as d`;
 
-/** Which payers used what is on no line yet before a moment: $1, $2 their names, $3 their moments. */
+/**
+ * Which payers used what is on no line yet before a moment: by $1 names, $2 moments, and $3 up
+ * to which line of that instant.
+ */
 const FIND_USED = `
 select w.place::integer as place
-from unnest($1::uuid[], $2::timestamptz[], $3::integer[]) as w (name, ends_at, place)
+from unnest($1::uuid[], $2::timestamptz[], $3::bigint[], $4::integer[])
+     as w (name, ends_at, last_line, place)
 where exists (
   select from {schema}.overage_terms t
   cross join lateral (${unbilledOf('t.payer_id', 't.product')}) as u
-  where t.payer_id = w.name and u.used_at < w.ends_at)`;
+  where t.payer_id = w.name and (u.used_at, u.used_sequence) <= (w.ends_at, w.last_line))`;
 
 /** An item as it gets on a draft. */
 const TAKEN = table('pending_items', {
@@ -279,12 +285,16 @@ async function usedOf(
 ): Promise<Period[]> {
   if (periods.length === 0) return [];
   const namesOf = new Map(payers.map(({ payerId, names }) => [payerId, names]));
-  const looked = periods.flatMap(({ payerId, endsAt }, place) =>
-    namesOf.get(payerId)!.map((name) => ({ name, endsAt, place })),
+  const looked = periods.flatMap(({ payerId, endsAt, cutLedgerId, cutSequence }, place) =>
+    namesOf.get(payerId)!.map((name) => {
+      const lastLine = name === cutLedgerId ? (cutSequence ?? '0') : '0';
+      return { name, endsAt, lastLine, place };
+    }),
   );
   const rows = await session.query<{ place: number }>(FIND_USED, [
     looked.map(({ name }) => name),
     looked.map(({ endsAt }) => isoTime(endsAt)),
+    looked.map(({ lastLine }) => lastLine),
     looked.map(({ place }) => place),
   ]);
   const places = new Set(rows.map(({ place }) => place));

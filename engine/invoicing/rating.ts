@@ -330,22 +330,33 @@ export function reckon(given: readonly StoredInvoiceLine[], terms: ReckoningTerm
 
 // --- Which period an entry lies in -----------------------------------------------------------------
 
+/** A place in a ledger: an instant, and there the line behind which it is; 0: before all of that instant. */
+export interface Moment {
+  at: Instant;
+  line: bigint;
+}
+
 /** A period of a subscription whose offer prices the use of a product. */
 export interface PricedPeriod {
   subscriptionId: string;
   number: number;
   startsAt: Instant;
   endsAt: Instant;
+  /** Of one that was cut: up to which line of its last instant it goes. */
+  lastLine?: bigint;
 }
 
 export interface Window<P extends PricedPeriod> {
   period: P;
-  from: Instant;
-  to: Instant;
+  from: Moment;
+  to: Moment;
 }
 
+const isBefore = (one: Moment, other: Moment): boolean =>
+  one.at < other.at || (one.at === other.at && one.line < other.line);
+
 /**
- * Spans of time without overlap, and which period each belongs to: where two subscriptions price the
+ * Spans of a ledger without overlap, and which period each belongs to: where two subscriptions price the
  * same product, the period that began first has the use, so that nothing is billed twice.
  */
 export function windowsOf<P extends PricedPeriod>(periods: readonly P[]): Array<Window<P>> {
@@ -356,12 +367,14 @@ export function windowsOf<P extends PricedPeriod>(periods: readonly P[]): Array<
       a.number - b.number,
   );
   const windows: Array<Window<P>> = [];
-  let covered = -Infinity;
+  let covered: Moment = { at: -Infinity, line: 0n };
   for (const period of inOrder) {
-    const from = Math.max(period.startsAt, covered);
-    if (from >= period.endsAt) continue;
-    windows.push({ period, from, to: period.endsAt });
-    covered = period.endsAt;
+    const starts = { at: period.startsAt, line: 0n };
+    const from = isBefore(starts, covered) ? covered : starts;
+    const to = { at: period.endsAt, line: period.lastLine ?? 0n };
+    if (!isBefore(from, to)) continue;
+    windows.push({ period, from, to });
+    covered = to;
   }
   return windows;
 }

@@ -10,8 +10,8 @@ const markOf = (ledger: string, product: string): string => `1 + coalesce((
         where m.payer_id = ${ledger} and m.product = ${product}), 0)`;
 
 /**
- * Entries of one ledger and product, with the moment that says to which period they belong: of a
- * restore that of the use it takes back.
+ * Entries of one ledger and product, with the moment that says to which period they belong, and the line
+ * that does where a period was cut in that very instant: of a restore those of the use it takes back.
  *
  * @param from the first line that may be one of them, where it is known
  */
@@ -20,7 +20,8 @@ export const unbilledOf = (
   product: string,
   from = markOf(ledger, product),
 ): string => `
-  select e.sequence, e.account_id, e.overage, coalesce(c.effective_at, e.effective_at) as used_at
+  select e.sequence, e.account_id, e.overage, coalesce(c.effective_at, e.effective_at) as used_at,
+         coalesce(c.sequence, e.sequence) as used_sequence
   from (
     select e.* from {schema}.entries e
     where e.payer_id = ${ledger} and e.product = ${product} and e.overage is not null
@@ -30,6 +31,6 @@ export const unbilledOf = (
         where u.payer_id = e.payer_id and u.entry_sequence = e.sequence)
     offset 0) as e
   left join lateral (
-    select c.effective_at from {schema}.entries c
+    select c.effective_at, c.sequence from {schema}.entries c
     where e.kind = 'restore' and c.payer_id = e.payer_id and c.sequence = e.cause_sequence
     offset 0) as c on true`;

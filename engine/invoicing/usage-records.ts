@@ -51,6 +51,8 @@ const PERIODS = table('subscription_periods', {
   currency: column.text(),
   startsAt: column.instant(),
   endsAt: column.instant(),
+  cutLedgerId: column.uuid().orNull,
+  cutSequence: column.bigint().orNull,
   collection: column.text<StoredInvoice['collection']>(),
   collectedBy: column.text<StoredInvoice['collectedBy']>(),
 });
@@ -65,15 +67,15 @@ from (
   from unnest($1::uuid[], $2::timestamptz[]) as w (payer_id, since)
   cross join lateral (
     select p.payer_id, p.subscription_id, p.number, p.sku, p.version, p.currency, p.starts_at,
-           p.ends_at
+           p.ends_at, p.cut_ledger_id, p.cut_sequence
     from {schema}.subscription_periods p
-    where p.payer_id = w.payer_id and p.ends_at > w.since offset 0) as p
+    where p.payer_id = w.payer_id and p.ends_at >= w.since offset 0) as p
   cross join lateral (
     select s.collection, s.collected_by from {schema}.subscriptions s
     where s.payer_id = p.payer_id and s.subscription_id = p.subscription_id offset 0) as s
 ) as f`;
 
-/** A span of a ledger's use of a product, and the invoice on which it is billed. */
+/** A span of a ledger's use of a product, and the invoice on which it is billed. Lines tell apart what is of one instant. */
 const BILLED_WINDOWS = table('invoice_usage', {
   ledgerId: column.uuid(),
   product: column.text(),
@@ -81,6 +83,10 @@ const BILLED_WINDOWS = table('invoice_usage', {
   /** Null: all that is on no line yet lies in it. */
   from: column.instant().orNull.named('from_at'),
   to: column.instant().orNull.named('to_at'),
+  /** Behind this line of that instant. */
+  fromLine: column.bigint(),
+  /** Up to this line of that instant; 0: none of it. */
+  toLine: column.bigint(),
   /** Which of the groups. */
   place: column.integer(),
   invoicePayerId: column.uuid(),
@@ -94,7 +100,8 @@ export type UsageWindow = RowOf<typeof WINDOWS>;
 const inWindow = `
 cross join lateral (${unbilledOf('w.ledger_id', 'w.product', 'w.first_sequence')}) as u`;
 const WITHIN = `
-where (w.from_at is null or u.used_at >= w.from_at) and (w.to_at is null or u.used_at < w.to_at)`;
+where (w.from_at is null or (u.used_at, u.used_sequence) > (w.from_at, w.from_line))
+  and (w.to_at is null or (u.used_at, u.used_sequence) <= (w.to_at, w.to_line))`;
 
 /** What was used in windows, by account. */
 const SUM_WINDOWS = `
@@ -102,13 +109,13 @@ select w.place, u.account_id::text as account_id, sum(u.overage)::text as quanti
 from ${WINDOWS.unnest('w')}${inWindow}${WITHIN}
 group by w.place, u.account_id`;
 
-/** $9 to $11: the line of each account in a group. */
+/** $11 to $13: the line of each account in a group. */
 const WRITE_USAGE = `
 insert into {schema}.invoice_usage
   (payer_id, entry_sequence, invoice_payer_id, invoice_id, position)
 select w.ledger_id, u.sequence, w.invoice_payer_id, w.invoice_id, l.position
 from ${BILLED_WINDOWS.unnest('w')}${inWindow}
-left join unnest($9::integer[], $10::uuid[], $11::integer[]) as l (place, account_id, position)
+left join unnest($11::integer[], $12::uuid[], $13::integer[]) as l (place, account_id, position)
   on l.place = w.place and l.account_id = u.account_id${WITHIN}`;
 
 /**
@@ -167,7 +174,7 @@ export async function findUnbilled(
   ]);
 }
 
-/** Periods that end behind moments, of each payer under all its names. */
+/** Periods that end at moments or behind them, of each payer under all its names. */
 export async function findPeriodsSince(
   session: Session,
   payers: readonly PayerNames[],

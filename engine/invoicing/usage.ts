@@ -5,7 +5,7 @@ import type { CatalogMemory } from './catalog-memory';
 import type { PayerNames } from './chunks';
 import type { StoredInvoice } from './invoice-records';
 import type { StoredInvoiceLine } from './invoice-lines';
-import { windowsOf, type PeriodUsage } from './rating';
+import { windowsOf, type Moment, type PeriodUsage } from './rating';
 import {
   findPeriodsSince,
   findUnbilled,
@@ -30,8 +30,8 @@ interface Group {
 interface BilledWindow {
   ledgerId: string;
   product: string;
-  from: Instant;
-  to: Instant;
+  from: Moment;
+  to: Moment;
   /** The first line of the ledger that may lie in it. */
   firstSequence: string;
   /** Which of the groups. */
@@ -66,13 +66,15 @@ class Grouping {
     const { ledgerId, product, firstAt, lastAt, firstSequence, lastSequence } = found;
     let hold = -Infinity;
     let isHeld = false;
-    for (const { period, from, to } of windowsOf(periods)) {
+    const own = periods.map((period) => ({ ...period, ...lastLineOf(period, ledgerId) }));
+    for (const { period, from, to } of windowsOf(own)) {
       const draft = draftFor(period, drafts);
-      if (!isHeld) hold = draft === null ? from : to;
+      if (!isHeld) hold = draft === null ? from.at : to.at;
       isHeld ||= draft === null;
       if (draft === null) continue;
       const place = this.placeOf(draft, period, product);
-      const used = from <= firstAt && lastAt < to ? found.used : null;
+      const isAll = (from.line === 0n ? from.at <= firstAt : from.at < firstAt) && lastAt < to.at;
+      const used = isAll ? found.used : null;
       this.windows.push({ ledgerId, product, from, to, firstSequence, place, used });
     }
     this.limits.push({ ledgerId, product, from: hold, lastAt, lastSequence });
@@ -138,8 +140,6 @@ export class DraftUsage {
     for (const one of found) {
       const priced: Array<FoundPeriod & { pricing: Pricing }> = [];
       for (const period of periods.get(one.payerId) ?? []) {
-        // Nothing lies in a period that was over when it began.
-        if (period.startsAt >= period.endsAt) continue;
         const { sku, version } = period;
         const pricing = await memory.overagePricing(session, sku, version, one.product);
         if (pricing !== null) priced.push({ ...period, pricing });
@@ -180,7 +180,7 @@ export class DraftUsage {
     const left = new Map<string, Instant>();
     for (const window of this.grouping.windows) {
       const name = `${window.ledgerId} ${window.product}`;
-      if (!done.has(window)) left.set(name, Math.min(left.get(name) ?? Infinity, window.from));
+      if (!done.has(window)) left.set(name, Math.min(left.get(name) ?? Infinity, window.from.at));
     }
     const marks = this.grouping.limits.map(
       ({ ledgerId, product, lastAt, lastSequence, ...hold }) => {
@@ -222,13 +222,21 @@ const isOf = (line: StoredInvoiceLine, usage: PeriodUsage): boolean =>
   line.periodNumber === usage.periodNumber &&
   line.product === usage.product;
 
+/** Lines tell apart what is of the instant in which a period was cut, in the ledger that it was of then. */
+const lastLineOf = (period: FoundPeriod, ledgerId: string): { lastLine?: bigint } =>
+  period.cutLedgerId === ledgerId && period.cutSequence !== null
+    ? { lastLine: BigInt(period.cutSequence) }
+    : {};
+
 /** The window as it is looked up: without its times where everything lies in it. */
 const spanOf = (window: BilledWindow): UsageWindow => ({
   ledgerId: window.ledgerId,
   product: window.product,
   firstSequence: window.firstSequence,
-  from: window.used === null ? window.from : null,
-  to: window.used === null ? window.to : null,
+  from: window.used === null ? window.from.at : null,
+  to: window.used === null ? window.to.at : null,
+  fromLine: String(window.from.line),
+  toLine: String(window.to.line),
   place: window.place,
 });
 

@@ -14,6 +14,8 @@ import { verifyTables, type Check } from '../database';
  *  - What the book has on receivable for an invoice is what is due of it, less what is to go back.
  *  - A line of use is of as many units as the entries that it bills; a pending item that is billed is on
  *    its invoice.
+ *  - Use that a subscription of the payer prices is on a line, or lies in a period from which it will
+ *    still come onto one.
  */
 
 const TABLES = [
@@ -25,6 +27,24 @@ const TABLES = [
   'invoice_refunds',
   'account_credits',
 ];
+
+/** Periods under any name of the payer of an entry `e` that price the use of its product, from its start. */
+const PRICED_PERIODS = `
+  {schema}.accounts l
+  join {schema}.accounts n
+    on coalesce(n.merged_into, n.account_id) = coalesce(l.merged_into, l.account_id)
+  join {schema}.subscription_periods p
+    on p.payer_id = n.account_id and p.starts_at <= e.effective_at
+  join {schema}.offer_items o
+    on o.sku = p.sku and o.version = p.version and o.product = e.product
+   and jsonb_typeof(o.terms -> 'overage') = 'object'
+  join {schema}.subscriptions s
+    on s.payer_id = p.payer_id and s.subscription_id = p.subscription_id
+  where l.account_id = e.payer_id`;
+
+/** Whether an entry `e` lies in a period `p`. */
+const LIES_IN_PERIOD = `(e.effective_at, e.sequence) <= (
+  p.ends_at, case when p.cut_ledger_id = e.payer_id then coalesce(p.cut_sequence, 0) else 0 end)`;
 
 /** Legs of postings on an account, for what a posting was made. */
 const legsOn = (account: string): string => `
@@ -208,6 +228,37 @@ left join {schema}.invoice_lines l
 left join {schema}.entries e on e.payer_id = u.payer_id and e.sequence = u.entry_sequence
 where (u.position is not null and (l.kind is distinct from 'usage' or e.product <> l.product))
    or e.overage is null`,
+  },
+  {
+    code: 'usage_unbilled',
+    table: 'entries',
+    message: 'Entry % is of use that is priced, and no invoice will ever bill it.',
+    statement: `
+select e.payer_id || '.' || e.sequence as id
+from {schema}.entries e
+where e.overage > 0
+  and not exists (
+    select from {schema}.invoice_usage u
+    where u.payer_id = e.payer_id and u.entry_sequence = e.sequence)
+  and e.overage > (
+    select coalesce(-sum(r.overage), 0) from {schema}.entries r
+    where r.payer_id = e.payer_id and r.product = e.product and r.overage < 0
+      and r.kind = 'restore' and r.cause_sequence = e.sequence)
+  -- It was used as the period was in force, whatever its end says: before that was written, or, where it
+  -- was written without the line that the ledger had come to, in that instant.
+  and exists (
+    select from ${PRICED_PERIODS} and (
+      ${LIES_IN_PERIOD}
+      or (p.cut_ledger_id = e.payer_id and e.sequence <= p.cut_sequence)
+      or (p.cut_sequence is null and e.effective_at = p.ends_at and s.ended_at = p.ends_at)))
+  and (
+    e.sequence <= (select m.billed_sequence from {schema}.usage_marks m
+                   where m.payer_id = e.payer_id and m.product = e.product)
+    or not exists (
+      select from ${PRICED_PERIODS} and ${LIES_IN_PERIOD}
+        and (p.drafted_at is null or exists (
+          select from {schema}.subscriptions f
+          where f.payer_id = p.payer_id and f.currency = p.currency and f.ended_at is null))))`,
   },
   {
     code: 'item_billed',

@@ -126,6 +126,16 @@ async function readLastLines(session: Session, payerIds: readonly string[]): Pro
   return (await session.query<object>(READ_LAST_LINES, [payerIds])).map(LAST_LINES.read);
 }
 
+/** The time that counts in a payer's ledger: the clock's, and never before its last line. It is locked. */
+export async function ledgerTime(
+  session: Session,
+  payerId: string,
+  now: Instant,
+): Promise<Instant> {
+  const [last] = await readLastLines(session, [payerId]);
+  return last === undefined ? now : Math.max(now, last.recordedAt);
+}
+
 /** Reads what is owed of the products of a journal's pockets. Needed before units are granted. */
 export async function readDebts(session: Session, journal: Journal): Promise<void> {
   const pockets = journal.allPockets();

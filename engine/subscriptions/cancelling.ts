@@ -70,8 +70,8 @@ export async function endNow(
   await offers.load(session, [subscription]);
   const decimals = decimalsOfPrice(offers.of(subscription.sku, subscription.version));
   const of = { zone: receiver.timeZone, decimals, onlyPaid: true };
-  const outcome = await endEarly(session, standing, reason, offers, now, async (periods) => {
-    if (credit) await giveBackRest(session, ports, subscription, periods, of, now);
+  const outcome = await endEarly(session, standing, reason, offers, now, async (periods, at) => {
+    if (credit) await giveBackRest(session, ports, subscription, periods, of, at);
   });
   await writeOutcomes(session, [outcome], now);
 }

@@ -1,6 +1,7 @@
 import { resolveAccount, changeOf } from '../accounts';
 import { type Context, type Session } from '../database';
 import { BillingError, type ChangeOptions, type DenialReason, type Instant } from '../kernel';
+import { ledgerTime } from '../ledger';
 import { advancePayers } from './advancing';
 import { readStandings } from './standings';
 import type { Standing } from './planning';
@@ -70,7 +71,9 @@ async function run<T extends { allowed?: boolean }>(
       idempotencyKey,
       tx,
     },
-    async (session, { locks, named }, now) => {
+    async (session, { locks, named }, clock) => {
+      // What was used before the change is of the old terms, also by a clock that is ahead.
+      const now = await ledgerTime(session, locks[0]!, clock);
       await advancePayers(session, locks, now);
       const [standing] = await readStandings(session, [named]);
       const done = await work(session, standing!, now);

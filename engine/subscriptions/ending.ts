@@ -1,9 +1,13 @@
 import type { Session } from '../database';
 import type { Instant } from '../kernel';
+import { ledgerTime } from '../ledger';
 import { freePlaceWithoutOrder } from '../sales';
 import { dropFees } from './giving-back';
 import { endRest } from './left-over-units';
+import { addPendingItems, dropPendingItems, findFee, hastenItems } from './pending-items';
 import { cutPeriods, openPeriods } from './period-records';
+import { decimalsOfPrice } from './periods';
+import { daysLeft, shareOf } from './proration';
 import type { OpenPeriod } from './stored-period';
 import type { Receiver } from './period-units';
 import { endEventOf, ended, outcomeOf, type Outcome, type Standing } from './planning';
@@ -30,11 +34,37 @@ async function freePlace(
   await freePlaceWithoutOrder(session, [payerId, receiver.payerId], sku, now);
 }
 
+/** Whether what a period costs is asked for when it is over. */
+const isInArrears = ({ orderId, sku, version }: OpenPeriod, offers: OfferVersions): boolean =>
+  orderId === null && offers.of(sku, version).collect?.bill === 'arrears';
+
+/** Of periods that are billed in arrears the days had are billed: the day of their end is none. */
+async function billDaysHad(
+  session: Session,
+  subscription: StoredSubscription,
+  periods: readonly OpenPeriod[],
+  { offers, zone }: { offers: OfferVersions; zone: string },
+  at: Instant,
+): Promise<void> {
+  for (const period of periods) {
+    const item = await findFee(session, subscription, period.number);
+    if (item === null || item.isTaken) continue;
+    const until = Math.max(at, period.startsAt);
+    const decimals = decimalsOfPrice(offers.of(period.sku, period.version));
+    const amount = item.amount.minus(shareOf(item.amount, daysLeft(period, until, zone), decimals));
+    await dropPendingItems(session, subscription.payerId, [item.itemId], at);
+    if (!amount.isZero())
+      await addPendingItems(session, [{ ...item, amount, serviceTo: until }], at);
+  }
+}
+
 /**
  * Ends a subscription now: what would last as long as its period ends with it. Of periods that wait for
- * their payment, what is on no invoice yet is dropped. `writeOutcomes` writes the rest.
+ * their payment, what is on no invoice yet is dropped; of those billed in arrears the days had are
+ * billed, with everything else that waits, at once. `writeOutcomes` writes the rest.
  *
- * @param giveBack done before the periods end
+ * @param now the end is never before the last line of the ledger: that may be of a clock ahead
+ * @param giveBack of periods that are not billed in arrears, done before they end
  */
 export async function endEarly(
   session: Session,
@@ -42,20 +72,27 @@ export async function endEarly(
   reason: EndReason,
   offers: OfferVersions,
   now: Instant,
-  giveBack?: (periods: readonly OpenPeriod[]) => Promise<void>,
+  giveBack?: (periods: readonly OpenPeriod[], at: Instant) => Promise<void>,
 ): Promise<Outcome> {
   const { subscription, receiver } = standing;
-  const periods = await openPeriods(session, subscription, now);
+  const at = await ledgerTime(session, receiver.payerId, now);
+  const periods = await openPeriods(session, subscription, at);
   await offers.load(session, periods);
-  await dropFees(session, subscription, periods, now);
-  await freePlace(session, subscription, receiver, now);
-  await giveBack?.(periods);
-  await endRest(session, subscription, periods, receiver, offers, now);
-  await cutPeriods(session, subscription, periods, now);
+  await dropFees(session, subscription, periods, at);
+  await freePlace(session, subscription, receiver, at);
+  const inArrears = periods.filter((period) => isInArrears(period, offers));
+  await billDaysHad(session, subscription, inArrears, { offers, zone: receiver.timeZone }, at);
+  await giveBack?.(
+    periods.filter((period) => !inArrears.includes(period)),
+    at,
+  );
+  await hastenItems(session, subscription, at);
+  await endRest(session, subscription, periods, receiver, offers, at);
+  await cutPeriods(session, subscription, periods, at);
   const { periodStart, periodEnd } = subscription;
   const over: StoredSubscription = {
-    ...ended(subscription, reason, now),
-    periodEnd: Math.min(periodEnd, Math.max(now, periodStart)),
+    ...ended(subscription, reason, at),
+    periodEnd: Math.min(periodEnd, Math.max(at, periodStart)),
   };
   return outcomeOf(
     { ...standing, subscription: over },

@@ -104,3 +104,17 @@ export async function dropPendingItems(
 ): Promise<void> {
   if (itemIds.length > 0) await session.query(DROP, [payerId, itemIds, isoTime(now)]);
 }
+
+const HASTEN = `
+update {schema}.pending_items set due_at = $3::timestamptz
+where payer_id = $1::uuid and subscription_id = $2::uuid
+  and invoice_id is null and dropped_at is null and due_at > $3::timestamptz`;
+
+/** Whatever of a subscription waits for an invoice is due at a moment, or was before. The payer is locked. */
+export async function hastenItems(
+  session: Session,
+  { payerId, subscriptionId }: { payerId: string; subscriptionId: string },
+  at: Instant,
+): Promise<void> {
+  await session.query(HASTEN, [payerId, subscriptionId, isoTime(at)]);
+}

@@ -79,10 +79,21 @@ export const openPeriods = (
 ): Promise<OpenPeriod[]> =>
   PERIODS.rows(session, FIND_OPEN, [payerId, subscriptionId, isoTime(now)]);
 
+/**
+ * With the line that the ledger of the present payer has come to: up to there what was used in the same
+ * instant is of the period that is cut.
+ */
 const CUT = `
-update {schema}.subscription_periods set ends_at = greatest(starts_at, $4::timestamptz)
-where payer_id = $1::uuid and subscription_id = $2::uuid and number >= $3::integer
-  and ends_at > $4::timestamptz`;
+update {schema}.subscription_periods p
+set ends_at = greatest(p.starts_at, $4::timestamptz), cut_ledger_id = m.payer_id,
+    cut_sequence = case when p.starts_at <= $4::timestamptz then (
+      select e.sequence from {schema}.entries e
+      where e.payer_id = m.payer_id order by e.sequence desc limit 1) end
+from (
+  select coalesce(a.merged_into, a.account_id) as payer_id
+  from {schema}.accounts a where a.account_id = $1::uuid) as m
+where p.payer_id = $1::uuid and p.subscription_id = $2::uuid and p.number >= $3::integer
+  and p.ends_at > $4::timestamptz`;
 
 /** The periods end now; those that were bought ahead never begin. */
 export async function cutPeriods(

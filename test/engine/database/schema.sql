@@ -2031,8 +2031,9 @@ CREATE INDEX pending_items_payer ON billing.pending_items USING btree (payer_id,
 CREATE INDEX pending_items_subscription ON billing.pending_items USING btree (payer_id, subscription_id, period_number);
 CREATE INDEX pending_items_waiting ON billing.pending_items USING btree (due_at, payer_id) WHERE invoice_id IS NULL AND dropped_at IS NULL;
 CREATE TRIGGER pending_items_are_kept BEFORE DELETE OR TRUNCATE ON billing.pending_items FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER pending_items_come_nearer BEFORE UPDATE OF due_at ON billing.pending_items FOR EACH ROW WHEN (new.due_at > old.due_at) EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER pending_items_move BEFORE UPDATE ON billing.pending_items FOR EACH ROW WHEN (old.invoice_id IS NOT NULL OR old.dropped_at IS NOT NULL OR new.description IS DISTINCT FROM old.description) EXECUTE FUNCTION billing.refuse_billed_item();
-CREATE TRIGGER pending_items_stay BEFORE UPDATE OF payer_id, item_id, account_id, subscription_id, period_number, kind, sku, version, product, quantity, unit_price, amount, currency, taxable, discountable, service_from, service_to, due_at, created_at ON billing.pending_items FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER pending_items_stay BEFORE UPDATE OF payer_id, item_id, account_id, subscription_id, period_number, kind, sku, version, product, quantity, unit_price, amount, currency, taxable, discountable, service_from, service_to, created_at ON billing.pending_items FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 
 create table billing.period_grants (
   payer_id uuid not null,
@@ -2316,6 +2317,8 @@ create table billing.subscription_periods (
   first_own boolean not null default false,
   part_days integer,
   whole_days integer,
+  cut_ledger_id uuid,
+  cut_sequence bigint,
   constraint subscription_periods_pkey PRIMARY KEY (payer_id, subscription_id, number),
   constraint subscription_periods_check CHECK ((part_days IS NULL) = (whole_days IS NULL)),
   constraint subscription_periods_check1 CHECK (starts_at <= ends_at),

@@ -378,7 +378,7 @@ describe('the period that use lies in', () => {
     endsAt,
   });
   const shown = (periods: Array<ReturnType<typeof period>>) =>
-    windowsOf(periods).map((one) => `${one.period.subscriptionId} ${one.from}-${one.to}`);
+    windowsOf(periods).map((one) => `${one.period.subscriptionId} ${one.from.at}-${one.to.at}`);
 
   test('of two that price the same, the one that began first has it', () => {
     expect(shown([period('b', 5, 15), period('a', 0, 10)])).toEqual(['a 0-10', 'b 10-15']);
@@ -389,6 +389,22 @@ describe('the period that use lies in', () => {
       'a 10-20',
       'b 30-40',
     ]);
+  });
+
+  test('of the instant in which a period was cut it has what stands up to its last line', () => {
+    const cut = { ...period('a', 10, 10), lastLine: 7n };
+    const after = period('a', 10, 20, 2);
+    expect(windowsOf([after, cut]).map(({ from, to }) => [from, to])).toEqual([
+      [
+        { at: 10, line: 0n },
+        { at: 10, line: 7n },
+      ],
+      [
+        { at: 10, line: 7n },
+        { at: 20, line: 0n },
+      ],
+    ]);
+    expect(windowsOf([period('a', 10, 10)])).toEqual([]);
   });
 
   test('windows never overlap, and lie within their periods', () => {
@@ -402,15 +418,15 @@ describe('the period that use lies in', () => {
             spans.map(([start, length], index) => period(`${index}`, start, start + length)),
           );
           windows.forEach(({ period: of, from, to }, index) => {
-            expect(from).toBeGreaterThanOrEqual(of.startsAt);
-            expect(to).toBe(of.endsAt);
-            expect(from).toBeLessThan(to);
-            if (index > 0) expect(from).toBeGreaterThanOrEqual(windows[index - 1]!.to);
+            expect(from.at).toBeGreaterThanOrEqual(of.startsAt);
+            expect(to.at).toBe(of.endsAt);
+            expect(from.at).toBeLessThan(to.at);
+            if (index > 0) expect(from.at).toBeGreaterThanOrEqual(windows[index - 1]!.to.at);
           });
           const covered = (at: number) =>
             spans.some(([start, length]) => at >= start && at < start + length);
           for (let at = 0; at < 75; at += 1) {
-            expect(windows.filter(({ from, to }) => at >= from && at < to)).toHaveLength(
+            expect(windows.filter(({ from, to }) => at >= from.at && at < to.at)).toHaveLength(
               covered(at) ? 1 : 0,
             );
           }

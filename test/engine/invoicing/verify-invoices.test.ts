@@ -1,6 +1,6 @@
 import knexFactory, { type Knex } from 'knex';
 
-import { openBilling, type Billing } from '../../../engine';
+import { TestClock, openBilling, type Billing } from '../../../engine';
 import { openEmbedded } from '../../../engine/database/embedded';
 import { databaseKinds, newSchema, serverUrl } from '../each-database';
 import { keepRows } from '../tables';
@@ -190,5 +190,46 @@ describe.each(databaseKinds)('invoices in the database (%s)', (name) => {
     const { ok, problems } = await verify();
     expect(ok).toBe(false);
     expect(problems.map((problem) => problem.code)).toContain(code);
+  });
+
+  test('verify finds use that no invoice will ever bill', async () => {
+    const schema = newSchema();
+    const clock = new TestClock('2027-01-01T00:00:00Z');
+    const billing = await openBilling({ connection: knex, schema, clock });
+    opened.push(billing);
+    const { accounts, catalog, invoicing, ledger, subscriptions } = billing;
+    await catalog.saveProduct({ key: 'MSG', name: 'Messages' });
+    const overage = { pricing: { model: 'per_unit' as const, unitPrice: '0.50' } };
+    await catalog.saveOffer({
+      sku: 'late',
+      name: 'late',
+      price: '10.00',
+      currency: 'USD',
+      billing: 'recurring',
+      interval: { unit: 'month', count: 1 },
+      collect: { bill: 'arrears' },
+      items: [{ product: 'MSG', quantity: 10, overage }],
+    });
+    const { accountId: account } = await accounts.identify({ externalId: 'user' });
+    const started = await subscriptions.start({ account, sku: 'late', collection: 'send' });
+    clock.set('2027-01-18T00:00:00Z');
+    await ledger.consume({ account, product: 'MSG', amount: 12 });
+    const { subscriptionId } = started as { subscriptionId: string };
+    await subscriptions.cancel({ subscriptionId, when: 'now' });
+    const { tamper } = tampering(knex, schema, {});
+    const codes = async () => (await billing.verify()).problems.map(({ code }) => code);
+    expect(await codes()).toEqual([]);
+    // As if it had ended before the use, or in the same instant, without telling which came first.
+    const periods = 'update {schema}.subscription_periods set';
+    await tamper(`${periods} ends_at = ends_at - interval '3 seconds'`);
+    expect(await codes()).toEqual(['usage_unbilled']);
+    await tamper(`${periods} ends_at = ends_at + interval '3 seconds', cut_sequence = null`);
+    expect(await codes()).toEqual(['usage_unbilled']);
+    await tamper(`${periods} cut_sequence = 99`);
+    await invoicing.createInvoices();
+    await invoicing.dispatchInvoices();
+    expect(await codes()).toEqual([]);
+    await tamper('delete from {schema}.invoice_usage');
+    expect(await codes()).toEqual(['usage_unbilled']);
   });
 });

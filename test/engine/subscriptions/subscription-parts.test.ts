@@ -49,8 +49,9 @@ onEachDatabase('subscriptions and their accounts', (database) => {
     const subscriptionId = await begun(child);
     const attach = () => failure(billing.accounts.attachChild({ parent, child, moveUnits: true }));
     expect(await attach()).toEqual(['merge_conflict', 'child']);
+    clock.advance(86_400_000);
     await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
-    // Its fee is still to be invoiced.
+    // The day that it was there is still to be invoiced.
     expect(await attach()).toEqual(['merge_conflict', 'child']);
     expect(await failure(billing.accounts.attachChild({ parent, child: await newAccount() }))).toBe(
       'done',
