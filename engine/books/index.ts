@@ -13,6 +13,18 @@ export { postEarned } from './earned';
 export { deferFees, endFees, moveFees, type DeferredFee } from './fees';
 export { bookPorts } from './from-ledger';
 export { movePostings, post, postAll, type Leg, type Posting } from './posting';
+export {
+  leftInTerms,
+  leftToGiveBack,
+  partOfLine,
+  returnsOfItems,
+  undoReturns,
+  writeReturns,
+  type LinePart,
+  type NewReturn,
+  type SoldLine,
+  type SoldLineName,
+} from './returns';
 export { verifyBooks } from './verify';
 
 /** `billing.books`: the money book, read only. What moves money posts to it. */

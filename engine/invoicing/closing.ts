@@ -25,7 +25,7 @@ import { moveCredits, writeCredits } from './account-credit';
 import { changeOfInvoice, type InvoiceAtHand } from './change-of-invoice';
 import { closeCollections } from './collecting/closing-collections';
 import { requireMoney } from './credit-notes';
-import { planCredit } from './credit-plan';
+import { leftOfAll, planCredit } from './credit-plan';
 import { invoiceEvent } from './invoice-events';
 import {
   invoiceRecord,
@@ -39,6 +39,7 @@ import {
   issueCreditNote,
   settledOf,
   takenBackLegs,
+  undoCorrections,
   type IssuedNote,
 } from './issuing-credit-notes';
 import { HAND_METHODS, settleInvoice } from './settling';
@@ -176,11 +177,12 @@ export class Closings {
         );
       }
       await requireNoCharge(session, invoice);
+      const { rebill } = wanted;
       await this.takeBack(
         session,
         atHand,
-        { note: wanted.reason ?? null, metadata: wanted.metadata ?? {} },
-        (after) => becomeVoid(session, atHand, after, wanted.rebill, now),
+        { rebill, note: wanted.reason ?? null, metadata: wanted.metadata ?? {} },
+        (after) => becomeVoid(session, atHand, after, rebill, now),
         now,
       );
       return false;
@@ -191,20 +193,25 @@ export class Closings {
   private async takeBack(
     session: Session,
     atHand: InvoiceAtHand,
-    why: { note: string | null; metadata: Record<string, unknown> },
+    { rebill, ...why }: { rebill: boolean; note: string | null; metadata: Record<string, unknown> },
     meanwhile: (after: StoredInvoice) => Promise<NewEvent[]>,
     now: Instant,
   ): Promise<void> {
     const { invoice, payer } = atHand;
     const { payerId, invoiceId, currency: money, decimals } = invoice;
     const settled = await settledOf(session, invoice);
-    const planned = planCredit(
-      await creditableLines(session, invoice),
-      { lines: null, amount: null },
-      decimals,
-    );
+    const lines = await creditableLines(session, invoice);
     // Credit that was used and has not come back yet.
     const credit = settled.credited.minus(settled.toCredit);
+    if (leftOfAll(lines).lessThan(invoice.amountDue.plus(credit))) {
+      throw wrongState(
+        invoice,
+        'has a period of which a part went back on another invoice',
+        'Void that one first, or take back the rest by a credit note.',
+      );
+    }
+    const planned = planCredit(lines, { lines: null, amount: null }, decimals);
+    if (!rebill) await undoCorrections(session, planned, now);
     if (invoice.sentAt !== null) {
       const to = { due: invoice.amountDue, credit, refund: ZERO };
       const wanted: IssuedNote = { planned, to, reason: 'void', ...why, meanwhile };

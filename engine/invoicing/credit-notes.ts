@@ -44,6 +44,7 @@ import {
   issueCreditNote,
   requireIssued,
   settledOf,
+  undoCorrections,
   type IssuedNote,
 } from './issuing-credit-notes';
 import { invoicesPaid } from './when-paid';
@@ -197,6 +198,7 @@ export class CreditNotes {
       await invoicesPaid(session, [after], now);
       return [invoiceEvent('invoice.paid', after, now)];
     };
+    await undoCorrections(session, planned, now);
     const wanted = { planned, to: target, ...why, meanwhile };
     return { ...(await issueCreditNote(this.context, session, atHand, wanted, now)), refundIds };
   }

@@ -1,3 +1,4 @@
+import type { LinePart, SoldLineName } from '../books';
 import { BillingError, Decimal, ZERO, formatMoney, split, sumOf } from '../kernel';
 import type { StoredInvoiceLine } from './invoice-lines';
 
@@ -6,15 +7,17 @@ import type { StoredInvoiceLine } from './invoice-lines';
  * Invoices and Collecting.
  */
 
-/** A line of an issued invoice, with what credit notes took back of it so far. */
-export interface CreditableLine extends Pick<
-  StoredInvoiceLine,
-  'position' | 'lineId' | 'sku' | 'net' | 'tax' | 'total'
-> {
+/** A line of an issued invoice, with what of it has not come back yet. */
+export interface CreditableLine
+  extends
+    SoldLineName,
+    Pick<
+      StoredInvoiceLine,
+      'position' | 'lineId' | 'sku' | 'net' | 'tax' | 'total' | 'kind' | 'itemId'
+    > {
   /** How people know it. */
   name: string;
-  creditedNet: Decimal;
-  creditedTax: Decimal;
+  left: LinePart;
 }
 
 export interface PlannedCredit {
@@ -28,12 +31,12 @@ export interface PlannedCredit {
 
 /** What is left of a line; below 0 of a proration, which lowers its invoice. */
 export const leftOf = (line: CreditableLine): Pick<CreditableLine, 'net' | 'tax' | 'total'> => {
-  const net = line.net.minus(line.creditedNet);
-  const tax = line.tax.minus(line.creditedTax);
+  const { net, tax } = line.left;
   return { net, tax, total: net.plus(tax) };
 };
 
-const leftOfAll = (lines: readonly CreditableLine[]): Decimal =>
+/** What is left of lines in sum. */
+export const leftOfAll = (lines: readonly CreditableLine[]): Decimal =>
   sumOf(lines.map((line) => leftOf(line).total));
 
 const wholeOf = (line: CreditableLine): PlannedCredit => ({ line, ...leftOf(line), isWhole: true });

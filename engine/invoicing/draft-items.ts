@@ -1,4 +1,5 @@
 import { aliasesOf, changeOfAccount } from '../accounts';
+import { undoReturns } from '../books';
 import { atTime, toInstant, type Context, type Session } from '../database';
 import {
   BillingError,
@@ -217,6 +218,7 @@ export class DraftItems {
       if (itemId === null) return;
       const names = [payerId, ...(await aliasesOf(session, payerId))];
       await session.query(DROP_ITEM, [names, itemId, isoTime(now)]);
+      await undoReturns(session, [itemId], now);
     });
   }
 }

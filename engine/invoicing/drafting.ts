@@ -133,7 +133,26 @@ const TAKEN = table('pending_items', {
   position: column.integer(),
 });
 
-/** A line for each item, which says of what it bills what the item says. */
+/** What an item gives back, of which line, and how that was taxed. */
+const CORRECTED = `
+select r.*, -r.back_net as net, -r.back_tax as tax,
+       coalesce(l.tax_key, o.tax_key) as tax_key, coalesce(l.tax_name, o.tax_name) as tax_name,
+       coalesce(l.tax_percent, o.tax_percent) as tax_percent,
+       coalesce(l.tax_inclusive, o.tax_inclusive) as tax_inclusive
+from (
+  select r.payer_id, r.position, case r.sold_by when 'invoice' then r.document_id end as invoice_id,
+         case r.sold_by when 'order' then r.document_id end as order_id,
+         sum(r.net) as back_net, sum(r.tax) as back_tax
+  from {schema}.line_returns r where r.item_id = t.item_id
+  group by r.payer_id, r.sold_by, r.document_id, r.position) as r
+left join {schema}.invoice_lines l on l.payer_id = r.payer_id and l.invoice_id = r.invoice_id
+  and l.position = r.position
+left join {schema}.orders o on o.payer_id = r.payer_id and o.order_id = r.order_id`;
+
+/**
+ * A line for each item, which says of what it bills what the item says. A credit for a sold line is of
+ * what that item gives back, at the rate which that line had.
+ */
 const TAKE_ITEMS = `
 with taken as (
   update {schema}.pending_items i set invoice_id = n.invoice_id
@@ -143,13 +162,18 @@ with taken as (
 )
 insert into {schema}.invoice_lines (
   payer_id, invoice_id, line_id, position, item_id, kind, account_id, subscription_id,
-  period_number, sku, version, product, description, quantity, unit_price, subtotal, net, total,
-  taxable, discountable, period_from, period_to)
+  period_number, sku, version, product, description, quantity, unit_price, subtotal, net, tax, total,
+  taxable, discountable, period_from, period_to, corrects_invoice_id, corrects_order_id,
+  corrects_position, tax_key, tax_name, tax_percent, tax_inclusive)
 select t.draft_payer, t.invoice_id, t.line_id, t.position, t.item_id, t.kind, t.account_id,
   t.subscription_id, t.period_number, t.sku, t.version, t.product, t.description, t.quantity,
-  t.unit_price, t.amount, t.amount, t.amount, t.taxable, t.discountable, t.service_from,
-  t.service_to
-from taken t`;
+  t.unit_price,
+  case when b.position is null then t.amount when b.tax_inclusive then b.net + b.tax else b.net end,
+  coalesce(b.net, t.amount), coalesce(b.tax, 0), coalesce(b.net + b.tax, t.amount), t.taxable,
+  t.discountable, t.service_from, t.service_to, b.invoice_id, b.order_id, b.position, b.tax_key,
+  b.tax_name, b.tax_percent, b.tax_inclusive
+from taken t
+left join lateral (${CORRECTED}) as b on t.kind = 'proration_credit'`;
 
 const CLOSED = PERIODS.pick('name', 'subscriptionId', 'number');
 const CLOSE_PERIODS = `

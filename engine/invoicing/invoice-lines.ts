@@ -37,6 +37,10 @@ const LINES = table('invoice_lines', {
   coupon: column.text().orNull,
   taxable: column.flag(),
   discountable: column.flag(),
+  /** Of a credit: the line that it corrects, of an invoice or an order, and taxed as that was. */
+  correctsInvoiceId: column.uuid().orNull,
+  correctsOrderId: column.uuid().orNull,
+  correctsPosition: column.integer().orNull,
   /** Of a draft: the key of the rate to take, if another than the buyer's. */
   taxKey: column.text().orNull,
   taxName: column.text().orNull,

@@ -54,6 +54,8 @@ export interface InvoiceLine {
   taxRate: LineTax | null;
   periodStart: string | null;
   periodEnd: string | null;
+  /** Of a credit: the line, of an invoice or an order, of which it gives a part back. */
+  corrects: { invoiceId: string | null; orderId: string | null; position: number } | null;
 }
 
 /** An invoice as it goes out; amounts are money of its currency. */
@@ -357,6 +359,14 @@ function lineRecord(line: StoredInvoiceLine, decimals: number): InvoiceLine {
           },
     periodStart: isoTime(line.periodFrom),
     periodEnd: isoTime(line.periodTo),
+    corrects:
+      line.correctsPosition === null
+        ? null
+        : {
+            invoiceId: line.correctsInvoiceId,
+            orderId: line.correctsOrderId,
+            position: line.correctsPosition,
+          },
   };
 }
 

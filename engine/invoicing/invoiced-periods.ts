@@ -1,41 +1,59 @@
-import type { Session } from '../database';
-import { Decimal, sumOf } from '../kernel';
+import { leftToGiveBack } from '../books';
+import { column, table, type Session } from '../database';
 import type { SubscriptionPorts } from '../subscriptions';
 
-/**
- * The lines that bill a period, with what credit notes took back of them, in the terms of the line: with
- * the tax where the rate is an inclusive one. Along the items of the period.
- */
+/** A line that bills a period, under the name that its payer had. */
+const LINES = table('invoice_lines', {
+  payerId: column.uuid(),
+  documentId: column.uuid().named('invoice_id'),
+  position: column.integer(),
+  net: column.decimal(),
+  tax: column.decimal(),
+  inclusive: column.flag(),
+  isPaid: column.flag(),
+});
+
+/** Along the items of the period. */
 const FIND = `
-select v.status, v.amount_due = 0 as is_paid,
-       (case when l.tax_inclusive then l.total - coalesce(c.total, 0)
-             else l.net - coalesce(c.net, 0) end)::text as amount
-from {schema}.pending_items i
-join {schema}.invoices v on v.payer_id = i.payer_id and v.invoice_id = i.invoice_id
-join {schema}.invoice_lines l
-  on l.payer_id = i.payer_id and l.invoice_id = i.invoice_id and l.item_id = i.item_id
-left join lateral (
-  select sum(n.net) as net, sum(n.total) as total
-  from {schema}.credit_notes k
-  join {schema}.credit_note_lines n
-    on n.payer_id = k.payer_id and n.credit_note_id = k.credit_note_id and n.position = l.position
-  where k.payer_id = l.payer_id and k.invoice_id = l.invoice_id) as c on true
-where i.payer_id = $1::uuid and i.subscription_id = $2::uuid and i.period_number = $3::integer
-  and i.kind in ('fee', 'proration_charge') and i.dropped_at is null`;
+select ${LINES.select('f')}
+from (
+  select l.payer_id, l.invoice_id, l.position, l.net, l.tax,
+         coalesce(l.tax_inclusive, false) as inclusive, v.amount_due = 0 as is_paid
+  from {schema}.pending_items i
+  join {schema}.invoices v on v.invoice_id = i.invoice_id
+  join {schema}.invoice_lines l on l.payer_id = v.payer_id and l.invoice_id = v.invoice_id
+    and l.item_id = i.item_id
+  where i.payer_id = $1::uuid and i.subscription_id = $2::uuid and i.period_number = $3::integer
+    and i.kind in ('fee', 'proration_charge') and i.dropped_at is null
+    and v.status in ('open', 'paid')) as f`;
+
+/** The line of a draft goes, and the item that it bills waits again. The payer is locked. */
+const FREE = `
+with draft as (
+  select i.payer_id as item_payer, i.item_id, l.payer_id, l.invoice_id, l.position
+  from {schema}.pending_items i
+  join {schema}.invoices v on v.invoice_id = i.invoice_id and v.status = 'draft'
+  join {schema}.invoice_lines l on l.payer_id = v.payer_id and l.invoice_id = v.invoice_id
+    and l.item_id = i.item_id
+  where i.payer_id = $1::uuid and i.item_id = $2::uuid
+), gone as (
+  delete from {schema}.invoice_lines l using draft d
+  where l.payer_id = d.payer_id and l.invoice_id = d.invoice_id and l.position = d.position
+)
+update {schema}.pending_items i set invoice_id = null
+from draft d where i.payer_id = d.item_payer and i.item_id = d.item_id
+returning 1 as freed`;
 
 /** Fills the port of subscriptions: what issued invoices ask for a period. */
 export const invoicedPeriods: SubscriptionPorts = {
   async invoiced(session: Session, { payerId, subscriptionId, number }) {
-    const rows = await session.query<{ status: string; is_paid: boolean; amount: string }>(FIND, [
-      payerId,
-      subscriptionId,
-      number,
-    ]);
-    if (rows.length === 0 || rows.some(({ status }) => status === 'draft')) return null;
-    const standing = rows.filter(({ status }) => status === 'open' || status === 'paid');
-    return {
-      amount: sumOf(standing.map((row) => new Decimal(row.amount))),
-      isPaid: standing.every((row) => row.is_paid),
-    };
+    const found = await LINES.rows(session, FIND, [payerId, subscriptionId, number]);
+    const sold = found.map((line) => ({ ...line, soldBy: 'invoice' as const }));
+    const [line] = await leftToGiveBack(session, sold);
+    return line === undefined ? null : { line, isPaid: line.isPaid };
+  },
+
+  async freeFromDraft(session: Session, { payerId, itemId }) {
+    return (await session.query(FREE, [payerId, itemId])).length > 0;
   },
 };

@@ -1,7 +1,17 @@
-import { endFees, movePostings, post, postAll, type BookAccount, type Leg } from '../books';
+import {
+  endFees,
+  leftToGiveBack,
+  movePostings,
+  post,
+  postAll,
+  returnsOfItems,
+  writeReturns,
+  type BookAccount,
+  type Leg,
+} from '../books';
 import { column, table, type Context, type Session } from '../database';
 import { recordEvents, type NewEvent } from '../events';
-import { Decimal, ZERO, formatMoney, isoTime, newId, sumOf, type Instant } from '../kernel';
+import { Decimal, formatMoney, isoTime, newId, sumOf, type Instant } from '../kernel';
 import { moveCredits, writeCredits } from './account-credit';
 import type { InvoiceAtHand } from './change-of-invoice';
 import {
@@ -19,24 +29,10 @@ import { readSettings, type StoredSettings } from './settings';
 
 /** Credit notes come to be: what they take back, where it goes, and their numbers last of all. */
 
-const CREDITED = table('credit_note_lines', {
-  position: column.integer(),
-  net: column.decimal(),
-  tax: column.decimal(),
-});
 const GIVEN_BACK = table('credit_notes', {
   toCredit: column.decimal(),
   toRefund: column.decimal(),
 });
-
-/** What credit notes took back of the lines of an invoice, and where it went. */
-const FIND_CREDITED = `
-select l.position, sum(l.net)::text as net, sum(l.tax)::text as tax
-from {schema}.credit_notes c
-join {schema}.credit_note_lines l
-  on l.payer_id = c.payer_id and l.credit_note_id = c.credit_note_id
-where c.payer_id = $1::uuid and c.invoice_id = $2::uuid
-group by l.position`;
 
 const FIND_GIVEN_BACK = `
 select coalesce(sum(to_credit), 0)::text as to_credit, coalesce(sum(to_refund), 0)::text as to_refund
@@ -49,19 +45,48 @@ set credit_noted = credit_noted + $3::numeric, reduced = reduced + $4::numeric, 
     paid_at = case when $5 = 'paid' then coalesce(paid_at, $6::timestamptz) end
 where payer_id = $1::uuid and invoice_id = $2::uuid`;
 
-/** The lines of an issued invoice, with what is left of each. */
+/** The lines of an issued invoice, with what is left of each, whatever came back by other ways. */
 export async function creditableLines(
   session: Session,
   { payerId, invoiceId, lines }: StoredInvoice,
 ): Promise<CreditableLine[]> {
-  const values = [payerId, invoiceId];
-  const found = await CREDITED.rows(session, FIND_CREDITED, values);
-  const credited = new Map(found.map((one) => [one.position, one]));
-  return lines.map((line) => {
-    const { net = ZERO, tax = ZERO } = credited.get(line.position) ?? {};
-    const name = line.sku ?? line.product ?? line.kind;
-    return { ...line, name, creditedNet: net, creditedTax: tax };
-  });
+  const found = lines.map((line) => ({
+    ...line,
+    payerId,
+    soldBy: 'invoice' as const,
+    documentId: invoiceId,
+    name: line.sku ?? line.product ?? line.kind,
+  }));
+  return leftToGiveBack(session, found);
+}
+
+/**
+ * Credits that are taken back themselves: what they gave of other lines is left again. The payer of
+ * those is locked, too: it is the same, or was merged into it.
+ */
+export async function undoCorrections(
+  session: Session,
+  planned: readonly PlannedCredit[],
+  now: Instant,
+): Promise<void> {
+  const credits = planned.filter(({ line }) => line.kind === 'proration_credit');
+  const given = await returnsOfItems(
+    session,
+    credits.flatMap(({ line }) => line.itemId ?? []),
+  );
+  await writeReturns(
+    session,
+    given.map((one) => {
+      const { net, tax } = credits.find(({ line }) => line.itemId === one.itemId)!;
+      return {
+        ...one,
+        kind: 'undone' as const,
+        net: Decimal.max(net, one.net.negated()),
+        tax: Decimal.max(tax, one.tax.negated()),
+      };
+    }),
+    now,
+  );
 }
 
 /** How far an issued invoice is settled, and what of that went back. */
@@ -174,6 +199,18 @@ export async function issueCreditNote(
   const settings = await readSettings(session);
   const snapshot = await snapshotFor(session, invoice, settings);
   await writeNoteParts(session, draft, { ...snapshot, ...sellerPart(settings) });
+  await writeReturns(
+    session,
+    planned.map(({ line, net: netBack, tax }) => ({
+      ...line,
+      net: netBack,
+      tax,
+      kind: 'credit_note',
+      itemId: null,
+      creditNoteId: draft.creditNoteId,
+    })),
+    now,
+  );
   const after = await takeOff(session, invoice, draft, now);
   const events = await wanted.meanwhile(after, draft.creditNoteId);
 

@@ -179,6 +179,9 @@ export const newLine = (
   coupon: of.coupon ?? null,
   taxable: of.taxable ?? true,
   discountable: of.discountable ?? true,
+  correctsInvoiceId: of.correctsInvoiceId ?? null,
+  correctsOrderId: of.correctsOrderId ?? null,
+  correctsPosition: of.correctsPosition ?? null,
   taxKey: of.taxKey ?? null,
   taxName: of.taxName ?? null,
   taxPercent: of.taxPercent ?? null,
@@ -247,19 +250,23 @@ function discountsOf(
 /**
  * The tax of lines under one rate, of which some may be credits: rounded once, on the sum of all, and
  * spread over charges and credits, each by largest remainder.
+ *
+ * @param corrected what credits that carry the tax of the lines they correct come to: part of the sum
  */
 function taxesOf(
   amounts: readonly Decimal[],
   rate: { percent: Decimal; inclusive: boolean },
   decimals: number,
+  corrected: { amount: Decimal; tax: Decimal },
 ): Decimal[] {
   const per = rate.inclusive ? rate.percent.plus(100) : new Decimal(100);
   const taxOf = (sum: Decimal): Decimal => round(sum.times(rate.percent).dividedBy(per), decimals);
   const charges = amounts.map((one) => Decimal.max(one, ZERO));
   const credits = amounts.map((one) => Decimal.max(one.negated(), ZERO));
-  const all = taxOf(sumOf(amounts));
-  const ofCharges = taxOf(sumOf(charges));
-  const ofCredits = ofCharges.minus(all);
+  const all = taxOf(sumOf(amounts).plus(corrected.amount)).minus(corrected.tax);
+  const hasCredits = credits.some((one) => !one.isZero());
+  const ofCharges = hasCredits ? taxOf(sumOf(charges)) : Decimal.max(all, ZERO);
+  const ofCredits = hasCredits ? ofCharges.minus(all) : ZERO;
   const spread = (tax: Decimal, over: readonly Decimal[]): readonly Decimal[] =>
     tax.isZero() ? over.map(() => ZERO) : split(tax, over, decimals);
   const plus = spread(ofCharges, charges);
@@ -267,9 +274,31 @@ function taxesOf(
   return amounts.map((_, index) => plus[index]!.minus(minus[index]!));
 }
 
+/** Whether a line carries the tax of the line that it corrects. */
+const isCorrection = (line: StoredInvoiceLine): boolean => line.correctsPosition !== null;
+
+/** Corrections at exactly this rate: those at another, an earlier percentage too, are apart. */
+function correctedAt(
+  lines: readonly StoredInvoiceLine[],
+  { key, percent, inclusive }: TaxRate,
+): { amount: Decimal; tax: Decimal } {
+  const same = lines.filter(
+    (line) =>
+      isCorrection(line) &&
+      line.taxKey === key &&
+      line.taxPercent !== null &&
+      line.taxPercent.equals(percent) &&
+      line.taxInclusive === inclusive,
+  );
+  return {
+    amount: sumOf(same.map((line) => line.subtotal)),
+    tax: sumOf(same.map((line) => line.tax)),
+  };
+}
+
 /**
  * What an invoice comes to. Discounts first, those of each subscription's coupon on its own lines; then
- * tax per rate on the sum of what is left. Each column of the lines adds up to the sum of its name, and
+ * tax per rate on the sum of what is left; corrections carry theirs. Each column of the lines adds up to the sum of its name, and
  * total = net + tax + carried, never below 0.
  */
 export function reckon(given: readonly StoredInvoiceLine[], terms: ReckoningTerms): Reckoned {
@@ -278,7 +307,9 @@ export function reckon(given: readonly StoredInvoiceLine[], terms: ReckoningTerm
     const discount = discounts.get(line)?.discount ?? line.discount;
     return discount.isZero() ? line.subtotal : line.subtotal.minus(discount);
   });
-  const rates = given.map((line) => (line.taxable ? terms.rateOf(line.taxKey) : null));
+  const rates = given.map((line) =>
+    line.taxable && !isCorrection(line) ? terms.rateOf(line.taxKey) : null,
+  );
   const taxes = given.map(() => ZERO);
   for (const key of new Set(rates.map((rate) => rate?.key))) {
     const places = rates.flatMap((rate, index) =>
@@ -286,17 +317,19 @@ export function reckon(given: readonly StoredInvoiceLine[], terms: ReckoningTerm
     );
     const [first] = places;
     if (first === undefined) continue;
-    const { percent, inclusive } = rates[first]!;
+    const rate = rates[first]!;
     const parts = taxesOf(
       places.map((place) => left[place]!),
-      { percent: new Decimal(percent), inclusive },
+      { percent: new Decimal(rate.percent), inclusive: rate.inclusive },
       terms.decimals,
+      correctedAt(given, rate),
     );
     places.forEach((place, index) => {
       taxes[place] = parts[index]!;
     });
   }
   const lines = given.map((line, index): StoredInvoiceLine => {
+    if (isCorrection(line)) return line;
     const rate = rates[index] ?? null;
     const tax = taxes[index]!;
     const lowered = discounts.get(line);

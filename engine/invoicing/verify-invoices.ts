@@ -9,6 +9,8 @@ import { verifyTables, type Check } from '../database';
  *  - paid = the sum of its payments; credit_noted = the sum of its credit notes; refunded = the sum of
  *    its refunds, which are never more than credit notes set aside.
  *  - Credit notes take back no more of a line, net and tax, than it has.
+ *  - What came back of a line, whichever way, is in sum no more than the line; credits and credit notes
+ *    are what its account says.
  *  - Numbers of a series are 1, 2, 3 ... with none missing.
  *  - Account credit is never below 0, and is what the book has on customer_credit.
  *  - What the book has on receivable for an invoice is what is due of it, less what is to go back.
@@ -26,6 +28,7 @@ const TABLES = [
   'credit_notes',
   'invoice_refunds',
   'account_credits',
+  'line_returns',
 ];
 
 /** Periods under any name of the payer of an entry `e` that price the use of its product, from its start. */
@@ -77,7 +80,8 @@ where i.status <> 'draft'
     table: 'invoice_lines',
     message: 'Invoice and rate % are not taxed as the rate says.',
     // Rounded once, to the smallest unit of the currency, of which none has fewer than 0 decimals; an
-    // inclusive rate is rounded out of the sum of net and tax, which moves net by as much.
+    // inclusive rate is rounded out of the sum of net and tax, which moves net by as much. A credit
+    // carries its part of the tax of the line that it corrects, which was rounded there.
     statement: `
 select l.invoice_id || ' ' || l.tax_key as id
 from {schema}.invoice_lines l
@@ -85,7 +89,7 @@ join {schema}.invoices i on i.payer_id = l.payer_id and i.invoice_id = l.invoice
 where i.status <> 'draft' and l.tax_percent is not null
 group by l.payer_id, l.invoice_id, l.tax_key, l.tax_percent
 having abs(sum(l.tax) - sum(l.net) * l.tax_percent / 100)
-       > 1.5 * power(10::numeric, -max(greatest(scale(l.tax), scale(l.net))))`,
+       > (1.5 + 2 * count(l.corrects_position)) * power(10::numeric, -max(greatest(scale(l.tax), scale(l.net))))`,
   },
   {
     code: 'invoice_untaxed',
@@ -161,6 +165,65 @@ left join {schema}.invoice_lines i
   on i.payer_id = back.payer_id and i.invoice_id = back.invoice_id and i.position = back.position
 where i.net is null or abs(back.net) > abs(i.net) or abs(back.tax) > abs(i.tax)
    or back.net * i.net < 0 or back.tax * i.tax < 0`,
+  },
+  {
+    code: 'line_returned',
+    table: 'line_returns',
+    message: 'Invoice and line % gave back otherwise by credit notes than their lines say.',
+    statement: `
+select coalesce(n.invoice_id, r.invoice_id) || ' ' || coalesce(n.position, r.position) as id
+from (
+  select c.invoice_id, l.position, sum(l.net) as net, sum(l.tax) as tax
+  from {schema}.credit_notes c
+  join {schema}.credit_note_lines l
+    on l.payer_id = c.payer_id and l.credit_note_id = c.credit_note_id
+  group by 1, 2) as n
+full join (
+  select r.document_id as invoice_id, r.position, sum(r.net) as net, sum(r.tax) as tax
+  from {schema}.line_returns r where r.kind = 'credit_note' group by 1, 2) as r
+  on r.invoice_id = n.invoice_id and r.position = n.position
+where (n.net, n.tax) is distinct from (r.net, r.tax)`,
+  },
+  {
+    code: 'line_returns',
+    table: 'line_returns',
+    message: 'Line % gave back more than it was sold for.',
+    statement: `
+select r.document_id || ' ' || r.position as id
+from (
+  select sold_by, payer_id, document_id, position, sum(net) as net, sum(tax) as tax
+  from {schema}.line_returns group by 1, 2, 3, 4) as r
+left join {schema}.invoice_lines l on r.sold_by = 'invoice' and l.payer_id = r.payer_id
+  and l.invoice_id = r.document_id and l.position = r.position
+left join {schema}.order_items o on r.sold_by = 'order' and o.payer_id = r.payer_id
+  and o.order_id = r.document_id and o.position = r.position
+where coalesce(l.net, o.net) is null
+   or abs(r.net) > abs(coalesce(l.net, o.net)) or abs(r.tax) > abs(coalesce(l.tax, o.tax))
+   or r.net * coalesce(l.net, o.net) < 0 or r.tax * coalesce(l.tax, o.tax) < 0`,
+  },
+  {
+    code: 'credit_returned',
+    table: 'line_returns',
+    message: 'The credit of item % is not what came back of the line that it corrects.',
+    // Of one that waits there is no line yet; one that was taken off, or void for good, gives nothing.
+    statement: `
+select r.item_id::text as id
+from (
+  select item_id, sum(net) as net, sum(tax) as tax
+  from {schema}.line_returns where item_id is not null group by 1) as r
+left join {schema}.pending_items p on p.item_id = r.item_id
+left join {schema}.invoices v on v.invoice_id = p.invoice_id
+left join {schema}.invoice_lines l on l.payer_id = v.payer_id and l.invoice_id = v.invoice_id
+  and l.item_id = p.item_id and l.corrects_position is not null
+left join lateral (
+  select coalesce(sum(b.net), 0) as net, coalesce(sum(b.tax), 0) as tax
+  from {schema}.line_returns b
+  where b.payer_id = l.payer_id and b.document_id = l.invoice_id and b.position = l.position
+) as b on true
+where p.item_id is null
+   or ((p.dropped_at is not null or v.status = 'void') and (r.net <> 0 or r.tax <> 0))
+   or (l.net is not null and v.status <> 'void'
+       and (r.net + r.tax) <> -(l.net + l.tax - b.net - b.tax))`,
   },
   {
     code: 'paper_numbers',

@@ -1,3 +1,4 @@
+import type { LinePart } from '../books';
 import {
   BillingError,
   Decimal,
@@ -43,8 +44,10 @@ export interface RefundLine {
   net: Decimal;
   tax: Decimal;
   total: Decimal;
-  refundedNet: Decimal;
-  refundedTax: Decimal;
+  /** What has not come back, by refunds or by credits for a period that ended early. */
+  left: LinePart;
+  /** Net money that came back by such credits. */
+  credited: Decimal;
   grants: LineGrant[];
 }
 
@@ -65,6 +68,8 @@ export interface PlannedLine {
   net: Decimal;
   tax: Decimal;
   amount: Decimal;
+  /** Of a line whose units are all given up: for some of them credits gave the money back. */
+  credited: Decimal;
   wanted: WantedUnits[];
 }
 
@@ -73,8 +78,7 @@ export const grantKey = (grant: { ledgerId: string; sequence: bigint }): string 
 
 /** What has not come back yet of a line's money. */
 export const leftOf = (line: RefundLine): { net: Decimal; tax: Decimal; amount: Decimal } => {
-  const net = line.net.minus(line.refundedNet);
-  const tax = line.tax.minus(line.refundedTax);
+  const { net, tax } = line.left;
   return { net, tax, amount: net.plus(tax) };
 };
 
@@ -113,7 +117,7 @@ export function restOf(line: RefundLine, decimals: number): PlannedLine {
     units: grant.initial.minus(grant.givenUp),
     ends: true,
   }));
-  return { line, ...left, wanted };
+  return { line, ...left, credited: line.credited, wanted };
 }
 
 /**
@@ -123,13 +127,13 @@ export function restOf(line: RefundLine, decimals: number): PlannedLine {
 export function partOf(line: RefundLine, amount: Decimal, decimals: number): PlannedLine {
   const money = netAndTax(amount, leftOf(line), decimals);
   const nets = shareOfGrants(money.net, line.grants, decimals);
-  const back = line.refundedNet.plus(line.refundedTax).plus(amount);
+  const back = line.total.minus(leftOf(line).amount).plus(amount);
   const wanted = line.grants.map((grant, index): WantedUnits => {
     const net = nets[index]!;
     const part = grant.bonus ? bonusUnits(grant, back, line.total) : nearestUnits(grant, net);
     return { grant, net, units: part, ends: part.equals(grant.initial.minus(grant.givenUp)) };
   });
-  return { line, ...money, wanted };
+  return { line, ...money, credited: ZERO, wanted };
 }
 
 /** Net money by what each grant's units that are not given up were bought for; bonuses bear none. */

@@ -1,3 +1,4 @@
+import { leftToGiveBack, writeReturns } from '../books';
 import { findProducts } from '../catalog';
 import { column, table, type Session } from '../database';
 import {
@@ -129,8 +130,16 @@ const NOTHING_GIVEN_UP = { refundedNet: ZERO, givenUp: ZERO, givenUpValue: ZERO,
 export async function refundLines(session: Session, order: StoredOrder): Promise<RefundLine[]> {
   const made = await findOrderGrants(session, order);
   const grants = await lineGrants(session, order, made);
-  return order.lines.map((line) => ({
+  const sold = order.lines.map((line) => ({
     ...line,
+    payerId: order.payerId,
+    soldBy: 'order' as const,
+    documentId: order.orderId,
+  }));
+  const lines = await leftToGiveBack(session, sold);
+  return lines.map(({ refundedNet, ...line }) => ({
+    ...line,
+    credited: line.net.minus(line.left.net).minus(refundedNet),
     grants: made
       .filter(({ position }) => position === line.position)
       .map((grant) => grants.get(grantKey(grant))!),
@@ -188,6 +197,14 @@ export async function writeRefund(
   await ITEMS.write(
     session,
     lines.map((line) => ({ ...line, ...id, position: line.line.position })),
+  );
+  await writeReturns(
+    session,
+    lines.map(({ line: { position }, net, tax }) => {
+      const name = { payerId, soldBy: 'order' as const, documentId: orderId, position };
+      return { ...name, net, tax, kind: 'refund', refundId };
+    }),
+    refundedAt,
   );
   await UNITS.write(
     session,

@@ -26,6 +26,7 @@ export interface TakenLine {
   net: Decimal;
   tax: Decimal;
   amount: Decimal;
+  credited: Decimal;
   units: TakenUnits[];
 }
 
@@ -35,7 +36,7 @@ const isTooCoarse = ({ units, net, grant }: WantedUnits): boolean =>
 
 /** A line with what was taken of it. */
 export function takenLine(
-  { line, net, tax, amount: whole, wanted }: PlannedLine,
+  { wanted, ...planned }: PlannedLine,
   withdrawn: ReadonlyMap<string, Pick<WithdrawnUnits, 'taken' | 'value'>>,
 ): TakenLine {
   const units = wanted.map((one): TakenUnits => {
@@ -47,9 +48,9 @@ export function takenLine(
     // All that was wanted was there: it is worth what the ledger says that it took along. There may be
     // more when used units came back for which money had been given back before.
     const value = taken.equals(one.units) ? takenValue : valueOfUnits(grant, one.units);
-    return { ...one, position: line.position, value, taken, takenValue };
+    return { ...one, position: planned.line.position, value, taken, takenValue };
   });
-  return { line, net, tax, amount: whole, units };
+  return { ...planned, units };
 }
 
 /**
@@ -76,7 +77,7 @@ export function charged(taken: TakenLine, asked: Decimal | null, decimals: numbe
   }
   const left = sumOf(taken.units.map((one) => one.takenValue));
   const all = sumOf(taken.units.map((one) => one.value));
-  const unearned = Decimal.max(ZERO, taken.net.minus(all).plus(left));
+  const unearned = Decimal.max(ZERO, taken.net.plus(taken.credited).minus(all).plus(left));
   const most = taken.net.isZero()
     ? ZERO
     : round(taken.amount.times(unearned).dividedBy(taken.net), decimals, 'down');
@@ -90,7 +91,7 @@ export function charged(taken: TakenLine, asked: Decimal | null, decimals: numbe
     units: one.taken,
     value: one.takenValue,
   }));
-  return { line: taken.line, ...money, units };
+  return { line: taken.line, ...money, credited: ZERO, units };
 }
 
 /** What a refund is in the money book. */
@@ -120,6 +121,7 @@ export function moneyOf(lines: readonly TakenLine[], used: UsedRule, total: Deci
   const counted = lines
     .flatMap(({ units }) => units)
     .filter(({ grant }) => grant.decimals !== null);
-  const rounding = sumOf(counted.map((one) => one.value.minus(one.net)));
+  const worth = sumOf(counted.map((one) => one.value.minus(one.net)));
+  const rounding = counted.length === 0 ? worth : worth.minus(sum((line) => line.credited));
   return { ...money, rounding };
 }

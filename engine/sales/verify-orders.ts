@@ -5,7 +5,7 @@ import { verifyTables, type Check } from '../database';
  *
  *  - An order's amounts are the sums of its lines'; its line numbers are 1, 2, 3 ...
  *  - refunded = the sum of its refunds; each refund is the sum of its lines, and no line gives back
- *    more net or tax than it had.
+ *    more net or tax than it had. What came back of a line says the same of its refunds.
  *  - A paid order brought something for each line, and no other did. Those grants exist, in the
  *    order's currency, and the money of a line is the value of what it brought.
  *  - No more units of a grant were given up than it had.
@@ -74,6 +74,21 @@ from (
   from {schema}.refund_items group by payer_id, order_id, position) as back
 left join {schema}.order_items i using (payer_id, order_id, position)
 where i.net is null or back.net > i.net or back.tax > i.tax`,
+  },
+  {
+    code: 'order_returned',
+    table: 'refund_items',
+    message: 'Order and line % were refunded otherwise than what came back says.',
+    statement: `
+select coalesce(i.order_id, r.order_id) || ' ' || coalesce(i.position, r.position) as id
+from (
+  select order_id, position, sum(net) as net, sum(tax) as tax
+  from {schema}.refund_items group by 1, 2 having sum(net) <> 0 or sum(tax) <> 0) as i
+full join (
+  select r.document_id as order_id, r.position, sum(r.net) as net, sum(r.tax) as tax
+  from {schema}.line_returns r where r.kind = 'refund' group by 1, 2) as r
+  on r.order_id = i.order_id and r.position = i.position
+where (i.net, i.tax) is distinct from (r.net, r.tax)`,
   },
   {
     code: 'order_grants',

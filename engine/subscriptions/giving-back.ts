@@ -1,12 +1,13 @@
-import { discountOf, couponCovers, findCoupon, totals } from '../catalog';
-import type { Session } from '../database';
-import { Decimal, ZERO, type Instant } from '../kernel';
-import { couponsInForce } from './coupons';
+import { leftInTerms, leftToGiveBack, type SoldLine } from '../books';
+import { column, table, type Session } from '../database';
+import { Decimal, type Instant } from '../kernel';
 import {
+  addCredits,
   addPendingItems,
   dropPendingItems,
   findFee,
   type FeeOfPeriod,
+  type NewCredit,
   type NewPendingItem,
 } from './pending-items';
 import type { OpenPeriod, PeriodName } from './stored-period';
@@ -15,52 +16,88 @@ import type { StoredSubscription } from './stored-subscription';
 
 /** Periods that end before their time: what they were paid for is given back for the days left. */
 
+/** A period as it was sold. */
+export interface SoldPeriod {
+  /** The line of the order or the issued invoice, with what is left to give back of it. */
+  line: SoldLine;
+  /** Nothing of it is left to pay. */
+  isPaid: boolean;
+}
+
 /** What later rooms know of a period: what it was invoiced for. */
 export interface SubscriptionPorts {
+  /** The line of an issued invoice, neither void nor written off, that asks for a period; or null. */
+  invoiced(session: Session, period: PeriodName): Promise<SoldPeriod | null>;
   /**
-   * What an issued invoice asks for a period: after discount, less credit notes, tax as its lines have
-   * it; nothing for a void or written-off one. Null: it is on no invoice, or on a draft.
+   * Takes an item off the draft that it is on, so that it waits as before.
    *
-   * @returns `isPaid`: nothing of that invoice is left to pay
+   * @returns whether it was on one
    */
-  invoiced(
-    session: Session,
-    period: PeriodName,
-  ): Promise<{ amount: Decimal; isPaid: boolean } | null>;
+  freeFromDraft(session: Session, item: { payerId: string; itemId: string }): Promise<boolean>;
 }
 
 /** For an engine without the room of invoices. */
-export const NO_INVOICES: SubscriptionPorts = { invoiced: () => Promise.resolve(null) };
+export const NO_INVOICES: SubscriptionPorts = {
+  invoiced: () => Promise.resolve(null),
+  freeFromDraft: () => Promise.resolve(false),
+};
 
-const FIND_ORDER_PAID = `
-select paid::text as paid from {schema}.order_periods
-where payer_id = $1::uuid and subscription_id = $2::uuid and period_number = $3::integer`;
+const ORDER_LINES = table('order_items', {
+  payerId: column.uuid(),
+  documentId: column.uuid().named('order_id'),
+  position: column.integer(),
+  net: column.decimal(),
+  tax: column.decimal(),
+  inclusive: column.flag(),
+});
 
-/** The amount of an item on a draft, less what the subscription's coupon will take of it. */
-async function lessCoupon(
+/** Orders stand under the name that their payer had. */
+const FIND_ORDER_LINE = `
+select ${ORDER_LINES.select('f')}
+from (
+  select i.payer_id, i.order_id, i.position, i.net, i.tax,
+         coalesce(o.tax_inclusive, false) as inclusive
+  from {schema}.order_periods p
+  join {schema}.orders o on o.order_id = p.order_id
+  join {schema}.order_items i on i.payer_id = o.payer_id and i.order_id = o.order_id
+    and i.position = p.position
+  where p.payer_id = $1::uuid and p.subscription_id = $2::uuid
+    and p.period_number = $3::integer) as f`;
+
+/**
+ * What a period was sold for, by an order or on an issued invoice, and what of that has not come back.
+ * Null: nothing is asked for it, or not yet. The payer is locked.
+ */
+export async function soldPeriod(
   session: Session,
+  ports: SubscriptionPorts,
   { payerId, subscriptionId }: StoredSubscription,
-  { amount, sku, currency, discountable }: FeeOfPeriod,
-  decimals: number,
-): Promise<Decimal> {
-  const inForce = (await couponsInForce(session, [payerId], [subscriptionId])).get(subscriptionId);
-  const coupon = inForce === undefined ? null : await findCoupon(session, inForce.code);
-  const isLowered =
-    coupon !== null &&
-    discountable &&
-    couponCovers(coupon, sku!) &&
-    (coupon.currency === null || coupon.currency === currency);
-  if (!isLowered) return amount;
-  const lines = [{ amount }];
-  return amount.minus(
-    totals({ lines, discount: discountOf(coupon), rate: null, decimals }).discount,
-  );
+  number: number,
+): Promise<SoldPeriod | null> {
+  const name = [payerId, subscriptionId, number];
+  const ordered = await ORDER_LINES.rows(session, FIND_ORDER_LINE, name);
+  if (ordered.length === 0) return ports.invoiced(session, { payerId, subscriptionId, number });
+  const sold = ordered.map((line) => ({ ...line, soldBy: 'order' as const }));
+  const [line] = await leftToGiveBack(session, sold);
+  return { line: line!, isPaid: true };
+}
+
+/** The fee of a period, where it still waits: one that is on a draft is taken off it. */
+export async function waitingFee(
+  session: Session,
+  ports: SubscriptionPorts,
+  subscription: StoredSubscription,
+  number: number,
+): Promise<FeeOfPeriod | null> {
+  const fee = await findFee(session, subscription, number);
+  if (fee === null || !fee.isTaken) return fee;
+  return (await ports.freeFromDraft(session, fee)) ? { ...fee, isTaken: false } : null;
 }
 
 /**
- * Gives back what the days left of periods cost. What is on no invoice yet is lowered where it waits;
- * of what is, a credit goes on the next one. An invoice that is still to be paid counts as paid, since
- * it goes on being collected, unless `onlyPaid` says otherwise.
+ * Gives back what the days left of periods cost. What is on no issued invoice yet is lowered where it
+ * waits; of what is, a credit goes on the next one. An invoice that is still to be paid counts as paid,
+ * since it goes on being collected, unless `onlyPaid` says otherwise.
  *
  * @param decimals of the currency
  */
@@ -73,65 +110,42 @@ export async function giveBackRest(
   now: Instant,
 ): Promise<void> {
   const { payerId, subscriptionId, accountId, currency } = subscription;
-  const added: NewPendingItem[] = [];
+  const lowered: NewPendingItem[] = [];
+  const credits: NewCredit[] = [];
   const dropped: string[] = [];
   for (const period of periods) {
     const { number, sku, version, startsAt, endsAt } = period;
-    const days = daysLeft(period, Math.max(now, startsAt), of.zone);
-    const item = await findFee(session, subscription, number);
-    if (item !== null && !item.isTaken) {
-      const rest = item.amount.minus(shareOf(item.amount, days, of.decimals));
-      dropped.push(item.itemId);
-      if (!rest.isZero()) added.push({ ...item, amount: rest, serviceTo: Math.max(now, startsAt) });
+    const from = Math.max(now, startsAt);
+    const days = daysLeft(period, from, of.zone);
+    const fee = await waitingFee(session, ports, subscription, number);
+    if (fee !== null) {
+      const rest = fee.amount.minus(shareOf(fee.amount, days, of.decimals));
+      dropped.push(fee.itemId);
+      if (!rest.isZero()) lowered.push({ ...fee, amount: rest, serviceTo: from });
       continue;
     }
-    const paid = await paidFor(session, ports, subscription, number, item, of);
-    const credit = shareOf(paid, days, of.decimals);
-    if (credit.isZero()) continue;
-    added.push({
+    const sold = await soldPeriod(session, ports, subscription, number);
+    if (sold === null || (of.onlyPaid === true && !sold.isPaid)) continue;
+    const amount = shareOf(leftInTerms(sold.line), days, of.decimals);
+    if (!amount.greaterThan(0)) continue;
+    const item = {
       payerId,
       accountId,
-      kind: 'proration_credit',
       subscriptionId,
       periodNumber: number,
       sku,
       version,
       quantity: new Decimal(1),
-      amount: credit.negated(),
       currency,
-      // As it was invoiced, that is after discount.
-      discountable: false,
-      serviceFrom: Math.max(now, startsAt),
+      serviceFrom: from,
       serviceTo: endsAt,
       dueAt: now,
-    });
+    };
+    credits.push({ item, amount, line: sold.line });
   }
   await dropPendingItems(session, payerId, dropped, now);
-  await addPendingItems(session, added, now);
-}
-
-/** What was asked for a period, by an order or an invoice. */
-async function paidFor(
-  session: Session,
-  ports: SubscriptionPorts,
-  subscription: StoredSubscription,
-  number: number,
-  item: FeeOfPeriod | null,
-  of: { decimals: number; onlyPaid?: boolean },
-): Promise<Decimal> {
-  const { payerId, subscriptionId } = subscription;
-  const [order] = await session.query<{ paid: string }>(FIND_ORDER_PAID, [
-    payerId,
-    subscriptionId,
-    number,
-  ]);
-  if (order !== undefined) return new Decimal(order.paid);
-  const invoiced = await ports.invoiced(session, { payerId, subscriptionId, number });
-  if (invoiced !== null) {
-    return of.onlyPaid === true && !invoiced.isPaid ? ZERO : invoiced.amount;
-  }
-  if (item === null || of.onlyPaid === true) return ZERO;
-  return lessCoupon(session, subscription, item, of.decimals);
+  await addPendingItems(session, lowered, now);
+  await addCredits(session, credits, of.decimals, now);
 }
 
 /** Takes back what is on no invoice yet of those of some periods that brought nothing. */

@@ -1,5 +1,6 @@
+import { partOfLine, undoReturns, writeReturns, type SoldLine } from '../books';
 import { column, table, type RowOf, type Session } from '../database';
-import { isoTime, newId, type Instant } from '../kernel';
+import { isoTime, newId, type Decimal, type Instant } from '../kernel';
 
 /** What waits to be put on an invoice. */
 
@@ -65,6 +66,43 @@ export async function addPendingItems(
   return rows.map(({ itemId }) => itemId);
 }
 
+/** A part of a sold line that goes back on the next invoice, taxed as the line was. */
+export interface NewCredit {
+  item: Omit<NewPendingItem, 'kind' | 'amount' | 'discountable'>;
+  /** In the terms of the line, above 0 and at most what is left of it. */
+  amount: Decimal;
+  line: SoldLine;
+}
+
+/**
+ * Puts credits for sold lines on the list of what is to be invoiced, and writes down that they come back.
+ * The payers are locked.
+ *
+ * @param decimals of the currency
+ */
+export async function addCredits(
+  session: Session,
+  credits: readonly NewCredit[],
+  decimals: number,
+  now: Instant,
+): Promise<void> {
+  const items = credits.map(({ item, amount }): NewPendingItem => {
+    // It stands as the line was invoiced, that is after discount.
+    return { ...item, kind: 'proration_credit', amount: amount.negated(), discountable: false };
+  });
+  const itemIds = await addPendingItems(session, items, now);
+  await writeReturns(
+    session,
+    credits.map(({ line, amount }, index) => ({
+      ...line,
+      ...partOfLine(line, amount, decimals),
+      kind: 'proration_credit',
+      itemId: itemIds[index]!,
+    })),
+    now,
+  );
+}
+
 const FEES = PENDING_ITEMS.omit('product', 'description', 'unitPrice', 'createdAt');
 
 /** What a period costs, as an item. */
@@ -93,7 +131,8 @@ export async function findFee(
 const DROP = `
 update {schema}.pending_items set dropped_at = $3::timestamptz
 where payer_id = $1::uuid and item_id = any($2::uuid[])
-  and invoice_id is null and dropped_at is null`;
+  and invoice_id is null and dropped_at is null
+returning item_id::text as item_id`;
 
 /** Takes items back that are on no invoice yet. The payer is locked. */
 export async function dropPendingItems(
@@ -102,7 +141,13 @@ export async function dropPendingItems(
   itemIds: readonly string[],
   now: Instant,
 ): Promise<void> {
-  if (itemIds.length > 0) await session.query(DROP, [payerId, itemIds, isoTime(now)]);
+  if (itemIds.length === 0) return;
+  const rows = await session.query<{ item_id: string }>(DROP, [payerId, itemIds, isoTime(now)]);
+  await undoReturns(
+    session,
+    rows.map((row) => row.item_id),
+    now,
+  );
 }
 
 const HASTEN = `

@@ -1,4 +1,5 @@
 import type { Migration } from '.';
+import { writtenOnce } from './triggers';
 
 /**
  * What fair changes need: each subject appends its statements under a comment. A function that changes
@@ -27,5 +28,163 @@ create trigger pending_items_come_nearer before update of due_at on {schema}.pen
 alter table {schema}.subscription_periods
   add column cut_ledger_id uuid,
   add column cut_sequence bigint;
+
+-- What comes back, comes back once: the account of every sold line.
+create table {schema}.line_returns (
+  -- Whose the invoice or the order is.
+  payer_id uuid not null,
+  return_id uuid not null,
+  -- The line: of an invoice or of an order, and its position there.
+  sold_by text not null check (sold_by in ('invoice', 'order')),
+  document_id uuid not null,
+  position integer not null,
+  -- undone: a proration credit that did not reach the customer, or was taken back, in part or whole.
+  kind text not null check (kind in ('proration_credit', 'undone', 'credit_note', 'refund')),
+  -- By what: the pending item of a proration credit, a credit note, the refund of an order.
+  item_id uuid,
+  credit_note_id uuid,
+  refund_id text,
+  -- Signed as the line; what was undone against it.
+  net numeric not null,
+  tax numeric not null,
+  returned_at timestamptz not null,
+  primary key (payer_id, return_id),
+  check ((item_id is not null) = (kind in ('proration_credit', 'undone'))),
+  check ((credit_note_id is not null) or kind <> 'credit_note'),
+  check ((refund_id is not null) = (kind = 'refund'))
+);
+comment on table {schema}.line_returns is 'What came back of each sold line, whichever way: append-only, in sum never more than the line.';
+create index line_returns_line on {schema}.line_returns (payer_id, document_id, position);
+-- Not unique: what an item gave back may be undone in parts.
+create index line_returns_item on {schema}.line_returns (item_id) where item_id is not null;
+${writtenOnce('line_returns')}
+
+-- Of a credit: the line that it corrects, and as which it is taxed.
+alter table {schema}.invoice_lines
+  add column corrects_invoice_id uuid,
+  add column corrects_order_id uuid,
+  add column corrects_position integer,
+  add constraint invoice_lines_corrects_check check (
+    (corrects_position is not null) = (num_nonnulls(corrects_invoice_id, corrects_order_id) = 1)
+    and num_nonnulls(corrects_invoice_id, corrects_order_id) < 2);
+
+-- Of two that give back the same line at once the second waits here, and then sees the first.
+create function {schema}.refuse_excess_return() returns trigger
+language plpgsql as $$
+declare
+  v_net numeric;
+  v_tax numeric;
+  v_back_net numeric;
+  v_back_tax numeric;
+begin
+  if new.sold_by = 'invoice' then
+    select l.net, l.tax into v_net, v_tax from {schema}.invoice_lines l
+    where l.payer_id = new.payer_id and l.invoice_id = new.document_id and l.position = new.position
+    for no key update;
+  else
+    select i.net, i.tax into v_net, v_tax from {schema}.order_items i
+    where i.payer_id = new.payer_id and i.order_id = new.document_id and i.position = new.position
+    for no key update;
+  end if;
+  select sum(r.net), sum(r.tax) into v_back_net, v_back_tax from {schema}.line_returns r
+  where r.payer_id = new.payer_id and r.document_id = new.document_id
+    and r.position = new.position;
+  v_back_net := coalesce(v_back_net, 0) + new.net;
+  v_back_tax := coalesce(v_back_tax, 0) + new.tax;
+  if v_net is null or abs(v_back_net) > abs(v_net) or abs(v_back_tax) > abs(v_tax)
+     or v_back_net * v_net < 0 or v_back_tax * v_tax < 0 then
+    raise exception 'more would come back of line % of % % than there was',
+      new.position, new.sold_by, new.document_id using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$$;
+
+-- What came back before. Credit notes and refunds never exceeded their lines; of proration credits what
+-- fits beside those counts.
+insert into {schema}.line_returns
+  (payer_id, return_id, sold_by, document_id, position, kind, credit_note_id, net, tax, returned_at)
+select c.payer_id, gen_random_uuid(), 'invoice', c.invoice_id, l.position, 'credit_note',
+       c.credit_note_id, l.net, l.tax, c.issued_at
+from {schema}.credit_notes c
+join {schema}.credit_note_lines l
+  on l.payer_id = c.payer_id and l.credit_note_id = c.credit_note_id;
+insert into {schema}.line_returns
+  (payer_id, return_id, sold_by, document_id, position, kind, refund_id, net, tax, returned_at)
+select r.payer_id, gen_random_uuid(), 'order', r.order_id, i.position, 'refund', r.refund_id,
+       i.net, i.tax, r.refunded_at
+from {schema}.refunds r
+join {schema}.refund_items i
+  on i.payer_id = r.payer_id and i.order_id = r.order_id and i.refund_id = r.refund_id;
+with credits as (
+  -- What each credit gave, in the terms of the line that it corrects: with the tax where it is inclusive.
+  select p.payer_id, p.item_id, p.subscription_id, p.period_number, p.created_at,
+         -p.amount as amount,
+         case when p.currency in ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG',
+                'RWF', 'UGX', 'UYI', 'VND', 'VUV', 'XAF', 'XOF', 'XPF') then 0
+              when p.currency in ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') then 3
+              else 2 end as decimals
+  from {schema}.pending_items p
+  where p.kind = 'proration_credit' and p.dropped_at is null and p.amount < 0
+    and not exists (
+      select from {schema}.invoices v where v.invoice_id = p.invoice_id and v.status = 'void')
+), sold as (
+  select c.item_id, c.created_at, c.amount, c.decimals, 'invoice' as sold_by, l.payer_id,
+         l.invoice_id as document_id, l.position, l.net, l.tax,
+         coalesce(l.tax_inclusive, false) as inclusive
+  from credits c
+  join {schema}.pending_items f on f.payer_id = c.payer_id
+    and f.subscription_id = c.subscription_id and f.period_number = c.period_number
+    and f.kind in ('fee', 'proration_charge') and f.dropped_at is null
+  join {schema}.invoice_lines l on l.invoice_id = f.invoice_id and l.item_id = f.item_id
+  join {schema}.invoices v on v.payer_id = l.payer_id and v.invoice_id = l.invoice_id
+    and v.status <> 'draft'
+  where not exists (
+    select from {schema}.order_periods o where o.payer_id = c.payer_id
+      and o.subscription_id = c.subscription_id and o.period_number = c.period_number)
+  union all
+  select c.item_id, c.created_at, c.amount, c.decimals, 'order', i.payer_id, i.order_id, i.position,
+         i.net, i.tax, coalesce(v.tax_inclusive, false)
+  from credits c
+  join {schema}.order_periods o on o.payer_id = c.payer_id
+    and o.subscription_id = c.subscription_id and o.period_number = c.period_number
+  join {schema}.orders v on v.order_id = o.order_id
+  join {schema}.order_items i on i.payer_id = v.payer_id and i.order_id = o.order_id
+    and i.position = o.position
+), open as (
+  select s.*, case when s.inclusive then s.net + s.tax else s.net end as whole,
+         s.net - coalesce(b.net, 0) as left_net, s.tax - coalesce(b.tax, 0) as left_tax,
+         sum(s.amount) over (
+           partition by s.payer_id, s.document_id, s.position
+           order by s.created_at, s.item_id) as upto
+  from sold s
+  left join lateral (
+    select sum(r.net) as net, sum(r.tax) as tax from {schema}.line_returns r
+    where r.payer_id = s.payer_id and r.document_id = s.document_id
+      and r.position = s.position) as b on true
+  where s.net > 0
+), sums as (
+  -- What all credits up to this one, and all before it, gave of the tax: rounded on their sum.
+  select o.*,
+         least(round(o.tax * least(o.upto, o.whole) / o.whole, o.decimals), o.left_tax) as tax_upto,
+         least(round(o.tax * least(o.upto - o.amount, o.whole) / o.whole, o.decimals), o.left_tax)
+           as tax_before
+  from open o
+), parts as (
+  select s.*,
+         least(case when s.inclusive then s.upto - s.tax_upto else s.upto end, s.left_net)
+         - least(case when s.inclusive then s.upto - s.amount - s.tax_before
+                      else s.upto - s.amount end, s.left_net) as back_net,
+         s.tax_upto - s.tax_before as back_tax
+  from sums s
+)
+insert into {schema}.line_returns
+  (payer_id, return_id, sold_by, document_id, position, kind, item_id, net, tax, returned_at)
+select p.payer_id, gen_random_uuid(), p.sold_by, p.document_id, p.position, 'proration_credit',
+       p.item_id, p.back_net, p.back_tax, p.created_at
+from parts p where p.back_net > 0 or p.back_tax > 0;
+
+create trigger line_returns_stay_within before insert on {schema}.line_returns
+  for each row execute function {schema}.refuse_excess_return();
 `,
 };

@@ -675,6 +675,39 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION billing.refuse_excess_return()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+declare
+  v_net numeric;
+  v_tax numeric;
+  v_back_net numeric;
+  v_back_tax numeric;
+begin
+  if new.sold_by = 'invoice' then
+    select l.net, l.tax into v_net, v_tax from billing.invoice_lines l
+    where l.payer_id = new.payer_id and l.invoice_id = new.document_id and l.position = new.position
+    for no key update;
+  else
+    select i.net, i.tax into v_net, v_tax from billing.order_items i
+    where i.payer_id = new.payer_id and i.order_id = new.document_id and i.position = new.position
+    for no key update;
+  end if;
+  select sum(r.net), sum(r.tax) into v_back_net, v_back_tax from billing.line_returns r
+  where r.payer_id = new.payer_id and r.document_id = new.document_id
+    and r.position = new.position;
+  v_back_net := coalesce(v_back_net, 0) + new.net;
+  v_back_tax := coalesce(v_back_tax, 0) + new.tax;
+  if v_net is null or abs(v_back_net) > abs(v_net) or abs(v_back_tax) > abs(v_tax)
+     or v_back_net * v_net < 0 or v_back_tax * v_tax < 0 then
+    raise exception 'more would come back of line % of % % than there was',
+      new.position, new.sold_by, new.document_id using errcode = 'check_violation';
+  end if;
+  return new;
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION billing.refuse_free_usage()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -1373,10 +1406,14 @@ create table billing.invoice_lines (
   tax_inclusive boolean,
   period_from timestamp with time zone,
   period_to timestamp with time zone,
+  corrects_invoice_id uuid,
+  corrects_order_id uuid,
+  corrects_position integer,
   constraint invoice_lines_pkey PRIMARY KEY (payer_id, invoice_id, "position"),
   constraint invoice_lines_check CHECK (total = (net + tax)),
   constraint invoice_lines_check1 CHECK (discount = 0::numeric OR discount <= subtotal),
   constraint invoice_lines_check2 CHECK (period_to IS NULL OR period_from <= period_to),
+  constraint invoice_lines_corrects_check CHECK ((corrects_position IS NOT NULL) = (num_nonnulls(corrects_invoice_id, corrects_order_id) = 1) AND num_nonnulls(corrects_invoice_id, corrects_order_id) < 2),
   constraint invoice_lines_discount_check CHECK (discount >= 0::numeric),
   constraint invoice_lines_kind_check CHECK (kind = ANY (ARRAY['fee'::text, 'step'::text, 'usage'::text, 'proration_credit'::text, 'proration_charge'::text, 'one_off'::text])),
   constraint invoice_lines_position_check CHECK ("position" > 0),
@@ -1566,6 +1603,33 @@ create table billing.invoicing_settings (
   constraint invoicing_settings_sole_check CHECK (sole)
 );
 comment on table billing.invoicing_settings is 'Who sells, how invoices are numbered, and what stands on them.';
+
+create table billing.line_returns (
+  payer_id uuid not null,
+  return_id uuid not null,
+  sold_by text not null,
+  document_id uuid not null,
+  position integer not null,
+  kind text not null,
+  item_id uuid,
+  credit_note_id uuid,
+  refund_id text,
+  net numeric not null,
+  tax numeric not null,
+  returned_at timestamp with time zone not null,
+  constraint line_returns_pkey PRIMARY KEY (payer_id, return_id),
+  constraint line_returns_check CHECK ((item_id IS NOT NULL) = (kind = ANY (ARRAY['proration_credit'::text, 'undone'::text]))),
+  constraint line_returns_check1 CHECK (credit_note_id IS NOT NULL OR kind <> 'credit_note'::text),
+  constraint line_returns_check2 CHECK ((refund_id IS NOT NULL) = (kind = 'refund'::text)),
+  constraint line_returns_kind_check CHECK (kind = ANY (ARRAY['proration_credit'::text, 'undone'::text, 'credit_note'::text, 'refund'::text])),
+  constraint line_returns_sold_by_check CHECK (sold_by = ANY (ARRAY['invoice'::text, 'order'::text]))
+);
+comment on table billing.line_returns is 'What came back of each sold line, whichever way: append-only, in sum never more than the line.';
+CREATE INDEX line_returns_item ON billing.line_returns USING btree (item_id) WHERE item_id IS NOT NULL;
+CREATE INDEX line_returns_line ON billing.line_returns USING btree (payer_id, document_id, "position");
+CREATE TRIGGER line_returns_are_kept BEFORE TRUNCATE ON billing.line_returns FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER line_returns_stay BEFORE DELETE OR UPDATE ON billing.line_returns FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER line_returns_stay_within BEFORE INSERT ON billing.line_returns FOR EACH ROW EXECUTE FUNCTION billing.refuse_excess_return();
 
 create table billing.migrations (
   id integer not null,

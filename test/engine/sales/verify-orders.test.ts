@@ -109,10 +109,14 @@ describe.each(databaseKinds)('orders in the database (%s)', (name) => {
       'order_refunded order_cash',
       'update {schema}.orders set refunded = 5 where order_id = {paid}',
     ],
-    ['refund_items', 'update {schema}.refund_items set amount = 3, net = 3'],
-    ['refund_exceeds refund_items', `update {schema}.refund_items set net = 11, amount = 11`],
+    ['refund_items order_returned', 'update {schema}.refund_items set amount = 3, net = 3'],
+    [
+      'order_returned refund_exceeds refund_items',
+      `update {schema}.refund_items set net = 11, amount = 11`,
+    ],
     ['order_grants', 'delete from {schema}.order_grants'],
     ['order_value', 'update {schema}.order_grants set bonus = not bonus'],
+    ['order_returned', `delete from {schema}.line_returns where kind = 'refund'`],
     ['refund_units', 'update {schema}.refund_units set units = 101 where net > 0'],
     ['payment_reference', `delete from {schema}.payment_references where kind = 'payment'`],
     [
