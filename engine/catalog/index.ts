@@ -8,15 +8,17 @@ import { TaxRates } from './tax-rates';
 
 export * from './public';
 export {
+  decimalsOfPrice,
   findFreeTier,
   findOffer,
   findOfferVersion,
   findOffers,
   offerPrice,
+  unitPriceOf,
   unknownOffer,
 } from './offer-records';
 export { DEFAULT_PRIORITY } from './offer-terms';
-export { PRICING_MODELS, priceOf } from './pricing';
+export { PRICING_MODELS, formatUnitPrice, priceOf } from './pricing';
 export {
   decimalsOfCurrency,
   findProduct,

@@ -3,12 +3,12 @@ import {
   BillingError,
   Decimal,
   currencyDecimals,
-  formatMoney,
+  round,
   type Duration,
   type DurationUnit,
 } from '../kernel';
 import { itemTermsOf, offerTermsOf, type ItemTerms, type OfferTerms } from './offer-terms';
-import { priceOf } from './pricing';
+import { formatUnitPrice, priceOf } from './pricing';
 
 /** What an offer is, and how it is read. */
 
@@ -118,7 +118,7 @@ function offerOf(row: OfferRow): Offer {
   const { intervalUnit, intervalCount, terms, metadata, updatedAt, ...said } = version;
   const { price, listPrice, currency } = said;
   const decimals = currencyDecimals(currency) ?? Math.max(0, row.currency_decimals);
-  const money = (amount: string): string => formatMoney(new Decimal(amount), decimals);
+  const money = (amount: string): string => formatUnitPrice(new Decimal(amount), decimals);
   return {
     ...said,
     price: money(price),
@@ -165,15 +165,33 @@ export async function findOfferVersion(
   });
 }
 
+/** Decimals of an offer's currency. Only of money a price may be finer; of a product's units it has them. */
+export const decimalsOfPrice = ({ currency, price }: Pick<Offer, 'currency' | 'price'>): number =>
+  currencyDecimals(currency) ?? price.split('.')[1]?.length ?? 0;
+
 /**
  * What a quantity of an offer costs, in its currency, by its pricing (see `priceOf`).
  *
  * @param quantity a whole number of the offer
  */
-export function offerPrice(offer: Pick<Offer, 'price' | 'pricing'>, quantity: Decimal): Decimal {
-  // A price goes out with as many decimals as its currency has.
-  const decimals = offer.price.split('.')[1]?.length ?? 0;
-  return priceOf(offer.pricing, quantity, decimals);
+export const offerPrice = (
+  offer: Pick<Offer, 'currency' | 'price' | 'pricing'>,
+  quantity: Decimal,
+): Decimal => priceOf(offer.pricing, quantity, decimalsOfPrice(offer));
+
+/** Decimals of a unit price that is shown: it may be finer than the currency. */
+const UNIT_PRICE_DECIMALS = 8;
+
+/** What one of an offer comes to in an amount: its own unit price, where it has one; else the share. */
+export function unitPriceOf(
+  offer: Pick<Offer, 'currency' | 'price' | 'pricing'>,
+  quantity: Decimal,
+  amount: Decimal,
+): Decimal {
+  const { pricing } = offer;
+  return pricing.model === 'per_unit' && amount.equals(offerPrice(offer, quantity))
+    ? new Decimal(pricing.unitPrice)
+    : round(amount.dividedBy(quantity), UNIT_PRICE_DECIMALS);
 }
 
 export const unknownOffer = (

@@ -17,7 +17,14 @@ import {
   type Duration,
   type z,
 } from '../kernel';
-import { checkedPricing, formatPricing, price, pricingInput, type Pricing } from './pricing';
+import {
+  checkedPricing,
+  formatPricing,
+  formatUnitPrice,
+  price,
+  pricingInput,
+  type Pricing,
+} from './pricing';
 import { requireUnits, unknownProduct, type Product } from './products';
 
 /** Priority of a grant whose offer names none. Smaller goes first; 0 to 100 leaves room both ways. */
@@ -360,7 +367,7 @@ function checkedOfferPricing(
   old: Pricing | null,
   of: TermsOf,
 ): Pricing {
-  const own = formatMoney(of.price, of.decimals);
+  const own = formatUnitPrice(of.price, of.decimals);
   if (written === undefined && old !== null) return withOwnPrice(old, own, of.decimals);
   return checkedPricing(written ?? { model: 'per_unit' }, {
     parameter: 'pricing',

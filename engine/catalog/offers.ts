@@ -2,12 +2,14 @@ import { fingerprint, type Context, type Session } from '../database';
 import {
   Decimal,
   LIMITS,
+  MAX_UNIT_DECIMALS,
   changeFields,
   currency,
+  currencyDecimals,
+  decimalsOf,
   duration,
   flag,
   foldCase,
-  formatMoney,
   given,
   input,
   isId,
@@ -28,6 +30,7 @@ import { claimName } from './names';
 import {
   ITEMS,
   VERSIONS,
+  decimalsOfPrice,
   findOffer,
   findOffers,
   offerPrice,
@@ -44,7 +47,7 @@ import {
   type OfferTerms,
   type TermsOf,
 } from './offer-terms';
-import { price, withoutOwnPrice } from './pricing';
+import { formatUnitPrice, price, withoutOwnPrice } from './pricing';
 import { decimalsOfPrices, findProducts } from './products';
 import { inOrder, saveOnce, type RecordKind } from './saving';
 
@@ -192,6 +195,18 @@ async function lockSku(session: Session, sku: string, now: string): Promise<Offe
   return findOffer(session, sku);
 }
 
+/**
+ * How fine the price may be: as its currency, or finer when it is one of money for each unit and says
+ * so, since then only totals are rounded. Said once, it holds until the pricing is another.
+ */
+function finestPrice(change: OfferChange, old: Offer | null, decimals: number): number {
+  const { pricing, currency: code } = change;
+  const wasFiner =
+    old?.pricing.model === 'per_unit' && decimalsOf(new Decimal(old.price)) > decimalsOfPrice(old);
+  const isPerUnit = pricing === undefined ? wasFiner : pricing?.model === 'per_unit';
+  return isPerUnit && currencyDecimals(code) !== null ? MAX_UNIT_DECIMALS : decimals;
+}
+
 async function saveOffer(session: Session, change: OfferChange, now: string): Promise<Offer> {
   const products = await findProducts(session, [
     change.currency,
@@ -200,13 +215,13 @@ async function saveOffer(session: Session, change: OfferChange, now: string): Pr
     ...(change.trialPhases ?? []).flatMap((phase) => phase.items.map((item) => item.product)),
   ]);
   const decimals = await decimalsOfPrices(session, change.currency, products);
-  requireDecimals(change.price, decimals, 'price', change.currency);
-
   const old = await lockSku(session, change.sku, now);
   const kept = old?.listPrice ?? null;
   const listPrice = given(change.listPrice, kept === null ? null : new Decimal(kept));
+  const most = finestPrice(change, old, decimals);
+  requireDecimals(change.price, most, 'price', change.currency);
   // Checked here, since one that is kept may be finer than a new currency.
-  if (listPrice !== null) requireDecimals(listPrice, decimals, 'listPrice', change.currency);
+  if (listPrice !== null) requireDecimals(listPrice, most, 'listPrice', change.currency);
   const billing = change.billing ?? old?.billing ?? 'one_time';
   const interval = checkedInterval(change.interval, old, billing);
   const buyers = checkedBuyers(change, old);
@@ -221,8 +236,8 @@ async function saveOffer(session: Session, change: OfferChange, now: string): Pr
     createdAt: now,
     updatedAt: now,
     name: change.name,
-    price: formatMoney(change.price, decimals),
-    listPrice: listPrice === null ? null : formatMoney(listPrice, decimals),
+    price: formatUnitPrice(change.price, decimals),
+    listPrice: listPrice === null ? null : formatUnitPrice(listPrice, decimals),
     currency: change.currency,
     billing,
     interval,

@@ -153,7 +153,8 @@ export async function linesOfItems(
       );
     }
     const subtotal = offerPrice(offer, quantity);
-    const isPerOne = subtotal.equals(quantity.times(offer.price));
+    const isPerOne =
+      offer.pricing.model === 'per_unit' || subtotal.equals(quantity.times(offer.price));
     return {
       ...line,
       sku: offer.sku,

@@ -3,12 +3,13 @@ import {
   discountOf,
   offerPrice,
   totals,
+  unitPriceOf,
   type Coupon,
   type Offer,
   type TaxRate,
   type Totals,
 } from '../catalog';
-import { BillingError, Decimal, currencyDecimals, round, type DenialReason } from '../kernel';
+import { BillingError, Decimal, currencyDecimals, type DenialReason } from '../kernel';
 
 /** What somebody wants to order, with the offers it names. */
 export interface WantedLine {
@@ -23,9 +24,6 @@ export interface PricedLine extends WantedLine {
   amount: Decimal;
   unitPrice: Decimal;
 }
-
-/** Decimals of a unit price that is shown: of a tier it may be finer than the currency. */
-const UNIT_PRICE_DECIMALS = 8;
 
 /**
  * The one currency of an order.
@@ -111,7 +109,7 @@ export function pricedLines(lines: readonly WantedLine[], trial: number): Priced
       ...line,
       phase: phase === null ? null : 1,
       amount,
-      unitPrice: round(amount.dividedBy(quantity), UNIT_PRICE_DECIMALS),
+      unitPrice: unitPriceOf(line.offer, quantity, amount),
     };
   });
 }

@@ -1,6 +1,6 @@
-import { findOffers, offerPrice, type Offer } from '../catalog';
+import { decimalsOfPrice, findOffers, formatUnitPrice, offerPrice, type Offer } from '../catalog';
 import { column, table, type RowOf, type Session } from '../database';
-import { Decimal, ZERO, formatMoney, formatUnits, isoTime, readClock, type Clock } from '../kernel';
+import { Decimal, ONE, ZERO, formatUnits, isoTime, readClock, type Clock } from '../kernel';
 import type { Shortage, SuggestedOffer, Suggester } from '../ledger';
 import { isOnSaleFor } from './eligibility';
 import type { TrialMarks } from './trial-marks';
@@ -53,7 +53,9 @@ const broughtBy = (offer: Offer, product: string): Decimal =>
     .reduce((sum, item) => sum.plus(item.quantity), ZERO);
 
 /** What one costs. Not its `price`: with tiers, that is only where they begin. */
-const priceOfOne = (offer: Offer): Decimal => offerPrice(offer, new Decimal(1));
+/** What one costs when one or many are bought: for a price per unit that one, which may be finer. */
+const priceOfOne = (offer: Offer): Decimal =>
+  offer.pricing.model === 'per_unit' ? new Decimal(offer.price) : offerPrice(offer, ONE);
 
 /** Prices of different currencies cannot be compared: within one the cheapest comes first. */
 function compareByPrice(a: Offer, b: Offer): number {
@@ -82,11 +84,10 @@ function suggestion(offer: Offer, product: string, spent: boolean): SuggestedOff
     brought.isZero() && first !== undefined
       ? { product: first.product, quantity: formatUnits(broughtBy(offer, first.product)) }
       : { product, quantity: formatUnits(brought) };
-  const decimals = offer.price.split('.')[1]?.length ?? 0;
   return {
     sku: offer.sku,
     name: offer.name,
-    price: formatMoney(priceOfOne(offer), decimals),
+    price: formatUnitPrice(priceOfOne(offer), decimalsOfPrice(offer)),
     listPrice: offer.listPrice,
     currency: offer.currency,
     ...shown,

@@ -1,4 +1,4 @@
-import { offerPrice, type Offer } from '../catalog';
+import { decimalsOfPrice, offerPrice, type Offer } from '../catalog';
 import {
   Decimal,
   addByWallClock,
@@ -21,15 +21,14 @@ import type { StoredSubscription } from './stored-subscription';
  * the anchor, never from the boundary before.
  */
 
+export { decimalsOfPrice };
+
 type Anchor = Pick<StoredSubscription, 'anchorAt' | 'anchorZone' | 'anchorNumber'>;
 
 const times = ({ unit, count }: Duration, factor: number): Duration => ({
   unit,
   count: count * factor,
 });
-
-export const decimalsOfPrice = (offer: Pick<Offer, 'price'>): number =>
-  offer.price.split('.')[1]?.length ?? 0;
 
 /** Where own periods are counted from when the period `number` begins at an instant. */
 export function anchorFor(offer: Offer, startsAt: Instant, number: number, zone: string): Anchor {

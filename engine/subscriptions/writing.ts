@@ -1,7 +1,7 @@
-import type { Offer } from '../catalog';
+import { unitPriceOf, type Offer } from '../catalog';
 import type { Session } from '../database';
 import { recordEvents } from '../events';
-import { Decimal, round, type Instant } from '../kernel';
+import { Decimal, type Instant } from '../kernel';
 import { setOverageTerms } from '../ledger';
 import { refreshAccess } from './access';
 import { addPendingItems, type NewPendingItem } from './pending-items';
@@ -11,8 +11,6 @@ import type { OpenedPeriod } from './stored-period';
 import type { Opening, Outcome } from './planning';
 import { dropQueuedChanges, queuedChangesApplied } from './queued-changes';
 import { saveSubscriptions } from './records';
-
-const UNIT_PRICE_DECIMALS = 8;
 
 /**
  * The fee of a period as an item for an invoice: due when it begins, or ends if the offer is billed in
@@ -35,7 +33,7 @@ export function feeItem(
     sku: period.sku,
     version: period.version,
     quantity,
-    unitPrice: round(fee.dividedBy(quantity), UNIT_PRICE_DECIMALS),
+    unitPrice: unitPriceOf(offer, quantity, fee),
     amount: fee,
     currency: period.currency,
     serviceFrom: startsAt,

@@ -175,7 +175,7 @@ describe('Billing: Hold, Settle', () => {
       await expect(settle('ended', holdId, nothing)).rejects.toThrow('"Amount" is missing.');
     }
     await expect(settle('ended', '={{ $json.nothing }}', 1)).rejects.toThrow('"Hold" is missing.');
-    await expect(settle('ended', holdId, 0)).rejects.toThrow('"Amount" must be greater than 0');
+    await expect(settle('ended', holdId, -1)).rejects.toThrow('"Amount" must not be negative');
     await settle('ended', holdId, 4);
     await expect(settle('ended', holdId, 5)).rejects.toThrow(
       'Correct it with "Balance: Restore Units" or Consume.',

@@ -43,8 +43,9 @@ describe('what a quantity costs', () => {
   });
 
   test("an offer's price has its currency's decimals", () => {
-    const price = (offer: Parameters<typeof offerPrice>[0], quantity: number) =>
-      offerPrice(offer, new Decimal(quantity)).toFixed();
+    type Priced = Omit<Parameters<typeof offerPrice>[0], 'currency'>;
+    const price = (offer: Priced, quantity: number, currency = 'GEM') =>
+      offerPrice({ ...offer, currency }, new Decimal(quantity)).toFixed();
     expect(price({ price: '10.00', pricing: { model: 'per_unit', unitPrice: '10.00' } }, 3)).toBe(
       '30',
     );
@@ -55,6 +56,7 @@ describe('what a quantity costs', () => {
     expect(price({ price: '0', pricing: fine }, 400)).toBe('1');
     expect(price({ price: '0.00', pricing: fine }, 405)).toBe('0.61');
     expect(price({ price: '0.000', pricing: fine }, 405)).toBe('0.608');
+    expect(price({ price: '0.0015', pricing: fine }, 405, 'USD')).toBe('0.61');
   });
 });
 
