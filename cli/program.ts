@@ -51,7 +51,8 @@ Examples:
   $ npx n8n-nodes-billing migrate-identities metadata.chat telegram --dry-run
 
 Exit codes: ${DONE} done, nothing wrong; ${PROBLEMS} verify found problems, identities that are another's,
-or a part of run-due or run-cycle failed; ${CANNOT} it could not be done.
+a part of run-due or run-cycle failed, or invoices wait for a gateway that is not here; ${CANNOT} it could
+not be done.
 run-due sends webhooks if it finds what signs them in ${WEBHOOKS_VARIABLE} (several, the newest
 first, with commas between). Charges go to the gateways that come with the package.
 A password given with --connection is seen by everybody who may list the machine's processes: use
@@ -305,22 +306,27 @@ async function runCycle(
   if (json === true) {
     await write(out, `${JSON.stringify(done)}\n`);
   } else {
-    const { created, dispatched, failed, reset, restored } = done;
+    const { created, dispatched, reset, restored } = done;
     const said = saidOf({
       draftsCreated: created.created,
       invoicesIssued: dispatched.issued,
       invoicesPaid: dispatched.paid,
       invoicesSent: dispatched.sent,
-      chargesFailed: dispatched.failed + failed,
+      chargesTriedAgain: dispatched.retried,
+      chargesFailed: dispatched.failed,
       periodsReset: reset.periods,
       periodsRestored: restored.periods,
     });
     await write(out, `${said === '' ? 'Nothing was to be invoiced' : said}\n`);
-    for (const { invoiceId, code, message } of dispatched.problems) {
-      err.write(`${invoiceId}: ${code}: ${message}\n`);
+    for (const { payer, code, message } of created.problems) {
+      err.write(`${payer}: ${code}: ${message}\n`);
+    }
+    for (const { code, message, ...of } of dispatched.problems) {
+      err.write(`${'invoiceId' in of ? of.invoiceId : of.payer}: ${code}: ${message}\n`);
     }
   }
-  return done.dispatched.problems.length === 0 ? DONE : PROBLEMS;
+  const { created, dispatched } = done;
+  return created.problems.length + dispatched.problems.length === 0 ? DONE : PROBLEMS;
 }
 
 async function readers(

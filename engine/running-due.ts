@@ -137,14 +137,15 @@ async function invoicesOfDay(
   invoicing: Invoicing,
   problems: FailedPart[],
 ): Promise<typeof NO_INVOICES> {
-  const { created, dispatched, failed } = await invoicing.runBillingCycle();
-  for (const { invoiceId, code, message } of dispatched.problems) {
-    problems.push({ part: 'invoices', code, message: `${invoiceId}: ${message}` });
+  const { created, dispatched } = await invoicing.runBillingCycle();
+  for (const { code, message, ...of } of dispatched.problems) {
+    const about = 'invoiceId' in of ? `${of.invoiceId}: ` : '';
+    problems.push({ part: 'invoices', code, message: `${about}${message}` });
   }
   return {
     invoicesIssued: dispatched.issued,
     invoicesSent: dispatched.sent,
     periodsOpened: created.periods,
-    chargesFailed: dispatched.failed + failed,
+    chargesFailed: dispatched.failed,
   };
 }

@@ -103,6 +103,8 @@ export interface NodeRun {
   /** Items by output. A node used as a tool has one output: what the agent was told. */
   outputs: INodeExecutionData[][];
   error: RunError | null;
+  /** What the editor shows beside what came out. */
+  hints: string[];
 }
 
 /** An answer given to the HTTP request that started the run. */
@@ -511,6 +513,7 @@ function nodeRun(task: ITaskData): NodeRun {
     status: task.executionStatus ?? 'unknown',
     outputs: outputs.map((items) => items ?? []),
     error: task.error === undefined ? null : runError(task.error),
+    hints: (task.hints ?? []).map(({ message }) => message),
   };
 }
 

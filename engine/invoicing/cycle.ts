@@ -6,7 +6,6 @@ import {
   type ResetRequest,
   type RestoreDone,
 } from '../subscriptions';
-import { collectInvoices } from './collecting/collecting';
 import { Creating, progressInput, type CreateInvoicesAnswer, type Progress } from './creating';
 import type { DispatchInvoicesAnswer, DispatchInvoicesRequest } from './dispatch-run';
 import { Dispatching } from './dispatching';
@@ -28,8 +27,6 @@ export interface CycleProgress extends Progress {
 export interface RunBillingCycleAnswer {
   created: CreateInvoicesAnswer;
   dispatched: Omit<DispatchInvoicesAnswer, 'invoices' | 'truncated'>;
-  /** Charges of invoices that were issued before, and failed. */
-  failed: number;
   reset: ResetDone;
   restored: RestoreDone;
 }
@@ -78,11 +75,10 @@ export class BillingCycle {
       onProgress: tell('dispatch'),
       onInvoices,
     });
-    const { failed } = await collectInvoices(this.context, { limit });
     const most = limit === undefined ? undefined : Math.min(limit, MOST_PERIODS);
     const reset = await resetProducts(this.context, { limit: most });
     const restored = await restoreProducts(this.context, { limit: most });
-    return { created, dispatched, failed, reset, restored };
+    return { created, dispatched, reset, restored };
   }
 
   /**

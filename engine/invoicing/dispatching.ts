@@ -13,17 +13,16 @@ import {
   z,
   type Instant,
 } from '../kernel';
-import { chunksOf, eachChunk } from './chunks';
+import { chunksOf, eachChunk, findNames } from './chunks';
 import { progressInput } from './creating';
 import {
   Dispatch,
   type DispatchInvoicesAnswer,
   type DispatchInvoicesRequest,
   type DispatchedInvoice,
-  type NamedInvoice,
 } from './dispatch-run';
 import type { InvoicingContext } from './finalizing';
-import { unknownInvoice } from './invoice-records';
+import { unknownInvoice, type InvoiceName } from './invoice-records';
 
 /**
  * Drafts that are due go out: finalized, charged, told of. Each chunk is finalized in a transaction of
@@ -59,23 +58,38 @@ left join lateral (
   select i.payer_id, i.status, i.kind from {schema}.invoices i
   where i.invoice_id = w.invoice_id offset 0) as i on true`;
 
-/** Issued and not sent, oldest first, by the index invoices_unsent; goes on behind $1 to $3. */
+/**
+ * Issued and not sent, oldest first, by the index invoices_unsent; goes on behind $1 to $3. $5 the names
+ * of a payer alone. Locks nothing.
+ */
 const FIND_UNSENT = `
 select i.payer_id::text as payer_id, i.invoice_id::text as invoice_id, i.issued_at::text as at
 from {schema}.invoices i
 where i.sent_at is null and i.status in ('open', 'paid')
   and i.issued_at >= $1::timestamptz
   and (i.issued_at, i.payer_id, i.invoice_id) > ($1::timestamptz, $2::uuid, $3::uuid)
+  and ($5::uuid[] is null or i.payer_id = any($5::uuid[]))
 order by i.issued_at, i.payer_id, i.invoice_id
 limit $4::integer`;
+
+/** What is charged by the engine and not closed, of the names of a payer. Locks nothing. */
+const FIND_COLLECTED = `
+select c.payer_id::text as "payerId", c.invoice_id::text as "invoiceId"
+from {schema}.collections c
+where c.payer_id = any($1::uuid[]) and c.mode = 'charge' and c.closed_at is null
+order by c.opened_at, c.invoice_id limit $2::integer`;
+
+/** Of one account; more than anybody leaves open. */
+const MOST_COLLECTED = 100_000;
 
 export class Dispatching {
   constructor(private readonly context: InvoicingContext) {}
 
   /**
-   * Finalizes the drafts of the billing cycle that are due, then charges what is to be charged, then
-   * gives the event `invoice.sent` for each, on which a workflow sends the mail. Any number may do so
-   * at once, and it may be killed and run again: nothing is issued, charged or sent twice.
+   * Finalizes the drafts of the billing cycle that are due, charges what is to be charged, and gives the
+   * event `invoice.sent` for each, on which a workflow sends the mail. Then charges again what failed
+   * before and is due by the schedule. Any number may do so at once, and it may be killed and run again:
+   * nothing is issued, charged or sent twice.
    *
    * @throws unknown_account, unknown_invoice, invalid_input, lock_timeout (with `account` alone)
    */
@@ -90,26 +104,31 @@ export class Dispatching {
       named?.map(({ invoiceId }) => invoiceId) ?? null,
       told,
     );
-    if (named !== null || account !== undefined) {
-      const of = account === undefined ? null : (await resolveAccount(database, account)).payerId;
-      const wanted = named?.filter(({ payerId }) => of === null || payerId === of);
-      // One account is waited for as by any other call; of many each is done as it can be.
-      if (wanted === undefined) await run.payers([of!], true);
-      const payers = new Set(wanted?.map(({ payerId }) => payerId));
+    const payer = account === undefined ? null : await resolveAccount(database, account);
+    const [of = null] = await findNames(database, payer === null ? [] : [payer.payerId]);
+    if (named !== null) {
+      const wanted = named.filter(({ payerId }) => of?.names.includes(payerId) !== false);
+      const payers = new Set(wanted.map(({ payerId }) => payerId));
       for (const chunk of chunksOf([...payers])) await run.rest(await run.payers(chunk, false));
-      await run.deliver(wanted?.filter(({ isIssued }) => isIssued) ?? []);
-      return run.answer;
+      await run.deliver(wanted.filter(({ isIssued }) => isIssued));
+    } else if (of !== null) {
+      // One account is waited for as by any other call; of many each is done as it can be.
+      await run.payers([of.payerId], true);
+      await this.unsent(run, of.names);
+      const values = [of.names, MOST_COLLECTED];
+      await run.retry(limit, await database.query<InvoiceName>(FIND_COLLECTED, values));
+    } else {
+      await run.rest(await this.eachDraft(run, now, limit));
+      if (run.answer.issued < limit) await this.unsent(run, null);
+      await run.retry(limit);
     }
-    const busy = await this.eachDraft(run, now, limit);
-    await run.rest(busy);
-    if (run.answer.issued < limit) await this.unsent(run);
-    return run.answer;
+    return run.ended();
   }
 
   /** @throws unknown_invoice */
   private async named(
     invoiceIds: readonly string[],
-  ): Promise<Array<NamedInvoice & { isIssued: boolean }>> {
+  ): Promise<Array<InvoiceName & { isIssued: boolean }>> {
     const odd = invoiceIds.find((id) => !isId(id));
     if (odd !== undefined) throw unknownInvoice(odd);
     const rows = await this.context.database.query<{
@@ -154,11 +173,11 @@ export class Dispatching {
   }
 
   /** What another run finalized before it died. */
-  private async unsent(run: Dispatch): Promise<void> {
+  private async unsent(run: Dispatch, names: readonly string[] | null): Promise<void> {
     const found = pages<{ at: string; payer_id: string; invoice_id: string }>({
       key: { at: 'instant', payer_id: 'uuid', invoice_id: 'uuid' },
       size: MAX_LOCKED_ACCOUNTS,
-      find: (after, size) => this.context.database.query(FIND_UNSENT, [...after, size]),
+      find: (after, size) => this.context.database.query(FIND_UNSENT, [...after, size, names]),
     });
     for await (const rows of found) {
       await run.deliver(rows.map((row) => ({ payerId: row.payer_id, invoiceId: row.invoice_id })));

@@ -18,9 +18,11 @@ export type {
 export type { CreditNote } from './credit-note-records';
 export type { CreateCreditNoteRequest, ListCreditNotesRequest } from './credit-notes';
 export type { CycleProgress, RunBillingCycleAnswer, RunBillingCycleRequest } from './cycle';
+export type { WaitingForGateway } from './collecting/waiting-invoices';
 export type {
   DispatchInvoicesAnswer,
   DispatchInvoicesRequest,
+  DispatchProblem,
   DispatchedInvoice,
 } from './dispatch-run';
 export type {

@@ -53,6 +53,11 @@ export class Gateways {
     return this.find(name)?.charge !== undefined;
   }
 
+  /** Names of those that this process can charge through. */
+  charging(): string[] {
+    return [...this.byName.keys()].filter((name) => this.canCharge(name));
+  }
+
   /** @throws sandbox_only, invalid_input */
   require(name: string): Gateway {
     if (name === 'test' && !this.mayTest()) {

@@ -18,7 +18,7 @@ export * from './public';
 export { attemptRecord, findUndecided, listAttempts, type Attempt } from './attempts';
 export { NO_METHOD, collectPayment, type CollectRequest, type Plan } from './charging';
 export type { LookedUp } from './in-hand';
-export { resumeAttempts } from './looking-up';
+export { NOT_SENT, attemptsElsewhere, resumeAttempts } from './looking-up';
 export { defaultMethod, findMethod, listMethods, type StoredMethod } from './method-records';
 export { unknownOrder } from './order-charges';
 export type { Payable, PaymentContext, PurposeHandlers, Settlement } from './ports';

@@ -43,7 +43,7 @@ export class DispatchInvoices implements INodeType {
       },
       {
         message:
-          '<strong>Failed</strong> carries invoices that were issued and could not be charged, with the reason and the next attempt. A <strong>Card Error Trigger</strong> also hears of retries.',
+          '<strong>Sent</strong> carries what went out, and earlier invoices that a new attempt paid (<code>retried</code>). <strong>Failed</strong> carries those that could not be charged, with the reason and the next attempt, and what the run had to leave, with a <code>code</code> and no number: an account whose gateway is not here (<code>gateway_missing</code>), say.',
         type: 'info',
         location: 'outputPane',
         whenToDisplay: 'beforeExecution',
@@ -68,7 +68,8 @@ export class DispatchInvoices implements INodeType {
             name: 'Dispatch Invoices',
             value: 'dispatchInvoices',
             action: 'Dispatch invoices',
-            description: 'Issue the drafts, charge them, and give one item per invoice',
+            description:
+              'Issue the drafts, charge them, try again what failed and is due, and give one item per invoice',
           },
           {
             name: 'Reset Products',
@@ -86,7 +87,7 @@ export class DispatchInvoices implements INodeType {
             name: 'Run Billing Cycle',
             value: 'runBillingCycle',
             action: 'Run the billing cycle',
-            description: 'All of it, in the right order, and charges that are to be tried again',
+            description: 'All of it, in the right order',
           },
         ],
         default: 'runBillingCycle',
@@ -137,7 +138,8 @@ export class DispatchInvoices implements INodeType {
             type: 'number',
             default: 1000,
             typeOptions: { minValue: 1 },
-            description: 'Max number of invoices to issue. What is left is for the next run.',
+            description:
+              'Max number of invoices to issue, and of charges to try again. What is left is for the next run.',
           },
           {
             displayName: 'Locale of PDF',

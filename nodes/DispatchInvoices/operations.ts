@@ -1,6 +1,13 @@
 import type { IExecuteFunctions } from 'n8n-workflow';
 
-import type { Account, AccountReference, Billing, DispatchedInvoice } from '../../engine';
+import type {
+  Account,
+  AccountReference,
+  Billing,
+  CreateInvoicesAnswer,
+  DispatchProblem,
+  DispatchedInvoice,
+} from '../../engine';
 import { readAccount } from '../shared/accountParameters';
 import { RecordWithFile, Refusal } from '../shared/forEachItem';
 import { errorItem, itemError } from '../shared/itemErrors';
@@ -37,10 +44,11 @@ interface PaperOptions {
   locale?: string;
 }
 
-/** Why an invoice that was to be charged is still open; null when nothing is wrong with it. */
+/** Why an invoice that was to be charged is not paid; null when nothing is wrong with it. */
 async function failureOf(billing: Billing, sent: DispatchedInvoice): Promise<object | null> {
   const { invoiceId } = sent;
-  if (sent.status !== 'open' || sent.collection !== 'charge') return null;
+  // Its last attempt may have ended in the final action, so that it is not open any more.
+  if (sent.status === 'paid' || sent.collection !== 'charge') return null;
   const { items } = await billing.payments.attempts({ invoiceId, limit: 1 });
   const [last] = items;
   // None: its provider collects it. Some answers come later, by the gateway's notice.
@@ -105,7 +113,10 @@ type Dispatch = (request: {
   limit?: number;
   onProgress: (progress: object) => void;
   onInvoices: (invoices: DispatchedInvoice[]) => void;
-}) => Promise<unknown>;
+}) => Promise<{ problems: Problem[] }>;
+
+/** What a run has left, and why. */
+type Problem = DispatchProblem | CreateInvoicesAnswer['problems'][number];
 
 /** Sends first: what is done with an invoice afterwards must not hold up the others. */
 async function sending(
@@ -118,19 +129,32 @@ async function sending(
     limit?: number;
   };
   const sent: DispatchedInvoice[] = [];
-  const failure = await dispatch({
+  const ended = await dispatch({
     limit,
     onProgress: progressOf(context),
     onInvoices: (invoices) => {
       for (const invoice of invoices) sent.push(invoice);
     },
-  }).then(
-    () => undefined,
-    (error: unknown) => error,
-  );
-  if (failure !== undefined && sent.length === 0) throw failure;
+  }).catch((failure: unknown) => ({ failure }));
+  if ('failure' in ended && sent.length === 0) throw ended.failure;
   const items = await itemsOf(context, billing, sent, options);
-  return failure === undefined ? items : [...items, brokenOff(context, failure, itemIndex)];
+  if ('failure' in ended) return [...items, brokenOff(context, ended.failure, itemIndex)];
+  hintAtGateways(context, ended.problems);
+  // What was left by the run, and why: drafts, charges, and whose gateway is not here.
+  return [...items, ...ended.problems.map((problem) => new Refusal(problem))];
+}
+
+/** Who runs it by hand sees at the node that somebody cannot be charged from here. */
+function hintAtGateways(context: IExecuteFunctions, problems: readonly Problem[]): void {
+  const waiting = problems.flatMap((problem) => ('gateway' in problem ? problem : []));
+  if (waiting.length === 0) return;
+  const gateways = [...new Set(waiting.map(({ gateway }) => gateway))].join(', ');
+  const many = waiting.reduce((sum, { invoices }) => sum + invoices, 0);
+  context.addExecutionHints({
+    message: `${many} ${many === 1 ? 'invoice waits' : 'invoices wait'} for a gateway that this node does not have (${gateways}): neither charged nor sent before it is dispatched where the gateway is.`,
+    type: 'warning',
+    location: 'outputPane',
+  });
 }
 
 /**
@@ -161,5 +185,8 @@ export const operations: Record<string, Operation | undefined> = {
   restoreProducts: (context, billing, itemIndex) =>
     billing.invoicing.restoreProducts(readScope(context, itemIndex)),
   runBillingCycle: (context, billing, itemIndex) =>
-    sending(context, billing, itemIndex, (request) => billing.invoicing.runBillingCycle(request)),
+    sending(context, billing, itemIndex, async (request) => {
+      const { created, dispatched } = await billing.invoicing.runBillingCycle(request);
+      return { problems: [...created.problems, ...dispatched.problems] };
+    }),
 };

@@ -9,6 +9,7 @@ import knexFactory from 'knex';
 import { run } from '../../cli/program';
 import { TestClock, openBilling, type Billing } from '../../engine';
 import { newSchema, openOnServer, serverUrl } from '../engine/each-database';
+import { CountingGateway } from '../engine/payments/counting-gateway';
 
 /** The command line: what it prints where, and how it ends. */
 
@@ -273,6 +274,40 @@ describe('the command line', () => {
     });
     const { code, out } = await cli(['run-cycle', '--json', ...here], environment);
     expect([code, JSON.parse(out)]).toMatchObject([0, { dispatched: { issued: 0 } }]);
+  });
+
+  test('run-cycle and run-due end with 1 where a gateway is not here, and say whose', async () => {
+    const shopSchema = newSchema();
+    const there = ['--schema', shopSchema];
+    const gateway = new CountingGateway('stripe');
+    const shop = await openOnServer({ schema: shopSchema, gateways: [gateway] });
+    try {
+      const { accountId: payer } = await shop.accounts.identify({ externalId: 'elsewhere' });
+      await shop.payments.saveMethod({ account: payer, gateway: 'stripe', token: 'card' });
+      const { invoiceId } = await shop.invoicing.createInvoice({
+        account: payer,
+        currency: 'USD',
+        items: [{ description: 'Work', unitPrice: '25.00' }],
+      });
+      await shop.invoicing.finalizeInvoice({ invoiceId });
+      const said = `gateway_missing: An invoice of ${payer} cannot be charged here: the gateway "stripe" is missing.\n`;
+      expect(await cli(['run-cycle', ...there], environment)).toEqual({
+        code: 1,
+        out: 'Nothing was to be invoiced\n',
+        err: `${payer}: ${said}`,
+      });
+      const json = await cli(['run-cycle', '--json', ...there], environment);
+      expect([json.code, JSON.parse(json.out)]).toMatchObject([
+        1,
+        { dispatched: { sent: 0, problems: [{ gateway: 'stripe', payer, invoices: 1 }] } },
+      ]);
+      const due = await cli(['run-due', ...there], environment);
+      expect([due.code, due.err]).toEqual([1, `collecting: ${said}`]);
+      await shop.invoicing.dispatchInvoices();
+      expect(await cli(['run-cycle', ...there], environment)).toMatchObject({ code: 0, err: '' });
+    } finally {
+      await shop.close();
+    }
   });
 
   test('readers are listed and forgotten', async () => {

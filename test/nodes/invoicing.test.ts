@@ -135,6 +135,66 @@ describe('Dispatch Invoices', () => {
     expect(await balanceOf('declined')).toBe('0');
   });
 
+  it('I3: gives a retry that paid as sent, and one that failed as failed, each once', async () => {
+    const payers = [
+      await buyer('pays-again', 'test_declines_once'),
+      await buyer('fails-again', 'test_declined'),
+    ];
+    for (const externalId of ['pays-again', 'fails-again']) {
+      await start(externalId);
+      await dispatch('createInvoices', forOnly(externalId));
+      const first = await dispatch('dispatchInvoices', forOnly(externalId));
+      expect(first.json('Dispatch', 1)).toMatchObject([{ attempt: 1, retried: false }]);
+    }
+    // The clock stays where it is for the other tests: what is due in three days is due now.
+    const due = `update billing.collections set next_attempt_at = opened_at, next_due_at = opened_at
+                 where payer_id in ('${payers.join("', '")}')`;
+    await onEngine((billing) => billing.transaction((tx) => tx.raw(due)));
+    const paid = await dispatch('dispatchInvoices', forOnly('pays-again'));
+    expect(paid.json('Dispatch', 0)).toMatchObject([
+      { status: 'paid', total: '30.00', retried: true, ...contact },
+    ]);
+    expect(paid.json('Dispatch', 1)).toEqual([]);
+    const failed = await dispatch('dispatchInvoices', forOnly('fails-again'));
+    expect(failed.json('Dispatch', 0)).toEqual([]);
+    expect(failed.json('Dispatch', 1)).toMatchObject([
+      { status: 'open', retried: true, attempt: 2, nextAttemptAt: expect.any(String) as string },
+    ]);
+    const again = await dispatch('dispatchInvoices', forOnly('fails-again'));
+    expect([again.json('Dispatch', 0), again.json('Dispatch', 1)]).toEqual([[], []]);
+  });
+
+  it('says whose gateway is not here, at the node and by the other output', async () => {
+    const account = await buyer('elsewhere', 'test_ok');
+    // As if saved by a program that has a gateway of its own.
+    const change = `update billing.payment_methods set gateway = 'stripe' where payer_id = '${account}'`;
+    await onEngine((billing) => billing.transaction((tx) => tx.raw(change)));
+    await start('elsewhere');
+    await dispatch('createInvoices', forOnly('elsewhere'));
+    const left = await dispatch('dispatchInvoices', forOnly('elsewhere'));
+    expect(left.error).toBeNull();
+    expect(left.json('Dispatch', 0)).toEqual([]);
+    expect(left.json('Dispatch', 1)).toEqual([
+      {
+        code: 'gateway_missing',
+        message: expect.stringContaining('"stripe" is missing') as string,
+        gateway: 'stripe',
+        payer: account,
+        invoices: 1,
+      },
+    ]);
+    expect(left.nodes.Dispatch![0]!.hints).toEqual([
+      expect.stringContaining(
+        '1 invoice waits for a gateway that this node does not have (stripe)',
+      ),
+    ]);
+    await onEngine((billing) =>
+      billing.transaction((tx) => tx.raw(change.replace('stripe', 'test'))),
+    );
+    const sent = await dispatch('dispatchInvoices', forOnly('elsewhere'));
+    expect(sent.json('Dispatch', 0)).toMatchObject([{ status: 'paid', retried: false }]);
+  });
+
   it('does each step alone, and gives its counts', async () => {
     await buyer('steps', 'test_ok');
     await start('steps');

@@ -2,6 +2,8 @@ import { concernsAll, pages, type Session } from '../../database';
 import { input, integer, isoTime, list, parse, readClock, text, type Instant } from '../../kernel';
 import {
   collectPayment,
+  NOT_SENT,
+  attemptsElsewhere,
   executeRefunds,
   resumeAttempts,
   type Attempt,
@@ -16,23 +18,32 @@ import { takeSteps } from './dunning';
 import { readDunning } from './dunning-settings';
 import { isCancelledByCustomer, methodPlan } from './planning';
 import { stoppedByCustomer, stoppedByDecline } from './schedule';
+import { WaitingInvoices, type WaitingForGateway, type WaitingInvoice } from './waiting-invoices';
 
 /** Charges what is due, and takes the steps that are due by the clock. */
 
 export interface CollectRequest {
   /** Only these invoices. */
   invoiceIds?: readonly string[];
-  /** At most so many of each kind of work. Default 10,000. */
+  /** At most so many attempts. Default: all. */
   limit?: number;
 }
 
+/** An attempt that has an outcome now, of an invoice. */
+export interface DecidedCharge extends InvoiceName, Pick<Attempt, 'number' | 'createdAt'> {
+  finishedAt: Instant;
+}
+
+/** What a piece of the work gave. */
 export interface CollectDone {
   /** Attempts that were made, or found undecided and looked up. */
   attempts: number;
   paid: number;
   failed: number;
-  /** Of which nobody knows yet what became of them. */
-  undecided: number;
+  /** What was decided by this; one that gave no answer is not. */
+  decided: DecidedCharge[];
+  /** Invoices whose gateway this process does not have. */
+  waiting: WaitingInvoice[];
   /** Invoices whose account was busy for too long, or that failed: the next run tries again. */
   problems: Array<RunProblem & { invoiceId: string }>;
 }
@@ -47,30 +58,39 @@ export interface CollectDueDone {
 }
 
 /** The counts, and invoices that could not be charged by now. */
-export type CollectDueAnswer = CollectDueDone & Pick<CollectDone, 'problems'>;
+export type CollectDueAnswer = CollectDueDone & {
+  problems: Array<CollectDone['problems'][number] | WaitingForGateway>;
+};
 
 const collectInput = input({
   invoiceIds: list(text(100), 100_000).optional(),
   limit: integer(1, 100_000_000).optional(),
 });
-const DEFAULT_LIMIT = 10_000;
 /** Gateways are asked at the same time about so many invoices. */
 const AT_ONCE = 4;
-/** Rows of the sweep in one transaction; their payers are fewer. */
+/** In one look for attempts without an outcome. */
+const MOST_LOOKED_UP = 10_000;
+const DEFAULT_LIMIT = 10_000;
+/** Rows of a sweep in one transaction; their payers are fewer. */
 const CHUNK = 200;
 
-/** Those that wait for a gateway's answer are not among them: they would keep others from their turn. */
+/**
+ * Those that wait for a gateway's answer are not among them: they would keep others from their turn.
+ * $3 to $5 go on behind what was looked at. Locks nothing.
+ */
 const FIND_DUE = `
-select c.payer_id::text as "payerId", c.invoice_id::text as "invoiceId"
+select c.payer_id::text as "payerId", c.invoice_id::text as "invoiceId",
+       c.next_due_at::text as "dueAt"
 from {schema}.collections c
 where c.next_due_at <= $1::timestamptz and c.mode = 'charge' and c.status = 'waiting'
   and c.next_attempt_at <= $1::timestamptz
   and ($2::uuid[] is null or c.invoice_id = any($2::uuid[]))
+  and (c.next_due_at, c.payer_id, c.invoice_id) > ($3::timestamptz, $4::uuid, $5::uuid)
   and not exists (
     select from {schema}.payment_attempts a
     where a.payer_id = c.payer_id and a.purpose = 'invoice' and a.purpose_id = c.invoice_id
       and a.finished_at is null)
-order by c.next_due_at, c.payer_id, c.invoice_id limit $3::integer`;
+order by c.next_due_at, c.payer_id, c.invoice_id limit $6::integer`;
 
 /** Those that wait for an attempt alone are not among them. $2 to $4 go on behind what was looked at. */
 const FIND_STEPS = `
@@ -84,33 +104,72 @@ where c.next_due_at <= $1::timestamptz
        or (c.mode = 'send' and c.first_failed_at is null))
 order by c.next_due_at, c.payer_id, c.invoice_id limit $5::integer`;
 
+const BY_DUE = { dueAt: 'instant', payerId: 'uuid', invoiceId: 'uuid' } as const;
+type DueInvoice = InvoiceName & { dueAt: string };
+
+const nothingDone = (): CollectDone => ({
+  attempts: 0,
+  paid: 0,
+  failed: 0,
+  decided: [],
+  waiting: [],
+  problems: [],
+});
+
 /**
  * Charges invoices whose next attempt is due, each once, whatever runs at the same time and whatever
  * dies: attempts that were left without an outcome are looked up first. An invoice without a method on
  * file has a failed attempt, of which no gateway hears.
  *
+ * @returns what was done, a piece of it at a time
  * @throws invalid_input, database_unavailable
  */
-export async function collectInvoices(
+export async function* collectInvoices(
   context: PaymentContext,
   request: CollectRequest = {},
+): AsyncGenerator<CollectDone, void> {
+  const { invoiceIds, limit = Infinity } = parse(collectInput, request);
+  const looked = await lookUp(context, invoiceIds, limit);
+  yield looked;
+  const { database, clock } = context;
+  const now = isoTime(readClock(clock));
+  const due = pages<DueInvoice>({
+    key: BY_DUE,
+    size: CHUNK,
+    find: (after, size) => database.query(FIND_DUE, [now, invoiceIds ?? null, ...after, size]),
+  });
+  // What cannot be charged here stays due, and must not use up the turns of the others.
+  let left = limit - looked.attempts;
+  for await (const page of due) {
+    while (page.length > 0 && left > 0) {
+      const done = nothingDone();
+      await collectEach(context, page.splice(0, left), done);
+      left -= done.attempts;
+      yield done;
+    }
+    if (left <= 0) return;
+  }
+}
+
+/** Looks up what was left without an outcome; what only other processes can look up is named. */
+async function lookUp(
+  context: PaymentContext,
+  invoiceIds: readonly string[] | undefined,
+  limit: number,
 ): Promise<CollectDone> {
-  const { invoiceIds, limit = DEFAULT_LIMIT } = parse(collectInput, request);
-  const looked = await resumeAttempts(context, { limit, purposeIds: invoiceIds });
-  const done: CollectDone = {
+  const wanted = { limit: Math.min(limit, MOST_LOOKED_UP), purposeIds: invoiceIds };
+  const done = nothingDone();
+  const looked = await resumeAttempts(context, wanted, (attempt) => {
+    // What was never sent was not tried, and is due as it was.
+    if (attempt.purpose === 'invoice' && attempt.code !== NOT_SENT) count(done, attempt);
+  });
+  const elsewhere = await attemptsElsewhere(context, 'invoice', wanted);
+  return {
+    ...done,
     attempts: looked.decided,
-    paid: 0,
-    failed: 0,
-    undecided: 0,
+    waiting: elsewhere.map(({ purposeId, ...of }) => ({ ...of, invoiceId: purposeId })),
     problems: problemsOf(looked),
   };
-  const due = await context.database.query<InvoiceName>(FIND_DUE, [
-    isoTime(readClock(context.clock)),
-    invoiceIds ?? null,
-    limit,
-  ]);
-  await collectEach(context, due, done);
-  return done;
 }
 
 /** What failed when it was looked up. */
@@ -129,10 +188,11 @@ async function collectEach(
 ): Promise<void> {
   const left = due.toReversed();
   const busy = new Map<string, RunProblem>();
-  const collect = async ({ payerId, invoiceId }: InvoiceName): Promise<void> => {
+  const collect = async (name: InvoiceName): Promise<void> => {
+    const { payerId, invoiceId } = name;
     if (!busy.has(payerId)) {
       try {
-        count(done, await collectOne(context, invoiceId));
+        await collectOne(context, name, done);
         return;
       } catch (error) {
         const problem = problemOfBusy(error);
@@ -158,28 +218,40 @@ async function collectEach(
   for (const one of ended) if (one.status === 'rejected') throw one.reason;
 }
 
-function count(done: CollectDone, attempt: Attempt | null): void {
-  if (attempt === null) return;
+async function collectOne(
+  context: PaymentContext,
+  { payerId, invoiceId }: InvoiceName,
+  done: CollectDone,
+): Promise<void> {
+  const attempt = await collectPayment(context, {
+    purpose: 'invoice',
+    purposeId: invoiceId,
+    plan: async (session, _payable, now) => {
+      const planned = await planAttempt(session, invoiceId, now);
+      if (planned === null || !('charge' in planned)) return planned;
+      const { gateway } = planned.charge;
+      // What another process has the gateway for is left to that one.
+      if (context.gateways.canCharge(gateway)) return planned;
+      done.waiting.push({ payerId, invoiceId, gateway });
+      return null;
+    },
+  });
+  // One of ours is never left as it was opened: another process has this in hand, and counts it.
+  if (attempt === null || attempt.status === 'open') return;
+  count(done, attempt);
+}
+
+function count(done: CollectDone, attempt: Attempt): void {
+  const { payerId, purposeId: invoiceId, number, createdAt, finishedAt, status } = attempt;
   done.attempts += 1;
-  if (attempt.status === 'succeeded') done.paid += 1;
-  else if (attempt.finishedAt === null) done.undecided += 1;
+  if (finishedAt === null) return;
+  done.decided.push({ payerId, invoiceId, number, createdAt, finishedAt });
+  if (status === 'succeeded') done.paid += 1;
   else done.failed += 1;
 }
 
-const collectOne = (context: PaymentContext, invoiceId: string): Promise<Attempt | null> =>
-  collectPayment(context, {
-    purpose: 'invoice',
-    purposeId: invoiceId,
-    plan: (session, _payable, now) => planAttempt(context, session, invoiceId, now),
-  });
-
 /** Decides, under the locks, on the attempt that is due; stops where none may be made. */
-async function planAttempt(
-  { gateways }: PaymentContext,
-  session: Session,
-  invoiceId: string,
-  now: Instant,
-): Promise<Plan> {
+async function planAttempt(session: Session, invoiceId: string, now: Instant): Promise<Plan> {
   const invoice = await requireInvoice(session, invoiceId);
   const collection = (await findCollections(session, [invoice])).get(invoiceId);
   if (collection?.status !== 'waiting' || collection.mode !== 'charge') return null;
@@ -190,13 +262,6 @@ async function planAttempt(
     return null;
   }
   const planned = await methodPlan(session, invoice, collection.hardMethodId);
-  // What another process has the gateway for is left to that one.
-  const isElsewhere =
-    planned !== null &&
-    planned !== 'declined' &&
-    'charge' in planned &&
-    !gateways.canCharge(planned.charge.gateway);
-  if (isElsewhere) return null;
   if (planned !== 'declined') return planned;
   await writeCollection(session, invoice, stoppedByDecline(collection), finalAction);
   return null;
@@ -214,7 +279,16 @@ export async function collectDue(
   request: { limit?: number } = {},
 ): Promise<CollectDueAnswer> {
   const { limit = DEFAULT_LIMIT } = parse(collectInput, request);
-  const done = await collectInvoices(context, { limit });
+  const done = { attempts: 0, paid: 0, failed: 0 };
+  const problems: CollectDueAnswer['problems'] = [];
+  const waiting = new WaitingInvoices();
+  for await (const piece of collectInvoices(context, { limit })) {
+    done.attempts += piece.attempts;
+    done.paid += piece.paid;
+    done.failed += piece.failed;
+    problems.push(...piece.problems);
+    waiting.add(piece.waiting);
+  }
   const dunningSteps = await takeDueSteps(context, limit);
   const refunds = await executeRefunds(context, { limit });
   return {
@@ -223,14 +297,14 @@ export async function collectDue(
     paymentsFailed: done.failed,
     dunningSteps,
     refundsSent: refunds.decided,
-    problems: [...done.problems, ...problemsOf(refunds)],
+    problems: [...problems, ...waiting.problems(), ...problemsOf(refunds)],
   };
 }
 
 async function takeDueSteps(context: PaymentContext, limit: number): Promise<number> {
   const now = isoTime(readClock(context.clock));
-  const due = pages<InvoiceName & { dueAt: string }>({
-    key: { dueAt: 'instant', payerId: 'uuid', invoiceId: 'uuid' },
+  const due = pages<DueInvoice>({
+    key: BY_DUE,
     limit,
     size: CHUNK,
     find: (after, size) => context.database.query(FIND_STEPS, [now, ...after, size]),

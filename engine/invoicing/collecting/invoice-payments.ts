@@ -1,7 +1,7 @@
 import { aliasesOf, resolveAccount } from '../../accounts';
 import type { Session } from '../../database';
 import { isId, type Instant } from '../../kernel';
-import type { PurposeHandlers, StoredRefund } from '../../payments';
+import { NOT_SENT, type PurposeHandlers, type StoredRefund } from '../../payments';
 import { moveCredits } from '../account-credit';
 import { findInvoiceOwner, requireInvoice } from '../invoice-records';
 import { settleInvoice } from '../settling';
@@ -22,9 +22,6 @@ async function payersOf(session: Session, invoiceId: string): Promise<string[]> 
   const aliases = await aliasesOf(session, payer.payerId);
   return [...new Set([payerId, payer.payerId, ...aliases])];
 }
-
-/** An attempt that the gateway never got, and that was not repeated: nothing was tried. */
-const NOT_SENT = 'not_sent';
 
 export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => ({
   payersToLock: payersOf,

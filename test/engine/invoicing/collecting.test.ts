@@ -3,13 +3,12 @@ import {
   openBilling,
   signTestNotice,
   type Billing,
-  type ChargeOutcome,
   type EventType,
   type Gateway,
-  type GatewayCharge,
   type Invoice,
   type TestToken,
 } from '../../../engine';
+import { CountingGateway } from '../payments/counting-gateway';
 import { databaseKinds, newSchema, onEachDatabase, serverUrl } from '../each-database';
 
 const HOUR = 3_600_000;
@@ -29,50 +28,9 @@ const failure = (promise: Promise<unknown>): Promise<unknown> =>
 const eventsOf = async (billing: Billing, account: string, ...types: EventType[]) =>
   (await billing.events.list({ account, types })).items;
 
-/** Counts what it charges, and says what it is told to. */
-class Counting implements Gateway {
-  readonly name = 'counting';
-  readonly charges = true;
-  readonly refunds = true;
-  readonly charged = new Map<string, ChargeOutcome>();
-  calls = 0;
-  methods: string[] = [];
-  outcome: Partial<ChargeOutcome> = {};
-  /** Lets those hear that wait for an answer; null: nobody has to wait. */
-  hear: Array<() => void> | null = null;
-
-  attachMethod({ token }: { token: string }) {
-    return Promise.resolve({ reference: token, kind: 'card' });
-  }
-
-  charge({ idempotencyKey, attemptId, method }: GatewayCharge) {
-    this.calls += 1;
-    this.methods.push(method);
-    const outcome: ChargeOutcome = this.charged.get(idempotencyKey) ?? {
-      status: 'succeeded',
-      reference: `c_${attemptId}`,
-      code: null,
-      text: null,
-      rejectReason: null,
-      message: null,
-      hard: false,
-      actionUrl: null,
-      ...this.outcome,
-    };
-    this.charged.set(idempotencyKey, outcome);
-    const { hear } = this;
-    if (hear === null) return Promise.resolve(outcome);
-    return new Promise<ChargeOutcome>((resolve) => hear.push(() => resolve(outcome)));
-  }
-
-  findCharge({ idempotencyKey }: { idempotencyKey: string }) {
-    return Promise.resolve(this.charged.get(idempotencyKey) ?? null);
-  }
-}
-
 onEachDatabase('collecting', (database) => {
   const clock = new TestClock(START);
-  const gateway = new Counting();
+  const gateway = new CountingGateway();
   let billing: Billing;
   let counter = 0;
 
@@ -618,7 +576,7 @@ if (databaseKinds.includes('server')) {
     test('what is charged by a gateway of another process is left to that one', async () => {
       const clock = new TestClock(START);
       const schema = newSchema();
-      const gateway = new Counting();
+      const gateway = new CountingGateway();
       const open = (gateways: Gateway[]) =>
         openBilling({
           connection: { connectionString: serverUrl(), poolSize: 4 },
@@ -668,7 +626,7 @@ if (databaseKinds.includes('server')) {
     test('ten workers at once: every invoice is charged once', async () => {
       const clock = new TestClock(START);
       const schema = newSchema();
-      const gateway = new Counting();
+      const gateway = new CountingGateway();
       const open = () =>
         openBilling({
           connection: { connectionString: serverUrl(), poolSize: 4 },
