@@ -20,6 +20,7 @@ import {
   deniableChange,
   wrongState,
   type ChangedAnswer,
+  type ChangedSubscription,
 } from './change-of-subscription';
 import { CHANGE_TIMES } from './changing';
 import { endEarly } from './ending';
@@ -27,7 +28,6 @@ import { giveBackRest, type SubscriptionPorts } from './giving-back';
 import { decimalsOfPrice } from './periods';
 import { eventOf, type Standing } from './planning';
 import { dropQueuedChanges, queuedChanges } from './queued-changes';
-import type { Subscription } from './reading';
 import { saveDetails, saveSubscriptions, subscriberOf } from './records';
 import type { EndReason, StoredSubscription } from './stored-subscription';
 import { ownSubscriptionTo, takePlaceOf } from './starting';
@@ -91,7 +91,7 @@ export class Cancellations {
    * @throws invalid_input (a credit without `when: "now"`), unknown_subscription, subscription_state (it
    *   is over, or cancelled for the end of its period already), idempotency_conflict
    */
-  async cancel(request: CancelRequest): Promise<Subscription & { replayed: boolean }> {
+  async cancel(request: CancelRequest): Promise<ChangedSubscription> {
     const wanted = parse(cancelInput, request);
     const { when, credit, reason } = wanted;
     if (credit && when !== 'now') {
@@ -118,8 +118,8 @@ export class Cancellations {
               'Cancel it with when: "now", or take that back with subscriptions.undo.',
             );
           }
-          const cancelAt = one.periodEnd;
-          const cancelled = { ...one, cancelAt, pauseAt: null, resumeAt: null };
+          // A pause and a change that wait are there again when it is taken back.
+          const cancelled = { ...one, cancelAt: one.periodEnd };
           await saveSubscriptions(session, [cancelled]);
           await recordEvents(session, [
             eventOf('subscription.cancel_scheduled', cancelled, now, now),
@@ -131,25 +131,26 @@ export class Cancellations {
   }
 
   /**
-   * Takes back whatever waits for the end of the period: a cancellation, a pause, a change.
+   * Takes back what waits for the end of the period and would take force first: a cancellation, else a
+   * pause, else a change. What waited before it waits again.
    *
    * @throws unknown_subscription, subscription_state (nothing waits), idempotency_conflict
    */
-  async undo(request: SubscriptionRequest): Promise<Subscription & { replayed: boolean }> {
+  async undo(request: SubscriptionRequest): Promise<ChangedSubscription> {
     return changeOfSubscription(
       this.context,
       'undoSubscription',
       parse(subscriptionInput, request),
       async (session, { subscription: one }, now) => {
         requireLive(one);
-        const queued = await queuedChanges(session, [one]);
-        if (one.cancelAt === null && one.pauseAt === null && queued.size === 0) {
+        if (one.cancelAt !== null) {
+          await saveSubscriptions(session, [{ ...one, cancelAt: null }]);
+        } else if (one.pauseAt !== null) {
+          await saveSubscriptions(session, [{ ...one, pauseAt: null, resumeAt: null }]);
+        } else if ((await queuedChanges(session, [one])).size > 0) {
+          await dropQueuedChanges(session, [one], now);
+        } else {
           throw wrongState(one, 'nothing waits for the end of its period');
-        }
-        await dropQueuedChanges(session, [one], now);
-        if (one.pauseAt !== null || one.cancelAt !== null) {
-          const kept = { ...one, cancelAt: null, pauseAt: null, resumeAt: null };
-          await saveSubscriptions(session, [kept]);
         }
         await recordEvents(session, [eventOf('subscription.changed', one, now, now)]);
       },
@@ -166,7 +167,7 @@ export class Cancellations {
    * @throws unknown_subscription, subscription_state (it is not over, or another one of the same offer
    *   is in its place), idempotency_conflict
    */
-  async reactivate(request: SubscriptionRequest): Promise<ChangedAnswer<Subscription>> {
+  async reactivate(request: SubscriptionRequest): Promise<ChangedAnswer> {
     return deniableChange(
       this.context,
       'reactivateSubscription',

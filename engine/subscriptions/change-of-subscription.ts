@@ -7,6 +7,7 @@ import { readStandings } from './standings';
 import type { Standing } from './planning';
 import { readSubscription, type Subscription } from './reading';
 import { findSubscription, saveDetails, subscriberOf } from './records';
+import { replacedBy, waitingFor, type Replaced } from './replaced';
 import type { SubscriptionStatus } from './stored-subscription';
 
 /** What a change is asked with, as it was parsed; the rest of it is what tells it from another one. */
@@ -15,12 +16,18 @@ type Asked = ChangeOptions & { subscriptionId: string };
 /** Changes a subscription that it gets under the lock, as it stands now. */
 type Work<T> = (session: Session, standing: Standing, now: Instant) => Promise<T>;
 
-/** An answer with the subscription as it is then. */
-export type ChangedAnswer<S> = S & {
+/** A subscription as a call left it. */
+export interface ChangedSubscription extends Subscription {
+  /** What waited for the end of its period and does no more, or cannot take force. */
+  replaced: Replaced | null;
+  replayed: boolean;
+}
+
+/** The same of a call that may be denied. */
+export interface ChangedAnswer extends ChangedSubscription {
   allowed: boolean;
   reason: DenialReason | null;
-  replayed: boolean;
-};
+}
 
 /**
  * Runs a change that names a subscription: found, its payer locked, brought up to date, once for its
@@ -33,7 +40,7 @@ export const changeOfSubscription = (
   kind: string,
   asked: Asked,
   work: Work<void>,
-): Promise<Subscription & { replayed: boolean }> =>
+): Promise<ChangedSubscription> =>
   run(context, kind, asked, async (...given) => {
     await work(...given);
     return {};
@@ -45,7 +52,7 @@ export const deniableChange = (
   kind: string,
   asked: Asked,
   work: Work<DenialReason | null>,
-): Promise<ChangedAnswer<Subscription>> =>
+): Promise<ChangedAnswer> =>
   run(context, kind, asked, async (...given) => {
     const reason = await work(...given);
     return { allowed: reason === null, reason };
@@ -56,7 +63,7 @@ async function run<T extends { allowed?: boolean }>(
   kind: string,
   { subscriptionId, idempotencyKey, metadata, tx, ...request }: Asked,
   work: Work<T>,
-): Promise<T & Subscription & { replayed: boolean }> {
+): Promise<T & ChangedSubscription> {
   return changeOf(
     context,
     {
@@ -76,10 +83,12 @@ async function run<T extends { allowed?: boolean }>(
       const now = await ledgerTime(session, locks[0]!, clock);
       await advancePayers(session, locks, now);
       const [standing] = await readStandings(session, [named]);
+      const before = await waitingFor(session, standing!.subscription);
       const done = await work(session, standing!, now);
       if (done.allowed !== false) await saveDetails(session, named, { metadata });
       const after = await findSubscription(session, subscriptionId);
-      return { answer: { ...done, ...(await readSubscription(session, after)) } };
+      const replaced = replacedBy(before, await waitingFor(session, after));
+      return { answer: { ...done, ...(await readSubscription(session, after)), replaced } };
     },
   );
 }

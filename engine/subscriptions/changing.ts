@@ -6,6 +6,7 @@ import {
   changeFields,
   input,
   integer,
+  invalidInput,
   key,
   oneOf,
   parse,
@@ -23,8 +24,7 @@ import { cutPeriods, openPeriods } from './period-records';
 import { boundary, decimalsOfPrice, feeOf, nextPeriod } from './periods';
 import { eventOf, openNext, outcomeOf, type Opening, type Standing } from './planning';
 import { daysLeft, isDearer, isSameInterval, shareOf } from './proration';
-import { changedTo, queueChange } from './queued-changes';
-import type { Subscription } from './reading';
+import { changedTo, joined, narrowQueued, queueChange, queuedChanges } from './queued-changes';
 import { subscriberOf } from './records';
 import type { OpenPeriod } from './stored-period';
 import { isInForce, type StoredSubscription } from './stored-subscription';
@@ -70,7 +70,8 @@ export class Changes {
 
   /**
    * Goes on with another offer, or another quantity. A dearer one takes force now, a cheaper one when
-   * the period ends, unless `when` says otherwise; a change that waited is replaced by this one.
+   * the period ends, unless `when` says otherwise. Of a change that waited what this one names is
+   * replaced: a change of quantity keeps a change of the offer, and the other way round.
    *
    * Now, with `prorate`: the days that are left of what was paid go back on the next invoice, those of
    * the new offer are charged there, and units that are left over lapse in the same proportion as the
@@ -83,7 +84,7 @@ export class Changes {
    *   unknown_offer, currency_mismatch, subscription_state (not in force, its first payment is awaited,
    *   it is past due, or about to end), idempotency_conflict
    */
-  async change(request: ChangeSubscriptionRequest): Promise<ChangedAnswer<Subscription>> {
+  async change(request: ChangeSubscriptionRequest): Promise<ChangedAnswer> {
     const wanted = parse(changeInput, request);
     if (wanted.sku === undefined && wanted.quantity === undefined) {
       throw new BillingError('invalid_input', '"sku" is missing.', {
@@ -105,6 +106,9 @@ export class Changes {
     const { subscription, receiver } = standing;
     requireChangeable(subscription);
     const target = await targetOf(session, subscription, wanted);
+    const waiting = (await queuedChanges(session, [subscription])).get(subscription.subscriptionId);
+    const later = joined(waiting, wanted, target);
+    await requireSingle(session, later);
     const reason = await takeOffer(session, subscription, target, now);
     if (reason !== null) return reason;
     const when =
@@ -118,9 +122,10 @@ export class Changes {
           'Change it now, with when: "now".',
         );
       }
-      await queueChange(session, subscription, target, now);
+      await queueChange(session, subscription, later, now);
     } else {
       await this.changeNow(session, standing, target, wanted.mode, now);
+      await narrowQueued(session, subscription, wanted, now);
     }
     return null;
   }
@@ -161,7 +166,6 @@ export class Changes {
         openings: [next.opening],
         events: [eventOf('subscription.changed', next.subscription, now, now)],
         changesAccess: true,
-        dropsChange: true,
       },
     );
     await writeOutcomes(session, [outcome], now);
@@ -212,13 +216,7 @@ async function targetOf(
       { parameter: 'sku', advice: 'Cancel the subscription, and start another one.' },
     );
   }
-  if (fresh.oncePerAccount && quantity > 1) {
-    throw new BillingError(
-      'invalid_input',
-      `Offer ${fresh.sku} is sold once per account: "quantity" asks for more.`,
-      { parameter: 'quantity' },
-    );
-  }
+  if (fresh.oncePerAccount && quantity > 1) throw soldOnce(fresh.sku);
   if (fresh.sku === sku && fresh.version === version && quantity === before) {
     throw new BillingError('invalid_input', 'Nothing would change: it is like that already.', {
       parameter: wanted.sku === undefined ? 'quantity' : 'sku',
@@ -226,6 +224,18 @@ async function targetOf(
     });
   }
   return { old, fresh, quantity };
+}
+
+const soldOnce = (sku: string): BillingError =>
+  invalidInput('quantity', `Offer ${sku} is sold once per account: "quantity" asks for more.`);
+
+/** What waits for the end of the period has to fit together, too. @throws invalid_input */
+async function requireSingle(
+  session: Session,
+  { sku, version, quantity }: { sku: string; version: number; quantity: number },
+): Promise<void> {
+  if (quantity === 1) return;
+  if ((await findOfferVersion(session, sku, version)).oncePerAccount) throw soldOnce(sku);
 }
 
 /** Why the offer cannot be had; null: it can, and its place is taken where it is sold once. */

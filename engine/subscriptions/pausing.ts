@@ -15,10 +15,10 @@ import {
   deniableChange,
   wrongState,
   type ChangedAnswer,
+  type ChangedSubscription,
 } from './change-of-subscription';
 import { planAdvance, type Standing } from './planning';
 import { queuedChanges } from './queued-changes';
-import type { Subscription } from './reading';
 import { saveSubscriptions, subscriberOf } from './records';
 import { OfferVersions } from './offer-versions';
 import { writeOutcomes } from './writing';
@@ -45,7 +45,7 @@ export class Pauses {
    * @throws invalid_input (`resumeAt` before the period ends), unknown_subscription,
    *   subscription_state (not in force, or it ends with its period), idempotency_conflict
    */
-  async pause(request: PauseRequest): Promise<Subscription & { replayed: boolean }> {
+  async pause(request: PauseRequest): Promise<ChangedSubscription> {
     const wanted = parse(pauseInput, request);
     return changeOfSubscription(
       this.context,
@@ -71,7 +71,7 @@ export class Pauses {
    * @throws unknown_subscription, subscription_state (neither paused nor about to be),
    *   idempotency_conflict
    */
-  async resume(request: ResumeRequest): Promise<ChangedAnswer<Subscription>> {
+  async resume(request: ResumeRequest): Promise<ChangedAnswer> {
     const wanted = parse(resumeInput, request);
     return deniableChange(
       this.context,
@@ -79,7 +79,7 @@ export class Pauses {
       wanted,
       async (session, standing, now) => {
         const { subscription: one } = standing;
-        if (one.status !== 'paused' && one.pauseAt === null) {
+        if (one.status !== 'paused' && (one.pauseAt === null || one.cancelAt !== null)) {
           throw wrongState(one, 'it is not paused');
         }
         const reason = statusReason(await subscriberOf(session, one));

@@ -1,10 +1,11 @@
 /** What callers of the engine can name of this room. */
 export type { AdvanceDone } from './advancing';
 export type { CancelRequest, SubscriptionRequest } from './cancelling';
-export type { ChangedAnswer } from './change-of-subscription';
+export type { ChangedAnswer, ChangedSubscription } from './change-of-subscription';
 export type { ChangeSubscriptionRequest } from './changing';
 export type { PauseRequest, ResumeRequest } from './pausing';
 export type { Subscription } from './reading';
+export type { Replaced } from './replaced';
 export type { ResetDone, ResetRequest, RestoreDone } from './resetting';
 export type { DeniedSubscription, StartAnswer, StartRequest } from './starting';
 export type { AddStepsAnswer, AddStepsRequest } from './steps';

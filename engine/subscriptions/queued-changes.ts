@@ -4,7 +4,10 @@ import { isoTime, newId, type Instant } from '../kernel';
 import { isSameInterval } from './proration';
 import type { StoredSubscription, SubscriptionName } from './stored-subscription';
 
-/** Changes that take force at the end of the period: at most one waits for each subscription. */
+/**
+ * Changes that take force at the end of the period: at most one waits for each subscription. Of what it
+ * does not name it takes what is subscribed to by then.
+ */
 
 const QUEUED_CHANGES = table('queued_changes', {
   payerId: column.uuid(),
@@ -14,6 +17,9 @@ const QUEUED_CHANGES = table('queued_changes', {
   /** The offer's, when the change was asked for. */
   version: column.integer(),
   quantity: column.integer(),
+  /** Whether it is a change of the offer, and of the quantity. */
+  namesOffer: column.flag(),
+  namesQuantity: column.flag(),
   queuedAt: column.instant(),
   /** When it took force, with the period of that number. */
   appliedAt: column.instant(),
@@ -22,15 +28,35 @@ const QUEUED_CHANGES = table('queued_changes', {
 
 const QUEUED = QUEUED_CHANGES.omit('appliedAt', 'periodNumber');
 const WAITING = QUEUED.omit('queuedAt');
-const APPLIED = QUEUED_CHANGES.omit('sku', 'version', 'quantity', 'queuedAt');
+const APPLIED = QUEUED_CHANGES.pick(
+  'payerId',
+  'subscriptionId',
+  'changeId',
+  'appliedAt',
+  'periodNumber',
+);
 
-/** A change that waits. */
+/** A change that waits, as it would take force now. */
 export type QueuedChange = RowOf<typeof WAITING>;
 
+/** What a change names. */
+export interface Named {
+  sku?: string;
+  quantity?: number;
+}
+
 const FIND = `
-select ${WAITING.select('q')} from {schema}.queued_changes q
-where q.payer_id = any($1::uuid[]) and q.subscription_id = any($2::uuid[])
-  and q.applied_at is null and q.dropped_at is null`;
+select ${WAITING.select('q')}
+from (
+  select q.payer_id, q.subscription_id, q.change_id, q.names_offer, q.names_quantity,
+         case when q.names_offer then q.sku else s.sku end as sku,
+         case when q.names_offer then q.version else s.version end as version,
+         case when q.names_quantity then q.quantity else s.quantity end as quantity
+  from {schema}.queued_changes q
+  join {schema}.subscriptions s
+    on s.payer_id = q.payer_id and s.subscription_id = q.subscription_id
+  where q.payer_id = any($1::uuid[]) and q.subscription_id = any($2::uuid[])
+    and q.applied_at is null and q.dropped_at is null) as q`;
 
 const DROP = `
 update {schema}.queued_changes set dropped_at = $3::timestamptz
@@ -64,17 +90,59 @@ export async function dropQueuedChanges(
   await session.query(DROP, [...keysOf(subscriptions), isoTime(now)]);
 }
 
-/** Lets a change wait, in the place of one that waited. The payer is locked. */
+/**
+ * A change that waits together with one that is asked for: what the new one does not name stays.
+ *
+ * @param target what the new one makes of what is subscribed to
+ */
+export function joined(
+  waiting: QueuedChange | undefined,
+  named: Named,
+  { fresh, quantity }: { fresh: Offer; quantity: number },
+): Pick<QueuedChange, 'sku' | 'version' | 'quantity' | 'namesOffer' | 'namesQuantity'> {
+  const keepsOffer = named.sku === undefined && waiting?.namesOffer === true;
+  const keepsQuantity = named.quantity === undefined && waiting?.namesQuantity === true;
+  const offer = keepsOffer ? waiting : fresh;
+  return {
+    sku: offer.sku,
+    version: offer.version,
+    quantity: keepsQuantity ? waiting.quantity : quantity,
+    namesOffer: keepsOffer || named.sku !== undefined,
+    namesQuantity: keepsQuantity || named.quantity !== undefined,
+  };
+}
+
+/** Lets a change wait, in the place of what waited of the same kind. The payer is locked. */
 export async function queueChange(
   session: Session,
   subscription: SubscriptionName,
-  { fresh: { sku, version }, quantity }: { fresh: Offer; quantity: number },
+  change: ReturnType<typeof joined>,
   now: Instant,
 ): Promise<void> {
   await dropQueuedChanges(session, [subscription], now);
   const { payerId, subscriptionId } = subscription;
-  const queued = { payerId, subscriptionId, changeId: newId(), sku, version, quantity };
-  await QUEUED.write(session, [{ ...queued, queuedAt: now }]);
+  await QUEUED.write(session, [
+    { ...change, payerId, subscriptionId, changeId: newId(), queuedAt: now },
+  ]);
+}
+
+/** A change took force at once: what waited of the same kind is replaced by it. The payer is locked. */
+export async function narrowQueued(
+  session: Session,
+  subscription: SubscriptionName,
+  named: Named,
+  now: Instant,
+): Promise<void> {
+  const waiting = (await queuedChanges(session, [subscription])).get(subscription.subscriptionId);
+  if (waiting === undefined) return;
+  const namesOffer = waiting.namesOffer && named.sku === undefined;
+  const namesQuantity = waiting.namesQuantity && named.quantity === undefined;
+  if (namesOffer === waiting.namesOffer && namesQuantity === waiting.namesQuantity) return;
+  if (namesOffer || namesQuantity) {
+    await queueChange(session, subscription, { ...waiting, namesOffer, namesQuantity }, now);
+  } else {
+    await dropQueuedChanges(session, [subscription], now);
+  }
 }
 
 /** Changes took force with the periods of these numbers. The payers are locked. */

@@ -87,8 +87,9 @@ export const keptOf = (one: StoredSubscription) => ({
   renews: one.renews,
   startedAt: isoTime(one.startedAt),
   cancelAt: isoTime(one.cancelAt),
-  pauseAt: isoTime(one.pauseAt),
-  resumeAt: isoTime(one.resumeAt),
+  // One that is cancelled first never pauses.
+  pauseAt: one.cancelAt === null ? isoTime(one.pauseAt) : null,
+  resumeAt: one.cancelAt === null ? isoTime(one.resumeAt) : null,
   endedAt: isoTime(one.endedAt),
   endReason: one.endReason,
   coupon: one.coupon,

@@ -22,10 +22,9 @@ import { addPendingItems } from './pending-items';
 import { stepsBrought } from './period-grants';
 import { SUBSCRIPTION_SOURCE, giveUnitsOfPeriods } from './period-units';
 import type { Standing } from './planning';
-import type { Subscription } from './reading';
 import { isInForce } from './stored-subscription';
 
-export type AddStepsAnswer = ChangedAnswer<Subscription>;
+export type AddStepsAnswer = ChangedAnswer;
 
 const MAX_STEPS = 1_000_000;
 

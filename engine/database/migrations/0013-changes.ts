@@ -186,5 +186,18 @@ from parts p where p.back_net > 0 or p.back_tax > 0;
 
 create trigger line_returns_stay_within before insert on {schema}.line_returns
   for each row execute function {schema}.refuse_excess_return();
+
+-- Queued changes: what a change does not name is what is subscribed to by then.
+alter table {schema}.queued_changes
+  add column names_offer boolean not null default true,
+  add column names_quantity boolean not null default true;
+update {schema}.queued_changes q
+set names_offer = (q.sku, q.version) <> (s.sku, s.version), names_quantity = q.quantity <> s.quantity
+from {schema}.subscriptions s
+where s.payer_id = q.payer_id and s.subscription_id = q.subscription_id
+  and q.applied_at is null and q.dropped_at is null;
+create trigger queued_changes_names_stay before update of names_offer, names_quantity
+  on {schema}.queued_changes
+  for each statement execute function {schema}.refuse_change();
 `,
 };

@@ -2195,6 +2195,8 @@ create table billing.queued_changes (
   applied_at timestamp with time zone,
   period_number integer,
   dropped_at timestamp with time zone,
+  names_offer boolean not null default true,
+  names_quantity boolean not null default true,
   constraint queued_changes_pkey PRIMARY KEY (payer_id, subscription_id, change_id),
   constraint queued_changes_check CHECK ((applied_at IS NULL) = (period_number IS NULL)),
   constraint queued_changes_check1 CHECK (applied_at IS NULL OR dropped_at IS NULL),
@@ -2204,6 +2206,7 @@ comment on table billing.queued_changes is 'Changes of subscriptions that wait f
 CREATE UNIQUE INDEX queued_changes_open ON billing.queued_changes USING btree (payer_id, subscription_id) WHERE applied_at IS NULL AND dropped_at IS NULL;
 CREATE TRIGGER done_queued_changes_stay BEFORE UPDATE ON billing.queued_changes FOR EACH ROW WHEN (old.applied_at IS NOT NULL OR old.dropped_at IS NOT NULL) EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER queued_changes_are_kept BEFORE TRUNCATE ON billing.queued_changes FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER queued_changes_names_stay BEFORE UPDATE OF names_offer, names_quantity ON billing.queued_changes FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER queued_changes_stay BEFORE DELETE OR UPDATE OF payer_id, subscription_id, change_id, sku, version, quantity, queued_at ON billing.queued_changes FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 
 create table billing.referral_bonuses (
