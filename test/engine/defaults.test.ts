@@ -195,6 +195,8 @@ const TABLE: Table = {
         offers: NONE,
         coupons: NONE,
         taxRates: NONE,
+        encoding: open('what the bytes are found to be in'),
+        decimalComma: is(false),
         dryRun: is(false),
       },
       request: ({ name }) =>
