@@ -420,6 +420,8 @@ const TABLE: Table = {
         quantity: open('as many as before'),
         when: open('now or at the end, by which is dearer'),
         mode: is('prorate'),
+        credit: is('left'),
+        access: open('as the new offer says'),
       },
       request: async (world) => ({ subscriptionId: await subscribed(world), sku: 'plan' }),
     },
