@@ -46,7 +46,10 @@ export interface Entry {
   /** When it counts. An expiry counts from its instant, whenever it was written. */
   effectiveAt: string;
   recordedAt: string;
-  /** Money that the units carried, 8 decimals; null when they carried more than one currency. */
+  /**
+   * Money that the units carried, signed as the amount is, 8 decimals: what is left in the grants is the
+   * sum. Null when they carried more than one currency.
+   */
   value: string | null;
   currency: string | null;
   /** Which grants gave or took, and how much. */
@@ -150,7 +153,7 @@ interface EntryRow {
 function entryOf(row: EntryRow): Entry {
   const line = ENTRIES.read(row);
   const { payerId, causeSequence } = line;
-  const value = (line.grantValues ?? []).reduce((sum, part) => sum.plus(part), ZERO).abs();
+  const value = (line.grantValues ?? []).reduce((sum, part) => sum.plus(part), ZERO);
   const mixed = row.currencies.length > 1;
   return {
     entryId: ledgerId(payerId, line.sequence),

@@ -440,7 +440,7 @@ onEachDatabase('accounts', (database) => {
         account: child,
         kind: 'use',
         amount: '-4',
-        value: '2.00000000',
+        value: '-2.00000000',
         grants: [{ grantId: grant!.grantId, amount: '4' }],
       };
       expect((await ledger.entries({ account: parent })).items).toMatchObject([

@@ -112,7 +112,7 @@ onEachDatabase('exchange', (database) => {
     const { items } = await billing.ledger.entries({ account, limit: 2 });
     expect(items).toMatchObject([
       { kind: 'grant', amount: '100', value: '30.00000000', causeId: answer.entryId },
-      { kind: 'exchange', amount: '-300', value: '30.00000000', entryId: answer.entryId },
+      { kind: 'exchange', amount: '-300', value: '-30.00000000', entryId: answer.entryId },
     ]);
   });
 

@@ -537,8 +537,8 @@ onEachDatabase('holds', (database) => {
     ]);
     const expiries = (await billing.ledger.entries({ account, kind: 'expiry' })).items;
     expect(expiries.map((entry) => [entry.causeId, entry.value])).toEqual([
-      [holdId, '5.00000000'],
-      [null, '20.00000000'],
+      [holdId, '-5.00000000'],
+      [null, '-20.00000000'],
     ]);
     expect(await balance(account, end - 1)).toEqual(['30', '30']);
     expect(await balance(account, end)).toEqual(['10', '30']);

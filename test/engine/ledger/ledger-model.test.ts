@@ -50,6 +50,9 @@ const money = (value: bigint): string => {
   const digits = String(value).padStart(9, '0');
   return `${digits.slice(0, -8)}.${digits.slice(-8)}`;
 };
+/** What a line says of its value: as its amount, it is negative where something goes. */
+const signed = (line: { amount: bigint; value: bigint }): string =>
+  `${line.amount < 0n && line.value > 0n ? '-' : ''}${money(line.value)}`;
 
 interface ModelGrant {
   number: number;
@@ -1532,7 +1535,7 @@ onEachDatabase('ledger model', (database) => {
               line.product,
               units(line.product, line.amount),
               iso(line.at),
-              money(line.value),
+              signed(line),
               line.overage ? units(line.product, line.overage) : null,
               line.cause === undefined ? null : `${payer}.${line.cause}`,
               line.from.map((part) => [
@@ -1564,7 +1567,7 @@ onEachDatabase('ledger model', (database) => {
                 expected.indexOf(line.from[0]!.grant),
                 units(line.product, line.amount),
                 iso(line.at),
-                money(line.value),
+                signed(line),
                 line.cause === undefined ? null : `${payer}.${line.cause}`,
               ]),
           ),
@@ -1572,12 +1575,9 @@ onEachDatabase('ledger model', (database) => {
         // Uses, expiries and restores end at exactly what the grants have lost of their value.
         const earned = items
           .filter((entry) => entry.entryId.startsWith(account))
-          .map(({ kind, value }) => {
-            const moved = BigInt(value!.replace('.', ''));
-            if (kind === 'use' || kind === 'expiry') return moved;
-            return kind === 'restore' ? -moved : 0n;
-          });
-        expect(sumOf(earned)).toBe(sumOf(expected.map((grant) => grant.value - valueLeft(grant))));
+          .filter(({ kind }) => ['use', 'expiry', 'restore'].includes(kind))
+          .map(({ value }) => BigInt(value!.replace('.', '')));
+        expect(-sumOf(earned)).toBe(sumOf(expected.map((grant) => grant.value - valueLeft(grant))));
       }
     }
   }

@@ -385,7 +385,7 @@ onEachDatabase('ledger', (database) => {
     expect(grant).toMatchObject({ value: '47.00000000', unitValue: '0.14968153', currency: 'USD' });
     await billing.ledger.consume({ account, product: 'MSG', amount: 100 });
     const [use] = (await billing.ledger.entries({ account, limit: 1 })).items;
-    expect(use).toMatchObject({ value: '14.96815287', currency: 'USD' });
+    expect(use).toMatchObject({ value: '-14.96815287', currency: 'USD' });
     expect(await billing.ledger.grants({ account })).toMatchObject([
       { remaining: '214', value: '47.00000000', valueLeft: '32.03184713' },
     ]);
@@ -393,7 +393,7 @@ onEachDatabase('ledger', (database) => {
     await billing.ledger.consume({ account, product: 'MSG', amount: 1 });
     const { items } = await billing.ledger.entries({ account, kind: 'use' });
     const earned = items.map((entry) => BigInt(entry.value!.replace('.', '')));
-    expect(earned.reduce((sum, part) => sum + part, 0n)).toBe(4_700_000_000n);
+    expect(earned.reduce((sum, part) => sum + part, 0n)).toBe(-4_700_000_000n);
   });
 
   test('S8: three packages of 25 at 99.00 are 75 at 3.96, their bonus 30 at 0', async () => {
@@ -421,7 +421,7 @@ onEachDatabase('ledger', (database) => {
     await billing.ledger.consume({ account, product: 'MSG', amount: 80 });
     const [use] = (await billing.ledger.entries({ account, kind: 'use' })).items;
     expect(use).toMatchObject({
-      value: '297.00000000',
+      value: '-297.00000000',
       currency: 'USD',
       grants: [
         { grantId: bought!.grantId, amount: '75' },

@@ -214,7 +214,7 @@ describe.each(databaseKinds)('ledger moves (%s)', (name) => {
         entryId: answer.entryId,
         kind: 'deduction',
         amount: '-12',
-        value: '5.00000000',
+        value: '-5.00000000',
         source: 'manual',
         reason: 'Sent twice',
         author: 'Ada',
@@ -445,7 +445,7 @@ describe.each(databaseKinds)('ledger moves (%s)', (name) => {
         'debt -3',
       ]);
       const [line] = (await ledger.entries({ account, kind: 'debt' })).items.reverse();
-      expect(line).toMatchObject({ value: '8.00000000', currency: 'USD' });
+      expect(line).toMatchObject({ value: '-8.00000000', currency: 'USD' });
       expect(await use(account, 7)).toEqual(expect.any(String));
     });
 

@@ -67,6 +67,19 @@ onEachDatabase('statement', (database) => {
 
   const kinds = (csv: string): string[] => readCsv(csv).map((row) => row[5]!);
 
+  test('the column of values adds up to what is left in the grants', async () => {
+    const { csv } = await billing.ledger.statement({ account, product: 'MSG' });
+    const [header, ...lines] = readCsv(csv);
+    const [kind, value] = [header!.indexOf('kind'), header!.indexOf('value')];
+    expect(lines.map((line) => [line[kind], line[value]])).toEqual([
+      ['restore', '0.30000000'],
+      ['use', '-1.20000000'],
+      ['grant', '3.00000000'],
+    ]);
+    const [grant] = await billing.ledger.grants({ account, product: 'MSG' });
+    expect(grant!.valueLeft).toBe('2.10000000');
+  });
+
   test('has a row for each entry, newest first, with all that the entry says', async () => {
     const { csv, rows, nextCursor } = await billing.ledger.statement({ account });
     expect(nextCursor).toBeNull();

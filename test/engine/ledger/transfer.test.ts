@@ -77,7 +77,7 @@ onEachDatabase('transfer', (database) => {
         pairedEntryId: pair!.pairedEntryId,
         product: 'A',
         amount: '-100',
-        value: '50.00000000',
+        value: '-50.00000000',
       },
     ]);
     expect(await available(account, 'B')).toBe('600');

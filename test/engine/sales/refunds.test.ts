@@ -132,7 +132,7 @@ onEachDatabase('refunds', (database) => {
     });
     expect(await available(account, 'TOKENS')).toBe('0');
     const { items } = await billing.ledger.entries({ account, kind: 'refund' });
-    expect(items).toMatchObject([{ amount: '-80', value: '8.00000000' }]);
+    expect(items).toMatchObject([{ amount: '-80', value: '-8.00000000' }]);
     // Two were earned, and are given up again.
     expect(await book(account)).toEqual({});
     const state = { code: 'order_state', parameter: 'orderId' };
