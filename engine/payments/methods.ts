@@ -78,7 +78,7 @@ export class Methods {
 
   /**
    * Keeps a payment method of an account, as far as the gateway keeps it for us. A child's is its
-   * payer's. Invoices whose collecting stopped at a method that was declined for good are due again.
+   * payer's. Where it becomes what is charged, unpaid invoices are due again: it is tried by the next run.
    * Asks the gateway, so it cannot join a transaction.
    *
    * @throws unknown_account, invalid_input (no such gateway, a token that it does not take, one that
@@ -205,8 +205,7 @@ export class Methods {
   }
 
   /**
-   * Makes a method the one that is charged. Invoices whose collecting stopped at one that was declined
-   * for good are due again.
+   * Makes a method the one that is charged. Unpaid invoices are due again: it is tried by the next run.
    *
    * @throws invalid_input (no such method), idempotency_conflict
    */

@@ -161,11 +161,9 @@ onEachDatabase('collecting', (database) => {
       hard: false,
     });
     expect(await attemptsOf(invoiceId)).toMatchObject([{ gateway: null, status: 'failed' }]);
-    await save(account, 'card', 'counting');
-    clock.advance(2 * DAY);
-    await run();
     expect(gateway.calls).toBe(0);
-    clock.advance(DAY);
+    // A card that comes is tried at once, whatever the schedule says.
+    await save(account, 'card', 'counting');
     await run();
     expect(gateway.calls).toBe(1);
     expect(await read(invoiceId)).toMatchObject({ status: 'paid', amountDue: '0.00' });
@@ -225,6 +223,44 @@ onEachDatabase('collecting', (database) => {
     await run();
     expect(await attemptsOf(invoiceId)).toHaveLength(1);
     await save(account, 'test_ok');
+    await run();
+    expect(await read(invoiceId)).toMatchObject({ status: 'paid', attempts: 2 });
+  });
+
+  test('the same card saved again waits for its day; none is tried after the last attempt', async () => {
+    const [account, { invoiceId }] = await debtor('test_declined');
+    await run();
+    await save(account, 'test_declined');
+    await run();
+    expect(await collection(invoiceId)).toMatchObject({ attempts: 1, status: 'waiting' });
+    // Each other one uses up an attempt.
+    for (const [index, token] of ['test_insufficient_funds', 'test_declined'].entries()) {
+      await save(account, token);
+      await run();
+      expect(await collection(invoiceId)).toMatchObject({ attempts: index + 2 });
+    }
+    await save(account, 'test_insufficient_funds');
+    await run();
+    expect(await collection(invoiceId)).toMatchObject({ attempts: 4, status: 'exhausted' });
+    await save(account, 'test_ok');
+    clock.advance(DAY);
+    await run();
+    expect(await attemptsOf(invoiceId)).toHaveLength(4);
+    expect(await read(invoiceId)).toMatchObject({ status: 'open' });
+  });
+
+  test('a card that is not the default changes nothing; made the default it is tried', async () => {
+    const [account, { invoiceId }] = await debtor('test_declined');
+    await run();
+    const { methodId } = await billing.payments.saveMethod({
+      account,
+      gateway: 'test',
+      token: 'test_ok',
+      makeDefault: false,
+    });
+    await run();
+    expect(await read(invoiceId)).toMatchObject({ status: 'open', attempts: 1 });
+    await billing.payments.setDefaultMethod({ methodId });
     await run();
     expect(await read(invoiceId)).toMatchObject({ status: 'paid', attempts: 2 });
   });
@@ -484,6 +520,37 @@ onEachDatabase('collecting', (database) => {
       expect(await status(subscriptionId)).toEqual({ status: 'active', overdue: false });
       expect(await check(account)).toEqual({ allowed: true, reason: null });
       expect(await eventsOf(billing, account, 'subscription.recovered')).toHaveLength(1);
+    });
+
+    test('a good card saved after the grace is tried at once, and access comes back', async () => {
+      const [account, subscriptionId] = await failing();
+      for (const days of [3, 5, 1]) {
+        clock.advance(days * DAY);
+        await cycle();
+      }
+      expect(await check(account)).toEqual({ allowed: false, reason: 'payment_overdue' });
+      await save(account, 'test_ok');
+      expect(await billing.invoicing.dispatchInvoices({ account })).toMatchObject({
+        paid: 1,
+        retried: 1,
+      });
+      expect(await status(subscriptionId)).toEqual({ status: 'active', overdue: false });
+      expect(await check(account)).toEqual({ allowed: true, reason: null });
+    });
+
+    test('a good card pays nothing that was written off, nor what was cancelled', async () => {
+      const [off, cancelled] = [await failing(), await failing()];
+      const invoiceOf = async (account: string): Promise<string> => {
+        const { items } = await billing.invoicing.listInvoices({ account });
+        return items[0]!.invoiceId;
+      };
+      await billing.invoicing.markUncollectible({ invoiceId: await invoiceOf(off[0]) });
+      await billing.subscriptions.cancel({ subscriptionId: cancelled[1], when: 'now' });
+      for (const [account] of [off, cancelled]) {
+        await save(account, 'test_ok');
+        await cycle();
+        expect(await attemptsOf(await invoiceOf(account))).toHaveLength(1);
+      }
     });
 
     test('what is within its own grace denies nothing, once what was overdue is paid', async () => {
