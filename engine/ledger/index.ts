@@ -34,7 +34,6 @@ export { setOverageTerms, type PeriodOverage } from './overage';
 export type { LedgerPorts, MovedValue, PaidOutside } from './ports';
 export type { Shortage, Suggester } from './suggestions';
 export { MAX_PROBLEMS, verifyLedger } from './verify';
-export { unitsUsed } from './used-units';
 export { shareValue } from './value';
 export {
   endGrants,

@@ -3,7 +3,6 @@ import { recordEvents } from '../events';
 import type { Instant } from '../kernel';
 import { refreshAccess } from './access';
 import { advancePayers } from './advancing';
-import { comesWith } from './cycles';
 import { readStandings } from './standings';
 import { endEarly } from './ending';
 import { findPeriods } from './period-records';
@@ -134,20 +133,18 @@ async function giveWaiting(
   offers: OfferVersions,
   now: Instant,
 ): Promise<void> {
-  const openings = [];
-  for (const { standing, period } of giving) {
-    const offer = offers.of(period.sku, period.version);
-    const comes = await comesWith(session, standing, period, offers, now);
-    openings.push({ receiver: standing.receiver, period, offer, comes });
-  }
+  const openings = giving.map(({ standing: { receiver }, period }) => ({
+    receiver,
+    period,
+    offer: offers.of(period.sku, period.version),
+  }));
   const products = await productsFor(session, openings, now);
   for (const turn of inTurns(openings)) {
     await givePeriods(
       session,
       turn.map((opening) => {
-        const { receiver, period, offer, comes } = opening;
-        const units = unitsOf(offer, period, receiver.timeZone, products, now, comes);
-        return { ...opening, units };
+        const { receiver, period, offer } = opening;
+        return { ...opening, units: unitsOf(offer, period, receiver.timeZone, products, now) };
       }),
       now,
     );

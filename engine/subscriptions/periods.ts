@@ -1,7 +1,6 @@
 import { decimalsOfPrice, offerPrice, type Offer } from '../catalog';
 import {
   Decimal,
-  ZERO,
   addByWallClock,
   addDuration,
   dayOfMonth,
@@ -158,9 +157,6 @@ export function nextPeriod(
       endsAt,
       resumed: at !== undefined && number > 1 && at !== subscription.periodEnd,
       share,
-      cycle: null,
-      carriedFrom: null,
-      credited: ZERO,
       isFirstOwn: phase === null && (isAfterPhases || terms.isFirstOwn === true),
       orderId,
     },

@@ -38,9 +38,6 @@ const OPENED = PERIODS.omit(
   'isFirstOwn',
   'partDays',
   'wholeDays',
-  'cycle',
-  'carriedFrom',
-  'credited',
   'grantedAt',
 );
 const BOUGHT = STEPS.omit('payerId', 'subscriptionId', 'stepId', 'itemId');

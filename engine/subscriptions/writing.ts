@@ -69,11 +69,11 @@ export async function writeOutcomes(
   const products = await productsFor(session, giving, now);
   await bringUnits(
     session,
-    giving.map(({ receiver, period, offer, comes }) => ({
+    giving.map(({ receiver, period, offer }) => ({
       receiver,
       period,
       offer,
-      units: unitsOf(offer, period, receiver.timeZone, products, now, comes),
+      units: unitsOf(offer, period, receiver.timeZone, products, now),
     })),
     now,
   );

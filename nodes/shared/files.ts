@@ -1,8 +1,5 @@
-import { isUtf8 } from 'node:buffer';
-
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
-import { BillingError } from '../../engine';
 import { RecordWithFile } from './forEachItem';
 import { readRequired } from './reading';
 import { isToolCall } from './toolMode';
@@ -59,20 +56,15 @@ export async function readTextFile(
   itemIndex: number,
 ): Promise<string> {
   const field = readRequired(context, parameter, displayName, itemIndex);
-  const content = await context.helpers.getBinaryDataBuffer(itemIndex, field);
-  if (!isUtf8(content)) {
-    throw new BillingError('invalid_input', `The file in "${field}" is not written in UTF-8.`, {
-      parameter,
-      advice: 'Save it as UTF-8.',
-    });
-  }
-  // Some write a byte order mark.
-  return content.toString('utf8').replace(/^\uFEFF/, '');
+  return textOfFile(context, field, itemIndex);
 }
 
-/** A file as it is, in whatever encoding. */
-export const bytesOfFile = (
+export async function textOfFile(
   context: IExecuteFunctions,
   field: string,
   itemIndex: number,
-): Promise<Uint8Array> => context.helpers.getBinaryDataBuffer(itemIndex, field);
+): Promise<string> {
+  const content = await context.helpers.getBinaryDataBuffer(itemIndex, field);
+  // Spreadsheets write a byte order mark.
+  return content.toString('utf8').replace(/^\uFEFF/, '');
+}

@@ -1,0 +1,217 @@
+import fc from 'fast-check';
+import knexFactory, { type Knex } from 'knex';
+
+import { TestClock, openBilling, type Billing } from '../../../engine';
+import { openMigrated } from '../../postgres/migrated';
+import { Random, seedOfRun } from '../../faults/random';
+import { databaseKinds, isLong, newSchema, runs, serverUrl } from '../each-database';
+import { mortalKnex } from '../mortal-knex';
+import { QUIET, watchedKnex, type Line } from '../watched-knex';
+import { Customer } from './customer';
+import { standingsOf } from './standings';
+import { STARTS, TICKS, fillCatalog, program, textOf, type Program } from './programs';
+
+/**
+ * No sequence of starts, changes, cancellations, refunds, coupons and repeats gives more than was paid
+ * for. Random programs, each with accounts of its own, run side by side in one ledger on one clock;
+ * what the engine says of units and money is compared with an oracle that was written from the rules.
+ *
+ * A program that fails is run alone again, made smaller, and printed. `BILLING_FAULT_SEED` repeats a
+ * run of `test:long`, and makes another one of `npm test`, which has always the same; with
+ * `BILLING_CHANGES_ONE`, the number of a program in it, that one alone is run; `BILLING_CHANGES_RUNS`
+ * are how many there are; `BILLING_CHANGES_SHRINK=0` shows all that fail as they are.
+ */
+
+const PROGRAMS = isLong ? 10_000 : 1_600;
+/** How many run side by side. */
+const TOGETHER = 400;
+const WEBHOOK_SECRET = 'whsec_random_programs';
+const TEST_GATEWAY = { webhookSecret: WEBHOOK_SECRET };
+/** How many of the billing cycles are killed once before they are done. */
+const KILLED = 0.25;
+/** Longer than a process keeps for itself what it asked a gateway. */
+const IN_HAND = 20 * 60_000;
+const TIMEOUT = (isLong ? 180 : 20) * 60_000;
+
+interface Failure {
+  index: number;
+  /** What was done last. */
+  at: string;
+  error: unknown;
+}
+
+/**
+ * One that dies at a statement: what it had begun on any line is undone, as by a server that loses it.
+ * The embedded database has one line, which nobody opens again: there it dies between transactions.
+ */
+function dyingKnex(knex: Knex, statements: number): Knex {
+  let left = statements;
+  const undone = new WeakSet<Line>();
+  return watchedKnex(knex, async (line, _text, call) => {
+    left -= 1;
+    if (left > 0) return call();
+    if (!undone.has(line)) await (line.exec ?? line.query).call(line, 'ROLLBACK');
+    undone.add(line);
+    throw new Error('The process is dead.');
+  });
+}
+
+/** Each of a list, so many at a time. */
+async function each<T>(list: readonly T[], width: number, work: (one: T) => Promise<void>) {
+  const left = [...list].reverse();
+  const worker = async (): Promise<void> => {
+    for (let next = left.pop(); next !== undefined; next = left.pop()) await work(next);
+  };
+  await Promise.all(Array.from({ length: width }, worker));
+}
+
+describe.each(databaseKinds)('random programs against the rules (%s)', (name) => {
+  const seed = isLong ? seedOfRun() : Number(process.env.BILLING_FAULT_SEED ?? 11);
+  const width = name === 'server' ? 8 : 1;
+  let knex: Knex;
+  let close: () => Promise<void>;
+
+  beforeAll(async () => {
+    if (name === 'server') {
+      knex = knexFactory({
+        ...{ client: 'pg', connection: serverUrl(), pool: { min: 0, max: 12 }, log: QUIET },
+      });
+      close = () => knex.destroy();
+    } else {
+      ({ knex, close } = await openMigrated(newSchema()));
+    }
+  });
+  afterAll(() => close());
+
+  /** The billing cycle; now and then by a process that is killed at a statement, then by another. */
+  async function bill(billing: Billing, schema: string, clock: TestClock, random: Random) {
+    if (random.chance(KILLED)) {
+      const statements = random.between(1, 400);
+      const doomed =
+        name === 'server'
+          ? dyingKnex(knex, statements)
+          : mortalKnex(knex, Math.ceil(statements / 10)).knex;
+      await openBilling({ connection: doomed, schema, clock, testGateway: TEST_GATEWAY })
+        .then((dying) => dying.invoicing.runBillingCycle().then(() => dying.runDue()))
+        .catch(() => undefined);
+      // What it had in hand at the gateway is left to it for a while.
+      clock.advance(IN_HAND);
+    }
+    await billing.invoicing.runBillingCycle();
+    expect(await billing.runDue()).toMatchObject({ failed: [] });
+  }
+
+  /** Runs programs side by side; what is wrong with which. */
+  async function runTogether(programs: ReadonlyArray<[number, Program]>, start: number) {
+    const clock = new TestClock(start);
+    const schema = newSchema();
+    const random = new Random(seed);
+    const billing: Billing = await openBilling({
+      ...{ connection: knex, schema, clock, testGateway: TEST_GATEWAY },
+    });
+    const setting = { billing, webhookSecret: WEBHOOK_SECRET };
+    const failures: Failure[] = [];
+    let running: Running[] = [];
+    await fillCatalog(billing);
+    await each(programs, width, async ([index, one]) => {
+      const customer = await Customer.open(setting, `customer ${index}`, one, start);
+      running.push({ index, customer, next: 0, due: one.steps[0]?.wait ?? 0, at: '' });
+    });
+    const attempt = async (one: Running, work: () => Promise<void> | void): Promise<void> => {
+      try {
+        await work();
+      } catch (error) {
+        const at = `on ${clock.now().toISOString()}, after ${one.at}`;
+        failures.push({ index: one.index, at, error });
+        running = running.filter((other) => other !== one);
+      }
+    };
+    for (const [tick, after] of TICKS.entries()) {
+      clock.set(start + after);
+      const active = new Set<Running>();
+      await each(running, width, (one) =>
+        attempt(one, async () => {
+          one.customer.oracle.advance(clock.now().getTime());
+          const { steps } = one.customer.program;
+          for (; one.next < steps.length && one.due <= tick;) {
+            const step = steps[one.next]!;
+            one.at = `step ${one.next} (${JSON.stringify(step.act)})`;
+            active.add(one);
+            await one.customer.step(step);
+            one.next += 1;
+            one.due += steps[one.next]?.wait ?? 0;
+          }
+        }),
+      );
+      await bill(billing, schema, clock, random);
+      for (const { customer } of running) customer.oracle.settle();
+      const isLast = tick === TICKS.length - 1;
+      const looked = running.filter((one) => isLast || tick % 6 === 5 || active.has(one));
+      const accounts = looked.map(({ customer }) => customer.account);
+      const standings = await standingsOf(billing, knex, schema, accounts);
+      for (const one of looked) {
+        await attempt(one, () => one.customer.compare(standings.get(one.customer.account)!));
+      }
+    }
+    const { problems } = await billing.verify();
+    await billing.close();
+    return { failures: failures.sort((one, other) => one.index - other.index), problems };
+  }
+
+  interface Running {
+    index: number;
+    customer: Customer;
+    next: number;
+    due: number;
+    at: string;
+  }
+
+  const startOf = (index: number): number => STARTS[Math.floor(index / TOGETHER) % STARTS.length]!;
+
+  /** Runs one program alone, and all that is smaller, until it fails no more. */
+  async function shrink({ index }: Failure): Promise<void> {
+    const start = startOf(index);
+    await fc.assert(
+      fc.asyncProperty(program, async (one) => {
+        const { failures, problems } = await runTogether([[index, one]], start);
+        if (failures.length > 0) throw said(failures[0]!, one, start);
+        expect(problems).toEqual([]);
+      }),
+      { seed, path: String(index), numRuns: 1, unbiased: true, endOnFailure: false },
+    );
+  }
+
+  const said = ({ at, error }: Failure, one: Program, start: number): Error =>
+    new Error(`${String(error)}\n${at}\n${textOf(one, start)}`, { cause: error });
+
+  test(
+    `what the engine gives is what was paid for (seed ${seed})`,
+    async () => {
+      const wanted = process.env.BILLING_CHANGES_ONE;
+      if (wanted !== undefined) return shrink({ index: Number(wanted), at: '', error: null });
+      const all = runs(name, Number(process.env.BILLING_CHANGES_RUNS ?? PROGRAMS));
+      const programs = fc.sample(program, { seed, numRuns: all, unbiased: true });
+      for (let from = 0; from < all; from += TOGETHER) {
+        const some = programs
+          .slice(from, from + TOGETHER)
+          .map((one, at): [number, Program] => [from + at, one]);
+        const { failures, problems } = await runTogether(some, startOf(from));
+        if (failures.length > 0) {
+          const [first] = failures;
+          const texts = failures
+            .slice(0, 20)
+            .map(
+              (one) => `#${one.index}: ${said(one, programs[one.index]!, startOf(from)).message}`,
+            );
+          console.error(
+            `${failures.length} of ${some.length} fail (seed ${seed})\n${texts.join('\n\n')}`,
+          );
+          if (process.env.BILLING_CHANGES_SHRINK !== '0') await shrink(first!);
+          throw first!.error;
+        }
+        expect(problems).toEqual([]);
+      }
+    },
+    TIMEOUT,
+  );
+});

@@ -1,0 +1,434 @@
+import Decimal from 'decimal.js';
+
+import { isBillingError, signTestNotice, type Billing, type Invoice } from '../../../engine';
+import type { Standing } from './standings';
+import { Oracle, sumOf, type Invoice as Sold, type Line, type Use } from './oracle';
+import {
+  PACK,
+  couponOf,
+  planOf,
+  taxOf,
+  type Action,
+  type Program,
+  type Step,
+  type TaxName,
+} from './programs';
+
+/** One customer of the engine beside the oracle's: does the same to both, and compares. */
+
+const TOKENS = { good: 'test_ok', bad: 'test_declined' } as const;
+
+/** What the engine may refuse because of how things stand; anything else is a fault. */
+const REFUSALS = [
+  'subscription_state',
+  'invoice_state',
+  'order_state',
+  'invalid_input',
+  'refund_exceeds_paid',
+  'hold_not_open',
+  'restore_exceeds_use',
+];
+
+/** Of the programs of a run; each is told by this name. */
+export interface Setting {
+  billing: Billing;
+  webhookSecret: string;
+}
+
+export class Disagreement extends Error {}
+
+const REFUSED = Symbol('refused');
+
+/** What a request came to: its answer, or that it was refused. */
+async function outcomeOf<T>(work: () => Promise<T>): Promise<T | typeof REFUSED> {
+  try {
+    const answer = await work();
+    const isDenied = (answer as { allowed?: boolean } | null)?.allowed === false;
+    return isDenied ? REFUSED : answer;
+  } catch (error) {
+    if (isBillingError(error) && REFUSALS.includes(error.code)) return REFUSED;
+    throw error;
+  }
+}
+
+const taxDetails = (name: TaxName) => ({
+  status:
+    name === 'reverse'
+      ? ('reverse_charge' as const)
+      : name === 'exempt'
+        ? name
+        : ('normal' as const),
+  taxRate: taxOf(name) === null ? null : name,
+});
+
+export class Customer {
+  readonly oracle: Oracle;
+  private subscriptionId: string | null = null;
+  private readonly holds: Array<{ holdId: string; use: Use }> = [];
+  private readonly uses: Array<{ entryId: string; use: Use }> = [];
+  private readonly packs: Array<{ orderId: string; line: Line }> = [];
+  private keys = 0;
+
+  private constructor(
+    private readonly setting: Setting,
+    readonly account: string,
+    readonly program: Program,
+    now: number,
+  ) {
+    const { zone, tax, card } = program;
+    this.oracle = new Oracle({ zone, tax: taxOf(tax), card, now });
+  }
+
+  static async open(
+    setting: Setting,
+    externalId: string,
+    program: Program,
+    now: number,
+  ): Promise<Customer> {
+    const { billing } = setting;
+    const { accountId: account } = await billing.accounts.identify({ externalId });
+    const one = new Customer(setting, account, program, now);
+    const { zone: timeZone, tax } = program;
+    if (timeZone !== 'UTC' || tax !== 'none') {
+      await billing.accounts.update({ account, timeZone, tax: taxDetails(tax) });
+    }
+    await one.saveCard();
+    return one;
+  }
+
+  // --- doing ----------------------------------------------------------------------------------
+
+  async step({ act, twice }: Step): Promise<void> {
+    this.keys += 1;
+    const idempotencyKey = `${this.keys} ${act.do}`;
+    const said = await this.act(act, idempotencyKey, twice);
+    if (said === null) return;
+    const { engine, oracle } = said;
+    if (engine !== oracle) {
+      const word = (done: boolean): string => (done ? 'does' : 'refuses');
+      throw new Disagreement(
+        `${act.do}: the engine ${word(engine)} it, the oracle ${word(oracle)} it.`,
+      );
+    }
+  }
+
+  /** Sends a request, and once more where that is wanted; the answer must be the same. */
+  private async send<T>(work: () => Promise<T>, twice: boolean): Promise<T | typeof REFUSED> {
+    const first = await outcomeOf(work);
+    if (!twice || first === REFUSED) return first;
+    const second = await outcomeOf(work);
+    const plain = (answer: unknown): string =>
+      JSON.stringify({ ...(answer as object), replayed: undefined });
+    if (plain(second) !== plain(first)) {
+      throw new Disagreement(`repeated, it answers ${plain(second)} instead of ${plain(first)}`);
+    }
+    return first;
+  }
+
+  private async act(
+    act: Action,
+    idempotencyKey: string,
+    twice: boolean,
+  ): Promise<{ engine: boolean; oracle: boolean } | null> {
+    const { billing } = this.setting;
+    const { oracle, subscriptionId } = this;
+    const send = async (work: () => Promise<unknown>): Promise<boolean> =>
+      (await this.send(work, twice)) !== REFUSED;
+    const isOnSubscription = ['change', 'cancel', 'undo', 'pause', 'resume'].includes(act.do);
+    if (subscriptionId === null && isOnSubscription) return null;
+    const onSubscription = { subscriptionId: subscriptionId!, idempotencyKey };
+    switch (act.do) {
+      case 'start':
+        return this.start(act, idempotencyKey, twice);
+      case 'change': {
+        const { plan, quantity, when, mode } = act;
+        const wanted = { ...onSubscription, sku: plan, quantity, when, mode };
+        const engine = await send(() => billing.subscriptions.change(wanted as never));
+        return {
+          engine,
+          oracle: oracle.change({ plan: plan && planOf(plan), quantity, when, mode }),
+        };
+      }
+      case 'cancel': {
+        const { when, credit } = act;
+        const wanted = { ...onSubscription, when, credit };
+        const engine = await send(() => billing.subscriptions.cancel(wanted as never));
+        return { engine, oracle: oracle.cancel(when, credit) };
+      }
+      case 'undo':
+      case 'undo':
+      case 'pause':
+      case 'resume': {
+        const engine = await send(() => billing.subscriptions[act.do](onSubscription));
+        return { engine, oracle: oracle[act.do]() };
+      }
+      case 'pack':
+        await this.buyPack(idempotencyKey, twice);
+        return null;
+      case 'use':
+      case 'hold':
+        await this.take(act.do, act.share, idempotencyKey, twice);
+        return null;
+      case 'settle':
+        await this.settleHold(act.share, idempotencyKey, twice);
+        return null;
+      case 'restore':
+        await this.restoreUse(idempotencyKey, twice);
+        return null;
+      case 'note':
+      case 'refund':
+      case 'dispute':
+      case 'pay':
+        return this.onInvoice(act, idempotencyKey, twice);
+      case 'refundPack':
+        return this.refundPack(act.which, act.used, idempotencyKey, twice);
+      case 'tax':
+        await billing.accounts.update({ account: this.account, tax: taxDetails(act.tax) });
+        oracle.tax = taxOf(act.tax);
+        return null;
+      case 'card':
+        oracle.card = act.card;
+        await this.saveCard();
+        return null;
+    }
+  }
+
+  private async start(
+    { plan, quantity, how, coupon }: Extract<Action, { do: 'start' }>,
+    idempotencyKey: string,
+    twice: boolean,
+  ): Promise<{ engine: boolean; oracle: boolean } | null> {
+    const { billing } = this.setting;
+    const code = coupon === undefined ? null : couponOf(coupon);
+    const before = this.oracle.subscription;
+    if (before !== null && before.state !== 'over') return null;
+    const oracle = this.oracle.start(planOf(plan), quantity, how, code);
+    const answer = await this.send(
+      () =>
+        billing.subscriptions.start({
+          ...{ account: this.account, sku: plan, quantity, collection: how, idempotencyKey },
+          coupon: code?.code,
+        }),
+      twice,
+    );
+    if (answer !== REFUSED) this.subscriptionId = answer.subscriptionId;
+    return { engine: answer !== REFUSED, oracle };
+  }
+
+  private async buyPack(idempotencyKey: string, twice: boolean): Promise<void> {
+    const { sales } = this.setting.billing;
+    const items = [{ sku: PACK.sku }];
+    const order = await this.send(
+      () => sales.createOrder({ account: this.account, items, idempotencyKey }),
+      twice,
+    );
+    if (order === REFUSED) throw new Disagreement('a pack is not sold');
+    const orderId = order.orderId!;
+    await this.send(
+      () => sales.confirmOrder({ orderId, paymentId: `pay ${orderId}`, idempotencyKey }),
+      twice,
+    );
+    this.packs.push({ orderId, line: this.oracle.order(PACK.price, PACK.units) });
+  }
+
+  private async refundPack(
+    which: number,
+    used: 'forgive' | 'charge',
+    idempotencyKey: string,
+    twice: boolean,
+  ): Promise<{ engine: boolean; oracle: boolean } | null> {
+    const pack = this.packs[which];
+    if (pack === undefined) return null;
+    const { orderId, line } = pack;
+    const { sales } = this.setting.billing;
+    const answer = await this.send(
+      () => sales.refundOrder({ orderId, used, idempotencyKey }),
+      twice,
+    );
+    if (answer === REFUSED) return null;
+    const { refunded } = await sales.getOrder({ orderId });
+    this.oracle.refundPack(line, new Decimal(refunded), new Decimal(await this.packUnits()));
+    return null;
+  }
+
+  /** What is left of packs: units that never expire. */
+  private async packUnits(): Promise<string> {
+    const grants = await this.setting.billing.ledger.grants({
+      account: this.account,
+      product: 'MSG',
+    });
+    return sumOf(
+      grants
+        .filter(({ expiresAt }) => expiresAt === null)
+        .map(({ remaining }) => new Decimal(remaining)),
+    ).toFixed();
+  }
+
+  private async take(
+    how: 'use' | 'hold',
+    share: number,
+    idempotencyKey: string,
+    twice: boolean,
+  ): Promise<void> {
+    const { ledger } = this.setting.billing;
+    const there = new Decimal(await this.usable());
+    const amount = there.times(share).ceil();
+    if (amount.isZero()) return;
+    const wanted = {
+      ...{ account: this.account, product: 'MSG', amount: amount.toFixed(), idempotencyKey },
+    };
+    if (how === 'use') {
+      const answer = await this.send(() => ledger.consume(wanted), twice);
+      if (answer === REFUSED) throw new Disagreement('what is there cannot be used');
+      this.uses.push({ entryId: answer.entryId!, use: this.oracle.use(amount)! });
+    } else {
+      const expiresIn = { unit: 'year' as const, count: 1 };
+      const answer = await this.send(() => ledger.hold({ ...wanted, expiresIn }), twice);
+      if (answer === REFUSED) throw new Disagreement('what is there cannot be held');
+      this.holds.push({ holdId: answer.holdId!, use: this.oracle.use(amount)! });
+    }
+  }
+
+  private async settleHold(share: number, idempotencyKey: string, twice: boolean): Promise<void> {
+    const hold = this.holds.pop();
+    if (hold === undefined) return;
+    const amount = hold.use.amount.times(share).floor();
+    const { ledger } = this.setting.billing;
+    const { holdId } = hold;
+    await this.send(
+      () => ledger.settle({ holdId, amount: amount.toFixed(), idempotencyKey }),
+      twice,
+    );
+    this.oracle.restore(hold.use, hold.use.amount.minus(amount));
+  }
+
+  private async restoreUse(idempotencyKey: string, twice: boolean): Promise<void> {
+    const last = this.uses.pop();
+    if (last === undefined) return;
+    const { entryId, use } = last;
+    await this.send(() => this.setting.billing.ledger.restore({ entryId, idempotencyKey }), twice);
+    this.oracle.restore(use, use.amount);
+  }
+
+  // --- invoices -------------------------------------------------------------------------------
+
+  /** An invoice that is there on both sides: the one of that many that were paid, or are to be. */
+  private async invoiceAt(
+    which: number,
+    wanted: 'paid' | 'due',
+  ): Promise<{ theirs: Invoice; ours: Sold } | null> {
+    const theirs = (await this.invoices())
+      .toReversed()
+      .filter(({ paid, refunded, amountDue }) =>
+        new Decimal(wanted === 'paid' ? paid : amountDue)
+          .minus(wanted === 'paid' ? refunded : 0)
+          .greaterThan(0),
+      );
+    const ours = this.oracle.invoices.filter(({ paid, refunded, due }) =>
+      (wanted === 'paid' ? paid.minus(refunded) : due).greaterThan(0),
+    );
+    if (theirs.length !== ours.length) {
+      const shown = `${theirs.map(({ total }) => total)} and ${ours.map(({ total }) => total.toFixed(2))}`;
+      throw new Disagreement(`invoices ${wanted}: ${shown}`);
+    }
+    const at = ours.length === 0 ? 0 : which % ours.length;
+    return ours.length === 0 ? null : { theirs: theirs[at]!, ours: ours[at]! };
+  }
+
+  private async onInvoice(
+    act: Extract<Action, { which: number }>,
+    idempotencyKey: string,
+    twice: boolean,
+  ): Promise<{ engine: boolean; oracle: boolean } | null> {
+    const found = await this.invoiceAt(act.which, act.do === 'pay' ? 'due' : 'paid');
+    if (found === null) return null;
+    const { invoicing } = this.setting.billing;
+    const { ours, theirs } = found;
+    const { invoiceId } = theirs;
+    const send = async (work: () => Promise<unknown>): Promise<boolean> =>
+      (await this.send(work, twice)) !== REFUSED;
+    if (act.do === 'pay') {
+      const engine = await send(() =>
+        invoicing.markPaid({ invoiceId, method: 'bank_transfer', idempotencyKey }),
+      );
+      this.oracle.pay(ours);
+      return { engine, oracle: true };
+    }
+    if (act.do === 'dispute') {
+      await this.dispute(theirs);
+      this.oracle.takeBack(ours, 'refund');
+      return null;
+    }
+    const engine =
+      act.do === 'note'
+        ? await send(() => invoicing.createCreditNote({ invoiceId, to: act.to, idempotencyKey }))
+        : await send(() => invoicing.refundInvoice({ invoiceId, idempotencyKey }));
+    const came = this.oracle.takeBack(ours, act.do === 'note' ? act.to : 'refund');
+    return { engine, oracle: !came.isZero() };
+  }
+
+  private async dispute({ invoiceId, paid, refunded }: Invoice): Promise<void> {
+    const { billing, webhookSecret } = this.setting;
+    const { items } = await billing.payments.attempts({ invoiceId });
+    const charge = items.find(({ status }) => status === 'succeeded');
+    if (charge === undefined) return;
+    const amount = new Decimal(paid).minus(refunded).toFixed(2);
+    const reference = `dispute ${invoiceId} ${this.keys}`;
+    const refund = { status: 'succeeded', reference, charge: charge.reference };
+    const rawBody = JSON.stringify([
+      { noticeId: reference, kind: 'refund', refund, amount, currency: 'USD' },
+    ]);
+    const headers = signTestNotice(webhookSecret, rawBody);
+    await billing.payments.handleWebhook({ gateway: 'test', rawBody, headers });
+  }
+
+  // --- the customer ---------------------------------------------------------------------------
+
+  private async saveCard(): Promise<void> {
+    const { card } = this.oracle;
+    if (card === null) return;
+    await this.setting.billing.payments.saveMethod({
+      ...{ account: this.account, gateway: 'test', token: TOKENS[card], makeDefault: true },
+    });
+  }
+
+  // --- comparing ------------------------------------------------------------------------------
+
+  private async usable(): Promise<string> {
+    const { ledger } = this.setting.billing;
+    const answer = await ledger.check({ account: this.account, product: 'MSG' });
+    return answer.allowed ? answer.remaining! : '0';
+  }
+
+  private async invoices(): Promise<Invoice[]> {
+    const { invoicing } = this.setting.billing;
+    const { items } = await invoicing.listInvoices({ account: this.account, limit: 500 });
+    return items.filter(({ status }) => status !== 'draft');
+  }
+
+  /** Compares all that the oracle tells with what the engine says. */
+  compare(standing: Standing): void {
+    const { oracle } = this;
+    const cents = oracle.roundings / 100;
+    const usable = oracle.usable();
+    this.same('MSG', standing.MSG, usable.MSG, oracle.roundings + 0.999);
+    this.same('GIFT', standing.GIFT, usable.GIFT, 0);
+    this.same('EXTRA', standing.EXTRA, usable.EXTRA, oracle.roundings);
+    this.same('money kept', standing.kept, oracle.kept(), cents);
+    this.same('money due', standing.due, oracle.due(), cents);
+    this.same('account credit', standing.credit, oracle.credit, cents);
+    const taxes = oracle.taxes();
+    for (const percent of new Set([...taxes.keys(), ...standing.taxes.keys()])) {
+      const engine = standing.taxes.get(percent) ?? 0;
+      const within = (oracle.roundings + oracle.lines.length) / 100;
+      this.same(`tax of ${percent} %`, engine, taxes.get(percent) ?? new Decimal(0), within);
+    }
+  }
+
+  private same(what: string, engine: Decimal.Value, oracle: Decimal, within: number): void {
+    if (oracle.minus(engine).abs().lessThanOrEqualTo(within)) return;
+    throw new Disagreement(
+      `${what}: the engine says ${new Decimal(engine).toFixed()}, the oracle ${oracle.toFixed()}`,
+    );
+  }
+}

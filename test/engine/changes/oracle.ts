@@ -1,0 +1,796 @@
+import Decimal from 'decimal.js';
+import { DateTime, type DurationLikeObject } from 'luxon';
+
+/**
+ * What billing-rules.md says of one customer's life, and nothing else: written from its text, without
+ * a look at how the engine does it. It keeps shares, lines and sums in plain memory, and knows no
+ * database, no grants and no queue. What it tells is compared with the engine by changes.test.ts.
+ */
+
+export interface Plan {
+  sku: string;
+  price: string;
+  interval: { unit: 'day' | 'week' | 'month' | 'year'; count: number };
+  /** Refilled units of MSG for each of it. */
+  units: number;
+  bill?: 'advance' | 'arrears';
+  /** Phases before the first period of the plan itself, in days. */
+  phases?: ReadonlyArray<{ price: string; days: number; units: number }>;
+  withoutMethod?: 'invoice' | 'cancel' | 'pause';
+  access?: 'at_once';
+  /** What comes along for free, of GIFT. */
+  gift?: number;
+  /** Of EXTRA: refilled units, and what a step brings and costs. */
+  extra?: { units: number; size: number; price: string };
+  /** What a unit of MSG beyond the grants costs. */
+  overage?: string;
+}
+
+export interface Coupon {
+  code: string;
+  percent?: number;
+  amount?: string;
+  /** For how many periods; null: for each of them. */
+  periods: number | null;
+}
+
+/** Percent of tax, and whether prices hold it; null: none is due. */
+export type Tax = { percent: number; inclusive: boolean } | null;
+
+/** Something that was sold, and all that came back of it: with tax, as the customer sees it. */
+export interface Line {
+  what: string;
+  /** As the offer says it, less discount. */
+  price: Decimal;
+  /** Until it is invoiced: by today's tax. */
+  gross: Decimal;
+  tax: Tax;
+  back: Decimal;
+}
+
+export interface Invoice {
+  lines: Line[];
+  /** What is asked for, after account credit. */
+  total: Decimal;
+  due: Decimal;
+  paid: Decimal;
+  refunded: Decimal;
+  issuedAt: number;
+  /** When the card is tried next; null: never again. */
+  tryAt: number | null;
+  tries: number;
+  /** When its first attempt failed, or when a sent one fell due. */
+  failedAt: number | null;
+  how: 'charge' | 'send';
+  /** What its payment brings. */
+  brings: () => void;
+  /** What comes of it when nobody pays: the period in force that it is for. */
+  isRenewal: boolean;
+}
+
+/** One offer in a period, with the share of the period's days for which it was paid. */
+interface Segment {
+  plan: Plan;
+  quantity: number;
+  /** Of the period, as it was charged. */
+  charged: Decimal;
+  /** Of the period, less what was credited. */
+  kept: Decimal;
+  line: Line | null;
+}
+
+interface Subscription {
+  plan: Plan;
+  quantity: number;
+  how: 'charge' | 'send';
+  coupon: Coupon | null;
+  couponPeriods: number;
+  state: 'awaiting' | 'live' | 'paused' | 'over';
+  phase: number | null;
+  anchor: number;
+  /** How many periods lie between the anchor and the present one's end. */
+  count: number;
+  from: number;
+  to: number;
+  segments: Segment[];
+  /** What tells this period from all others. */
+  period: object;
+  used: Decimal;
+  extra: Decimal;
+  /** Offers that were in force: what they bring only once is not given again. */
+  had: Set<Plan>;
+  /** Units of an earlier period that `add` let stay. */
+  stays: Decimal;
+  /** What is named of the period that follows. */
+  queued: { plan?: Plan; quantity?: number };
+  ends: boolean;
+  rests: boolean;
+}
+
+/** What a use was taken of. */
+export interface Use {
+  amount: Decimal;
+  beyond: Decimal;
+  stays: Decimal;
+  ofPlan: Decimal;
+  packs: Decimal;
+  period: object | null;
+}
+
+/** What waits for the next invoice: something sold, or what comes back. */
+interface Waiting {
+  line: Line | null;
+  back: Decimal;
+  /** Something that has to be paid first has an invoice of its own. */
+  brings: (() => void) | null;
+}
+
+export const DAY = 86_400_000;
+const RETRIES = [3, 5, 7].map((days) => days * DAY);
+const GRACE = 7 * DAY;
+/** An attempt within a day of its time counts from its time. */
+const ZERO = new Decimal(0);
+const money = (amount: Decimal): Decimal => amount.toDecimalPlaces(2, Decimal.ROUND_HALF_UP);
+const least = (...all: Decimal[]): Decimal => Decimal.min(...all);
+const atLeastZero = (amount: Decimal): Decimal => Decimal.max(amount, ZERO);
+
+export const sumOf = (all: readonly Decimal[]): Decimal =>
+  all.reduce((sum, one) => sum.plus(one), ZERO);
+
+/** Net prices with their tax on top; prices that hold it stay as they are. */
+const withTax = (price: Decimal, tax: Tax): Decimal =>
+  tax === null || tax.inclusive
+    ? money(price)
+    : money(price.times(100 + tax.percent).dividedBy(100));
+
+export const taxIn = (gross: Decimal, tax: Tax): Decimal =>
+  tax === null ? ZERO : gross.times(tax.percent).dividedBy(100 + tax.percent);
+
+export interface Terms {
+  zone: string;
+  tax: Tax;
+  /** What the card on file does; null: there is none. */
+  card: Card;
+  now: number;
+}
+
+export type Card = 'good' | 'bad' | null;
+export type CreditRule = boolean | 'time';
+export type Mode = 'prorate' | 'add' | 'full';
+
+/** What has to be paid before it comes. */
+interface Upgrade {
+  plan: Plan;
+  quantity: number;
+  mode: Mode;
+  /** What still waits for the end of the period. */
+  queued: Subscription['queued'];
+}
+
+export class Oracle {
+  now: number;
+  tax: Tax;
+  card: Card;
+  readonly zone: string;
+  readonly lines: Line[] = [];
+  readonly invoices: Invoice[] = [];
+  subscription: Subscription | null = null;
+  /** Account credit: with tax, as it lowers what is due. */
+  credit = ZERO;
+  /** Money that came by orders, less what went back of it. */
+  byOrder = ZERO;
+  packs = ZERO;
+  gifts = ZERO;
+  /** Roundings so far: each may differ by a cent, and a unit. */
+  roundings = 0;
+  /** Set by what the rules do not settle to the unit. */
+  private upgrade: Upgrade | null = null;
+  private waiting: Waiting[] = [];
+  private overageUsed = ZERO;
+
+  constructor({ zone, tax, card, now }: Terms) {
+    this.zone = zone;
+    this.tax = tax;
+    this.card = card;
+    this.now = now;
+  }
+
+  // --- the calendar ---------------------------------------------------------------------------
+
+  private day(at: number): number {
+    const { year, month, day } = DateTime.fromMillis(at, { zone: this.zone });
+    return Date.UTC(year, month - 1, day) / DAY;
+  }
+
+  private after(at: number, { unit, count }: Plan['interval'], times: number): number {
+    const length = { [`${unit}s`]: count * times } as DurationLikeObject;
+    return DateTime.fromMillis(at, { zone: this.zone }).plus(length).toMillis();
+  }
+
+  /** Days left of a period, the day of now included, and all of its days. */
+  private daysLeft({ from, to }: { from: number; to: number }): { left: number; of: number } {
+    const of = Math.max(this.day(to) - this.day(from), 1);
+    return { left: Math.min(Math.max(this.day(to) - this.day(this.now), 0), of), of };
+  }
+
+  // --- what things cost -----------------------------------------------------------------------
+
+  /** Less what the coupon takes, of a share of a period. */
+  private lowered(one: Subscription, plan: Plan, quantity: number, share: Decimal): Decimal {
+    const price = new Decimal(plan.price).times(quantity).times(share);
+    const { coupon, couponPeriods } = one;
+    if (coupon === null || (coupon.periods !== null && couponPeriods > coupon.periods))
+      return price;
+    if (coupon.percent !== undefined) return price.times(100 - coupon.percent).dividedBy(100);
+    return atLeastZero(price.minus(new Decimal(coupon.amount!).times(share)));
+  }
+
+  private sell(what: string, amount: Decimal): Line {
+    const price = money(amount);
+    const line = { what, price, gross: withTax(price, this.tax), tax: this.tax, back: ZERO };
+    this.lines.push(line);
+    return line;
+  }
+
+  /** Puts something on the next invoice. */
+  private bill(line: Line, brings: Waiting['brings'] = null): void {
+    this.waiting.push({ line, back: ZERO, brings });
+  }
+
+  /** Puts on the next invoice what came back. */
+  private owe(back: Decimal): void {
+    if (!back.isZero()) this.waiting.push({ line: null, back, brings: null });
+  }
+
+  /** Something comes back of a line: never more than is left. @returns what came */
+  private giveBack(line: Line, amount: Decimal): Decimal {
+    const back = least(money(amount), line.gross.minus(line.back));
+    line.back = line.back.plus(back);
+    return back;
+  }
+
+  // --- beginning ------------------------------------------------------------------------------
+
+  /** @returns false: another is in force */
+  start(plan: Plan, quantity: number, how: 'charge' | 'send', coupon: Coupon | null): boolean {
+    if (this.subscription !== null && this.subscription.state !== 'over') return false;
+    const phase = plan.phases === undefined || quantity > 1 ? null : 0;
+    this.subscription = {
+      ...{ plan, quantity, how, coupon, phase, couponPeriods: 0, state: 'live' },
+      ...{ anchor: this.now, count: 0, from: this.now, to: this.now, segments: [] },
+      ...{ period: {}, used: ZERO, extra: ZERO, stays: ZERO, had: new Set<Plan>() },
+      ...{ queued: {}, ends: false, rests: false },
+    };
+    this.openPeriod(true);
+    return true;
+  }
+
+  /** Begins the next period where the last one ended. */
+  private openPeriod(isFirst: boolean): void {
+    const one = this.subscription!;
+    const phase = one.phase === null ? null : one.plan.phases![one.phase]!;
+    one.from = one.to;
+    if (phase === null) {
+      one.count += 1;
+      one.to = this.after(one.anchor, one.plan.interval, one.count);
+      one.couponPeriods += 1;
+    } else {
+      one.to = this.after(one.from, { unit: 'day', count: 1 }, phase.days);
+      one.anchor = one.to;
+    }
+    Object.assign(one, { period: {}, used: ZERO, stays: ZERO });
+    Object.assign(one, { segments: [], extra: ZERO });
+    const price =
+      phase === null
+        ? this.lowered(one, one.plan, one.quantity, new Decimal(1))
+        : new Decimal(phase.price);
+    this.begin(one, isFirst, money(price));
+  }
+
+  private begin(one: Subscription, isFirst: boolean, price: Decimal): void {
+    const { plan, quantity } = one;
+    const isFree = price.isZero();
+    const inArrears = plan.bill === 'arrears';
+    const units = one.phase === null ? plan.units : plan.phases![one.phase]!.units;
+    const whole = new Decimal(1);
+    const segment = { plan: { ...plan, units }, quantity, charged: whole, kept: whole, line: null };
+    const bring = (line: Line | null): void => {
+      one.segments = [{ ...segment, line }];
+      if (one.phase !== null) return;
+      one.extra = new Decimal(plan.extra?.units ?? 0).times(quantity);
+      this.giveOnce(one);
+    };
+    if (isFree || inArrears) return bring(null);
+    const line = this.sell(`${quantity} ${plan.sku}`, price);
+    const waits = isFirst && plan.access !== 'at_once' && !(one.how === 'send' && !isFirst);
+    if (!waits) {
+      bring(line);
+      this.bill(line);
+      return;
+    }
+    one.state = 'awaiting';
+    this.bill(line, () => {
+      if (one.state !== 'awaiting') return;
+      one.state = 'live';
+      bring(line);
+    });
+  }
+
+  /** What comes along only once with an offer, and stays. */
+  private giveOnce({ plan, quantity, had }: Subscription): void {
+    if (had.has(plan)) return;
+    had.add(plan);
+    this.gifts = this.gifts.plus(new Decimal(plan.gift ?? 0).times(quantity));
+  }
+
+  // --- time -----------------------------------------------------------------------------------
+
+  /** What the clock alone does. */
+  advance(now: number): void {
+    this.now = now;
+    for (let one = this.subscription; one?.state === 'live' && one.to <= now;) this.boundary(one);
+  }
+
+  private boundary(one: Subscription): void {
+    const wasFree = one.segments.every(({ line }) => line === null) && one.plan.bill !== 'arrears';
+    if (one.plan.bill === 'arrears') this.billArrears(one, one.to);
+    this.upgrade = null;
+    if (one.ends) {
+      one.state = 'over';
+    } else if (one.rests) {
+      Object.assign(one, { state: 'paused', rests: false });
+    } else {
+      this.goOn(one, wasFree);
+    }
+  }
+
+  private goOn(one: Subscription, wasFree: boolean): void {
+    if (one.phase !== null) {
+      one.phase = one.phase + 1 < one.plan.phases!.length ? one.phase + 1 : null;
+    }
+    const { plan = one.plan, quantity = one.quantity } = one.queued;
+    if (plan !== one.plan || quantity !== one.quantity) {
+      const isOther = !sameInterval(plan, one.plan);
+      Object.assign(one, { plan, quantity, queued: {} });
+      if (isOther) Object.assign(one, { anchor: one.to, count: 0 });
+    }
+    const needsMethod = wasFree && one.how === 'charge' && this.card === null && one.phase === null;
+    const { withoutMethod = 'invoice' } = one.plan;
+    if (needsMethod && withoutMethod !== 'invoice') {
+      one.state = withoutMethod === 'cancel' ? 'over' : 'paused';
+      return;
+    }
+    this.openPeriod(wasFree);
+  }
+
+  /** A period billed at its end: the days had of each offer, and what was used beyond. */
+  private billArrears(one: Subscription, until: number): void {
+    for (const segment of one.segments) {
+      const { plan, quantity, kept } = segment;
+      const price = money(this.lowered(one, plan, quantity, kept));
+      if (price.isZero()) continue;
+      segment.line = this.sell(
+        `${quantity} ${plan.sku} until ${new Date(until).toISOString()}`,
+        price,
+      );
+      this.bill(segment.line);
+    }
+    this.billOverage(one);
+  }
+
+  private billOverage(one: Subscription): void {
+    if (this.overageUsed.isZero()) return;
+    const price = money(this.overageUsed.times(one.plan.overage!));
+    this.overageUsed = ZERO;
+    this.bill(this.sell('overage', price));
+  }
+
+  // --- changes --------------------------------------------------------------------------------
+
+  private isDearer(plan: Plan, quantity: number): boolean {
+    const one = this.subscription!;
+    const fresh = new Decimal(plan.price).times(quantity);
+    const old = new Decimal(one.plan.price).times(one.quantity);
+    if (sameInterval(plan, one.plan)) return fresh.greaterThan(old);
+    const days = ({ interval }: Plan): number =>
+      Math.max(this.day(this.after(this.now, interval, 1)) - this.day(this.now), 1);
+    return fresh.times(days(one.plan)).greaterThan(old.times(days(plan)));
+  }
+
+  /** The share of the period that goes back, of the offer in force. */
+  private shareBack(rule: 'time' | 'least'): Decimal {
+    const one = this.subscription!;
+    const { left, of } = this.daysLeft(one);
+    const segment = one.segments.at(-1)!;
+    const time = least(new Decimal(left).dividedBy(of), segment.kept);
+    if (rule === 'time') return time;
+    const units = new Decimal(segment.plan.units).times(segment.quantity);
+    return least(time, this.planUnits().dividedBy(units));
+  }
+
+  /** What goes back of the offer in force; nothing was paid for what is free, or not paid yet. */
+  private creditOf(share: Decimal): Decimal {
+    const { line, charged } = this.subscription!.segments.at(-1)!;
+    if (line === null) return ZERO;
+    const amount = money(line.gross.times(share).dividedBy(charged));
+    return least(amount, line.gross.minus(line.back));
+  }
+
+  /** @returns false: the state does not allow it, and nothing happens */
+  change(wanted: {
+    plan?: Plan;
+    quantity?: number;
+    when?: 'now' | 'period_end';
+    mode?: Mode;
+  }): boolean {
+    const one = this.subscription;
+    const { plan = one?.plan, quantity = one?.quantity ?? 1, mode = 'prorate' } = wanted;
+    if (one?.state !== 'live' || one.ends || one.rests) return false;
+    if (plan === undefined || (one.plan === plan && one.quantity === quantity)) return false;
+    const when = wanted.when ?? (this.isDearer(plan, quantity) ? 'now' : 'period_end');
+    if (when === 'period_end') {
+      if (wanted.plan !== undefined) one.queued.plan = plan;
+      if (wanted.quantity !== undefined) one.queued.quantity = quantity;
+      return true;
+    }
+    if (this.isPastDue()) return false;
+    const queued = {
+      plan: wanted.plan === undefined ? one.queued.plan : undefined,
+      quantity: wanted.quantity === undefined ? one.queued.quantity : undefined,
+    };
+    this.changeNow({ plan, quantity, mode, queued });
+    return true;
+  }
+
+  private changeNow(upgrade: Upgrade): void {
+    const one = this.subscription!;
+    const { plan, quantity, mode } = upgrade;
+    const rest = mode === 'prorate' && this.isPartOfPeriod(plan);
+    const { left, of } = this.daysLeft(one);
+    const share = rest ? new Decimal(left).dividedBy(of) : new Decimal(1);
+    const back = this.shareBack(this.isDearer(plan, quantity) ? 'time' : 'least');
+    const credit = mode === 'prorate' ? this.creditOf(back) : ZERO;
+    this.roundings += 1;
+    const inArrears = plan.bill === 'arrears';
+    const price = inArrears ? ZERO : money(this.lowered(one, plan, quantity, share));
+    const old = one.segments.at(-1)!;
+    const line = price.isZero() ? null : this.sell(plan.sku, price);
+    const apply = (): void => {
+      if (old.line !== null) this.giveBack(old.line, credit);
+      if (mode === 'prorate' || inArrears) old.kept = old.kept.minus(back);
+      this.takeOver(upgrade, rest, share, line);
+    };
+    const waits =
+      one.how === 'charge' && plan.access !== 'at_once' && line?.gross.greaterThan(credit) === true;
+    if (!waits) {
+      this.owe(credit);
+      apply();
+      if (line !== null) this.bill(line);
+      return;
+    }
+    this.upgrade = upgrade;
+    this.waiting.push({
+      line,
+      back: credit,
+      brings: () => {
+        if (this.upgrade !== upgrade) return;
+        this.upgrade = null;
+        apply();
+      },
+    });
+  }
+
+  /** Whether a change shares the period that is running, or begins one of its own. */
+  private isPartOfPeriod(plan: Plan): boolean {
+    const one = this.subscription!;
+    const isFree = one.segments.at(-1)!.line === null && one.plan.bill !== 'arrears';
+    return one.phase === null && !isFree && sameInterval(plan, one.plan);
+  }
+
+  private takeOver(
+    { plan, quantity, mode, queued }: Upgrade,
+    rest: boolean,
+    share: Decimal,
+    line: Line | null,
+  ): void {
+    const one = this.subscription!;
+    const stays = mode === 'add' ? this.planUnits() : ZERO;
+    const segment = { plan, quantity, charged: share, kept: share, line };
+    Object.assign(one, { plan, quantity, queued, phase: null });
+    if (rest) {
+      one.segments.push(segment);
+      return;
+    }
+    const to = this.after(this.now, plan.interval, 1);
+    Object.assign(one, { anchor: this.now, count: 1, from: this.now, to, segments: [segment] });
+    Object.assign(one, { period: {}, used: ZERO, stays });
+  }
+
+  // --- the end --------------------------------------------------------------------------------
+
+  cancel(when: 'now' | 'period_end', credit: CreditRule = false): boolean {
+    const one = this.subscription;
+    if (one === null || one.state === 'over') return false;
+    if (when === 'period_end' && isInForce(one)) {
+      if (one.ends) return false;
+      one.ends = true;
+      return true;
+    }
+    if (one.state === 'live') this.endNow(one, credit);
+    one.state = 'over';
+    this.upgrade = null;
+    // What waited for its payment, and is on no invoice yet, is dropped.
+    this.waiting = this.waiting.filter(({ brings, line }) => {
+      if (brings !== null && line !== null) this.lines.splice(this.lines.indexOf(line), 1);
+      return brings === null;
+    });
+    for (const invoice of this.invoices) invoice.tryAt = null;
+    return true;
+  }
+
+  private endNow(one: Subscription, credit: CreditRule): void {
+    const segment = one.segments.at(-1)!;
+    if (one.plan.bill === 'arrears') {
+      segment.kept = segment.kept.minus(this.shareBack('time'));
+      this.billArrears(one, this.now);
+      return;
+    }
+    if (credit === false || segment.line === null) return;
+    const back = this.creditOf(this.shareBack(credit === 'time' ? 'time' : 'least'));
+    this.roundings += 1;
+    this.owe(this.giveBack(segment.line, back));
+  }
+
+  undo(): boolean {
+    const one = this.subscription;
+    if (one === null || !isInForce(one)) return false;
+    const waits = Object.values(one.queued).some((named) => named !== undefined);
+    if (!one.ends && !one.rests && !waits) return false;
+    if (one.ends) one.ends = false;
+    else if (one.rests) one.rests = false;
+    else one.queued = {};
+    return true;
+  }
+
+  pause(): boolean {
+    const one = this.subscription;
+    if (one?.state === 'paused') return true;
+    if (one === null || !isInForce(one) || one.ends) return false;
+    one.rests = true;
+    return true;
+  }
+
+  resume(): boolean {
+    const one = this.subscription;
+    if (one !== null && isInForce(one) && one.rests) {
+      one.rests = false;
+      return true;
+    }
+    if (one?.state !== 'paused') return false;
+    Object.assign(one, { state: 'live', anchor: this.now, count: 0, to: this.now });
+    this.goOn(one, false);
+    return true;
+  }
+
+  // --- units ----------------------------------------------------------------------------------
+
+  /** What the plan itself still brings: the shares of its offers, less what was used. */
+  private planUnits(): Decimal {
+    const one = this.subscription;
+    if (one?.state !== 'live') return ZERO;
+    const allowance = sumOf(
+      one.segments.map(({ plan, quantity, kept }) => kept.times(plan.units).times(quantity)),
+    );
+    return atLeastZero(allowance.minus(one.used));
+  }
+
+  usable(): { MSG: Decimal; GIFT: Decimal; EXTRA: Decimal } {
+    if (this.isOverdue()) return { MSG: ZERO, GIFT: ZERO, EXTRA: ZERO };
+    const one = this.subscription?.state === 'live' ? this.subscription : null;
+    return {
+      MSG: this.planUnits()
+        .plus(one?.stays ?? ZERO)
+        .plus(this.packs),
+      GIFT: this.gifts,
+      EXTRA: one?.extra ?? ZERO,
+    };
+  }
+
+  /** @returns of what the units were taken; null: it was not allowed */
+  use(amount: Decimal): Use | null {
+    const one = this.subscription?.state === 'live' ? this.subscription : null;
+    const beyond = atLeastZero(amount.minus(this.usable().MSG));
+    const isBilled = one?.plan.overage !== undefined;
+    if (this.isOverdue() || (beyond.greaterThan(0) && !isBilled)) return null;
+    this.overageUsed = this.overageUsed.plus(beyond);
+    let rest = amount.minus(beyond);
+    const take = (there: Decimal): Decimal => {
+      const taken = least(there, rest);
+      rest = rest.minus(taken);
+      return taken;
+    };
+    const stays = take(one?.stays ?? ZERO);
+    const ofPlan = take(this.planUnits());
+    const packs = take(this.packs);
+    if (one !== null) {
+      one.stays = one.stays.minus(stays);
+      one.used = one.used.plus(ofPlan);
+    }
+    this.packs = this.packs.minus(packs);
+    return { amount, beyond, stays, ofPlan, packs, period: one?.period ?? null };
+  }
+
+  /**
+   * Units come back, those that were taken last first: to the plan only while their period lasts.
+   *
+   * @param amount of a use, or of a hold
+   */
+  restore({ beyond, stays, ofPlan, packs, period }: Use, amount: Decimal): void {
+    let rest = amount;
+    const give = (most: Decimal): Decimal => {
+      const given = least(most, rest);
+      rest = rest.minus(given);
+      return given;
+    };
+    this.overageUsed = this.overageUsed.minus(give(beyond));
+    this.packs = this.packs.plus(give(packs));
+    const one = this.subscription;
+    const backToPlan = give(ofPlan);
+    const backToStays = give(stays);
+    if (one?.state !== 'live' || one.period !== period) return;
+    one.used = one.used.minus(backToPlan);
+    one.stays = one.stays.plus(backToStays);
+  }
+
+  // --- invoices and money ---------------------------------------------------------------------
+
+  private issue(
+    lines: Line[],
+    asked: Decimal,
+    how: 'charge' | 'send',
+    isRenewal: boolean,
+  ): Invoice {
+    const fromCredit = least(this.credit, atLeastZero(asked));
+    this.credit = this.credit.minus(fromCredit).plus(atLeastZero(asked.negated()));
+    const total = atLeastZero(asked).minus(fromCredit);
+    const invoice: Invoice = {
+      ...{ lines, total, due: total, paid: ZERO, refunded: ZERO, issuedAt: this.now },
+      ...{ tryAt: how === 'charge' ? this.now : null, tries: 0, failedAt: null },
+      ...{ how, brings: () => undefined, isRenewal },
+    };
+    this.invoices.push(invoice);
+    return invoice;
+  }
+
+  /** What the billing cycle does, whenever it runs. */
+  settle(): void {
+    const { waiting } = this;
+    this.waiting = [];
+    const how = this.subscription?.how ?? 'charge';
+    for (const { line } of waiting) {
+      if (line !== null) {
+        Object.assign(line, { gross: withTax(line.price, this.tax), tax: this.tax });
+      }
+    }
+    const asked = (all: readonly Waiting[]): Decimal =>
+      sumOf(all.map(({ line, back }) => (line?.gross ?? ZERO).minus(back)));
+    const linesOf = (all: readonly Waiting[]): Line[] => all.flatMap(({ line }) => line ?? []);
+    const shared = waiting.filter(({ brings }) => brings === null);
+    if (shared.length > 0) this.issue(linesOf(shared), asked(shared), how, true);
+    for (const one of waiting.filter(({ brings }) => brings !== null)) {
+      this.issue(linesOf([one]), asked([one]), how, false).brings = one.brings!;
+    }
+    for (const invoice of this.invoices) this.collect(invoice);
+  }
+
+  private collect(invoice: Invoice): void {
+    if (invoice.due.isZero()) {
+      invoice.tryAt = null;
+      this.bring(invoice);
+      return;
+    }
+    if (invoice.tryAt === null || invoice.tryAt > this.now) return;
+    if (this.card === 'good') {
+      this.pay(invoice);
+      return;
+    }
+    invoice.failedAt ??= this.now;
+    const from = this.now - invoice.tryAt < DAY ? invoice.tryAt : this.now;
+    const next = RETRIES[invoice.tries];
+    invoice.tries += 1;
+    invoice.tryAt = next === undefined ? null : from + next;
+    if (next === undefined && invoice.isRenewal && this.subscription !== null) {
+      this.subscription.state = 'over';
+    }
+  }
+
+  private bring(invoice: Invoice): void {
+    invoice.brings();
+    invoice.brings = () => undefined;
+  }
+
+  pay(invoice: Invoice): void {
+    invoice.paid = invoice.paid.plus(invoice.due);
+    Object.assign(invoice, { due: ZERO, tryAt: null });
+    this.bring(invoice);
+  }
+
+  private isPastDue(): boolean {
+    return this.invoices.some(
+      ({ isRenewal, due, failedAt }) => isRenewal && !due.isZero() && failedAt !== null,
+    );
+  }
+
+  private isOverdue(): boolean {
+    return (
+      this.subscription?.state === 'live' &&
+      this.invoices.some(
+        ({ isRenewal, due, failedAt }) =>
+          isRenewal && !due.isZero() && failedAt !== null && this.now >= failedAt + GRACE,
+      )
+    );
+  }
+
+  // --- what comes back ------------------------------------------------------------------------
+
+  /**
+   * A credit note of all that is left of an invoice, as money or as account credit.
+   *
+   * @returns what came back
+   */
+  takeBack(invoice: Invoice, to: 'refund' | 'credit'): Decimal {
+    const left = sumOf(invoice.lines.map(({ gross, back }) => gross.minus(back)));
+    const most = least(left, invoice.paid.minus(invoice.refunded));
+    let rest = most;
+    for (const line of invoice.lines) rest = rest.minus(this.giveBack(line, rest));
+    if (to === 'refund') invoice.refunded = invoice.refunded.plus(most);
+    else this.credit = this.credit.plus(most);
+    return most;
+  }
+
+  order(price: string, units: number): Line {
+    const line = this.sell('pack', new Decimal(price));
+    this.byOrder = this.byOrder.plus(line.gross);
+    this.packs = this.packs.plus(units);
+    return line;
+  }
+
+  /** Of an order: how much money goes back, and what is left of packs, is Refund's to say. */
+  refundPack(line: Line, refunded: Decimal, packs: Decimal): void {
+    this.byOrder = this.byOrder.minus(refunded.minus(line.back));
+    line.back = refunded;
+    this.packs = packs;
+  }
+
+  // --- what is told ---------------------------------------------------------------------------
+
+  /** Money that came, less what went back. */
+  kept(): Decimal {
+    return sumOf(this.invoices.map(({ paid, refunded }) => paid.minus(refunded))).plus(
+      this.byOrder,
+    );
+  }
+
+  due(): Decimal {
+    return sumOf(this.invoices.map(({ due }) => due));
+  }
+
+  /** Tax on what was invoiced or ordered, and did not come back, by percent. */
+  taxes(): Map<string, Decimal> {
+    const all = new Map<string, Decimal>();
+    const waits = new Set(this.waiting.map(({ line }) => line));
+    for (const line of this.lines) {
+      const { gross, back, tax } = line;
+      if (tax === null || waits.has(line)) continue;
+      const key = String(tax.percent);
+      all.set(key, (all.get(key) ?? ZERO).plus(taxIn(gross.minus(back), tax)));
+    }
+    return all;
+  }
+}
+
+/** Running, or waiting for what it is to be paid by. */
+const isInForce = ({ state }: Subscription): boolean => state === 'live' || state === 'awaiting';
+
+const sameInterval = (one: Plan, other: Plan): boolean =>
+  one.interval.unit === other.interval.unit && one.interval.count === other.interval.count;
