@@ -12,7 +12,13 @@ import {
   type DuePart,
 } from './database';
 import { openEvents, type Events } from './events';
-import { openInvoicing, invoicedPeriods, standingOf, type Invoicing } from './invoicing';
+import {
+  openInvoicing,
+  invoicedPeriods,
+  moneyTakenBack,
+  standingOf,
+  type Invoicing,
+} from './invoicing';
 import {
   openLedger,
   MAX_PROBLEMS,
@@ -148,6 +154,7 @@ function openRooms(context: Context, options: ReadOptions) {
     identitySecret: identitySecretOf(options.connection, options.secrets.identity),
     keepTrials: keep.trials ?? null,
     subscriptions: orderSubscriptions,
+    takenBack: moneyTakenBack,
   });
   const subscriptions = openSubscriptions(context, sales.trials, invoicedPeriods);
   const ledger = openLedger(context, sales.suggest, {

@@ -1,4 +1,4 @@
-import type { LinePart, SoldLineName } from '../books';
+import type { SoldLine } from '../books';
 import { BillingError, Decimal, ZERO, formatMoney, split, sumOf } from '../kernel';
 import type { StoredInvoiceLine } from './invoice-lines';
 
@@ -9,15 +9,9 @@ import type { StoredInvoiceLine } from './invoice-lines';
 
 /** A line of an issued invoice, with what of it has not come back yet. */
 export interface CreditableLine
-  extends
-    SoldLineName,
-    Pick<
-      StoredInvoiceLine,
-      'position' | 'lineId' | 'sku' | 'net' | 'tax' | 'total' | 'kind' | 'itemId'
-    > {
+  extends SoldLine, Pick<StoredInvoiceLine, 'lineId' | 'sku' | 'total' | 'kind' | 'itemId'> {
   /** How people know it. */
   name: string;
-  left: LinePart;
 }
 
 export interface PlannedCredit {

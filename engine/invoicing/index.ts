@@ -33,6 +33,7 @@ import { verifyInvoices } from './verify-invoices';
 
 export * from './public';
 export { invoicedPeriods } from './invoiced-periods';
+export { moneyTakenBack } from './taken-back';
 export { standingOf } from './collecting/standing';
 export type { TopUpPorts } from './collecting/top-ups';
 export type { InvoicingContext } from './finalizing';

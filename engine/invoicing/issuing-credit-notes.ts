@@ -55,6 +55,7 @@ export async function creditableLines(
     payerId,
     soldBy: 'invoice' as const,
     documentId: invoiceId,
+    inclusive: line.taxInclusive ?? false,
     name: line.sku ?? line.product ?? line.kind,
   }));
   return leftToGiveBack(session, found);

@@ -19,8 +19,10 @@ import {
 import {
   executeRefunds,
   openRefund,
+  recordMadeRefund,
   refundableCharges,
   refundsOf,
+  type NewRefund,
   type PaymentContext,
   type StoredRefund,
 } from '../payments';
@@ -33,9 +35,10 @@ import {
   type StoredCreditNote,
 } from './credit-note-records';
 import { requireMoney, type CreditNotes, type MadeRefund } from './credit-notes';
-import { givableOf, planCredit, spreadCredit } from './credit-plan';
+import { givableOf, leftOfAll, planCredit, spreadCredit } from './credit-plan';
 import { requireInvoice, type StoredInvoice } from './invoice-records';
 import { creditableLines, requireIssued, settledOf } from './issuing-credit-notes';
+import { moneyTakenBack } from './taken-back';
 
 /** Money back for invoices: always with the credit note that says so. */
 
@@ -96,6 +99,10 @@ where p.payer_id = $1::uuid and p.invoice_id = $2::uuid and p.attempt_id is null
 group by p.gateway
 order by p.gateway`;
 
+const CASH = `
+select coalesce(sum(amount + excess), 0)::text as amount
+from {schema}.invoice_payments where payer_id = $1::uuid and invoice_id = $2::uuid`;
+
 const READ_REFUNDS = `
 select ${REFUNDS.select('r')} from {schema}.invoice_refunds r
 where r.payer_id = $1::uuid and r.invoice_id = $2::uuid
@@ -154,7 +161,25 @@ export async function giveBack(
   note: Pick<StoredCreditNote, 'toRefund'>,
   now: Instant,
 ): Promise<string[]> {
-  const { payerId, accountId, invoiceId, currency } = invoice;
+  const { shares, left } = await sharesOf(session, invoice, note.toRefund);
+  if (left.greaterThan(ZERO)) {
+    throw new BillingError(
+      'refund_exceeds_paid',
+      `Only ${formatMoney(note.toRefund.minus(left), invoice.decimals)} of what was paid is left to give back.`,
+      { parameter: 'amount', advice: 'Part of it is on its way back already.' },
+    );
+  }
+  const opened: string[] = [];
+  for (const share of shares) opened.push(await openRefund(context, session, share, now));
+  return opened;
+}
+
+/** Of which payments of an invoice an amount goes back, and what is left of it beyond all of them. */
+async function sharesOf(
+  session: Session,
+  { payerId, accountId, invoiceId, currency }: StoredInvoice,
+  amount: Decimal,
+): Promise<{ shares: NewRefund[]; left: Decimal }> {
   const of = { payerId, purpose: 'invoice', purposeId: invoiceId } as const;
   const charges = await refundableCharges(session, of);
   const byHand = await session.query<{ gateway: string; reference: string; amount: string }>(
@@ -163,30 +188,24 @@ export async function giveBack(
   );
   const sources = [
     ...charges,
-    ...byHand.map(({ gateway, reference, amount }) => ({
+    ...byHand.map((one) => ({
       attemptId: null,
-      gateway,
-      charge: reference,
-      amount: new Decimal(amount),
+      gateway: one.gateway,
+      charge: one.reference,
+      amount: new Decimal(one.amount),
     })),
   ];
-  const opened: string[] = [];
-  let left = note.toRefund;
+  const shares: NewRefund[] = [];
+  let left = amount;
   for (const source of sources) {
-    const amount = Decimal.min(left, source.amount);
-    if (!amount.greaterThan(ZERO)) continue;
-    const refund = { ...of, ...source, accountId, currency, amount, reason: 'credit_note' };
-    opened.push(await openRefund(context, session, refund, now));
-    left = left.minus(amount);
+    const share = Decimal.min(left, source.amount);
+    if (!share.greaterThan(ZERO)) continue;
+    const { attemptId, gateway, charge } = source;
+    const by = { attemptId, gateway, charge, amount: share };
+    shares.push({ ...of, ...by, accountId, currency, reason: 'credit_note' });
+    left = left.minus(share);
   }
-  if (left.greaterThan(ZERO)) {
-    throw new BillingError(
-      'refund_exceeds_paid',
-      `Only ${formatMoney(note.toRefund.minus(left), invoice.decimals)} of what was paid is left to give back.`,
-      { parameter: 'amount', advice: 'Part of it is on its way back already.' },
-    );
-  }
-  return opened;
+  return { shares, left };
 }
 
 export class InvoiceRefunds {
@@ -310,12 +329,12 @@ export class InvoiceRefunds {
     refundId: string,
     now: Instant,
   ): Promise<InvoiceRefund> {
-    const { payerId, invoiceId } = invoice;
-    const of = { payerId, purpose: 'invoice', purposeId: invoiceId } as const;
-    const [charge] = await refundableCharges(session, of);
-    const [byHand] = await session.query<{ gateway: string }>(PAID_BY_HAND, [payerId, invoiceId]);
-    const gateway = charge?.gateway ?? byHand?.gateway ?? 'manual';
+    const { shares } = await sharesOf(session, invoice, amount);
+    const gateway = shares[0]?.gateway ?? 'manual';
     await recordRefund(session, invoice, { refundId, creditNoteId, gateway, amount }, now);
+    for (const share of shares) {
+      await recordMadeRefund(session, { ...share, reference: refundId }, now);
+    }
     return {
       refundId,
       gateway,
@@ -343,22 +362,47 @@ export class InvoiceRefunds {
       await recordRefund(session, invoice, { refundId, creditNoteId: null, gateway, amount }, now);
       return;
     }
-    // What is beyond was given back as credit before, or was never counted for the invoice.
-    const amount = Decimal.min(refund.amount, givableOf(await settledOf(session, invoice)));
-    if (amount.isZero()) return;
-    const lines = await creditableLines(session, invoice);
-    const planned = spreadCredit(lines, amount, invoice.decimals);
-    const payer = await resolveAccount(session, { accountId: payerId });
-    await this.creditNotes.issue(
-      session,
-      { invoice, payer },
-      planned,
-      {
-        made: ({ creditNoteId }) =>
-          recordRefund(session, invoice, { refundId, creditNoteId, gateway, amount }, now),
-      },
-      { reason: 'dispute', note: null, metadata: {} },
-      now,
-    );
+    await this.takenBack(session, invoice, { ...refund, refundId }, now);
   }
+
+  /**
+   * What a gateway took back by itself gets a credit note, over all lines, of what is left of them. For
+   * what went back as a credit before, that credit is taken.
+   */
+  private async takenBack(
+    session: Session,
+    invoice: StoredInvoice,
+    { refundId, gateway, currency, amount: all }: Refunded,
+    now: Instant,
+  ): Promise<void> {
+    const { payerId, invoiceId } = invoice;
+    const settled = await settledOf(session, invoice);
+    const lines = await creditableLines(session, invoice);
+    const before = Decimal.min(givableOf(settled), leftOfAll(lines));
+    const missing = { currency, amount: all.minus(before) };
+    await moneyTakenBack.lowerCredits(session, lines, missing, now);
+    const left = await creditableLines(session, invoice);
+    const amount = Decimal.max(Decimal.min(all, givableOf(settled), leftOfAll(left)), ZERO);
+    if (amount.greaterThan(ZERO)) {
+      const payer = await resolveAccount(session, { accountId: payerId });
+      const made = ({ creditNoteId }: MadeRefund): Promise<void> =>
+        recordRefund(session, invoice, { refundId, creditNoteId, gateway, amount }, now);
+      const planned = spreadCredit(left, amount, invoice.decimals);
+      const why = { reason: 'dispute' as const, note: null, metadata: {} };
+      await this.creditNotes.issue(session, { invoice, payer }, planned, { made }, why, now);
+    }
+    // What never came in for the invoice is no money of ours that went.
+    const came = await cashOf(session, invoice);
+    const beyond = Decimal.min(all, came.minus(settled.toRefund)).minus(amount);
+    const rest = { payerId, currency, gateway, refundId: `${invoiceId}.${refundId}` };
+    await moneyTakenBack.takeBeyond(session, { ...rest, amount: beyond }, now);
+  }
+}
+
+type Refunded = Pick<StoredRefund, 'refundId' | 'gateway' | 'currency' | 'amount'>;
+
+/** What came in for an invoice, with what was beyond it and became account credit. */
+async function cashOf(session: Session, { payerId, invoiceId }: StoredInvoice): Promise<Decimal> {
+  const [row] = await session.query<{ amount: string }>(CASH, [payerId, invoiceId]);
+  return new Decimal(row!.amount);
 }

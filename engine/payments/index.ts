@@ -24,7 +24,7 @@ export { unknownOrder } from './order-charges';
 export type { Payable, PaymentContext, PurposeHandlers, Settlement } from './ports';
 export { refundsOf, type NewRefund, type StoredRefund } from './refund-records';
 export { refundableCharges, type RefundableCharge } from './refundable';
-export { executeRefunds, openRefund } from './refunding';
+export { executeRefunds, openRefund, recordMadeRefund } from './refunding';
 export type { Purpose } from './transfers';
 
 /** Names that gateways of the caller's own cannot have. */

@@ -249,7 +249,8 @@ async function reportedRefund(
     gateway: attempt.gateway!,
     amount: amount ? new Decimal(amount) : attempt.amount,
     currency: currency ?? attempt.currency,
-    reason: 'gateway',
+    // Money that was never counted for what it was to pay: it came twice.
+    reason: attempt.surplus ? 'paid_twice' : 'gateway',
     status: 'succeeded',
     createdAt: now,
     finishedAt: now,

@@ -51,6 +51,25 @@ export async function openRefund(
   return opened.refundId;
 }
 
+/** Records money that has gone back already, by a refund that was made at the gateway or by hand. */
+export async function recordMadeRefund(
+  session: Session,
+  refund: NewRefund & { reference: string },
+  now: Instant,
+): Promise<void> {
+  const made: StoredRefund = {
+    ...refund,
+    refundId: newId(),
+    status: 'succeeded',
+    code: null,
+    createdAt: now,
+    finishedAt: now,
+    leasedUntil: null,
+  };
+  await writeRefund(session, made);
+  await tellOfTransfer(session, 'payment.refunded', made, now);
+}
+
 /** Tells that money is to be given back: when it is recorded, and when its gateway refuses to. */
 function tellRefundDue(session: Session, refund: StoredRefund, at: Instant): Promise<void> {
   const { payerId, accountId, gateway, charge: paymentId, currency, reason } = refund;

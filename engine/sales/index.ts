@@ -9,7 +9,13 @@ import { grantFreeTier } from './free-tier';
 import { GrantedOffers } from './granted-offers';
 import { IdentityHashing, type IdentitySecret } from './identity-hash';
 import { tellOfPaid, tellOfRefunded } from './order-events';
-import { NO_SUBSCRIPTIONS, type OrderHooks, type OrderSubscriptions } from './order-hooks';
+import {
+  NO_CREDITS,
+  NO_SUBSCRIPTIONS,
+  type MoneyTakenBack,
+  type OrderHooks,
+  type OrderSubscriptions,
+} from './order-hooks';
 import { eraseOrders, exportOrders, mergeOrders, openOrdersObstacle } from './order-parts';
 import { orderPayments } from './order-payments';
 import { Orders } from './orders';
@@ -28,7 +34,7 @@ import { verifyReferrals } from './verify-referrals';
 
 export * from './public';
 export { statusReason } from './eligibility';
-export type { LineGrants, OrderSubscriptions, RecurringLine } from './order-hooks';
+export type { LineGrants, MoneyTakenBack, OrderSubscriptions, RecurringLine } from './order-hooks';
 export { ORDER_STATUSES } from './order-state';
 export { refusalOf } from './order-lines';
 export type { Trying } from './trial-marks';
@@ -61,6 +67,8 @@ export interface SalesOptions {
   keepTrials: number | null;
   /** What orders of recurring offers begin. */
   subscriptions?: OrderSubscriptions;
+  /** What becomes of credits when a gateway takes money back. */
+  takenBack?: MoneyTakenBack;
 }
 
 /** The room, and what it fills of the ports of earlier ones. */
@@ -91,6 +99,7 @@ export function openSales(context: PaymentContext, options: SalesOptions): Opene
     },
     trials: marks,
     subscriptions: options.subscriptions ?? NO_SUBSCRIPTIONS,
+    takenBack: options.takenBack ?? NO_CREDITS,
   };
   const confirmations = new Confirmations(context, hooks);
   const refunds = new Refunds(context, hooks);

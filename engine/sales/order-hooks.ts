@@ -1,4 +1,5 @@
 import type { ResolvedAccount } from '../accounts';
+import type { SoldLine } from '../books';
 import type { Offer } from '../catalog';
 import type { Session } from '../database';
 import type { Decimal, DenialReason, Instant } from '../kernel';
@@ -28,6 +29,8 @@ export interface OrderHooks {
   trials: Trying;
   /** Lines of recurring offers; filled by a later room (engine/billing.ts). */
   subscriptions: OrderSubscriptions;
+  /** What a gateway took back beyond what was left; filled by a later room. */
+  takenBack: MoneyTakenBack;
 }
 
 /** A line of a recurring offer that is being paid. */
@@ -105,6 +108,39 @@ export interface OrderRefund {
   /** What has gone back so far of the order's net amount, this refund included: 0 to 1. */
   part: Decimal;
 }
+
+/**
+ * Money that a gateway took back by itself, as after a lost dispute, beyond what was left to give back of
+ * what was sold. The payers are locked.
+ */
+export interface MoneyTakenBack {
+  /** Credits for some lines that are on no issued invoice yet become less by an amount, at most. */
+  lowerCredits(
+    session: Session,
+    lines: readonly SoldLine[],
+    by: { currency: string; amount: Decimal },
+    now: Instant,
+  ): Promise<void>;
+  /** For what is beyond all the same, account credit is taken; where that was used, it is lost. */
+  takeBeyond(
+    session: Session,
+    beyond: {
+      payerId: string;
+      currency: string;
+      amount: Decimal;
+      gateway: string;
+      /** Of the payment's refund. */
+      refundId: string;
+    },
+    now: Instant,
+  ): Promise<void>;
+}
+
+/** For an engine without the room of invoices: there is no credit. */
+export const NO_CREDITS: MoneyTakenBack = {
+  lowerCredits: () => Promise.resolve(),
+  takeBeyond: () => Promise.resolve(),
+};
 
 /** For an engine without the room of subscriptions: such an order brings one period, and that is all. */
 export const NO_SUBSCRIPTIONS: OrderSubscriptions = {

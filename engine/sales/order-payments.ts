@@ -1,11 +1,13 @@
+import { leftToGiveBack, type SoldLine } from '../books';
 import type { Session } from '../database';
-import { isBillingError, isId, type ErrorCode } from '../kernel';
+import { Decimal, isBillingError, isId, sumOf, type ErrorCode } from '../kernel';
 import type { PurposeHandlers } from '../payments';
 import { locksOfOrder } from './change-of-order';
 import type { Confirmations } from './confirming';
 import type { OrderHooks } from './order-hooks';
 import { findOrder } from './order-records';
 import { isLapsed } from './order-state';
+import { findRefund, soldLines } from './refund-records';
 import type { Refunds } from './refunding';
 
 /** What payments through gateways mean to orders. */
@@ -64,20 +66,36 @@ export const orderPayments = (
    * What the gateway gave back by itself is a refund of the order. One that cannot be told from its
    * amount is left to people: the event says that money went back.
    */
-  async refunded(session, { purposeId: orderId, reason, amount, reference, refundId }) {
-    if (reason !== 'gateway') return;
-    await unlessRefused(
-      session,
-      ['order_state', 'refund_ambiguous', 'refund_exceeds_paid', 'payment_mismatch'],
-      () => {
-        const wanted = {
-          orderId,
-          refundId: reference ?? refundId,
-          amount,
-          used: 'forgive' as const,
-        };
-        return refunds.refundWanted(wanted, session);
-      },
-    );
+  async refunded(session, refund, now) {
+    if (refund.reason !== 'gateway') return;
+    const { purposeId: orderId, reference, currency, gateway } = refund;
+    const refundId = reference ?? refund.refundId;
+    const order = await findOrder(session, orderId);
+    if ((await findRefund(session, order, refundId)) !== null) return;
+    // What people gave back, and said so under another id, is no money of the order any more.
+    const taken = Decimal.min(refund.amount, order.paid.minus(order.refunded));
+    const lines = soldLines(order);
+    const beyond = taken.minus(await leftOf(session, lines));
+    await hooks.takenBack.lowerCredits(session, lines, { currency, amount: beyond }, now);
+    const left = await leftOf(session, lines);
+    const isBeyond = taken.greaterThan(left);
+    const amount = isBeyond ? undefined : refund.amount;
+    const refused = left.isZero()
+      ? null
+      : await unlessRefused(
+          session,
+          ['order_state', 'refund_ambiguous', 'refund_exceeds_paid', 'payment_mismatch'],
+          () => refunds.refundWanted({ orderId, refundId, amount, used: 'forgive' }, session),
+        );
+    if (refused !== null || !isBeyond) return;
+    const { payerId } = order;
+    const rest = { payerId, currency, gateway, refundId: refund.refundId };
+    await hooks.takenBack.takeBeyond(session, { ...rest, amount: taken.minus(left) }, now);
   },
 });
+
+/** What of lines has not come back, tax included. */
+async function leftOf(session: Session, lines: readonly SoldLine[]): Promise<Decimal> {
+  const found = await leftToGiveBack(session, lines);
+  return sumOf(found.map(({ left }) => left.net.plus(left.tax)));
+}

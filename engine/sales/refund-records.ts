@@ -126,17 +126,22 @@ from (
 
 const NOTHING_GIVEN_UP = { refundedNet: ZERO, givenUp: ZERO, givenUpValue: ZERO, unmet: ZERO };
 
+/** The lines of an order as what was sold; what of them is left is to be looked up. */
+export const soldLines = ({ payerId, orderId, taxRate, lines }: StoredOrder) =>
+  lines.map((line) => ({
+    ...line,
+    payerId,
+    soldBy: 'order' as const,
+    documentId: orderId,
+    inclusive: taxRate?.inclusive ?? false,
+    left: { net: line.net, tax: line.tax },
+  }));
+
 /** The lines of an order with their grants, and what was refunded of both. */
 export async function refundLines(session: Session, order: StoredOrder): Promise<RefundLine[]> {
   const made = await findOrderGrants(session, order);
   const grants = await lineGrants(session, order, made);
-  const sold = order.lines.map((line) => ({
-    ...line,
-    payerId: order.payerId,
-    soldBy: 'order' as const,
-    documentId: order.orderId,
-  }));
-  const lines = await leftToGiveBack(session, sold);
+  const lines = await leftToGiveBack(session, soldLines(order));
   return lines.map(({ refundedNet, ...line }) => ({
     ...line,
     credited: line.net.minus(line.left.net).minus(refundedNet),

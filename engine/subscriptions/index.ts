@@ -34,6 +34,8 @@ export {
   periodsPaid,
 } from './payment-effects';
 export {
+  PENDING_ITEMS,
+  addCredits,
   addPendingItems,
   dropPendingItems,
   type ItemKind,

@@ -109,6 +109,8 @@ describe.each(databaseKinds)('invoices in the database (%s)', (name) => {
     'delete from {schema}.credit_notes',
     'truncate {schema}.credit_note_lines',
     'delete from {schema}.invoice_refunds',
+    'update {schema}.line_returns set net = 0',
+    'truncate {schema}.line_returns',
     'update {schema}.account_credits set amount = 100',
     'update {schema}.invoice_payments set amount = 1',
     'update {schema}.invoice_logos set content = content',
@@ -167,6 +169,15 @@ describe.each(databaseKinds)('invoices in the database (%s)', (name) => {
     [
       'credit_note_exceeds',
       'update {schema}.credit_note_lines set net = net + 50, total = total + 50',
+    ],
+    ['line_returned', 'delete from {schema}.line_returns'],
+    ['line_returns', 'update {schema}.line_returns set net = net + 50'],
+    [
+      'credit_returned',
+      `insert into {schema}.line_returns (payer_id, return_id, sold_by, document_id, position, kind,
+         item_id, net, tax, returned_at)
+       select payer_id, gen_random_uuid(), 'invoice', invoice_id, 1, 'proration_credit',
+         gen_random_uuid(), 1, 0, now() from {schema}.invoices where invoice_id = {open}`,
     ],
     ['paper_numbers', 'update {schema}.invoice_series set next_number = next_number + 1'],
     ['paper_numbers', 'update {schema}.invoices set number = 7 where invoice_id = {open}'],
