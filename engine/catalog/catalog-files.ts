@@ -1,5 +1,3 @@
-import { CsvError, parse as parseCsv } from 'csv-parse/sync';
-
 import { BillingError, foldCase } from '../kernel';
 import {
   COLUMNS,
@@ -11,11 +9,14 @@ import {
   hasItem,
   isEmpty,
   itemOfRow,
+  withPoint,
   offerOfRow,
   recordOf,
   type Cells,
+  type Column,
   type Table,
 } from './catalog-tables';
+import { UNREADABLE, linesOf, textOf } from './csv-text';
 
 /** Reads a catalog that somebody wrote, as JSON, CSV or rows, into requests to save its records. */
 
@@ -37,6 +38,14 @@ export interface Written {
 }
 
 export type GivenTables = Partial<Record<Table, unknown>>;
+
+/** How tables are written. */
+export interface TableOptions {
+  /** Of CSV that comes as bytes; left out, it is found out. */
+  encoding?: string | undefined;
+  /** Whether numbers have a comma where others have a point. */
+  decimalComma: boolean;
+}
 
 export function importInvalid(where: string, message: string, cause?: unknown): BillingError {
   const said = cause instanceof BillingError ? cause.advice : null;
@@ -174,27 +183,47 @@ function columnNames(table: Table, title: string, written: readonly string[]): s
   return names;
 }
 
-/** Spreadsheets of other countries separate by semicolons: what the first line has most of. */
-function delimiterOf(csv: string): string {
-  const [header = ''] = csv.replace(/"[^"]*"/g, '').split(/\r\n|\n|\r/, 1);
-  const count = (delimiter: string): number => header.split(delimiter).length;
-  return [',', ';', '\t'].reduce((best, one) => (count(one) > count(best) ? one : best));
+/** Blanks around what a cell says are not meant; a character that nobody could read is refused. */
+function cellsOf(
+  where: string,
+  names: readonly string[],
+  line: readonly unknown[],
+  { decimalComma }: TableOptions,
+  columns: readonly Column[],
+): Cells {
+  const cells = new Map<string, unknown>();
+  names.forEach((name, at) => {
+    if (name === '') return;
+    const cell = line[at];
+    if (typeof cell !== 'string') {
+      cells.set(name, typeof cell === 'number' ? `${cell}` : cell);
+      return;
+    }
+    if (cell.includes(UNREADABLE)) {
+      const how = 'Name its encoding, such as windows-1252, where the bytes of the file are read.';
+      throw importInvalid(`${where}, ${name}`, `holds a character that could not be read. ${how}`);
+    }
+    const column = columns.find((one) => one.name === name)!;
+    const written = cell.trim();
+    const said = decimalComma ? withPoint(column, written) : written;
+    if (said === null) {
+      throw importInvalid(
+        `${where}, ${name}`,
+        `${written.slice(0, 80)} is no number such as 9,50: decimals come behind a comma here, and nothing comes between thousands.`,
+      );
+    }
+    cells.set(name, said);
+  });
+  return cells;
 }
 
-function readCsv(table: Table, csv: unknown): TableOfRows {
+function readCsv(table: Table, csv: unknown, options: TableOptions): TableOfRows {
   const title = FILE_NAMES[table];
-  if (typeof csv !== 'string') throw importInvalid(title, 'must be text.');
-  let lines: string[][];
-  try {
-    lines = parseCsv(csv, {
-      bom: true,
-      delimiter: delimiterOf(csv),
-      relax_column_count: true,
-    });
-  } catch (error) {
-    if (!(error instanceof CsvError)) throw error;
-    throw importInvalid(title, `is not CSV: ${error.message}.`, error);
+  if (typeof csv !== 'string' && !(csv instanceof Uint8Array)) {
+    throw importInvalid(title, 'must be text, or the bytes of a file.');
   }
+  const lines = linesOf(typeof csv === 'string' ? csv : textOf(csv, options.encoding));
+  if (!Array.isArray(lines)) throw importInvalid(title, `is not CSV: ${lines.message}.`, lines);
   const [header = [], ...body] = lines;
   const names = columnNames(table, title, header);
   const rows = body.map((line, index): Row => {
@@ -206,20 +235,20 @@ function readCsv(table: Table, csv: unknown): TableOfRows {
         `cell ${stray + 1} stands in a column without a name.`,
       );
     }
-    const named = names.map((name, at): [string, unknown] => [name, line[at]]);
-    return { number, cells: new Map(named.filter(([name]) => name !== '')) };
+    const where = `${title} row ${number}`;
+    return { number, cells: cellsOf(where, names, line, options, COLUMNS[table]) };
   });
   return { table, title, rows };
 }
 
 /** Rows as n8n's items and tables give them: columns by name, cells of text, numbers, true or false. */
-function readRows(table: Table, given: unknown): TableOfRows {
+function readRows(table: Table, given: unknown, options: TableOptions): TableOfRows {
   const rows = listOf(given, table).map((row, index): Row => {
     const number = index + 1;
     if (!isObject(row)) throw importInvalid(`${table} row ${number}`, 'must be an object.');
-    const names = columnNames(table, `${table} row ${number}`, Object.keys(row));
-    const cells = Object.values(row).map((cell) => (typeof cell === 'number' ? `${cell}` : cell));
-    return { number, cells: new Map(names.map((name, at) => [name, cells[at]])) };
+    const where = `${table} row ${number}`;
+    const names = columnNames(table, where, Object.keys(row));
+    return { number, cells: cellsOf(where, names, Object.values(row), options, COLUMNS[table]) };
   });
   return { table, title: table, rows };
 }
@@ -229,10 +258,14 @@ function readRows(table: Table, given: unknown): TableOfRows {
  *
  * @throws import_invalid
  */
-export function readTables(form: 'csv' | 'rows', given: GivenTables): Written[] {
+export function readTables(
+  form: 'csv' | 'rows',
+  given: GivenTables,
+  options: TableOptions,
+): Written[] {
   const read = form === 'csv' ? readCsv : readRows;
   const tables = TABLES.filter((table) => given[table] !== undefined && given[table] !== null).map(
-    (table) => read(table, given[table]),
+    (table) => read(table, given[table], options),
   );
   requireFewEnough(tables.reduce((sum, { rows }) => sum + rows.length, 0));
   const written = tables.flatMap((table) => {

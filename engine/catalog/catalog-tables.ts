@@ -30,14 +30,18 @@ export interface Column {
   write(value: unknown): string;
   /** What an empty cell means: a value that clears the field, or undefined to leave it as it is. */
   empty: unknown;
+  /** Whether it holds a number, which may be written with a comma, or several. */
+  numbers?: 'one' | 'list';
 }
 
-type Form = Pick<Column, 'read' | 'write'>;
+type Form = Pick<Column, 'read' | 'write' | 'numbers'>;
 
 const asText: Form = {
   read: (cell) => cell,
   write: (value) => (value === null || value === undefined ? '' : String(value)),
 };
+
+const asNumber: Form = { ...asText, numbers: 'one' };
 
 const FLAGS: Readonly<Record<string, boolean>> = {
   true: true,
@@ -87,6 +91,8 @@ const asList: Form = {
   write: (value) => ((value ?? []) as string[]).join(', '),
 };
 
+const asNumbers: Form = { ...asList, numbers: 'list' };
+
 const asJson: Form = {
   read(cell) {
     if (typeof cell !== 'string') return cell;
@@ -114,6 +120,7 @@ const asPricing: Form = {
 
 /** The price of one unit, or JSON. */
 const asUnitPricing: Form = {
+  numbers: 'one',
   read: (cell) =>
     typeof cell === 'string' && !cell.trim().startsWith('{')
       ? { model: 'per_unit', unitPrice: cell.trim() }
@@ -146,8 +153,8 @@ const OFFER_COLUMNS: readonly Column[] = [
   column('summary', asText, null),
   column('imageUrl', asText, null),
   column('returnUrl', asText, null),
-  column('price'),
-  column('listPrice', asText, null),
+  column('price', asNumber),
+  column('listPrice', asNumber, null),
   column('currency'),
   column('billing'),
   column('interval', asDuration, null),
@@ -184,16 +191,16 @@ const COLLECT_COLUMNS = [
 
 const ITEM_COLUMNS: readonly Column[] = [
   column('product'),
-  column('quantity'),
+  column('quantity', asNumber),
   column('expiresAfter', asDuration),
   column('priority'),
-  column('share'),
+  column('share', asNumber),
   column('leadTime', asDuration),
   column('expiresAtNextPayment', asFlag),
   column('refill', asFlag),
-  column('stepSize'),
-  column('stepPrice'),
-  column('overageLimit'),
+  column('stepSize', asNumber),
+  column('stepPrice', asNumber),
+  column('overageLimit', asNumber),
   column('overagePricing', asUnitPricing),
 ];
 
@@ -205,16 +212,16 @@ export const COLUMNS: Readonly<Record<Table, readonly Column[]>> = {
     column('decimals'),
     column('kind'),
     column('isCurrency', asFlag),
-    column('lowBalanceThreshold', asText, null),
-    column('usageThresholds', asList, []),
+    column('lowBalanceThreshold', asNumber, null),
+    column('usageThresholds', asNumbers, []),
     metadata,
   ],
   offers: [...OFFER_COLUMNS, ...ITEM_COLUMNS],
   coupons: [
     column('code'),
     column('name', asText, null),
-    column('percent', asText, null),
-    column('amount', asText, null),
+    column('percent', asNumber, null),
+    column('amount', asNumber, null),
     column('currency', asText, null),
     column('duration', asTimes),
     column('maxRedemptions', asText, null),
@@ -228,13 +235,28 @@ export const COLUMNS: Readonly<Record<Table, readonly Column[]>> = {
   taxRates: [
     column('key'),
     column('name'),
-    column('percent'),
+    column('percent', asNumber),
     column('country', asText, null),
     column('inclusive', asFlag),
     column('active', asFlag),
     metadata,
   ],
 };
+
+/** One number with a comma for a point, or none. */
+const pointed = (cell: string): string | null =>
+  /^[+-]?\d+(,\d+)?$/.test(cell) ? cell.replace(',', '.') : null;
+
+/**
+ * A cell of a table whose numbers have a comma for a point. Null: it holds a number in another form,
+ * which could mean something else (1.500).
+ */
+export function withPoint({ numbers }: Column, cell: string): string | null {
+  if (numbers === undefined || cell === '' || cell.startsWith('{')) return cell;
+  if (numbers === 'one') return pointed(cell);
+  const all = cell.split(/[;\s]+/).map(pointed);
+  return all.includes(null) ? null : all.join(' ');
+}
 
 /** The column that names the record. */
 export const NAME_COLUMNS = {

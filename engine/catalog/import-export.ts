@@ -20,6 +20,7 @@ import {
   parse,
   readClock,
   refused,
+  text,
   z,
   type ChangeOptions,
   type ErrorCode,
@@ -45,6 +46,7 @@ import {
 import { listCoupons } from './coupon-records';
 import { COUPON } from './coupons';
 import { findOffers } from './offer-records';
+import { isEncoding } from './csv-text';
 import { OFFER } from './offers';
 import { PRODUCT, allProducts } from './products';
 import type { RecordKind } from './saving';
@@ -71,8 +73,17 @@ export type ImportCatalogRequest = Pick<ChangeOptions, 'idempotencyKey' | 'tx'> 
   dryRun?: boolean;
 } & (
     | { format: 'json'; json: unknown }
-    | ({ format: 'csv' } & Partial<Record<Table, string>>)
-    | ({ format: 'rows' } & Partial<Record<Table, Array<Record<string, unknown>>>>)
+    | ({
+        format: 'csv';
+        /** Of tables that come as bytes. Left out: by their mark, else UTF-8, else Windows-1252. */
+        encoding?: string;
+        decimalComma?: boolean;
+      } & Partial<Record<Table, string | Uint8Array>>)
+    | ({
+        format: 'rows';
+        /** Whether numbers are written with a comma for a point: 9,50. */
+        decimalComma?: boolean;
+      } & Partial<Record<Table, Array<Record<string, unknown>>>>)
   );
 
 export interface CatalogChange {
@@ -102,6 +113,10 @@ const importInput = input({
   offers: z.unknown().optional(),
   coupons: z.unknown().optional(),
   taxRates: z.unknown().optional(),
+  encoding: text(40)
+    .refine(isEncoding, { error: 'must be an encoding such as utf-8 or windows-1252' })
+    .optional(),
+  decimalComma: flag().default(false),
   dryRun: flag().default(false),
   idempotencyKey: changeFields.idempotencyKey,
   tx: changeFields.tx,
@@ -205,14 +220,20 @@ async function importAll(
 
 /** Reads the request into records. @throws invalid_input, import_invalid */
 function readRequest(request: Omit<z.output<typeof importInput>, 'dryRun'>): Written[] {
-  const { format, json } = request;
+  const { format, json, encoding, decimalComma } = request;
   const given = TABLES.filter((table) => request[table] !== undefined && request[table] !== null);
   const stray = format === 'json' ? given[0] : json === undefined ? undefined : 'json';
   if (stray !== undefined) {
     throw refused(stray, `does not go with the format ${format}`);
   }
-  if (format === 'json') return readDocument(json);
-  if (given.length > 0) return readTables(format, request);
+  if (encoding !== undefined && !given.some((table) => request[table] instanceof Uint8Array)) {
+    throw refused('encoding', 'is that of bytes, and there are none', 'Give the file as it is.');
+  }
+  if (format === 'json') {
+    if (!decimalComma) return readDocument(json);
+    throw refused('decimalComma', 'does not go with the format json');
+  }
+  if (given.length > 0) return readTables(format, request, { encoding, decimalComma });
   throw invalidInput(
     TABLES[0],
     'There is no table to import.',

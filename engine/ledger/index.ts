@@ -34,6 +34,7 @@ export { setOverageTerms, type PeriodOverage } from './overage';
 export type { LedgerPorts, MovedValue, PaidOutside } from './ports';
 export type { Shortage, Suggester } from './suggestions';
 export { MAX_PROBLEMS, verifyLedger } from './verify';
+export { unitsUsed } from './used-units';
 export { shareValue } from './value';
 export {
   endGrants,

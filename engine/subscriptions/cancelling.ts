@@ -9,6 +9,7 @@ import {
   parse,
   recordId,
   text,
+  z,
   BillingError,
   type Instant,
   type RequestOf,
@@ -23,10 +24,13 @@ import {
   type ChangedSubscription,
 } from './change-of-subscription';
 import { CHANGE_TIMES } from './changing';
+import { cycleAtHand } from './cycles';
 import { endEarly } from './ending';
 import { giveBackRest, type SubscriptionPorts } from './giving-back';
+import { writeCredited } from './period-records';
 import { decimalsOfPrice } from './periods';
 import { eventOf, type Standing } from './planning';
+import { creditedOf } from './quoting';
 import { dropQueuedChanges, queuedChanges } from './queued-changes';
 import { saveDetails, saveSubscriptions, subscriberOf } from './records';
 import type { EndReason, StoredSubscription } from './stored-subscription';
@@ -41,10 +45,11 @@ const cancelInput = input({
   /** Why, in the words of people. */
   reason: text(1_000).optional(),
   /**
-   * Of a cancellation now: whether what was paid for the days that are left goes back, as a credit on
-   * the next invoice. Default false.
+   * Of a cancellation now: whether what was paid for goes back, as a credit on the next invoice: the
+   * share of days that is left, and no more than the share of units left. `time`: the days alone.
+   * Default false.
    */
-  credit: flag().default(false),
+  credit: z.union([flag(), oneOf(['time'])]).default(false),
   ...changeFields,
 });
 export type CancelRequest = RequestOf<typeof cancelInput>;
@@ -55,23 +60,32 @@ export type SubscriptionRequest = RequestOf<typeof subscriptionInput>;
 /**
  * Ends a subscription before its period does.
  *
- * @param credit whether the days left of what was paid go back
+ * @param credit whether what was paid for and is left goes back; `time`: the days left, whatever was used
  */
 export async function endNow(
   session: Session,
   ports: SubscriptionPorts,
   standing: Standing,
   reason: EndReason,
-  { credit }: { credit: boolean },
+  { credit }: { credit: boolean | 'time' },
   now: Instant,
 ): Promise<void> {
   const { subscription, receiver } = standing;
   const offers = new OfferVersions();
   await offers.load(session, [subscription]);
   const decimals = decimalsOfPrice(offers.of(subscription.sku, subscription.version));
-  const of = { zone: receiver.timeZone, decimals, onlyPaid: true };
   const outcome = await endEarly(session, standing, reason, offers, now, async (periods, at) => {
-    if (credit) await giveBackRest(session, ports, subscription, periods, of, at);
+    if (credit === false || periods.length === 0) return;
+    const { cycle } = await cycleAtHand(session, standing, periods[0]!, offers, null, at);
+    const rule = credit === 'time' ? 'time' : 'units';
+    const terms = { zone: receiver.timeZone, at };
+    const credited = creditedOf(periods, cycle, { fresh: null, rule }, terms);
+    const of = { credited, decimals, onlyPaid: true };
+    await giveBackRest(session, ports, subscription, periods, of, at);
+    await writeCredited(
+      session,
+      periods.map((period) => ({ ...period, credited: credited.get(period.number)! })),
+    );
   });
   await writeOutcomes(session, [outcome], now);
 }

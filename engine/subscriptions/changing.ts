@@ -1,8 +1,7 @@
-import { findOffer, findOfferVersion, offerPrice, type Offer } from '../catalog';
+import { ACCESS, findOffer, findOfferVersion } from '../catalog';
 import type { Context, Session } from '../database';
 import {
   BillingError,
-  Decimal,
   changeFields,
   input,
   integer,
@@ -18,21 +17,27 @@ import {
 } from '../kernel';
 import { statusReason } from '../sales';
 import { deniableChange, wrongState, type ChangedAnswer } from './change-of-subscription';
+import { applyChange } from './applying-changes';
+import { cycleAtHand, segmentOf } from './cycles';
 import { giveBackRest, type SubscriptionPorts } from './giving-back';
-import { lapseRest, prolongRest } from './left-over-units';
-import { cutPeriods, openPeriods } from './period-records';
-import { boundary, decimalsOfPrice, feeOf, nextPeriod } from './periods';
-import { eventOf, openNext, outcomeOf, type Opening, type Standing } from './planning';
-import { daysLeft, isDearer, isSameInterval, shareOf } from './proration';
-import { changedTo, joined, narrowQueued, queueChange, queuedChanges } from './queued-changes';
+import { OfferVersions } from './offer-versions';
+import { openPeriods } from './period-records';
+import { decimalsOfPrice } from './periods';
+import type { Standing } from './planning';
+import {
+  CHANGE_CREDITS,
+  CHANGE_MODES,
+  becomesDearer,
+  creditedBy,
+  nextBy,
+  type Target,
+} from './quoting';
+import { joined, narrowQueued, queueChange, queuedChanges } from './queued-changes';
 import { subscriberOf } from './records';
-import type { OpenPeriod } from './stored-period';
 import { isInForce, type StoredSubscription } from './stored-subscription';
 import { MAX_QUANTITY, refusalToSubscribe, requireRecurring, takePlaceOf } from './starting';
-import { writeOutcomes } from './writing';
 
 export const CHANGE_TIMES = ['now', 'period_end'] as const;
-export const CHANGE_MODES = ['prorate', 'add'] as const;
 
 const changeInput = input({
   subscriptionId: recordId(),
@@ -44,22 +49,23 @@ const changeInput = input({
   when: oneOf(CHANGE_TIMES).optional(),
   /**
    * Of a change now. `prorate` (default): the days left of the old are given back, those of the new
-   * are charged, and units change in proportion. `add`: the new offer at its full price from now on,
-   * and the units that are left stay beside its own.
+   * are charged, and what can be used is what these shares of both allow, less what was used. `add`:
+   * the new offer at its full price from now on, and the units that are left stay beside its own.
+   * `full`: the same, and the units that are left end.
    */
   mode: oneOf(CHANGE_MODES).default('prorate'),
+  /**
+   * Of a change now, prorated: what goes back. `left` (default): the days left; where it becomes no
+   * dearer, no more than the share of units left. `time`: the days left, whatever was used.
+   */
+  credit: oneOf(CHANGE_CREDITS).default('left'),
+  /** `at_once`: what is to be paid first comes before that. Default: as the new offer says. */
+  access: oneOf(ACCESS).optional(),
   ...changeFields,
 });
 export type ChangeSubscriptionRequest = RequestOf<typeof changeInput>;
 
 type Wanted = z.output<typeof changeInput>;
-
-/** What a subscription is to become. */
-interface Target {
-  old: Offer;
-  fresh: Offer;
-  quantity: number;
-}
 
 /** Changes of what is subscribed to: the offer, or how many of it. */
 export class Changes {
@@ -74,8 +80,8 @@ export class Changes {
    * replaced: a change of quantity keeps a change of the offer, and the other way round.
    *
    * Now, with `prorate`: the days that are left of what was paid go back on the next invoice, those of
-   * the new offer are charged there, and units that are left over lapse in the same proportion as the
-   * new ones come. Where the old one was free, is a trial phase, or has another interval, a whole
+   * the new offer are charged there, and the allowance follows: of each the share of days that is kept,
+   * less what was used. Where the old one was free, is a trial phase, or has another interval, a whole
    * period begins instead.
    *
    * @returns the subscription; or `allowed: false` with `offer_unavailable`, `already_purchased`,
@@ -113,7 +119,9 @@ export class Changes {
     if (reason !== null) return reason;
     const when =
       wanted.when ??
-      (becomesDearer(target, subscription, now, receiver.timeZone) ? 'now' : 'period_end');
+      (becomesDearer(target, subscription, { zone: receiver.timeZone, at: now })
+        ? 'now'
+        : 'period_end');
     if (when === 'period_end') {
       if (!subscription.renews) {
         throw wrongState(
@@ -124,7 +132,7 @@ export class Changes {
       }
       await queueChange(session, subscription, later, now);
     } else {
-      await this.changeNow(session, standing, target, wanted.mode, now);
+      await this.changeNow(session, standing, target, now);
       await narrowQueued(session, subscription, wanted, now);
     }
     return null;
@@ -132,11 +140,11 @@ export class Changes {
 
   private async changeNow(
     session: Session,
-    { subscription, receiver }: Standing,
+    standing: Standing,
     target: Target,
-    mode: (typeof CHANGE_MODES)[number],
     now: Instant,
   ): Promise<void> {
+    const { subscription, receiver } = standing;
     if (subscription.status === 'past_due') {
       throw wrongState(
         subscription,
@@ -144,31 +152,18 @@ export class Changes {
         'Let the open invoice be paid first, or change it with when: "period_end".',
       );
     }
-    const periods = await openPeriods(session, subscription, now);
     const zone = receiver.timeZone;
-    const decimals = decimalsOfPrice(target.old);
-    const keepsCycle = mode === 'prorate' && isPartOfCycle(periods[0]!, target);
     const isNew = !(await hadOffer(session, subscription, target.fresh.sku));
-    const next = keepsCycle
-      ? withinCycle(subscription, target, periods, isNew, zone, now)
-      : fromNowOn(subscription, target, periods, isNew, zone, now);
-    if (mode === 'add') {
-      const until = next.subscription.periodEnd;
-      await prolongRest(session, subscription, periods, receiver, until, now);
-    } else {
-      await giveBackRest(session, this.ports, subscription, periods, { zone, decimals }, now);
-      await lapseRest(session, subscription, periods, receiver, now);
-    }
-    await cutPeriods(session, subscription, periods, now);
-    const outcome = outcomeOf(
-      { receiver, subscription: next.subscription },
-      {
-        openings: [next.opening],
-        events: [eventOf('subscription.changed', next.subscription, now, now)],
-        changesAccess: true,
-      },
-    );
-    await writeOutcomes(session, [outcome], now);
+    const terms = { isNew, zone, at: now };
+    const periods = await openPeriods(session, subscription, now);
+    const next = nextBy(target, subscription, periods, terms);
+    const offers = new OfferVersions();
+    const hand = await cycleAtHand(session, standing, periods[0]!, offers, target.fresh, now);
+    const fresh = segmentOf(target.fresh, next.opening.period, hand.counted);
+    const credited = creditedBy(target, subscription, periods, hand.cycle, fresh, terms);
+    const decimals = decimalsOfPrice(target.old);
+    await giveBackRest(session, this.ports, subscription, periods, { credited, decimals }, now);
+    await applyChange(session, standing, target, { periods, next, credited, hand, fresh }, now);
   }
 }
 
@@ -223,7 +218,9 @@ async function targetOf(
       advice: 'A change that waits for the end of the period is taken back by subscriptions.undo.',
     });
   }
-  return { old, fresh, quantity };
+  const { mode, credit, access = fresh.collect?.access } = wanted;
+  const atOnce = access === 'at_once';
+  return { old, fresh, quantity, mode, byTime: credit === 'time', atOnce };
 }
 
 const soldOnce = (sku: string): BillingError =>
@@ -254,26 +251,6 @@ async function takeOffer(
   return (await takePlaceOf(session, account, fresh, now)) ? null : 'already_purchased';
 }
 
-const priceOf = (offer: Offer, quantity: number): Decimal =>
-  offerPrice(offer, new Decimal(quantity));
-
-const becomesDearer = (
-  { old, fresh, quantity }: Target,
-  subscription: StoredSubscription,
-  now: Instant,
-  zone: string,
-): boolean =>
-  isDearer(
-    { price: priceOf(fresh, quantity), interval: fresh.interval! },
-    { price: priceOf(old, subscription.quantity), interval: old.interval! },
-    now,
-    zone,
-  );
-
-/** Whether the new offer can take over what is left of the present interval, for what was paid. */
-const isPartOfCycle = (present: OpenPeriod, { old, fresh }: Target): boolean =>
-  present.phase === null && !present.fee.isZero() && isSameInterval(old.interval!, fresh.interval!);
-
 const HAD_OFFER = `
 select 1 as found from {schema}.subscription_periods
 where payer_id = $1::uuid and subscription_id = $2::uuid and sku = $3 and phase is null limit 1`;
@@ -285,76 +262,4 @@ async function hadOffer(
   sku: string,
 ): Promise<boolean> {
   return (await session.query(HAD_OFFER, [payerId, subscriptionId, sku])).length > 0;
-}
-
-interface Next {
-  subscription: StoredSubscription;
-  opening: Opening;
-}
-
-/** The rest of the interval is the new offer's; boundaries stay as they are. */
-function withinCycle(
-  one: StoredSubscription,
-  { old, fresh, quantity }: Target,
-  periods: readonly OpenPeriod[],
-  isNew: boolean,
-  zone: string,
-  now: Instant,
-): Next {
-  const present = periods[0]!;
-  const cycle = {
-    startsAt: boundary(one, fresh.interval!, present.number, zone),
-    endsAt: present.endsAt,
-  };
-  const days = daysLeft(cycle, now, zone);
-  const fee = shareOf(feeOf(fresh, null, quantity), days, decimalsOfPrice(fresh));
-  const { endsAt } = present;
-  const changed = changedTo(one, fresh, quantity, old).subscription;
-  const terms = { isFirstOwn: isNew };
-  const next = nextPeriod({ ...changed, periodEnd: now }, fresh, zone, terms);
-  const { bill, renewalGrants } = fresh.collect!;
-  const waits = bill === 'advance' && renewalGrants === 'payment' && fee.greaterThan(0);
-  return {
-    subscription: {
-      ...next.subscription,
-      status: 'active',
-      anchorNumber: one.anchorNumber + next.period.number - present.number,
-      periodEnd: endsAt,
-      awaitingPayment: waits,
-    },
-    opening: {
-      offer: fresh,
-      gives: !waits,
-      isRest: true,
-      period: {
-        ...next.period,
-        fee,
-        endsAt,
-        // Those bought ahead lie between on record, though they last no time.
-        resumed: periods.length > 1,
-        share: days.left === days.of ? null : days,
-      },
-    },
-  };
-}
-
-/** A whole period of the new offer begins now; one that follows what was free waits for its payment. */
-function fromNowOn(
-  one: StoredSubscription,
-  { old, fresh, quantity }: Target,
-  periods: readonly OpenPeriod[],
-  isNew: boolean,
-  zone: string,
-  now: Instant,
-): Next {
-  const { subscription } = changedTo(one, fresh, quantity, old);
-  const next = openNext(
-    { ...subscription, periodEnd: now },
-    fresh,
-    zone,
-    { at: now, isFirstOwn: isNew, isFirst: periods[0]!.fee.isZero() },
-    now,
-  );
-  const period = { ...next.opening.period, resumed: periods.length > 1 };
-  return { ...next, opening: { ...next.opening, period } };
 }

@@ -1,6 +1,6 @@
 import { leftInTerms, leftToGiveBack, type SoldLine } from '../books';
 import { column, table, type Session } from '../database';
-import { Decimal, type Instant } from '../kernel';
+import { Decimal, ZERO, type Instant } from '../kernel';
 import {
   addCredits,
   addPendingItems,
@@ -11,7 +11,7 @@ import {
   type NewPendingItem,
 } from './pending-items';
 import type { OpenPeriod, PeriodName } from './stored-period';
-import { daysLeft, shareOf } from './proration';
+import { takePart } from './proration';
 import type { StoredSubscription } from './stored-subscription';
 
 /** Periods that end before their time: what they were paid for is given back for the days left. */
@@ -95,38 +95,37 @@ export async function waitingFee(
 }
 
 /**
- * Gives back what the days left of periods cost. What is on no issued invoice yet is lowered where it
+ * Gives back parts of what periods cost. What is on no issued invoice yet is lowered where it
  * waits; of what is, a credit goes on the next one. An invoice that is still to be paid counts as paid,
  * since it goes on being collected, unless `onlyPaid` says otherwise.
  *
- * @param decimals of the currency
+ * @param of `credited`: the part of each period by its number; `decimals`: of the currency
  */
 export async function giveBackRest(
   session: Session,
   ports: SubscriptionPorts,
   subscription: StoredSubscription,
   periods: readonly OpenPeriod[],
-  of: { zone: string; decimals: number; onlyPaid?: boolean },
+  of: { credited: ReadonlyMap<number, Decimal>; decimals: number; onlyPaid?: boolean },
   now: Instant,
 ): Promise<void> {
   const { payerId, subscriptionId, accountId, currency } = subscription;
   const lowered: NewPendingItem[] = [];
   const credits: NewCredit[] = [];
   const dropped: string[] = [];
-  for (const period of periods) {
-    const { number, sku, version, startsAt, endsAt } = period;
+  for (const { number, sku, version, startsAt, endsAt } of periods) {
     const from = Math.max(now, startsAt);
-    const days = daysLeft(period, from, of.zone);
+    const part = of.credited.get(number) ?? ZERO;
     const fee = await waitingFee(session, ports, subscription, number);
     if (fee !== null) {
-      const rest = fee.amount.minus(shareOf(fee.amount, days, of.decimals));
+      const rest = fee.amount.minus(takePart(fee.amount, part, of.decimals));
       dropped.push(fee.itemId);
       if (!rest.isZero()) lowered.push({ ...fee, amount: rest, serviceTo: from });
       continue;
     }
     const sold = await soldPeriod(session, ports, subscription, number);
     if (sold === null || (of.onlyPaid === true && !sold.isPaid)) continue;
-    const amount = shareOf(leftInTerms(sold.line), days, of.decimals);
+    const amount = takePart(leftInTerms(sold.line), part, of.decimals);
     if (!amount.greaterThan(0)) continue;
     const item = {
       payerId,

@@ -21,7 +21,8 @@ import { verifySubscriptions } from './verify-subscriptions';
 
 export * from './public';
 export { advanceSubscriptions, type AdvanceRequest } from './advancing';
-export { CHANGE_MODES, CHANGE_TIMES } from './changing';
+export { CHANGE_TIMES } from './changing';
+export { CHANGE_CREDITS, CHANGE_MODES } from './quoting';
 export { NO_INVOICES, type SubscriptionPorts } from './giving-back';
 export { couponsInForce, couponsUsed, type CouponInForce } from './coupons';
 export { orderSubscriptions } from './from-orders';

@@ -1,6 +1,6 @@
 import { findProducts } from '../catalog';
 import type { Session } from '../database';
-import type { Decimal, Instant } from '../kernel';
+import { Decimal, type Instant } from '../kernel';
 import {
   endGrants,
   prolongGrants,
@@ -12,27 +12,30 @@ import { grantsThere, type GrantKind } from './period-grants';
 import type { OpenPeriod } from './stored-period';
 import type { Receiver } from './period-units';
 import type { OfferOf } from './planning';
-import { daysLeft, shareOf } from './proration';
 import type { StoredSubscription } from './stored-subscription';
 
 /**
- * Periods that end before their time, or last longer: what is left of their units lapses, in proportion
- * or altogether, or goes on.
+ * Periods that end before their time, or last longer: what is left of their units lapses, in part or
+ * altogether, or goes on.
  */
 
 /** Units left over from periods. */
-interface UnitsThere extends GrantName {
+export interface UnitsThere extends GrantName {
   product: string;
   /** Of the period that brought them. */
   number: number;
+  kind: GrantKind;
+  /** Of the item within the offer, or the how-manyeth of its kind in the period. */
+  position: number;
   remaining: Decimal;
   expiresAt: Instant | null;
 }
 
 const LASTING: readonly GrantKind[] = ['item', 'order', 'step'];
-const DIVIDED: readonly GrantKind[] = ['item', 'order'];
+/** Bonuses and steps are beside what a period itself brings. */
+export const OWN: readonly GrantKind[] = ['item', 'order'];
 
-async function unitsThere(
+export async function unitsThere(
   session: Session,
   { payerId, subscriptionId }: StoredSubscription,
   numbers: readonly number[],
@@ -49,20 +52,22 @@ async function unitsThere(
   const sequences = found.map(({ sequence }) => sequence);
   const states = await readGrantStates(session, ledgerId, sequences, now);
   const bySequence = new Map(states.map((state) => [state.sequence, state]));
-  return found.map(({ sequence, product, number }) => {
+  return found.map(({ sequence, product, number, kind, position }) => {
     const { remaining, expiresAt } = bySequence.get(sequence)!;
-    return { payerId: ledgerId, sequence, product, number, remaining, expiresAt };
+    return { payerId: ledgerId, sequence, product, number, kind, position, remaining, expiresAt };
   });
 }
 
 const numbersOf = (periods: readonly OpenPeriod[]): number[] => periods.map(({ number }) => number);
 
-/** Products of which units can be counted; access by time and unlimited use cannot be divided. */
-async function countedProducts(
+/** Decimals of products of which units can be counted; access by time cannot be divided. */
+export type Counted = ReadonlyMap<string, number>;
+
+export async function countedProducts(
   session: Session,
-  units: readonly UnitsThere[],
-): Promise<Map<string, number>> {
-  const keys = [...new Set(units.map(({ product }) => product))];
+  named: ReadonlyArray<{ product: string }>,
+): Promise<Counted> {
+  const keys = [...new Set(named.map(({ product }) => product))];
   const products = keys.length === 0 ? [] : [...(await findProducts(session, keys)).values()];
   return new Map(
     products.filter(({ kind }) => kind === 'quantity').map(({ key, decimals }) => [key, decimals]),
@@ -70,10 +75,34 @@ async function countedProducts(
 }
 
 /**
- * Of the units left over from periods the part of the days left lapses, rounded down; the rest stays
- * until its end. Access by time ends. Bonuses and steps stay, as do units on hold.
+ * Of the units that are left of each product so many stay; the rest lapses, of the oldest grants first,
+ * whose ends stay as they are: what is on hold, or is restored, comes back to them.
  */
-export async function lapseRest(
+export async function lapseUnits(
+  session: Session,
+  { subscriptionId }: StoredSubscription,
+  left: readonly UnitsThere[],
+  stay: (product: string) => Decimal,
+  receiver: Receiver,
+  now: Instant,
+): Promise<void> {
+  const beyond = new Map<string, Decimal>();
+  for (const { product, remaining } of left) {
+    beyond.set(product, (beyond.get(product) ?? stay(product).negated()).plus(remaining));
+  }
+  const grants = left.flatMap(({ sequence, product, remaining }) => {
+    const amount = Decimal.min(beyond.get(product)!, remaining);
+    if (!amount.greaterThan(0)) return [];
+    beyond.set(product, beyond.get(product)!.minus(amount));
+    return [{ sequence, amount }];
+  });
+  const { payerId, accountId } = receiver;
+  const note = { source: `change of subscription ${subscriptionId}` };
+  await withdrawUnits(session, { payerId, accountId, grants, kind: 'deduction', note, now });
+}
+
+/** Access by time that came with periods ends, for the new one brings its own. */
+export async function endAccess(
   session: Session,
   subscription: StoredSubscription,
   periods: readonly OpenPeriod[],
@@ -81,35 +110,14 @@ export async function lapseRest(
   now: Instant,
 ): Promise<void> {
   const numbers = numbersOf(periods);
-  const units = await unitsThere(session, subscription, numbers, receiver, DIVIDED, now);
-  const counted = await countedProducts(session, units);
-  const shares = new Map(
-    periods.map((period) => [
-      period.number,
-      daysLeft(period, Math.max(now, period.startsAt), receiver.timeZone),
-    ]),
-  );
-  const lapsing = units.flatMap(({ sequence, product, number, remaining }) => {
-    const decimals = counted.get(product);
-    if (decimals === undefined) return [];
-    const amount = shareOf(remaining, shares.get(number)!, decimals, 'down');
-    return amount.isZero() ? [] : [{ sequence, amount }];
-  });
-  await withdrawUnits(session, {
-    payerId: receiver.payerId,
-    accountId: receiver.accountId,
-    grants: lapsing,
-    kind: 'deduction',
-    note: { source: `change of subscription ${subscription.subscriptionId}` },
-    now,
-  });
-  await endUncounted(session, units, counted, now);
+  const units = await unitsThere(session, subscription, numbers, receiver, OWN, now);
+  await endUncounted(session, units, await countedProducts(session, units), now);
 }
 
 async function endUncounted(
   session: Session,
   units: readonly UnitsThere[],
-  counted: ReadonlyMap<string, number>,
+  counted: Counted,
   now: Instant,
 ): Promise<void> {
   const ending = units.filter(({ product }) => !counted.has(product));
@@ -177,7 +185,7 @@ export async function shortenRest(
 ): Promise<void> {
   const { startsAt, endsAt } = periods.at(-1)!;
   const numbers = Array.from({ length: subscription.periodNumber - 1 }, (_, index) => index + 1);
-  const units = await unitsThere(session, subscription, numbers, receiver, DIVIDED, now);
+  const units = await unitsThere(session, subscription, numbers, receiver, OWN, now);
   const counted = await countedProducts(session, units);
   const ending = units.filter(
     ({ product, expiresAt }) => counted.has(product) && expiresAt === endsAt,

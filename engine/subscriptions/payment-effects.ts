@@ -3,6 +3,7 @@ import { recordEvents } from '../events';
 import type { Instant } from '../kernel';
 import { refreshAccess } from './access';
 import { advancePayers } from './advancing';
+import { comesWith } from './cycles';
 import { readStandings } from './standings';
 import { endEarly } from './ending';
 import { findPeriods } from './period-records';
@@ -133,18 +134,20 @@ async function giveWaiting(
   offers: OfferVersions,
   now: Instant,
 ): Promise<void> {
-  const openings = giving.map(({ standing: { receiver }, period }) => ({
-    receiver,
-    period,
-    offer: offers.of(period.sku, period.version),
-  }));
+  const openings = [];
+  for (const { standing, period } of giving) {
+    const offer = offers.of(period.sku, period.version);
+    const comes = await comesWith(session, standing, period, offers, now);
+    openings.push({ receiver: standing.receiver, period, offer, comes });
+  }
   const products = await productsFor(session, openings, now);
   for (const turn of inTurns(openings)) {
     await givePeriods(
       session,
       turn.map((opening) => {
-        const { receiver, period, offer } = opening;
-        return { ...opening, units: unitsOf(offer, period, receiver.timeZone, products, now) };
+        const { receiver, period, offer, comes } = opening;
+        const units = unitsOf(offer, period, receiver.timeZone, products, now, comes);
+        return { ...opening, units };
       }),
       now,
     );

@@ -1,4 +1,4 @@
-import type { Session } from '../database';
+import type { RowOf, Session } from '../database';
 import { isoTime, type Instant } from '../kernel';
 import {
   NAMED,
@@ -78,6 +78,51 @@ export const openPeriods = (
   now: Instant,
 ): Promise<OpenPeriod[]> =>
   PERIODS.rows(session, FIND_OPEN, [payerId, subscriptionId, isoTime(now)]);
+
+/** Back from a period to where its cycle began, and those that changes ended for it; then all since. */
+const FIND_CYCLES = `
+with recursive back as (
+  select coalesce(p.cycle, p.number) as first from {schema}.subscription_periods p
+  where p.payer_id = $1::uuid and p.subscription_id = $2::uuid and p.number = $3::integer
+  union all
+  select coalesce(q.cycle, q.number)
+  from back b
+  join {schema}.subscription_periods f
+    on f.payer_id = $1::uuid and f.subscription_id = $2::uuid and f.number = b.first
+  join {schema}.subscription_periods q
+    on q.payer_id = $1::uuid and q.subscription_id = $2::uuid and q.number = f.carried_from
+)
+select ${PERIODS.select('p')} from {schema}.subscription_periods p
+where p.payer_id = $1::uuid and p.subscription_id = $2::uuid
+  and p.number >= (select min(first) from back)
+order by p.number`;
+
+/** The periods of the cycle of a period, and of those that changes ended for it, each by itself. */
+export async function cyclesUpTo(
+  session: Session,
+  { payerId, subscriptionId }: SubscriptionName,
+  number: number,
+): Promise<OpenPeriod[][]> {
+  const found = await PERIODS.rows(session, FIND_CYCLES, [payerId, subscriptionId, number]);
+  const cycles: OpenPeriod[][] = [];
+  for (const period of found) {
+    if (cycles.length === 0 || period.carriedFrom !== null) cycles.push([]);
+    cycles.at(-1)!.push(period);
+  }
+  return cycles;
+}
+
+const CREDITED = PERIODS.pick('payerId', 'subscriptionId', 'number', 'credited');
+const CREDIT = CREDITED.update('payerId', 'subscriptionId', 'number');
+
+/** Puts down which parts of periods were given back. */
+export async function writeCredited(
+  session: Session,
+  periods: ReadonlyArray<RowOf<typeof CREDITED>>,
+): Promise<void> {
+  const some = periods.filter(({ credited }) => !credited.isZero());
+  if (some.length > 0) await session.query(CREDIT, CREDITED.values(some));
+}
 
 /**
  * With the line that the ledger of the present payer has come to: up to there what was used in the same

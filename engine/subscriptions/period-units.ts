@@ -24,6 +24,7 @@ import {
   type GrantName,
   type GrantOrder,
 } from '../ledger';
+import type { Units } from './allowance';
 import { grantsThere, linkGrants, type GrantKind, type PeriodRange } from './period-grants';
 import { markGranted } from './period-records';
 import type { OpenedPeriod, PeriodName } from './stored-period';
@@ -78,6 +79,7 @@ function endOf(offer: Offer, item: OfferItem, period: OpenedPeriod, zone: string
  * Access by time that comes before its period begins follows what is in force.
  *
  * @param products those of the offer, by key; `productsFor` knows when they are needed
+ * @param comes what its refilled items bring, where a change says it
  */
 export function unitsOf(
   offer: Offer,
@@ -85,6 +87,7 @@ export function unitsOf(
   zone: string,
   products: ReadonlyMap<string, Pick<Product, 'decimals' | 'kind'>>,
   now: Instant,
+  comes: Units = new Map(),
 ): PeriodUnits[] {
   const isEarly = period.startsAt > now;
   const times = (product: string, quantity: string): Decimal => {
@@ -121,6 +124,19 @@ export function unitsOf(
         ends: { at: behind(period.endsAt, own?.leadTime ?? null, zone) },
       });
     });
+  const coming = new Map(comes);
+  // Of several items of a product each brings its own as far as that goes, and the last the rest.
+  const ofItem = ({ product, quantity, refill }: OfferItem, index: number): Decimal => {
+    const own = times(product, quantity);
+    const left = coming.get(product);
+    if (left === undefined || !refill) return own;
+    const isLast = offer.items
+      .slice(index + 1)
+      .every((item) => !item.refill || item.product !== product);
+    const some = isLast ? left : Decimal.min(left, own);
+    coming.set(product, left.minus(some));
+    return some;
+  };
   const ofItems = (): PeriodUnits[] =>
     offer.items.flatMap((item, index) => {
       if (!item.refill && !period.isFirstOwn) return [];
@@ -129,7 +145,7 @@ export function unitsOf(
         isEarly && products.get(product)?.kind === 'period'
           ? { after: item.expiresAfter ?? offer.interval!, lead }
           : endOf(offer, item, period, zone);
-      const quantity = times(product, item.quantity);
+      const quantity = ofItem(item, index);
       const given = unit('item', index, { product, quantity, priority, ends });
       return [{ ...given, ...(item.expiresAtNextPayment && { endsEarlier: { lead } }) }];
     });

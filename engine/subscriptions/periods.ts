@@ -1,6 +1,7 @@
 import { decimalsOfPrice, offerPrice, type Offer } from '../catalog';
 import {
   Decimal,
+  ZERO,
   addByWallClock,
   addDuration,
   dayOfMonth,
@@ -157,6 +158,9 @@ export function nextPeriod(
       endsAt,
       resumed: at !== undefined && number > 1 && at !== subscription.periodEnd,
       share,
+      cycle: null,
+      carriedFrom: null,
+      credited: ZERO,
       isFirstOwn: phase === null && (isAfterPhases || terms.isFirstOwn === true),
       orderId,
     },

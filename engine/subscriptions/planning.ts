@@ -1,6 +1,7 @@
 import type { Offer } from '../catalog';
 import type { NewEvent } from '../events';
 import { formatMoney, isoTime, type Instant } from '../kernel';
+import type { Units } from './allowance';
 import { nextPeriod, reminderAt, decimalsOfPrice } from './periods';
 import type { OpenedPeriod } from './stored-period';
 import type { Receiver } from './period-units';
@@ -29,6 +30,8 @@ export interface Opening {
   gives: boolean;
   /** It is what a change left of an interval: its fee is a charge for that, and no period's fee. */
   isRest?: boolean;
+  /** What its refilled items bring, where that is not their share of the period. */
+  comes?: Units;
 }
 
 /** What is to be written of a subscription. */

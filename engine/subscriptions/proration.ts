@@ -24,6 +24,15 @@ export interface Days {
   of: number;
 }
 
+/**
+ * Divisions leave dust behind the digits that parts are kept with. It is wiped off amounts before they
+ * are rounded, so that a third and two thirds are a whole.
+ */
+const PART_DECIMALS = 48;
+const DUST_DECIMALS = 30;
+export const exactly = (amount: Decimal): Decimal => round(amount, DUST_DECIMALS);
+export const asPart = (part: Decimal): Decimal => round(part, PART_DECIMALS);
+
 /** How many days of a span are left when it is changed at a moment, that day included. */
 export function daysLeft({ startsAt, endsAt }: Span, at: Instant, zone: string): Days {
   const first = localDay(startsAt, zone);
@@ -42,6 +51,13 @@ export function shareOf(
 ): Decimal {
   return round(amount.times(days.left).dividedBy(days.of), decimals, mode);
 }
+
+/** The part of a whole that days are, from 0 to 1. */
+export const partLeft = ({ left, of }: Days): Decimal => asPart(new Decimal(left).dividedBy(of));
+
+/** A part of an amount, from 0 to 1, rounded once. */
+export const takePart = (amount: Decimal, part: Decimal, decimals: number): Decimal =>
+  round(exactly(amount.times(part)), decimals);
 
 /**
  * The money of a change: what comes back of the old period, below 0, and what the new offer costs for

@@ -25,6 +25,12 @@ export const PERIODS = table('subscription_periods', {
   isFirstOwn: column.flag().named('first_own'),
   partDays: column.integer().orNull,
   wholeDays: column.integer().orNull,
+  /** The period with which its cycle began, where a change divided that; null: itself. */
+  cycle: column.integer().orNull,
+  /** The last period of the cycle that a change ended for this one; null: none did. */
+  carriedFrom: column.integer().orNull,
+  /** The part of it that was given back, from 0 to 1. */
+  credited: column.decimal(),
   /** When it brought its units; null: they wait for a payment, or were missed. */
   grantedAt: column.instant().orNull,
 });

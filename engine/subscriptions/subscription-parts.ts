@@ -38,6 +38,9 @@ const OPENED = PERIODS.omit(
   'isFirstOwn',
   'partDays',
   'wholeDays',
+  'cycle',
+  'carriedFrom',
+  'credited',
   'grantedAt',
 );
 const BOUGHT = STEPS.omit('payerId', 'subscriptionId', 'stepId', 'itemId');

@@ -69,11 +69,11 @@ export async function writeOutcomes(
   const products = await productsFor(session, giving, now);
   await bringUnits(
     session,
-    giving.map(({ receiver, period, offer }) => ({
+    giving.map(({ receiver, period, offer, comes }) => ({
       receiver,
       period,
       offer,
-      units: unitsOf(offer, period, receiver.timeZone, products, now),
+      units: unitsOf(offer, period, receiver.timeZone, products, now, comes),
     })),
     now,
   );

@@ -1,5 +1,8 @@
+import { isUtf8 } from 'node:buffer';
+
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
+import { BillingError } from '../../engine';
 import { RecordWithFile } from './forEachItem';
 import { readRequired } from './reading';
 import { isToolCall } from './toolMode';
@@ -56,15 +59,20 @@ export async function readTextFile(
   itemIndex: number,
 ): Promise<string> {
   const field = readRequired(context, parameter, displayName, itemIndex);
-  return textOfFile(context, field, itemIndex);
+  const content = await context.helpers.getBinaryDataBuffer(itemIndex, field);
+  if (!isUtf8(content)) {
+    throw new BillingError('invalid_input', `The file in "${field}" is not written in UTF-8.`, {
+      parameter,
+      advice: 'Save it as UTF-8.',
+    });
+  }
+  // Some write a byte order mark.
+  return content.toString('utf8').replace(/^\uFEFF/, '');
 }
 
-export async function textOfFile(
+/** A file as it is, in whatever encoding. */
+export const bytesOfFile = (
   context: IExecuteFunctions,
   field: string,
   itemIndex: number,
-): Promise<string> {
-  const content = await context.helpers.getBinaryDataBuffer(itemIndex, field);
-  // Spreadsheets write a byte order mark.
-  return content.toString('utf8').replace(/^\uFEFF/, '');
-}
+): Promise<Uint8Array> => context.helpers.getBinaryDataBuffer(itemIndex, field);

@@ -195,6 +195,8 @@ const TABLE: Table = {
         offers: NONE,
         coupons: NONE,
         taxRates: NONE,
+        encoding: open('what the bytes are found to be in'),
+        decimalComma: is(false),
         dryRun: is(false),
       },
       request: ({ name }) =>
@@ -418,6 +420,8 @@ const TABLE: Table = {
         quantity: open('as many as before'),
         when: open('now or at the end, by which is dearer'),
         mode: is('prorate'),
+        credit: is('left'),
+        access: open('as the new offer says'),
       },
       request: async (world) => ({ subscriptionId: await subscribed(world), sku: 'plan' }),
     },

@@ -199,5 +199,31 @@ where s.payer_id = q.payer_id and s.subscription_id = q.subscription_id
 create trigger queued_changes_names_stay before update of names_offer, names_quantity
   on {schema}.queued_changes
   for each statement execute function {schema}.refuse_change();
+
+-- Allowance follows use: what was kept of the days of a cycle.
+alter table {schema}.subscription_periods
+  -- The period with which its cycle began, where a change divided that; null: itself.
+  add column cycle integer check (cycle < number),
+  -- The last period of the cycle that a change ended for this one: what was used beyond that counts here.
+  add column carried_from integer check (carried_from < number),
+  -- The part of it that was given back.
+  add column credited numeric not null default 0 check (credited between 0 and 1);
+update {schema}.subscription_periods p set cycle = (
+  select max(q.number) from {schema}.subscription_periods q
+  where q.payer_id = p.payer_id and q.subscription_id = p.subscription_id
+    and q.number < p.number and q.starts_at <= p.starts_at
+    and not exists (
+      select from {schema}.pending_items i
+      where i.payer_id = q.payer_id and i.subscription_id = q.subscription_id
+        and i.period_number = q.number and i.kind = 'proration_charge'))
+from {schema}.pending_items c
+where c.payer_id = p.payer_id and c.subscription_id = p.subscription_id
+  and c.period_number = p.number and c.kind = 'proration_charge';
+create trigger subscription_periods_cycle_stays before update of cycle, carried_from
+  on {schema}.subscription_periods
+  for each statement execute function {schema}.refuse_change();
+create trigger subscription_periods_credited_once before update on {schema}.subscription_periods
+  for each row when (old.credited <> 0 and new.credited <> old.credited)
+  execute function {schema}.refuse_change();
 `,
 };

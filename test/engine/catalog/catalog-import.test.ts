@@ -4,6 +4,7 @@ import {
   TestClock,
   type Billing,
   type CatalogDocument,
+  type ImportCatalogRequest,
   type SaveOfferRequest,
 } from '../../../engine';
 import { onEachDatabase, runs } from '../each-database';
@@ -318,6 +319,199 @@ onEachDatabase('catalog import and export', (database) => {
           { product: 'CREDIT', quantity: '5' },
           { product: 'MSG', quantity: '3' },
         ],
+      });
+    });
+
+    const bytes = (csv: string, encoding: BufferEncoding = 'latin1') => Buffer.from(csv, encoding);
+    const nameOf = async (sku: string): Promise<string> =>
+      (await billing.catalog.getOffer({ sku })).name;
+    const HEAD = 'sku,name,price,currency,product,quantity\n';
+    const lineOf = (sku: string, name: string): string => `${sku},${name},9.00,USD,MSG,1\n`;
+
+    // 0x80, 0x84, 0x93 and 0x96: the euro sign, quotes, a dash.
+    const WESTERN = 'M\u00fcller \u0080 \u0084x\u0093 \u0096 \u00df';
+    test.each<[what: string, file: Uint8Array, encoding: string | undefined, name: string]>([
+      ['UTF-8', bytes(HEAD + lineOf('in-utf8', 'Müller €'), 'utf8'), undefined, 'Müller €'],
+      [
+        'UTF-8 with a mark',
+        bytes(`\uFEFF${HEAD}${lineOf('in-bom', 'Müller €')}`, 'utf8'),
+        undefined,
+        'Müller €',
+      ],
+      [
+        'UTF-16 with a mark',
+        bytes(`\uFEFF${HEAD}${lineOf('in-utf16', 'Müller €')}`, 'utf16le'),
+        undefined,
+        'Müller €',
+      ],
+      ['Windows-1252', bytes(HEAD + lineOf('in-1252', WESTERN)), undefined, 'Müller € „x“ – ß'],
+      [
+        'Windows-1252 by name',
+        bytes(HEAD + lineOf('in-named', WESTERN)),
+        'Windows-1252',
+        'Müller € „x“ – ß',
+      ],
+      [
+        'what is called Latin-1',
+        bytes(HEAD + lineOf('in-latin1', WESTERN)),
+        'latin1',
+        'Müller € „x“ – ß',
+      ],
+      [
+        'UTF-8 by name',
+        bytes(HEAD + lineOf('in-utf8-named', 'Müller €'), 'utf8'),
+        'utf-8',
+        'Müller €',
+      ],
+      [
+        'Windows-1250 by name',
+        bytes(HEAD + lineOf('in-1250', 'K\u00e8a \u0080')),
+        'windows-1250',
+        'Kča €',
+      ],
+    ])('as bytes in %s', async (_what, offers, encoding, name) => {
+      const sku = /in-[\w-]+/.exec(Buffer.from(offers).toString('latin1').replace(/\0/g, ''))![0];
+      await billing.catalog.importCatalog({ format: 'csv', offers, encoding });
+      expect(await nameOf(sku)).toBe(name);
+    });
+
+    test.each<[what: string, request: object, message: RegExp]>([
+      [
+        'Latin-1 called UTF-8',
+        { offers: bytes(HEAD + lineOf('bad', 'M\u00fcller')), encoding: 'utf-8' },
+        /^offers\.csv row 2, name: holds a character that could not be read/,
+      ],
+      [
+        'bytes that mean nothing in Windows-1252',
+        { offers: bytes(HEAD + lineOf('bad', 'M\u00fcller \u0081')) },
+        /^offers\.csv row 2, name: holds a character/,
+      ],
+      [
+        'a text that was read in the wrong encoding before',
+        { offers: HEAD + lineOf('bad', 'M\uFFFDller') },
+        /^offers\.csv row 2, name: holds a character/,
+      ],
+      [
+        'such a row',
+        { format: 'rows', products: [{ key: 'BAD', name: 'M\uFFFDller' }] },
+        /^products row 1, name: holds a character/,
+      ],
+    ])('%s is refused', async (_what, request, message) => {
+      await expect(
+        billing.catalog.importCatalog({ format: 'csv', ...request } as ImportCatalogRequest),
+      ).rejects.toMatchObject({
+        code: 'import_invalid',
+        message: expect.stringMatching(message) as string,
+      });
+    });
+
+    test.each<[request: object, parameter: string]>([
+      [{ format: 'csv', offers: bytes(HEAD), encoding: 'klingon' }, 'encoding'],
+      [{ format: 'csv', offers: bytes(HEAD), encoding: 'base64' }, 'encoding'],
+      [{ format: 'csv', offers: HEAD, encoding: 'utf-8' }, 'encoding'],
+      [{ format: 'json', json: {}, encoding: 'utf-8' }, 'encoding'],
+      [{ format: 'json', json: {}, decimalComma: true }, 'decimalComma'],
+    ])('%j is no request', async (request, parameter) => {
+      await expect(
+        billing.catalog.importCatalog(request as ImportCatalogRequest),
+      ).rejects.toMatchObject({ code: 'invalid_input', parameter });
+    });
+
+    test.each([
+      ['blanks around numbers', `${HEAD}blanks, Offer , 9.00 ,USD, MSG ,\u00a07 \n`],
+      ['blanks around quotes', `${HEAD}blanks, "Offer" , "9.00" ,USD,"MSG" ," 7"\n`],
+      ['a line that says what separates', `sep=,\n${HEAD}blanks,Offer,9.00,USD,MSG,7\n`],
+      [
+        'one for semicolons',
+        `\uFEFFsep=;\r\n${HEAD.replace(/,/g, ';')}blanks;Offer;9.00;USD;MSG;7\n`,
+      ],
+      ['one for bars', `SEP=|\r\n${HEAD.replace(/,/g, '|')}blanks|Offer|9.00|USD|MSG|7\n`],
+      ['tabs', `${HEAD.replace(/,/g, '\t')}blanks\tOffer\t 9.00 \tUSD\tMSG\t7\n`],
+    ])('with %s', async (_what, csv) => {
+      await importCsv(csv);
+      expect(await billing.catalog.getOffer({ sku: 'blanks' })).toMatchObject({
+        name: 'Offer',
+        price: '9.00',
+        items: [{ product: 'MSG', quantity: '7' }],
+      });
+    });
+
+    test('of rows, blanks around numbers are not meant', async () => {
+      await importRows({ offers: [offerRow('spaced', { price: ' 9.50', quantity: '7 ' })] });
+      expect(await billing.catalog.getOffer({ sku: 'spaced' })).toMatchObject({
+        price: '9.50',
+        items: [{ quantity: '7' }],
+      });
+    });
+
+    test('a row is counted as the spreadsheet counts it, which hides the line of the separator', async () => {
+      const csv = `sep=;\n${HEAD.replace(/,/g, ';')}bad;Offer;nine;USD;MSG;1\n`;
+      await expect(importCsv(csv)).rejects.toMatchObject({
+        message: expect.stringMatching(/^offers\.csv row 2, price/) as string,
+      });
+    });
+
+    describe('with decimals behind a comma', () => {
+      const offers = (cells: string): string =>
+        `sku;name;price;currency;product;quantity;stepSize;stepPrice;overagePricing\n${cells}\n`;
+      const request = (cells: string) =>
+        ({ format: 'csv', offers: offers(cells), decimalComma: true }) as const;
+
+      test('is read in all columns of numbers', async () => {
+        await billing.catalog.importCatalog({
+          ...request('comma;A, B;9,5;USD;MSG;0,25;1;0,50;0,005'),
+          products: 'key;name;decimals;usageThresholds\nCOMMAS;Comma, 1,5;1;"12,5; 80"\n',
+          taxRates: 'key;name;percent\ncomma;MwSt;7,7\n',
+          coupons: 'code;amount;currency\ncomma;1,5;USD\n',
+        });
+        expect(await billing.catalog.getOffer({ sku: 'comma' })).toMatchObject({
+          name: 'A, B',
+          price: '9.50',
+          items: [
+            {
+              quantity: '0.25',
+              step: { size: '1', price: '0.50' },
+              overage: { pricing: { unitPrice: '0.005' } },
+            },
+          ],
+        });
+        const product = await billing.catalog.getProduct({ key: 'COMMAS' });
+        expect(product).toMatchObject({ name: 'Comma, 1,5', usageThresholds: ['12.5', '80'] });
+        const coupon = await billing.catalog.getCoupon({ code: 'comma' });
+        expect(coupon).toMatchObject({ amount: '1.50' });
+        const rates = await billing.catalog.listTaxRates({ keys: ['comma'] });
+        expect(rates).toMatchObject([{ percent: '7.7' }]);
+      });
+
+      test('rows, too, whose numbers stay numbers', async () => {
+        await billing.catalog.importCatalog({
+          format: 'rows',
+          decimalComma: true,
+          offers: [offerRow('comma-row', { price: '9,50', quantity: 0.5 })],
+        });
+        expect(await billing.catalog.getOffer({ sku: 'comma-row' })).toMatchObject({
+          price: '9.50',
+          items: [{ quantity: '0.5' }],
+        });
+      });
+
+      test.each(['9.5', '1.500', '1.500,00', '1 500,00', '9,', ',5', 'nine'])(
+        'refuses %s, which may mean something else',
+        async (price) => {
+          await expect(
+            billing.catalog.importCatalog(request(`bad;Offer;${price};USD;MSG;1;;;`)),
+          ).rejects.toMatchObject({
+            code: 'import_invalid',
+            message: expect.stringMatching(/^offers\.csv row 2, price/) as string,
+          });
+        },
+      );
+
+      test('is not guessed', async () => {
+        await expect(importCsv(offers('bad;Offer;9,50;USD;MSG;1;;;'))).rejects.toMatchObject({
+          code: 'import_invalid',
+          message: expect.stringMatching(/^offers\.csv row 2, price/) as string,
+        });
       });
     });
 

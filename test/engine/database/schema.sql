@@ -2386,9 +2386,15 @@ create table billing.subscription_periods (
   whole_days integer,
   cut_ledger_id uuid,
   cut_sequence bigint,
+  cycle integer,
+  carried_from integer,
+  credited numeric not null default 0,
   constraint subscription_periods_pkey PRIMARY KEY (payer_id, subscription_id, number),
   constraint subscription_periods_check CHECK ((part_days IS NULL) = (whole_days IS NULL)),
   constraint subscription_periods_check1 CHECK (starts_at <= ends_at),
+  constraint subscription_periods_check2 CHECK (cycle < number),
+  constraint subscription_periods_check3 CHECK (carried_from < number),
+  constraint subscription_periods_credited_check CHECK (credited >= 0::numeric AND credited <= 1::numeric),
   constraint subscription_periods_fee_check CHECK (fee >= 0::numeric),
   constraint subscription_periods_number_check CHECK (number > 0),
   constraint subscription_periods_part_days_check CHECK (part_days >= 0),
@@ -2402,6 +2408,8 @@ CREATE INDEX subscription_periods_undrafted ON billing.subscription_periods USIN
 CREATE INDEX subscription_periods_ungranted ON billing.subscription_periods USING btree (ends_at) WHERE granted_at IS NULL AND order_id IS NULL;
 CREATE INDEX subscription_periods_unreset ON billing.subscription_periods USING btree (ends_at) WHERE reset_at IS NULL;
 CREATE TRIGGER subscription_periods_are_kept BEFORE DELETE OR TRUNCATE ON billing.subscription_periods FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER subscription_periods_credited_once BEFORE UPDATE ON billing.subscription_periods FOR EACH ROW WHEN (old.credited <> 0::numeric AND new.credited <> old.credited) EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER subscription_periods_cycle_stays BEFORE UPDATE OF cycle, carried_from ON billing.subscription_periods FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER subscription_periods_move BEFORE UPDATE ON billing.subscription_periods FOR EACH ROW WHEN (NOT (new.ends_at <= old.ends_at AND (old.granted_at IS NULL OR new.granted_at = old.granted_at) AND (old.reset_at IS NULL OR new.reset_at = old.reset_at))) EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER subscription_periods_stay BEFORE UPDATE OF payer_id, subscription_id, number, phase, sku, version, quantity, fee, currency, starts_at, order_id, resumed, first_own, part_days, whole_days ON billing.subscription_periods FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 

@@ -151,8 +151,8 @@ onEachDatabase('changes of subscriptions', (database) => {
           dueAt: new Date(MID).toISOString(),
         },
       ]);
-      // Of 200 left over half lapses; half of 600 comes.
-      expect(await tokens(account)).toBe('400');
+      // Half of 300 and half of 600, less 100.
+      expect(await tokens(account)).toBe('350');
       expect(await billing.ledger.check({ account, product: 'PRO' })).toMatchObject({
         allowed: true,
         expiresAt: END,

@@ -275,8 +275,8 @@ onEachDatabase('orders that begin subscriptions', (database) => {
       ['proration_credit', '-5.00'],
       ['proration_charge', '3.00'],
     ]);
-    // A third of 500 lapses, a third of 10 comes; what lapsed is earned.
-    expect(await tokens(account)).toBe('337');
+    // Two thirds of 500 and a third of 10; what lapsed is earned.
+    expect(await tokens(account)).toBe('336');
   });
 
   test('a refund of the order ends what is left of the period', async () => {

@@ -1,7 +1,7 @@
 import type { IDataObject, IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import { BillingError, type Billing } from '../../../../engine';
-import { readTextFile, textOfFile } from '../../../shared/files';
+import { bytesOfFile, readTextFile } from '../../../shared/files';
 import { jsonOf } from '../../../shared/json';
 import { missing, readOptions, readRequired } from '../../../shared/reading';
 import { refuseAgents } from '../../../shared/toolMode';
@@ -15,6 +15,14 @@ const TABLE_FIELD = 'table';
 
 /** Google Sheets gives each row its number, which is no column of ours. */
 const ROW_NUMBER_FIELD = 'row_number';
+
+const decimalComma: INodeProperties = {
+  displayName: 'Decimal Comma',
+  name: 'decimalComma',
+  type: 'boolean',
+  default: false,
+  description: 'Whether numbers are written with a comma for a point, such as 9,50',
+};
 
 const properties: INodeProperties[] = [
   {
@@ -119,6 +127,32 @@ const properties: INodeProperties[] = [
     })),
   },
   {
+    displayName: 'Encoding',
+    name: 'encoding',
+    type: 'options',
+    options: [
+      {
+        name: 'Detect',
+        value: 'detect',
+        description: 'By the mark of the file, else UTF-8, else Windows-1252',
+      },
+      { name: 'Mac OS Roman', value: 'macintosh' },
+      { name: 'UTF-16', value: 'utf-16' },
+      { name: 'UTF-8', value: 'utf-8' },
+      { name: 'Windows-1250 (Central Europe)', value: 'windows-1250' },
+      { name: 'Windows-1251 (Cyrillic)', value: 'windows-1251' },
+      { name: 'Windows-1252 (Latin-1)', value: 'windows-1252' },
+    ],
+    default: 'detect',
+    description: 'In which encoding the files were saved',
+    displayOptions: { show: { importFrom: ['file'], format: ['csv'] } },
+  },
+  { ...decimalComma, displayOptions: { show: { importFrom: ['items'] } } },
+  {
+    ...decimalComma,
+    displayOptions: { show: { importFrom: ['file', 'text'], format: ['csv'] } },
+  },
+  {
     displayName: 'Dry Run',
     name: 'dryRun',
     type: 'boolean',
@@ -156,7 +190,10 @@ function rowsOfItems(context: IExecuteFunctions): Tables<IDataObject[]> {
 const withoutOthers = ({ [TABLE_FIELD]: _table, ...row }: IDataObject): IDataObject =>
   Object.fromEntries(Object.entries(row).filter(([, cell]) => !isEmpty(cell)));
 
-async function csvOf(context: IExecuteFunctions, itemIndex: number): Promise<Tables<string>> {
+async function csvOf(
+  context: IExecuteFunctions,
+  itemIndex: number,
+): Promise<Tables<string | Uint8Array>> {
   const fromFile = context.getNodeParameter('importFrom', itemIndex) === 'file';
   const parameter = fromFile ? 'csvFiles' : 'csvTexts';
   const written = readOptions(context, parameter, itemIndex) as Tables<string>;
@@ -167,10 +204,10 @@ async function csvOf(context: IExecuteFunctions, itemIndex: number): Promise<Tab
   const texts = await Promise.all(
     Object.entries(written).map(async ([table, field]) => [
       table,
-      await textOfFile(context, field, itemIndex),
+      await bytesOfFile(context, field, itemIndex),
     ]),
   );
-  return Object.fromEntries(texts) as Tables<string>;
+  return Object.fromEntries(texts) as Tables<Uint8Array>;
 }
 
 async function jsonDocument(context: IExecuteFunctions, itemIndex: number): Promise<unknown> {
@@ -189,14 +226,21 @@ export async function execute(context: IExecuteFunctions, billing: Billing, item
   refuseAgents(context, 'Catalog: Import');
   const importFrom = context.getNodeParameter('importFrom', itemIndex);
   const dryRun = context.getNodeParameter('dryRun', itemIndex) === true;
+  const isJson = importFrom !== 'items' && context.getNodeParameter('format', itemIndex) === 'json';
+  const hasComma = !isJson && context.getNodeParameter('decimalComma', itemIndex, false) === true;
   const importing = (request: object) =>
-    billing.catalog.importCatalog({ ...request, dryRun } as ImportRequest);
+    billing.catalog.importCatalog({ ...request, decimalComma: hasComma, dryRun } as ImportRequest);
+  if (isJson) return importing({ format: 'json', json: await jsonDocument(context, itemIndex) });
   if (importFrom === 'items') {
     // All of them at once, when the first one is at hand: an import holds or fails as a whole.
     return itemIndex > 0 ? [] : importing({ format: 'rows', ...rowsOfItems(context) });
   }
-  if (context.getNodeParameter('format', itemIndex) === 'csv') {
-    return importing({ format: 'csv', ...(await csvOf(context, itemIndex)) });
-  }
-  return importing({ format: 'json', json: await jsonDocument(context, itemIndex) });
+  const encoding = importFrom === 'file' ? encodingOf(context, itemIndex) : undefined;
+  return importing({ format: 'csv', ...(await csvOf(context, itemIndex)), encoding });
+}
+
+/** Undefined: the engine finds it out. */
+function encodingOf(context: IExecuteFunctions, itemIndex: number): string | undefined {
+  const encoding = String(context.getNodeParameter('encoding', itemIndex, 'detect'));
+  return encoding === 'detect' ? undefined : encoding;
 }

@@ -1,0 +1,65 @@
+import { isUtf8 } from 'node:buffer';
+
+import { CsvError, parse as parseCsv } from 'csv-parse/sync';
+import { decode, encodingExists } from 'iconv-lite';
+
+/** CSV as spreadsheets of all countries write it: in which encoding, separated by what. */
+
+/** What stands for bytes that mean nothing in an encoding, and must never come into a catalog. */
+export const UNREADABLE = '\uFFFD';
+
+/** What spreadsheets of the West write where they do not write UTF-8. */
+const WESTERN = 'windows-1252';
+
+/** Bytes that are called so were written as its superset, as browsers read them, too. */
+const CALLED_WESTERN = /^(latin-?1|iso-?8859-?1|us-?ascii|ascii)$/i;
+
+/** Forms of bytes that are no text. */
+const NO_TEXT = /^(base64|hex|binary)$/i;
+
+export const isEncoding = (name: string): boolean => encodingExists(name) && !NO_TEXT.test(name);
+
+/**
+ * The text of a file. Without a name of its encoding: what its byte order mark says, else UTF-8, else
+ * Windows-1252. Node's own decoder is not asked: it reads the euro sign and quotes of the latter wrongly.
+ *
+ * @returns with `UNREADABLE` where bytes mean nothing
+ */
+export function textOf(bytes: Uint8Array, encoding?: string): string {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (encoding !== undefined) {
+    return decode(buffer, CALLED_WESTERN.test(encoding) ? WESTERN : encoding);
+  }
+  const [first, second] = buffer;
+  if ((first === 0xff && second === 0xfe) || (first === 0xfe && second === 0xff)) {
+    return decode(buffer, 'utf-16');
+  }
+  return decode(buffer, isUtf8(buffer) ? 'utf-8' : WESTERN);
+}
+
+/** What separates the cells: what a first line says, `sep=;`, else what the header has most of. */
+function separated(csv: string): { body: string; delimiter: string } {
+  const [line, said] = /^\uFEFF?"?sep=([^\r\n])"?(?:\r\n|\n|\r)/i.exec(csv) ?? [];
+  if (line !== undefined) return { body: csv.slice(line.length), delimiter: said! };
+  const [header = ''] = csv.replace(/"[^"]*"/g, '').split(/\r\n|\n|\r/, 1);
+  const count = (delimiter: string): number => header.split(delimiter).length;
+  const most = [',', ';', '\t'].reduce((best, one) => (count(one) > count(best) ? one : best));
+  return { body: csv, delimiter: most };
+}
+
+/**
+ * The lines of a CSV text as cells, the header among them; a `sep=` line counts for none.
+ *
+ * @returns or why it is no CSV
+ */
+export function linesOf(csv: string): string[][] | CsvError {
+  const { body, delimiter } = separated(csv);
+  // Blanks beside quotes are no part of a cell; a tab beside one would be taken for one, too.
+  const trim = delimiter !== '\t';
+  try {
+    return parseCsv(body, { bom: true, delimiter, relax_column_count: true, trim });
+  } catch (error) {
+    if (error instanceof CsvError) return error;
+    throw error;
+  }
+}

@@ -1,0 +1,91 @@
+import type { Session } from '../database';
+import { ZERO, type Decimal, type Instant } from '../kernel';
+import { unitsAfter, type Segment, type Units } from './allowance';
+import type { CycleAtHand } from './cycles';
+import { endAccess, lapseUnits, prolongRest } from './left-over-units';
+import { cutPeriods, writeCredited } from './period-records';
+import { eventOf, outcomeOf, type Standing } from './planning';
+import type { Next, Target } from './quoting';
+import type { OpenPeriod } from './stored-period';
+import { writeOutcomes } from './writing';
+
+/** How a change takes force: what was in force ends, the new one begins, and units follow. */
+
+/** A change that is reckoned, with what it works on. */
+export interface ReckonedChange {
+  /** Those it ends: the present one, and what was bought ahead. */
+  periods: readonly OpenPeriod[];
+  next: Next;
+  /** The part of each that goes back, by its number. */
+  credited: ReadonlyMap<number, Decimal>;
+  hand: CycleAtHand;
+  /** The new period in its cycle. */
+  fresh: Segment;
+}
+
+/** Writes a change that takes force, but for the money. The payer is locked. */
+export async function applyChange(
+  session: Session,
+  standing: Standing,
+  target: Target,
+  change: ReckonedChange,
+  now: Instant,
+): Promise<void> {
+  const { receiver } = standing;
+  const { periods, credited } = change;
+  const { subscription, opening } = change.next;
+  const comes = await moveUnits(session, standing, target, change, now);
+  await writeCredited(
+    session,
+    periods.map((period) => ({ ...period, credited: credited.get(period.number)! })),
+  );
+  await cutPeriods(session, subscription, periods, opening.period.startsAt);
+  const outcome = outcomeOf(
+    { receiver, subscription },
+    {
+      openings: [{ ...opening, comes }],
+      events: [eventOf('subscription.changed', subscription, now, now)],
+      changesAccess: true,
+    },
+  );
+  await writeOutcomes(session, [outcome], now);
+}
+
+/**
+ * What becomes of the units that are left; access by time ends, for the new period brings its own.
+ *
+ * @returns what the new period's refilled items bring; undefined: their share of it
+ */
+async function moveUnits(
+  session: Session,
+  standing: Standing,
+  { old, fresh: offer, mode }: Target,
+  { periods, next, credited, hand, fresh }: ReckonedChange,
+  now: Instant,
+): Promise<Units | undefined> {
+  const { subscription, receiver } = standing;
+  if (mode === 'add') {
+    const until = next.subscription.periodEnd;
+    await prolongRest(session, subscription, periods, receiver, until, now);
+    return undefined;
+  }
+  const segments = hand.cycle.segments.map((segment) => {
+    return { ...segment, credited: credited.get(segment.number) ?? segment.credited };
+  });
+  const after = unitsAfter({ ...hand.cycle, segments }, fresh, hand.counted);
+  // What ends when the offer is paid for again cannot stay: it comes anew.
+  const moves = (product: string): boolean =>
+    offer === old &&
+    offer.items.some((item) => item.product === product && item.expiresAtNextPayment);
+  const stays = (product: string): Decimal =>
+    mode === 'full' || moves(product) ? ZERO : after.get(product)!.stay;
+  await lapseUnits(session, subscription, hand.left, stays, receiver, now);
+  await endAccess(session, subscription, periods, receiver, now);
+  if (mode === 'full') return undefined;
+  return new Map(
+    [...after].map(([product, { stay, come }]) => [
+      product,
+      moves(product) ? come.plus(stay) : come,
+    ]),
+  );
+}
