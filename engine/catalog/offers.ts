@@ -3,6 +3,7 @@ import {
   Decimal,
   LIMITS,
   MAX_UNIT_DECIMALS,
+  amount,
   changeFields,
   currency,
   currencyDecimals,
@@ -20,7 +21,6 @@ import {
   refused,
   requireDecimals,
   text,
-  units,
   type Duration,
   type DurationUnit,
   type RequestOf,
@@ -59,7 +59,8 @@ const accountId = () =>
 
 const itemInput = input({
   product: key(),
-  quantity: units().optional(),
+  /** Of a recurring offer it may be 0: only steps and use beyond are paid for. */
+  quantity: amount({ decimals: MAX_UNIT_DECIMALS, zero: true }).optional(),
   expiresAfter: duration().nullable().default(null),
   priority: priorityInput,
   ...itemTermsFields,
@@ -118,6 +119,11 @@ function checkedItems(change: OfferChange, of: TermsOf): OfferItem[] {
   const items = change.items.map((item, index) => {
     const parameter = `items[${index}]`;
     const { product, quantity } = checkedQuantity(item, of.products, parameter);
+    const mayBeZero = of.billing === 'recurring' && product.kind === 'quantity';
+    if (item.quantity?.isZero() && !mayBeZero) {
+      const advice = 'Only counted units of a recurring offer may be 0.';
+      throw refused(`${parameter}.quantity`, 'must be greater than 0', advice);
+    }
     return {
       product: product.key,
       quantity,

@@ -8,7 +8,7 @@ from {schema}.offers o
 join {schema}.offer_versions v on v.sku = o.sku and v.version = o.version
 join {schema}.offer_items i on i.sku = v.sku and i.version = v.version
 where v.public and v.active and v.currency = $2 and v.price > 0 and i.product = any($1::text[])
-  and not exists (
+  and i.quantity > 0 and not exists (
     select 1 from {schema}.offer_items other
     where other.sku = i.sku and other.version = i.version and other.position <> i.position)
 order by i.product, v.price / i.quantity, o.sku`;

@@ -14,6 +14,9 @@ export interface Gift {
 export const priorityIn = (offer: Offer, product: string): number =>
   offer.items.find((item) => item.product === product)?.priority ?? DEFAULT_PRIORITY;
 
+/** Of an item of 0 units only steps and use beyond are paid for. */
+export const bringsUnits = ({ quantity }: OfferItem): boolean => !new Decimal(quantity).isZero();
+
 /** How long what an item brings lasts; null: without end. */
 export function lifeOf(offer: Offer, item: OfferItem): Duration | null {
   if (item.expiresAfter !== null) return item.expiresAfter;
@@ -39,7 +42,7 @@ export function givenContent(
     offerVersion: offer.version,
   };
   const times = (quantity: string): Decimal => new Decimal(quantity).times(gift.quantity);
-  const items = offer.items.map((item) => {
+  const items = offer.items.filter(bringsUnits).map((item) => {
     const life = lifeOf(offer, item);
     // A product counted in months keeps its anchor only when the ledger itself adds the months.
     const ends =

@@ -11,7 +11,7 @@ import {
   type Instant,
 } from '../kernel';
 import { endGrants, giveUnits, shareValue, type GrantEnd, type GrantRecord } from '../ledger';
-import { lifeOf, priorityIn } from './offer-content';
+import { bringsUnits, lifeOf, priorityIn } from './offer-content';
 import type { StoredLine, StoredOrder } from './order-records';
 
 /** What a line of an order brings: a grant for each item, and one for each bonus. */
@@ -99,7 +99,7 @@ function itemsOf(
       share: offer.items.find(({ product }) => product === item.product)?.share ?? null,
     }));
   }
-  return offer.items.map((item) => {
+  return offer.items.filter(bringsUnits).map((item) => {
     // One that lasts until the next payment lasts no shorter for being of a period.
     const life = item.expiresAtNextPayment ? item.expiresAfter : lifeOf(offer, item);
     return {

@@ -9,7 +9,8 @@ import {
   type TaxRate,
   type Totals,
 } from '../catalog';
-import { BillingError, Decimal, currencyDecimals, type DenialReason } from '../kernel';
+import { BillingError, Decimal, currencyDecimals, refused, type DenialReason } from '../kernel';
+import { bringsUnits } from './offer-content';
 
 /** What somebody wants to order, with the offers it names. */
 export interface WantedLine {
@@ -66,6 +67,22 @@ export function requireOnce(lines: readonly WantedLine[]): void {
       );
     }
     seen.add(offer.sku);
+  });
+}
+
+/**
+ * What an order was paid for lies in the units that it brings until they are used.
+ *
+ * @throws invalid_input when all items of an offer are of 0 units
+ */
+export function requireContent(lines: readonly WantedLine[]): void {
+  lines.forEach(({ offer }, index) => {
+    if (offer.items.some(bringsUnits)) return;
+    throw refused(
+      `items[${index}].sku`,
+      `is ${offer.sku}, which brings no units`,
+      'Subscribe to it with subscriptions.start: its fee, steps and use are invoiced.',
+    );
   });
 }
 

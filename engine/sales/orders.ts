@@ -48,6 +48,7 @@ import {
   currencyOf,
   pricedLines,
   refusalOf,
+  requireContent,
   requireOnce,
   requireRenewable,
   totalsOf,
@@ -192,6 +193,7 @@ export class Orders {
     const lines = await wantedLines(session, wanted.items);
     const { currency, decimals } = currencyOf(lines);
     requireOnce(lines);
+    requireContent(lines);
     requireRenewable(lines, wanted.renew);
     const details = await readTaxDetails(session, payerId);
     const rate = await taxRateFor(session, {

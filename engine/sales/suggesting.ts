@@ -52,8 +52,10 @@ const broughtBy = (offer: Offer, product: string): Decimal =>
     .filter((item) => item.product === product)
     .reduce((sum, item) => sum.plus(item.quantity), ZERO);
 
-/** What one costs. Not its `price`: with tiers, that is only where they begin. */
-/** What one costs when one or many are bought: for a price per unit that one, which may be finer. */
+/**
+ * What one costs: by its price per unit, which may be finer than money, or else what a single one comes
+ * to. With tiers its `price` is only where they begin.
+ */
 const priceOfOne = (offer: Offer): Decimal =>
   offer.pricing.model === 'per_unit' ? new Decimal(offer.price) : offerPrice(offer, ONE);
 

@@ -14,6 +14,10 @@ export const changes: Migration = {
 alter table {schema}.holds drop constraint holds_settled_check,
   add constraint holds_settled_check check (settled >= 0);
 
+-- An item of 0 units: only steps and use beyond are paid for.
+alter table {schema}.offer_items drop constraint offer_items_quantity_check,
+  add constraint offer_items_quantity_check check (quantity >= 0);
+
 -- Early ends: what waits for an invoice may become due sooner than it was to be, never later.
 create or replace trigger pending_items_stay before update of
   payer_id, item_id, account_id, subscription_id, period_number, kind, sku, version, product,

@@ -1653,7 +1653,7 @@ create table billing.offer_items (
   constraint offer_items_check CHECK ((expires_unit IS NULL) = (expires_count IS NULL)),
   constraint offer_items_expires_count_check CHECK (expires_count > 0),
   constraint offer_items_expires_unit_check CHECK (expires_unit = ANY (ARRAY['second'::text, 'minute'::text, 'hour'::text, 'day'::text, 'week'::text, 'month'::text, 'year'::text])),
-  constraint offer_items_quantity_check CHECK (quantity > 0::numeric),
+  constraint offer_items_quantity_check CHECK (quantity >= 0::numeric),
   constraint offer_items_terms_check CHECK (jsonb_typeof(terms) = 'object'::text)
 );
 CREATE INDEX offer_items_product ON billing.offer_items USING btree (product);
