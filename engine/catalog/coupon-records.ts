@@ -3,7 +3,7 @@ import { Decimal, currencyDecimals, foldCase, formatMoney } from '../kernel';
 
 /** What a coupon is, and how it is read. */
 
-/** How many invoices of a subscription it lowers; a one-time order it lowers once, whatever this is. */
+/** How many periods of a subscription it lowers; a one-time order it lowers once, whatever this is. */
 export type CouponDuration = 'once' | 'forever' | { times: number };
 
 /** What a coupon says. */

@@ -21,6 +21,7 @@ import {
   type RequestOf,
 } from '../kernel';
 import { findUndecided } from '../payments';
+import { couponPeriods, couponsFreed } from '../subscriptions';
 import { moveCredits, writeCredits } from './account-credit';
 import { changeOfInvoice, type InvoiceAtHand } from './change-of-invoice';
 import { closeCollections } from './collecting/closing-collections';
@@ -42,6 +43,7 @@ import {
   undoCorrections,
   type IssuedNote,
 } from './issuing-credit-notes';
+import { sumTaken } from './reckoning';
 import { HAND_METHODS, settleInvoice } from './settling';
 
 /** How an invoice ends without being charged: paid by hand, void, written off. */
@@ -118,6 +120,25 @@ async function requireNoCharge(session: Session, invoice: StoredInvoice): Promis
   throw wrongState(invoice, 'is being charged', 'Try again when its last attempt is decided.');
 }
 
+/** What coupons took off a void invoice they can take again. */
+async function freeCoupons(
+  session: Session,
+  names: readonly string[],
+  { lines }: StoredInvoice,
+): Promise<void> {
+  const lowered = lines.flatMap(({ coupon, subscriptionId, periodNumber, discount }) =>
+    coupon !== null && subscriptionId !== null && periodNumber !== null
+      ? { subscriptionId, number: periodNumber, taken: discount }
+      : [],
+  );
+  const periodOf = await couponPeriods(session, names, lowered);
+  const taken = lowered.flatMap(({ subscriptionId, number, taken: amount }) => {
+    const period = periodOf(subscriptionId, number);
+    return period === undefined ? [] : { subscriptionId, cycle: period.cycle, taken: amount };
+  });
+  await couponsFreed(session, names, sumTaken(taken));
+}
+
 /**
  * An invoice is void from now on, with what was taken back of it.
  *
@@ -139,9 +160,10 @@ async function becomeVoid(
     creditNoted.toFixed(),
     reduced.toFixed(),
   ]);
+  const { payerId: present } = payer;
+  const names = [...new Set([payerId, present, ...(await aliasesOf(session, present))])];
+  await freeCoupons(session, names, invoice);
   if (rebill) {
-    const { payerId: present } = payer;
-    const names = [...new Set([payerId, present, ...(await aliasesOf(session, present))])];
     await session.query(FREE_ITEMS, [names, invoiceId]);
     await session.query(FREE_USAGE, [payerId, invoiceId]);
     await session.query(REOPEN_PERIODS, [names, payerId, invoiceId]);

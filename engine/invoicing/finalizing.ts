@@ -13,6 +13,7 @@ import type { OwnRating } from './rating';
 import {
   isChanged,
   reckonDrafts,
+  sumTaken,
   useCredits,
   type DraftProblem,
   type Reckoning,
@@ -132,8 +133,8 @@ export async function finalizeDrafts(
   await moveCredits(session, moves.fromHolders, now);
   await writeCredits(session, credits, now);
   await moveCredits(session, moves.toHolders, now);
-  const lowered = reckoned.flatMap((one) => one.lowered);
-  await couponsUsed(session, namesIn(payers), lowered);
+  const taken = sumTaken(reckoned.flatMap((one) => one.taken));
+  await couponsUsed(session, namesIn(payers), taken, now);
   await postAll(
     session,
     reckoned.flatMap(({ invoice }) => salePosting(invoice, now)),

@@ -23,6 +23,7 @@ import {
   type Instant,
 } from '../kernel';
 
+import type { CouponPeriod } from '../subscriptions';
 import type { StoredInvoiceLine } from './invoice-lines';
 
 /**
@@ -198,8 +199,18 @@ export interface ReckoningTerms {
   decimals: number;
   /** What lowers the lines of subscriptions, by subscription. */
   coupons: ReadonlyMap<string, Coupon>;
+  /** What of the coupons is left, and which periods lines are of. Default: all are of one, of which nothing was taken. */
+  couponTerms?: CouponTerms;
   /** The rate for a line that names one, or for those that name none; null: no tax. */
   rateOf(taxKey: string | null): TaxRate | null;
+}
+
+/** What a coupon of a subscription can still lower. */
+export interface CouponTerms {
+  /** How many periods more, null: all; and what it took off those that count already. */
+  left(subscriptionId: string): { left: number | null; taken: ReadonlyMap<number, Decimal> };
+  /** The period that a line is of. */
+  periodOf(line: StoredInvoiceLine): CouponPeriod | undefined;
 }
 
 export interface Reckoned {
@@ -223,26 +234,70 @@ const isLowered = (line: StoredInvoiceLine, coupon: Coupon, currency: string): b
   couponCovers(coupon, line.sku) &&
   (coupon.currency === null || coupon.currency === currency);
 
+const NOTHING_TAKEN = { left: null, taken: new Map<number, Decimal>() };
+
+/** Lines of a subscription by the periods that its coupon counts, in their order. */
+function byPeriod(
+  lines: readonly StoredInvoiceLine[],
+  terms: CouponTerms | undefined,
+): Array<[number, StoredInvoiceLine[]]> {
+  const periods = new Map<number, StoredInvoiceLine[]>();
+  for (const line of lines) {
+    const cycle = terms?.periodOf(line)?.cycle ?? 0;
+    periods.set(cycle, [...(periods.get(cycle) ?? []), line]);
+  }
+  return [...periods].sort(([one], [other]) => one - other);
+}
+
+/**
+ * How much of an amount off each period counts for lines of one: of what the period itself costs the
+ * share of days that is billed; of steps and use alone what was left by that.
+ */
+function amountFor(
+  amount: Decimal,
+  lines: readonly StoredInvoiceLine[],
+  taken: Decimal | undefined,
+  terms: CouponTerms | undefined,
+  decimals: number,
+): Decimal {
+  if (terms === undefined) return amount;
+  const fees = lines.filter(({ kind }) => kind === 'fee' || kind === 'proration_charge');
+  if (fees.length === 0) return Decimal.max(amount.minus(taken ?? ZERO), ZERO);
+  const share = fees.map((line) => {
+    const { fee = line.subtotal, share: days } = terms.periodOf(line) ?? {};
+    const { left, of } = days ?? { left: 1, of: 1 };
+    return amount.times(line.subtotal).times(left).dividedBy(fee.times(of));
+  });
+  return round(sumOf(share), decimals);
+}
+
 function discountsOf(
   lines: readonly StoredInvoiceLine[],
-  { coupons, currency, decimals }: ReckoningTerms,
+  { coupons, couponTerms, currency, decimals }: ReckoningTerms,
 ): Map<StoredInvoiceLine, { discount: Decimal; coupon: string }> {
   const found = new Map<StoredInvoiceLine, { discount: Decimal; coupon: string }>();
   for (const [subscriptionId, coupon] of coupons) {
     const lowered = lines.filter(
       (line) => line.subscriptionId === subscriptionId && isLowered(line, coupon, currency),
     );
-    if (lowered.length === 0) continue;
-    const sums = totals({
-      lines: lowered.map(({ subtotal }) => ({ amount: subtotal })),
-      discount: discountOf(coupon),
-      rate: null,
-      decimals,
-    });
-    lowered.forEach((line, index) => {
-      const { discount } = sums.lines[index]!;
-      if (!discount.isZero()) found.set(line, { discount, coupon: coupon.code });
-    });
+    const of = couponTerms?.left(subscriptionId) ?? NOTHING_TAKEN;
+    let { left } = of;
+    for (const [cycle, own] of byPeriod(lowered, couponTerms)) {
+      const taken = of.taken.get(cycle);
+      if (taken === undefined && left === 0) continue;
+      const off = discountOf(coupon);
+      const discount =
+        'amount' in off
+          ? { amount: amountFor(off.amount, own, taken, couponTerms, decimals) }
+          : off;
+      const amounts = own.map(({ subtotal }) => ({ amount: subtotal }));
+      const sums = totals({ lines: amounts, discount, rate: null, decimals });
+      own.forEach((line, index) => {
+        const ofLine = sums.lines[index]!.discount;
+        if (!ofLine.isZero()) found.set(line, { discount: ofLine, coupon: coupon.code });
+      });
+      if (taken === undefined && left !== null && sums.discount.greaterThan(ZERO)) left -= 1;
+    }
   }
   return found;
 }

@@ -1,7 +1,13 @@
 import type { Coupon, TaxRate } from '../catalog';
-import type { Session } from '../database';
-import { BillingError, Decimal, ZERO, type ErrorCode } from '../kernel';
-import { couponsInForce, type CouponInForce } from '../subscriptions';
+import { grouped, type Session } from '../database';
+import { BillingError, Decimal, ZERO, sumOf, type ErrorCode } from '../kernel';
+import {
+  couponPeriods,
+  couponsInForce,
+  type CouponInForce,
+  type CouponPeriod,
+  type CouponTaken,
+} from '../subscriptions';
 import { readCredits, type CreditMove, type NewAccountCredit } from './account-credit';
 import type { CatalogMemory } from './catalog-memory';
 import { namesIn, type PayerNames } from './chunks';
@@ -20,7 +26,8 @@ export interface Reckoning {
   invoice: StoredInvoice;
   added: StoredInvoiceLine[];
   taxed: TaxedPayer;
-  lowered: string[];
+  /** What coupons took off periods of subscriptions. */
+  taken: CouponTaken[];
 }
 
 /** Whether reckoning changed a line that the draft had. */
@@ -68,9 +75,7 @@ export async function reckonDrafts(
     drafts.map(({ payerId }) => payerId),
   );
   const billed = drafts.flatMap((draft) => [...draft.lines, ...terms.usage.of(draft)]);
-  const coupons = await couponsInForce(session, namesIn(payers), [
-    ...new Set(billed.flatMap(({ subscriptionId }) => subscriptionId ?? [])),
-  ]);
+  const coupons = await DraftCoupons.read(session, payers, billed);
   const reckoned: Reckoning[] = [];
   const empty: StoredInvoice[] = [];
   const problems: DraftProblem[] = [];
@@ -88,7 +93,7 @@ export async function reckonDrafts(
         continue;
       }
       reckoned.push(one);
-      useUp(coupons, one.lowered);
+      coupons.use(one.taken);
     } catch (error) {
       if (!(error instanceof BillingError) || error.code !== 'invalid_input') throw error;
       problems.push({ invoiceId: draft.invoiceId, code: error.code, message: error.message });
@@ -97,13 +102,74 @@ export async function reckonDrafts(
   return { reckoned, empty, problems };
 }
 
-/** Of several invoices of a subscription, as for months that were missed, each takes one. */
-function useUp(coupons: Map<string, CouponInForce>, lowered: readonly string[]): void {
-  for (const subscriptionId of lowered) {
-    const { code, left } = coupons.get(subscriptionId)!;
-    if (left === 1) coupons.delete(subscriptionId);
-    else if (left !== null) coupons.set(subscriptionId, { code, left: left - 1 });
+/** A line, or use that becomes some. */
+interface OfPeriod {
+  subscriptionId: string | null;
+  periodNumber: number | null;
+}
+
+/** The coupons of the drafts of a chunk: what one of them takes, the next finds taken. */
+class DraftCoupons {
+  private constructor(
+    private readonly inForce: ReadonlyMap<string, CouponInForce>,
+    private readonly find: (subscriptionId: string, number: number) => CouponPeriod | undefined,
+  ) {}
+
+  static async read(
+    session: Session,
+    payers: readonly PayerNames[],
+    billed: readonly OfPeriod[],
+  ): Promise<DraftCoupons> {
+    const names = namesIn(payers);
+    const named = new Set(billed.flatMap(({ subscriptionId }) => subscriptionId ?? []));
+    const inForce = await couponsInForce(session, names, [...named]);
+    const numbers = billed.flatMap(({ subscriptionId, periodNumber }) =>
+      inForce.has(subscriptionId!)
+        ? { subscriptionId: subscriptionId!, number: periodNumber! }
+        : [],
+    );
+    return new DraftCoupons(inForce, await couponPeriods(session, names, numbers));
   }
+
+  codeOf(subscriptionId: string): string | undefined {
+    return this.inForce.get(subscriptionId)?.code;
+  }
+
+  left(subscriptionId: string): CouponInForce {
+    return this.inForce.get(subscriptionId)!;
+  }
+
+  periodOf({ subscriptionId, periodNumber }: OfPeriod): CouponPeriod | undefined {
+    return this.find(subscriptionId!, periodNumber!);
+  }
+
+  /** What reckoned lines were lowered by, period by period. */
+  takenBy(lines: readonly StoredInvoiceLine[]): CouponTaken[] {
+    const lowered = lines.flatMap((line) => {
+      const cycle = line.coupon === null ? undefined : this.periodOf(line)?.cycle;
+      if (cycle === undefined) return [];
+      return { subscriptionId: line.subscriptionId!, cycle, taken: line.discount };
+    });
+    return sumTaken(lowered);
+  }
+
+  use(taken: readonly CouponTaken[]): void {
+    for (const { subscriptionId, cycle, taken: amount } of taken) {
+      const coupon = this.inForce.get(subscriptionId)!;
+      const before = coupon.taken.get(cycle);
+      if (before === undefined && coupon.left !== null) coupon.left -= 1;
+      coupon.taken.set(cycle, amount.plus(before ?? ZERO));
+    }
+  }
+}
+
+/** What was taken in sum, each period once. */
+export function sumTaken(all: readonly CouponTaken[]): CouponTaken[] {
+  const byPeriod = grouped(all, ({ subscriptionId, cycle }) => `${subscriptionId} ${cycle}`);
+  return [...byPeriod.values()].map((own) => ({
+    ...own[0]!,
+    taken: sumOf(own.map(({ taken }) => taken)),
+  }));
 }
 
 /** Null: nothing stands on it. */
@@ -111,7 +177,7 @@ async function reckonDraft(
   session: Session,
   draft: StoredInvoice,
   taxed: TaxedPayer,
-  couponsLeft: ReadonlyMap<string, CouponInForce>,
+  couponTerms: DraftCoupons,
   { usage, memory, rating }: ReckoningTerms,
 ): Promise<Reckoning | null> {
   const currency = { code: draft.currency, decimals: draft.decimals };
@@ -128,7 +194,7 @@ async function reckonDraft(
   const coupons = new Map<string, Coupon>();
   for (const subscriptionId of new Set(lines.map((line) => line.subscriptionId))) {
     if (subscriptionId === null) continue;
-    const code = couponsLeft.get(subscriptionId)?.code;
+    const code = couponTerms.codeOf(subscriptionId);
     const coupon = code === undefined ? null : await memory.coupon(session, code);
     if (coupon !== null) coupons.set(subscriptionId, coupon);
   }
@@ -136,6 +202,7 @@ async function reckonDraft(
     currency: draft.currency,
     decimals: draft.decimals,
     coupons,
+    couponTerms,
     rateOf: (taxKey) => rates.get(taxKey) ?? null,
   });
   const invoice: StoredInvoice = {
@@ -150,7 +217,8 @@ async function reckonDraft(
     lines: reckoned.lines,
   };
   const ofUse = reckoned.lines.slice(draft.lines.length);
-  return { draft, invoice, added: ofUse, taxed, lowered: reckoned.lowered };
+  const taken = couponTerms.takenBy(reckoned.lines);
+  return { draft, invoice, added: ofUse, taxed, taken };
 }
 
 /**

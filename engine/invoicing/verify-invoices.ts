@@ -16,6 +16,7 @@ import { verifyTables, type Check } from '../database';
  *  - What the book has on receivable for an invoice is what is due of it, less what is to go back.
  *  - A line of use is of as many units as the entries that it bills; a pending item that is billed is on
  *    its invoice.
+ *  - What coupons took off periods of a subscription is what stands on its invoices that are not void.
  *  - Use that a subscription of the payer prices is on a line, or lies in a period from which it will
  *    still come onto one.
  */
@@ -322,6 +323,22 @@ where e.overage > 0
         and (p.drafted_at is null or exists (
           select from {schema}.subscriptions f
           where f.payer_id = p.payer_id and f.currency = p.currency and f.ended_at is null))))`,
+  },
+  {
+    code: 'coupon_taken',
+    table: 'coupon_periods',
+    message: 'What the coupon of subscription % took is not what stands on its invoices.',
+    statement: `
+select coalesce(c.subscription_id, b.subscription_id)::text as id
+from (
+  select subscription_id, sum(taken) as taken from {schema}.coupon_periods group by 1) as c
+full join (
+  select l.subscription_id, sum(l.discount) as taken
+  from {schema}.invoice_lines l
+  join {schema}.invoices i on i.payer_id = l.payer_id and i.invoice_id = l.invoice_id
+  where l.coupon is not null and l.discount > 0 and i.status not in ('draft', 'void')
+  group by 1) as b on b.subscription_id = c.subscription_id
+where coalesce(c.taken, 0) <> coalesce(b.taken, 0)`,
   },
   {
     code: 'item_billed',

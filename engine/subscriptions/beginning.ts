@@ -33,7 +33,7 @@ export interface Beginning {
   metadata?: Record<string, unknown>;
 }
 
-const invoicesOf = (coupon: Coupon): number | null => {
+const periodsOf = (coupon: Coupon): number | null => {
   if (coupon.duration === 'forever') return null;
   return coupon.duration === 'once' ? 1 : coupon.duration.times;
 };
@@ -80,7 +80,7 @@ export async function beginSubscription(
     collection: beginning.collection ?? 'charge',
     collectedBy: beginning.collectedBy ?? 'engine',
     coupon: coupon?.code ?? null,
-    couponLeft: coupon === null ? null : invoicesOf(coupon),
+    couponLeft: coupon === null ? null : periodsOf(coupon),
     awaitingPayment: false,
     overdue: false,
     graceUntil: null,

@@ -24,7 +24,15 @@ export { advanceSubscriptions, type AdvanceRequest } from './advancing';
 export { CHANGE_TIMES } from './changing';
 export { CHANGE_CREDITS, CHANGE_MODES } from './quoting';
 export { NO_INVOICES, type SubscriptionPorts } from './giving-back';
-export { couponsInForce, couponsUsed, type CouponInForce } from './coupons';
+export {
+  couponPeriods,
+  couponsFreed,
+  couponsInForce,
+  couponsUsed,
+  type CouponInForce,
+  type CouponPeriod,
+  type CouponTaken,
+} from './coupons';
 export { orderSubscriptions } from './from-orders';
 export {
   dunningEnded,

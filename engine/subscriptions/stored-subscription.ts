@@ -55,7 +55,7 @@ export const SUBSCRIPTIONS = table('subscriptions', {
   collection: column.text<'charge' | 'send'>(),
   collectedBy: column.text<'engine' | 'provider'>(),
   coupon: column.text().orNull,
-  /** On how many invoices more the coupon counts; null: without end. */
+  /** On how many periods more the coupon counts; null: without end. */
   couponLeft: column.integer().orNull,
   awaitingPayment: column.flag(),
   overdue: column.flag(),

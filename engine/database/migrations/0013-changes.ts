@@ -1,5 +1,5 @@
 import type { Migration } from '.';
-import { writtenOnce } from './triggers';
+import { writtenOnce, neverTruncated } from './triggers';
 
 /**
  * What fair changes need: each subject appends its statements under a comment. A function that changes
@@ -229,5 +229,28 @@ create trigger subscription_periods_cycle_stays before update of cycle, carried_
 create trigger subscription_periods_credited_once before update on {schema}.subscription_periods
   for each row when (old.credited <> 0 and new.credited <> old.credited)
   execute function {schema}.refuse_change();
+
+-- Coupons of subscriptions count periods, not invoices.
+create table {schema}.coupon_periods (
+  payer_id uuid not null,
+  subscription_id uuid not null,
+  -- The number of the period with which it began; what a change leaves of one is of it.
+  cycle integer not null check (cycle > 0),
+  -- By invoices that are not void; 0: it does not count.
+  taken numeric not null check (taken >= 0),
+  counted_at timestamptz not null,
+  primary key (payer_id, subscription_id, cycle)
+) with (fillfactor = 80);
+comment on table {schema}.coupon_periods is 'What coupons took off periods of subscriptions: each counts once.';
+insert into {schema}.coupon_periods (payer_id, subscription_id, cycle, taken, counted_at)
+select p.payer_id, p.subscription_id, coalesce(p.cycle, p.number), sum(l.discount), min(i.issued_at)
+from {schema}.invoice_lines l
+join {schema}.invoices i on i.payer_id = l.payer_id and i.invoice_id = l.invoice_id
+join {schema}.subscriptions s on s.subscription_id = l.subscription_id
+join {schema}.subscription_periods p
+  on p.payer_id = s.payer_id and p.subscription_id = s.subscription_id and p.number = l.period_number
+where l.coupon is not null and l.discount > 0 and i.status not in ('draft', 'void')
+group by 1, 2, 3;
+${neverTruncated('coupon_periods')}
 `,
 };

@@ -1016,6 +1016,19 @@ CREATE UNIQUE INDEX commissions_reversed_once ON billing.commissions USING btree
 CREATE TRIGGER commissions_are_kept BEFORE TRUNCATE ON billing.commissions FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER commissions_stay BEFORE DELETE OR UPDATE ON billing.commissions FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 
+create table billing.coupon_periods (
+  payer_id uuid not null,
+  subscription_id uuid not null,
+  cycle integer not null,
+  taken numeric not null,
+  counted_at timestamp with time zone not null,
+  constraint coupon_periods_pkey PRIMARY KEY (payer_id, subscription_id, cycle),
+  constraint coupon_periods_cycle_check CHECK (cycle > 0),
+  constraint coupon_periods_taken_check CHECK (taken >= 0::numeric)
+) with (fillfactor=80);
+comment on table billing.coupon_periods is 'What coupons took off periods of subscriptions: each counts once.';
+CREATE TRIGGER coupon_periods_are_kept BEFORE TRUNCATE ON billing.coupon_periods FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+
 create table billing.coupon_redemptions (
   payer_id uuid not null,
   order_id uuid not null,
