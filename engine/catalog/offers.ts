@@ -293,7 +293,7 @@ export class Offers {
    *
    * @returns the offer, with `replayed`
    * @throws invalid_input (among others: more decimals than currency or product have, an unknown
-   *   currency, a sku that is a product's key or differs from a name by case alone), unknown_product,
+   *   currency, a sku that differs from another by case alone), unknown_product,
    *   tier_invalid
    */
   async saveOffer(request: SaveOfferRequest): Promise<Offer & { replayed: boolean }> {

@@ -278,8 +278,7 @@ export class Products {
    *
    * @returns the product, with `replayed`
    * @throws invalid_input, among others when kind or currency would change after the first grant,
-   *   when decimals would shrink, or when the key is a sku's or differs
-   *   from a name by case alone
+   *   when decimals would shrink, or when the key differs from another by case alone
    */
   async saveProduct(request: SaveProductRequest): Promise<Product & { replayed: boolean }> {
     const saved = await saveOnce(this.context, 'saveProduct', PRODUCT, request);

@@ -18,6 +18,11 @@ alter table {schema}.holds drop constraint holds_settled_check,
 alter table {schema}.offer_items drop constraint offer_items_quantity_check,
   add constraint offer_items_quantity_check check (quantity >= 0);
 
+-- Keys and skus are two name spaces: the row of a sku says so, with a blank, which no key holds.
+update {schema}.catalog_names set folded = 'offer ' || folded where kind = 'offer';
+comment on table {schema}.catalog_names is
+  'Keys of products, and skus of offers behind a word: of a kind none differs from another by case alone.';
+
 -- Early ends: what waits for an invoice may become due sooner than it was to be, never later.
 create or replace trigger pending_items_stay before update of
   payer_id, item_id, account_id, subscription_id, period_number, kind, sku, version, product,

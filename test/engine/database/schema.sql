@@ -939,7 +939,7 @@ create table billing.catalog_names (
   constraint catalog_names_pkey PRIMARY KEY (folded),
   constraint catalog_names_kind_check CHECK (kind = ANY (ARRAY['product'::text, 'offer'::text]))
 );
-comment on table billing.catalog_names is 'Keys of products and skus of offers: none differs from another by case alone.';
+comment on table billing.catalog_names is 'Keys of products, and skus of offers behind a word: of a kind none differs from another by case alone.';
 
 create table billing.collections (
   payer_id uuid not null,
