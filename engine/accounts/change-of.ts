@@ -1,5 +1,6 @@
 import { lockAccounts, once, serializationFailure, type Context, type Session } from '../database';
 import { readClock, type Instant, type ResolvedReference } from '../kernel';
+import { aliasesOf } from './aliases';
 import { payersOf, resolveAccount, type ResolvedAccount } from './resolving';
 
 /** Whom a change concerns. */
@@ -65,6 +66,8 @@ export function changeOf<P extends Parties, T extends object>(
         account: parties.owner.accountId,
         key: change.idempotencyKey,
         request: change.request(parties),
+        earlier: async (owner) =>
+          (await earlierNames(session, parties, owner)).map((named) => change.request(named)),
         now,
         keep: context.keep,
         isLocked: true,
@@ -80,6 +83,35 @@ export function changeOf<P extends Parties, T extends object>(
   return change.within === undefined
     ? context.database.transaction(change.tx, run)
     : run(change.within);
+}
+
+const isAccount = (party: unknown): party is ResolvedAccount =>
+  typeof party === 'object' && party !== null && 'earlierPayers' in party;
+
+/**
+ * The parties by the names that they may have had when somebody asked: each that is an account by all
+ * that were merged into it.
+ *
+ * @param owner under which name the owner was asked of, if another
+ */
+async function earlierNames<P extends Parties>(
+  session: Session,
+  parties: P,
+  owner: string | undefined,
+): Promise<P[]> {
+  let named = [parties];
+  for (const [field, party] of Object.entries(parties) as Array<[string, unknown]>) {
+    if (!isAccount(party)) continue;
+    const { accountId } = party;
+    const names =
+      field === 'owner'
+        ? [owner ?? accountId]
+        : [accountId, ...(await aliasesOf(session, accountId))];
+    named = named.flatMap((one) =>
+      names.map((name) => ({ ...one, [field]: { ...party, accountId: name } })),
+    );
+  }
+  return named;
 }
 
 const locksOf = ({ owner, locks }: Parties): string[] => [...new Set([owner.payerId, ...locks])];

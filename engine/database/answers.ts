@@ -225,6 +225,8 @@ interface OnceOptions {
   account: string;
   key: string | undefined;
   request: Record<string, unknown>;
+  /** The request as it may have been before accounts that it names were merged; `owner` as it was then. */
+  earlier?: (owner: string | undefined) => Promise<ReadonlyArray<Record<string, unknown>>>;
   now: Instant;
   keep: Keep;
   /** The transaction holds the first payer's lock, under which no two ask at once. */
@@ -256,8 +258,14 @@ export async function once<T extends object>(
   const first = await findAnswer(session, payers, account, keyHash, now);
   if (first !== null) {
     const { askedOf: merged, ...answer } = first.answer as T & OfMerged;
-    const asked = fingerprint(askedOf(options.request, merged));
-    if (!first.fingerprint.equals(asked)) throw idempotencyConflict();
+    const isAsked = (request: Record<string, unknown>): boolean =>
+      first.fingerprint.equals(fingerprint(request));
+    if (
+      !isAsked(askedOf(options.request, merged)) &&
+      !(await options.earlier?.(merged))?.some(isAsked)
+    ) {
+      throw idempotencyConflict();
+    }
     return { answer: answer as unknown as T, replayed: true };
   }
   const answer = await work();

@@ -1,3 +1,4 @@
+import { resolveAccount } from '../accounts';
 import { once, type Session } from '../database';
 import { invalidInput, type BillingError, type Instant } from '../kernel';
 import {
@@ -78,12 +79,14 @@ async function openAttempt(
   return underLocks(context, purpose, purposeId, async (session, handlers, now, payers) => {
     if (asked?.key === undefined) return openUnderLocks(context, session, handlers, request, now);
     let opened: Opened | null = null;
+    // A key moves with its account when that is merged.
+    const { accountId } = await resolveAccount(session, { accountId: payers[0]! });
     const { answer, replayed } = await once(
       session,
       {
         kind: asked.kind,
-        payers,
-        account: payers[0]!,
+        payers: [...new Set([accountId, ...payers])],
+        account: accountId,
         key: asked.key,
         request: { ...asked.request, purposeId },
         now,

@@ -1,4 +1,4 @@
-import { resolveWithAliases } from '../accounts';
+import { payersOf, resolveAccount, resolveWithAliases } from '../accounts';
 import { NO_ACCOUNT, once } from '../database';
 import {
   accountReference,
@@ -116,13 +116,14 @@ export class PaymentRecords {
       context,
       purpose,
       purposeId,
-      (session, handlers, now) =>
-        once(
+      async (session, handlers, now) => {
+        const owner = await resolveAccount(session, { accountId });
+        return once(
           session,
           {
             kind: 'markRefunded',
-            payers: [payerId],
-            account: accountId,
+            payers: [...new Set([payerId, ...payersOf(owner)])],
+            account: owner.accountId,
             key: idempotencyKey,
             request: { refundId, reference },
             now,
@@ -137,7 +138,8 @@ export class PaymentRecords {
             const done = await decideRefundUnderLocks(session, handlers, refund, outcome, now);
             return refundRecord(done);
           },
-        ),
+        );
+      },
     );
     return { ...answer, replayed };
   }

@@ -335,6 +335,93 @@ onEachDatabase('merge', (database) => {
       }
     });
 
+    test('a transfer replays whoever of the two was merged since', async () => {
+      const [from, to, other] = [await identify(), await identify(), await identify()];
+      await give(from.id, 100);
+      const request = { account: from.id, toAccount: to.id, product: 'MSG', amount: 10 };
+      const keyed = { ...request, idempotencyKey: fresh('k') };
+      const first = await ledger.transfer(keyed);
+      await accounts.merge({ into: other.id, from: to.id });
+      for (const toAccount of [to.id, to.identity, other.id, other.identity]) {
+        expect(await ledger.transfer({ ...keyed, toAccount })).toEqual({
+          ...first,
+          replayed: true,
+        });
+      }
+      const [giver, third] = [await identify(), await identify()];
+      await accounts.merge({ into: giver.id, from: from.id });
+      for (const account of [from.id, giver.identity]) {
+        expect(await ledger.transfer({ ...keyed, account })).toEqual({ ...first, replayed: true });
+      }
+      await accounts.merge({ into: third.id, from: other.id });
+      expect(await ledger.transfer(keyed)).toEqual({ ...first, replayed: true });
+      await expect(
+        ledger.transfer({ ...keyed, toAccount: (await identify()).id }),
+      ).rejects.toMatchObject({ code: 'idempotency_conflict' });
+      await expect(ledger.transfer({ ...keyed, amount: 11 })).rejects.toMatchObject({
+        code: 'idempotency_conflict',
+      });
+      expect([await left(giver.id), await left(third.id)]).toEqual(['90', '10']);
+    });
+
+    test('a transfer to the account itself replays after it was merged', async () => {
+      const [a, b] = [await identify(), await identify()];
+      await give(a.id, 100);
+      const swap = { account: a.id, product: 'MSG', amount: 10, toProduct: 'OTHER', quantity: 5 };
+      const keyed = { ...swap, idempotencyKey: fresh('k') };
+      await billing.catalog.saveProduct({ key: 'OTHER', name: 'Other' });
+      const first = await ledger.transfer(keyed);
+      await accounts.merge({ into: b.id, from: a.id });
+      for (const account of [a.id, b.id]) {
+        expect(await ledger.transfer({ ...keyed, account })).toEqual({ ...first, replayed: true });
+      }
+    });
+
+    test('a child is attached once, though its parent, or itself, was merged since', async () => {
+      const [parent, other, child, later] = [
+        await identify(),
+        await identify(),
+        await identify(),
+        await identify(),
+      ];
+      const keyed = { parent: parent.id, child: child.id, idempotencyKey: fresh('k') };
+      const first = await accounts.attachChild(keyed);
+      await accounts.merge({ into: other.id, from: parent.id });
+      for (const name of [parent.id, other.identity]) {
+        expect(await accounts.attachChild({ ...keyed, parent: name })).toEqual({
+          ...first,
+          replayed: true,
+        });
+      }
+      await accounts.detachChild({ child: child.id });
+      await accounts.merge({ into: later.id, from: child.id });
+      expect(await accounts.attachChild(keyed)).toEqual({ ...first, replayed: true });
+      expect(await accounts.get({ account: child.id })).toMatchObject({ parentId: null });
+      await expect(
+        accounts.attachChild({ ...keyed, parent: (await identify()).id }),
+      ).rejects.toMatchObject({ code: 'idempotency_conflict' });
+    });
+
+    test('a merge into an account that was merged since replays', async () => {
+      const [a, b, c] = [await identify(), await identify(), await identify()];
+      const keyed = { into: a.id, from: b.id, idempotencyKey: fresh('k') };
+      const first = await accounts.merge(keyed);
+      await accounts.merge({ into: c.id, from: a.id });
+      expect(await accounts.merge(keyed)).toEqual({ ...first, replayed: true });
+    });
+
+    test('who brought somebody is noted once, though merged since', async () => {
+      const [referrer, brought, other] = [await identify(), await identify(), await identify()];
+      const keyed = {
+        referrer: referrer.id,
+        account: brought.id,
+        idempotencyKey: fresh('k'),
+      };
+      const first = await billing.sales.attachReferral(keyed);
+      await accounts.merge({ into: other.id, from: referrer.id });
+      expect(await billing.sales.attachReferral(keyed)).toEqual({ ...first, replayed: true });
+    });
+
     test('of one key on both sides that of the one which stays counts', async () => {
       const a = await identify();
       const b = await identify();

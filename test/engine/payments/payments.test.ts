@@ -223,6 +223,15 @@ onEachDatabase('payments', (database) => {
       },
     );
 
+    test('a keyed attempt is made once, though who pays was merged since', async () => {
+      const [account, orderId] = await buyer('test_declined');
+      const keyed = { orderId, idempotencyKey: 'once' };
+      const { attemptId } = await billing.payments.payOrder(keyed);
+      await billing.accounts.merge({ into: await newAccount(), from: account, prefer: 'into' });
+      expect(await billing.payments.payOrder(keyed)).toMatchObject({ attemptId });
+      expect(await attemptsOf(orderId)).toHaveLength(1);
+    });
+
     test('test_declines_once and test_declines_twice: later attempts go through', async () => {
       for (const [token, declines] of [
         ['test_declines_once', 1],
