@@ -156,7 +156,7 @@ function openRooms(context: Context, options: ReadOptions) {
     subscriptions: orderSubscriptions,
     takenBack: moneyTakenBack,
   });
-  const subscriptions = openSubscriptions(context, sales.trials, invoicedPeriods);
+  const subscriptions = openSubscriptions(payments.paying, sales.trials, invoicedPeriods);
   const ledger = openLedger(context, sales.suggest, {
     ...bookPorts,
     eligible: sales.eligible,

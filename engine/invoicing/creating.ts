@@ -1,5 +1,5 @@
 import { resolveAccount } from '../accounts';
-import { MAX_LOCKED_ACCOUNTS, lockAccounts, pages, type Context } from '../database';
+import { MAX_LOCKED_ACCOUNTS, lockAccounts, pages } from '../database';
 import {
   accountReference,
   currencyDecimals,
@@ -12,6 +12,7 @@ import {
   type AccountReference,
   type Instant,
 } from '../kernel';
+import type { PaymentContext } from '../payments';
 import { advanceSubscriptions } from '../subscriptions';
 import { BUSY, chunksOf, eachChunk, inChunk, waitForPayers, type RunProblem } from './chunks';
 import { draftDue } from './drafting';
@@ -89,7 +90,7 @@ export const decimalsOfMoney = (currency: string): number => currencyDecimals(cu
 
 /** Drafts for whoever has something due by now. */
 export class Creating {
-  constructor(private readonly context: Context) {}
+  constructor(private readonly context: PaymentContext) {}
 
   /**
    * Opens the periods of subscriptions that have begun, and collects what is due on drafts: one for
@@ -110,7 +111,7 @@ export class Creating {
         this.context,
         payerIds,
         wait,
-        (session, payers) => draftDue(session, payers, now),
+        (session, payers) => draftDue(this.context, session, payers, now),
         (one, other) => ({ created: one.created + other.created, items: one.items + other.items }),
       );
       done.created += chunk?.created ?? 0;

@@ -1,5 +1,6 @@
 import { column, table, type RowOf, type Session } from '../database';
 import { isoTime, newId, type Instant } from '../kernel';
+import { usualCollections, type Collection, type PaymentContext } from '../payments';
 import type { PayerNames } from './chunks';
 import { LINE_KINDS, type LineKind } from './invoice-lines';
 import type { Invoice, InvoiceStatus } from './invoice-records';
@@ -10,12 +11,11 @@ import { unbilledOf } from './unbilled';
  * yet; that is done when the draft is finalized (finalizing.ts).
  */
 
-/** How what is due is collected; all null where it belongs to no subscription. */
+/** How what is due is collected; both null where it belongs to no subscription. */
 interface Collected {
   collection: Invoice['collection'] | null;
   collectedBy: Invoice['collectedBy'] | null;
 }
-const NO_SUBSCRIPTION: Collected = { collection: null, collectedBy: null };
 
 /** An item that is due: whose it is, and under which name it stands. */
 const ITEMS = table('pending_items', {
@@ -236,11 +236,11 @@ class PayersDrafts {
   }
 
   /** What belongs to no subscription goes along with what is billed anyway. */
-  forOneOff(dueAt: Instant, currency: string): Draft {
+  forOneOff(dueAt: Instant, currency: string, collection: Collection): Draft {
     const beside = this.all
       .filter((one) => one.currency === currency && one.collectedBy === 'engine')
       .toSorted((a, b) => b.boundaryAt - a.boundaryAt)[0];
-    return beside ?? this.at(dueAt, currency, NO_SUBSCRIPTION);
+    return beside ?? this.at(dueAt, currency, { collection, collectedBy: 'engine' });
   }
 }
 
@@ -254,6 +254,7 @@ export interface Drafted {
  * them are locked.
  */
 export async function draftDue(
+  { gateways }: PaymentContext,
   session: Session,
   payers: readonly PayerNames[],
   now: Instant,
@@ -270,10 +271,13 @@ export async function draftDue(
   for (const period of await usedOf(session, payers, unsure)) {
     draftsOf(period).at(period.endsAt, period.currency, period);
   }
-  const taken = items.map((item, index) => ({
-    item,
-    draft: own[index] ?? draftsOf(item).forOneOff(item.dueAt, item.currency),
-  }));
+  const alone = items.flatMap(({ payerId }, index) => (own[index] === null ? payerId : []));
+  const usual = alone.length === 0 ? null : await usualCollections(session, gateways, alone);
+  const taken = items.map((item, index) => {
+    const { payerId, dueAt, currency } = item;
+    const draft = own[index] ?? draftsOf(item).forOneOff(dueAt, currency, usual!(payerId));
+    return { item, draft };
+  });
   const made = [...drafts.values()].flatMap(({ all }) => all.filter(({ isNew }) => isNew));
   await writeDrafts(session, made, now);
   await takeItems(session, taken);

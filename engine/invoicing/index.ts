@@ -80,7 +80,7 @@ export function openInvoicing(
   const refunds: InvoiceRefunds = new InvoiceRefunds(context, creditNotes);
   const topUps = new TopUps(context, ports);
   paying.purposes.set('invoice', invoicePayments(refunds));
-  paying.onMethodSaved.push(methodSaved);
+  paying.onMethodSaved.push((...saved) => methodSaved(paying, ...saved));
   const byHand = new ManualInvoices(context);
   const calls: Invoicing = {
     ...bound(new Creating(context), 'createInvoices'),

@@ -19,6 +19,7 @@ import {
   type Instant,
   type RequestOf,
 } from '../kernel';
+import { usualCollections } from '../payments';
 import { changeOfDraft, changeOfInvoice, requireDraft } from './change-of-invoice';
 import { finalizeInvoices, type InvoicingContext } from './finalizing';
 import { insertLines } from './invoice-lines';
@@ -36,7 +37,10 @@ const createInput = input({
   dueIn: duration()
     .refine(({ unit }) => unit === 'day' || unit === 'week', { error: 'must be in days or weeks' })
     .optional(),
-  /** `charge` (default): the payment method on file is charged. `send`: the customer pays by hand. */
+  /**
+   * `charge`: the payment method on file is charged. `send`: the customer pays by hand. Default
+   * `charge`; where nothing can charge, `send`.
+   */
   collection: oneOf(['charge', 'send']).optional(),
   /** For yourself: it does not stand on the invoice. */
   memo: text(4_000).optional(),
@@ -122,6 +126,7 @@ export class ManualInvoices {
       },
       async (session, { accountId, payerId }, now) => {
         const invoiceId = newId();
+        const usual = await usualCollections(session, this.context.gateways, [payerId]);
         await DRAFTS.write(session, [
           {
             payerId,
@@ -132,7 +137,7 @@ export class ManualInvoices {
             currency: wanted.currency,
             createdAt: now,
             dueDays: dueIn === undefined ? null : dueIn.count * DAYS[dueIn.unit as 'day' | 'week'],
-            collection: wanted.collection ?? 'charge',
+            collection: wanted.collection ?? usual(payerId),
             collectedBy: 'engine',
           },
         ]);

@@ -91,7 +91,7 @@ export class Previews {
     for (let tried = 0; tried < MAX_BOUNDARIES; tried += 1) {
       const context = contextAt(this.context, session, at);
       await advanceSubscriptions(context, { payerIds: names });
-      await draftDue(session, payers, at);
+      await draftDue(context, session, payers, at);
       const rows = await session.query<{ payer_id: string; invoice_id: string }>(FIND_DRAFTS, [
         names,
       ]);

@@ -240,20 +240,26 @@ const spanOf = (window: BilledWindow): UsageWindow => ({
   place: window.place,
 });
 
-/** The first draft after the end of a period, if there is one by now. */
+/**
+ * The first draft after the end of a period, if there is one by now. One that was made when the
+ * subscription was still sent takes the use of a period that ended by then.
+ */
 function draftFor(period: FoundPeriod, drafts: readonly StoredInvoice[]): StoredInvoice | null {
-  let first: StoredInvoice | null = null;
-  for (const draft of drafts) {
-    const { boundaryAt, currency, collection, collectedBy } = draft;
-    const isFitting =
-      boundaryAt !== null &&
-      boundaryAt >= period.endsAt &&
-      currency === period.currency &&
-      collection === period.collection &&
-      collectedBy === period.collectedBy;
-    if (isFitting && (first === null || boundaryAt < first.boundaryAt!)) first = draft;
-  }
-  return first;
+  const fitting = drafts
+    .filter(
+      ({ boundaryAt, currency, collectedBy }) =>
+        boundaryAt !== null &&
+        boundaryAt >= period.endsAt &&
+        currency === period.currency &&
+        collectedBy === period.collectedBy,
+    )
+    .toSorted((a, b) => a.boundaryAt! - b.boundaryAt!);
+  const alike = fitting.find(({ collection }) => collection === period.collection);
+  if (alike !== undefined) return alike;
+  const isOfIt = ({ lines }: StoredInvoice): boolean =>
+    lines.length === 0 ||
+    lines.some(({ subscriptionId }) => subscriptionId === period.subscriptionId);
+  return fitting.find(isOfIt) ?? null;
 }
 
 /** Gives groups what was used, and what is billed of it. */

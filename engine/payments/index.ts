@@ -26,6 +26,7 @@ export { refundsOf, type NewRefund, type StoredRefund } from './refund-records';
 export { refundableCharges, type RefundableCharge } from './refundable';
 export { executeRefunds, openRefund, recordMadeRefund } from './refunding';
 export type { Purpose } from './transfers';
+export { usualCollections, type Collection } from './usual-collection';
 
 /** Names that gateways of the caller's own cannot have. */
 export const BUILT_IN_GATEWAYS: readonly string[] = ['manual', 'test'];

@@ -1,5 +1,5 @@
 import { couponStays, findOfferVersion, keepCoupon, releaseCoupon, type Offer } from '../catalog';
-import { column, table, type Context, type Session } from '../database';
+import { column, table, type Session } from '../database';
 import {
   Decimal,
   MAX_UNIT_DECIMALS,
@@ -20,6 +20,7 @@ import {
   type RequestOf,
 } from '../kernel';
 import { readGrantRecords, type GrantRecord } from '../ledger';
+import { usualCollections, type Collection, type PaymentContext } from '../payments';
 import { changeOfOrder, paidOrder, type OrderAtHand } from './change-of-order';
 import { findOrderGrants, giveOrder } from './order-grants';
 import type { OrderHooks, PaidOrder, RecurringLine } from './order-hooks';
@@ -135,7 +136,7 @@ function requirePayment(
 
 export class Confirmations {
   constructor(
-    private readonly context: Context,
+    private readonly context: PaymentContext,
     private readonly hooks: OrderHooks,
   ) {}
 
@@ -210,7 +211,13 @@ export class Confirmations {
     await moveOrder(session, { ...order, ...by, status: 'paid' });
     const recurring = recurringLines(order, offers);
     const { subscriptions } = this.hooks;
-    const opening = { orderId, account, renews: order.renews };
+    const opening = { orderId, account, renews: order.renews, collection: 'charge' as Collection };
+    if (recurring.length > 0) {
+      const { gateways } = this.context;
+      const paidBy = order.total.isZero() ? null : gateway;
+      const usual = await usualCollections(session, gateways, [account.payerId], paidBy);
+      opening.collection = usual(account.payerId);
+    }
     const ends = await subscriptions.opened(session, opening, recurring, now);
     const grants = await giveOrder(session, order, account, { offers, ends }, now);
     if (recurring.length > 0) {

@@ -3,6 +3,7 @@ import type { SoldLine } from '../books';
 import type { Offer } from '../catalog';
 import type { Session } from '../database';
 import type { Decimal, DenialReason, Instant } from '../kernel';
+import type { Collection } from '../payments';
 import type { OrderGrant } from './order-grants';
 import type { OrderRow } from './order-records';
 import type { Trying } from './trial-marks';
@@ -58,11 +59,17 @@ export interface OrderSubscriptions {
    * Before the units are given. The payer is locked.
    *
    * @param renews whether more periods follow; null: as the lines say, a trial phase is followed
+   * @param collection how those are paid, as it is usual for who paid the order
    * @returns when the period ends that each line pays for, by position
    */
   opened(
     session: Session,
-    order: { orderId: string; account: ResolvedAccount; renews: boolean | null },
+    order: {
+      orderId: string;
+      account: ResolvedAccount;
+      renews: boolean | null;
+      collection: Collection;
+    },
     lines: readonly RecurringLine[],
     now: Instant,
   ): Promise<ReadonlyMap<number, Instant>>;

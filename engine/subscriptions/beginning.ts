@@ -1,6 +1,7 @@
 import type { ResolvedAccount } from '../accounts';
 import type { Coupon, Offer } from '../catalog';
 import type { Session } from '../database';
+import type { Collection } from '../payments';
 import { newId, type Instant } from '../kernel';
 import { prolongLeftOver } from './period-units';
 import {
@@ -25,7 +26,9 @@ export interface Beginning {
   /** How many of the offer's trial phases come first. */
   trialPhases: number;
   renews: boolean;
-  collection?: 'charge' | 'send';
+  /** Said for good; else the usual one, of which `send` becomes `charge` with a method on file. */
+  collection?: Collection;
+  usualCollection: Collection;
   collectedBy?: 'engine' | 'provider';
   coupon?: Coupon | null;
   /** The order that has paid its first period, whose units come from there. */
@@ -77,7 +80,8 @@ export async function beginSubscription(
     resumeAt: null,
     endedAt: null,
     endReason: null,
-    collection: beginning.collection ?? 'charge',
+    collection: beginning.collection ?? beginning.usualCollection,
+    sendsByDefault: beginning.collection === undefined && beginning.usualCollection === 'send',
     collectedBy: beginning.collectedBy ?? 'engine',
     coupon: coupon?.code ?? null,
     couponLeft: coupon === null ? null : periodsOf(coupon),

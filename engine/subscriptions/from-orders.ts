@@ -39,11 +39,7 @@ select ${ORDER_PERIODS.select('o')} from {schema}.order_periods o
 where o.order_id = $1::uuid and o.position = any($2::smallint[])
 order by o.position`;
 
-interface OrderOfPeriods {
-  orderId: string;
-  account: ResolvedAccount;
-  renews: boolean | null;
-}
+type OrderOfPeriods = Parameters<OrderSubscriptions['opened']>[1];
 
 /** What was ordered is a whole interval, from whatever day on. */
 const wholeInterval = (offer: Offer): Offer => ({
@@ -93,7 +89,7 @@ async function replaceTrial(
 
 async function openFor(
   session: Session,
-  { orderId, account, renews }: OrderOfPeriods,
+  { orderId, account, renews, collection }: OrderOfPeriods,
   line: RecurringLine,
   now: Instant,
 ): Promise<StoredSubscription> {
@@ -109,6 +105,7 @@ async function openFor(
         startsAt: now,
         trialPhases: line.phase === null ? 0 : line.offer.trialPhases.length,
         renews: renews ?? line.phase !== null,
+        usualCollection: collection,
         orderId,
       },
       now,

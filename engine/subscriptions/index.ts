@@ -1,7 +1,7 @@
 import type { Room } from '../accounts';
-import type { Context } from '../database';
 import { bound } from '../kernel';
 import type { LedgerPorts } from '../ledger';
+import type { PaymentContext } from '../payments';
 import type { Trying } from '../sales';
 import { advanceSubscriptions, refreshPayers, type AdvanceDone } from './advancing';
 import { Cancellations } from './cancelling';
@@ -51,7 +51,7 @@ export {
   type NewPendingItem,
 } from './pending-items';
 export type { PeriodName } from './stored-period';
-export { findById } from './records';
+export { findById, nowCharged } from './records';
 export { END_REASONS, type StoredSubscription } from './stored-subscription';
 export { resetProducts, restoreProducts } from './resetting';
 export { sizesOfSteps } from './steps';
@@ -78,7 +78,7 @@ export interface OpenedSubscriptions extends Room<Subscriptions, Omit<AdvanceDon
  * @param ports what the room of invoices knows of periods
  */
 export function openSubscriptions(
-  context: Context,
+  context: PaymentContext,
   trials: Trying,
   ports: SubscriptionPorts,
 ): OpenedSubscriptions {

@@ -104,6 +104,21 @@ const SAVED = SUBSCRIPTIONS.omit('accountId', 'currency', 'createdAt');
 /** All of them in one statement, found by the primary key: no other index helps a plan of many rows. */
 const SAVE = SAVED.update('payerId', 'subscriptionId');
 
+/** Nobody said that these are sent: nothing could charge them until now. */
+const NOW_CHARGED = `
+update {schema}.subscriptions set collection = 'charge', sends_by_default = false
+where payer_id = any($1::uuid[]) and sends_by_default`;
+
+/**
+ * Their payer has something to be charged by from now on: so are invoices that are still to be made.
+ * The payer is locked.
+ *
+ * @param names all under which the payer's subscriptions may stand
+ */
+export async function nowCharged(session: Session, names: readonly string[]): Promise<void> {
+  await session.query(NOW_CHARGED, [names]);
+}
+
 /** Writes subscriptions as they are now. The payers are locked. */
 export async function saveSubscriptions(
   session: Session,

@@ -7,7 +7,7 @@ import {
   type Coupon,
   type Offer,
 } from '../catalog';
-import type { Context, Session } from '../database';
+import type { Session } from '../database';
 import {
   BillingError,
   accountReference,
@@ -28,6 +28,7 @@ import {
   type RequestOf,
   type z,
 } from '../kernel';
+import { usualCollections, type PaymentContext } from '../payments';
 import { refusalOf, statusReason, placesOf, takePlaces, takenPlaces, type Trying } from '../sales';
 import { advancePayers } from './advancing';
 import { readStandings } from './standings';
@@ -67,7 +68,10 @@ const startInput = input({
   coupon: key().nullable().default(null),
   /** Default true. False: it ends with its first period. */
   renew: flag().default(true),
-  /** `send`: its invoices are sent and never charged. Default `charge`. */
+  /**
+   * `send`: its invoices are sent and never charged. Default `charge`; where nothing can charge, `send`
+   * until the account saves a payment method.
+   */
   collection: oneOf(['charge', 'send']).optional(),
   /** `provider`: somebody else collects, and tells when a period is paid. Default `engine`. */
   collectedBy: oneOf(['engine', 'provider']).default('engine'),
@@ -135,7 +139,7 @@ const RESERVED: { unit: 'day'; count: number } = { unit: 'day', count: 1 };
 
 export class Starts {
   constructor(
-    private readonly context: Context,
+    private readonly context: PaymentContext,
     private readonly trials: Trying,
   ) {}
 
@@ -207,6 +211,8 @@ export class Starts {
       await this.trials.spendTrial(session, account, { sku: offer.sku, endsAt }, now);
     }
     await takePlaces(session, places, account, now);
+    const { payerId } = account;
+    const usual = await usualCollections(session, this.context.gateways, [payerId]);
     const begun = await beginSubscription(
       session,
       account,
@@ -217,6 +223,7 @@ export class Starts {
         trialPhases,
         renews: wanted.renew,
         collection: wanted.collection,
+        usualCollection: usual(payerId),
         collectedBy: wanted.collectedBy,
         coupon,
         metadata: wanted.metadata,

@@ -1,4 +1,5 @@
 import { column, table, type RowOf } from '../database';
+import type { Collection } from '../payments';
 
 /** A subscription as rules work on it, and as it is kept: one row each. */
 
@@ -52,7 +53,9 @@ export const SUBSCRIPTIONS = table('subscriptions', {
   resumeAt: column.instant().orNull,
   endedAt: column.instant().orNull,
   endReason: column.text<EndReason>().orNull,
-  collection: column.text<'charge' | 'send'>(),
+  collection: column.text<Collection>(),
+  /** It is sent since nothing could charge it when it began, and nobody said so. */
+  sendsByDefault: column.flag(),
   collectedBy: column.text<'engine' | 'provider'>(),
   coupon: column.text().orNull,
   /** On how many periods more the coupon counts; null: without end. */

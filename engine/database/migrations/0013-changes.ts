@@ -257,5 +257,11 @@ join {schema}.subscription_periods p
 where l.coupon is not null and l.discount > 0 and i.status not in ('draft', 'void')
 group by 1, 2, 3;
 ${neverTruncated('coupon_periods')}
+
+-- Sent since nothing could charge when it began, and nobody said so: charged once there is a method.
+alter table {schema}.subscriptions
+  add column sends_by_default boolean not null default false,
+  add constraint subscriptions_sends_by_default_check
+    check (not sends_by_default or collection = 'send');
 `,
 };

@@ -1,4 +1,6 @@
 import { aliasesOf } from '../../accounts';
+import { defaultMethod, usualCollections, type PaymentContext } from '../../payments';
+import { nowCharged } from '../../subscriptions';
 import type { Session } from '../../database';
 import type { Instant } from '../../kernel';
 import { findInvoices, type InvoiceName } from '../invoice-records';
@@ -25,10 +27,19 @@ order by a.number desc limit 1`;
 /**
  * A payer got something else to pay with: what failed before is due again, also where a method was
  * declined for good. Not by the method that was tried last, however often it is saved: that one has its
- * days. In the transaction that saves it; the payer is locked.
+ * days. And what was sent since nothing could be charged is charged from now on. In the transaction that
+ * saves it; the payer is locked.
  */
-export async function methodSaved(session: Session, payerId: string, now: Instant): Promise<void> {
+export async function methodSaved(
+  { gateways }: PaymentContext,
+  session: Session,
+  payerId: string,
+  now: Instant,
+): Promise<void> {
   const names = [payerId, ...(await aliasesOf(session, payerId))];
+  if ((await defaultMethod(session, payerId)) === null) return;
+  const usual = await usualCollections(session, gateways, [payerId]);
+  if (usual(payerId) === 'charge') await nowCharged(session, names);
   const unpaid = await session.query<InvoiceName>(FIND_UNPAID, [names]);
   if (unpaid.length === 0) return;
   const dunning = await readDunning(session);

@@ -2480,6 +2480,7 @@ create table billing.subscriptions (
   awaiting_payment boolean not null,
   overdue boolean not null default false,
   grace_until timestamp with time zone,
+  sends_by_default boolean not null default false,
   constraint subscriptions_pkey PRIMARY KEY (payer_id, subscription_id),
   constraint subscriptions_check CHECK (period_start <= period_end),
   constraint subscriptions_check1 CHECK ((ended_at IS NOT NULL) = (status = ANY (ARRAY['cancelled'::text, 'ended'::text]))),
@@ -2495,6 +2496,7 @@ create table billing.subscriptions (
   constraint subscriptions_period_number_check CHECK (period_number >= 0),
   constraint subscriptions_phase_check CHECK (phase > 0),
   constraint subscriptions_quantity_check CHECK (quantity > 0),
+  constraint subscriptions_sends_by_default_check CHECK (NOT sends_by_default OR collection = 'send'::text),
   constraint subscriptions_status_check CHECK (status = ANY (ARRAY['trialing'::text, 'active'::text, 'past_due'::text, 'paused'::text, 'cancelled'::text, 'ended'::text])),
   constraint subscriptions_trial_phases_check CHECK (trial_phases >= 0 AND trial_phases <= 2)
 ) with (fillfactor=70);

@@ -547,7 +547,7 @@ onEachDatabase('invoices', (database) => {
     const { billing } = await setUp('2027-01-01T00:00:00Z');
     await plan(billing);
     const account = await person(billing);
-    await billing.subscriptions.start({ account, sku: 'plan' });
+    await billing.subscriptions.start({ account, sku: 'plan', collection: 'charge' });
     const { dispatched } = await billing.invoicing.runBillingCycle({ limit: 100_000_000 });
     expect(dispatched).toMatchObject({ issued: 1, failed: 1 });
   });

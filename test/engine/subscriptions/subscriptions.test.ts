@@ -153,7 +153,7 @@ onEachDatabase('subscriptions', (database) => {
       currency: 'USD',
       price: '30.00',
       bill: 'advance',
-      collection: 'charge',
+      collection: 'send',
       collectedBy: 'engine',
       renews: true,
       trialPhase: null,

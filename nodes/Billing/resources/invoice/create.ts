@@ -59,7 +59,7 @@ const properties: INodeProperties[] = [
         { name: 'Send', value: 'send', description: 'The customer pays the invoice' },
       ],
       default: 'charge',
-      description: 'How it is paid',
+      description: 'How it is paid. Left out, it is charged; where nothing can charge, it is sent.',
     },
     {
       displayName: 'Due In',

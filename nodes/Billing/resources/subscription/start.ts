@@ -41,7 +41,8 @@ const properties: INodeProperties[] = [
         { name: 'Send', value: 'send', description: 'The customer pays the invoice' },
       ],
       default: 'charge',
-      description: 'How its invoices are paid',
+      description:
+        'How its invoices are paid. Left out, they are charged; where nothing can charge, they are sent until the account has a payment method.',
     },
     {
       displayName: 'Coupon Code',
