@@ -72,6 +72,19 @@ test('a step writes functions as a whole, and never changes the text of an old o
   expect(touching.map(({ name }) => name)).toEqual([]);
 });
 
+/** An answer that was recorded, as it is read now: the value of an entry has the sign of its amount. */
+function asReadNow<T>(recorded: T): T {
+  if (typeof recorded !== 'object' || recorded === null) return recorded;
+  if (Array.isArray(recorded)) return recorded.map(asReadNow) as T;
+  const read = Object.fromEntries(
+    Object.entries(recorded).map(([field, value]) => [field, asReadNow(value as unknown)]),
+  );
+  const { entryId, amount, value } = read;
+  const isDebit = entryId !== undefined && typeof amount === 'string' && amount.startsWith('-');
+  if (isDebit && typeof value === 'string' && /[1-9]/.test(value)) read.value = `-${value}`;
+  return read as T;
+}
+
 describe.each(databaseKinds)('upgrade (%s)', (name) => {
   describe.each(releases())('from %s', (version) => {
     const release = readRelease(version);
@@ -105,7 +118,7 @@ describe.each(databaseKinds)('upgrade (%s)', (name) => {
       expect(questions.length).toBeGreaterThan(0);
       for (const { call, request, answer } of questions) {
         // Answers may have gained fields since.
-        expect(await answerOf(localEngine(one), call, request)).toMatchObject(answer);
+        expect(await answerOf(localEngine(one), call, request)).toMatchObject(asReadNow(answer));
       }
     };
     const works = (one: Billing): Promise<void> => answers(one, release.questions.slice(0, 12));
