@@ -173,6 +173,7 @@ function openRooms(context: Context, options: ReadOptions) {
     {
       trialEligible: sales.trialEligible,
       onCreated: sales.onCreated,
+      onAttached: sales.onAttached,
       standing: standingOf,
       moveUnits: ledger.moveUnits,
     },

@@ -64,7 +64,8 @@ export class Families {
   /**
    * Makes one account the child of another: from then on it uses, and is billed through, its
    * parent. One level only. Lines already written stay with whom they were written for; units of the
-   * child's own move only when `moveUnits` says so.
+   * child's own move only when `moveUnits` says so. What the child had that is sold once, or as a trial,
+   * its parent has had, too.
    *
    * @returns the child
    * @throws merge_conflict when the child has units or orders of its own, one of the two is closed, or a
@@ -99,10 +100,10 @@ export class Families {
       async (session, { owner: child, parent }, now) => {
         if (child.accountId === parent.accountId || child.payerId !== parent.accountId) {
           await this.requireFamily(session, child, parent);
-          if (wanted.moveUnits) {
-            await this.ports.moveUnits(session, { from: child, into: parent, now, dryRun: false });
-          }
+          const join = { from: child, into: parent, now, dryRun: false };
+          if (wanted.moveUnits) await this.ports.moveUnits(session, join);
           await this.requireNothingOpen(session, child, now);
+          await this.ports.onAttached?.(session, join);
           await setPayer(session, child.accountId, parent.accountId);
         }
         return readAccount(session, child.accountId);

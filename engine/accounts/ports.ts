@@ -31,6 +31,8 @@ export interface AccountPorts {
   standing(session: Session, payerId: string, now: Instant): Promise<AccountStanding>;
   /** Somebody was met for the first time; in the transaction that makes the account. */
   onCreated?(session: Session, account: ResolvedAccount, now: Instant): Promise<void>;
+  /** Somebody gets a payer, `into`, that shares what it has had once; both are locked. */
+  onAttached?(session: Session, join: Merge): Promise<void>;
   /** Moves an account's own units to the one that will pay for it; both are locked. */
   moveUnits(session: Session, move: Merge): Promise<unknown>;
 }

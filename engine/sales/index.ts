@@ -21,7 +21,8 @@ import { orderPayments } from './order-payments';
 import { Orders } from './orders';
 import { Payouts } from './payouts';
 import { payersToLockForOrder } from './referral-chain';
-import { eraseReferrals, exportReferrals, mergeReferrals } from './referral-parts';
+import { copyPlaces } from './purchase-marks';
+import { eraseReferrals, exportReferrals, mergeReferrals, shareTrial } from './referral-parts';
 import { ReferralPrograms } from './referral-program';
 import { reverseCommission, rewardReferral } from './referral-rewards';
 import { Referrals } from './referrals';
@@ -75,6 +76,7 @@ export interface SalesOptions {
 export interface OpenedSales extends Room<Sales> {
   trialEligible: AccountPorts['trialEligible'];
   onCreated: NonNullable<AccountPorts['onCreated']>;
+  onAttached: NonNullable<AccountPorts['onAttached']>;
   eligible: LedgerPorts['eligible'];
   exchanged: LedgerPorts['exchanged'];
   suggest: Suggester;
@@ -122,6 +124,10 @@ export function openSales(context: PaymentContext, options: SalesOptions): Opene
       return !(await marks.trialSpent(session, account, readClock(clock)));
     },
     onCreated: grantFreeTier,
+    async onAttached(session, join) {
+      await copyPlaces(session, join);
+      await shareTrial(session, join);
+    },
     eligible: reasonAgainst,
     exchanged: takePlaceOf,
     suggest,

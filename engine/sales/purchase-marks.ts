@@ -147,9 +147,11 @@ export async function freePlaceWithoutOrder(
   await session.query(FREE_WITHOUT_ORDER, [payerIds, sku, isoTime(now)]);
 }
 
+/** Those of a payer, and those that it has taken itself while another paid for it. */
 const FIND_OPEN = `
 select ${MARKS.select('m')} from {schema}.purchase_marks m
-where m.payer_id = $1::uuid and m.freed_at is null
+where (m.payer_id = $1::uuid or (m.payer_id = any($2::uuid[]) and m.account_id = $3::uuid))
+  and m.freed_at is null
 order by m.taken_at, m.mark_id`;
 
 /** Of two of a kind the first stays, but a place taken for good weighs more than one that may lapse. */
@@ -160,7 +162,8 @@ where m.payer_id = $1::uuid and m.kind = kept.kind and (m.kind = 'trial' or m.sk
   and m.freed_at is null and m.lapses_at is not null`;
 
 /**
- * Places that the one payer has taken are taken for the other, too. Both are locked.
+ * Places that the one account has taken are taken for the other, too, which becomes its payer or is it
+ * from now on. Both are locked.
  *
  * @returns how many there are
  */
@@ -168,7 +171,8 @@ export async function copyPlaces(
   session: Session,
   { into, from, now, dryRun }: Merge,
 ): Promise<number> {
-  const open = await MARKS.rows(session, FIND_OPEN, [from.payerId]);
+  const values = [from.payerId, from.earlierPayers, from.accountId];
+  const open = await MARKS.rows(session, FIND_OPEN, values);
   if (dryRun || open.length === 0) return open.length;
   const kept = open.filter(({ lapsesAt }) => lapsesAt === null);
   const skus = kept.map(({ sku }) => sku);

@@ -1,5 +1,5 @@
-import type { ErasePart, ExportPart, MergePart } from '../accounts';
-import { column, table } from '../database';
+import type { ErasePart, ExportPart, Merge, MergePart } from '../accounts';
+import { column, table, type Session } from '../database';
 import { readCommissions } from './commissions';
 import { allPayouts } from './payouts';
 import { FAMILY } from './referral-chain';
@@ -67,10 +67,17 @@ order by started_at
 limit 1
 on conflict (payer_id, account_id) do nothing`;
 
-export const mergeReferrals: MergePart = async (session, { into, from, dryRun }) => {
+/** Who pays for somebody that had a trial has had one, too: a family has one together. Both are locked. */
+export async function shareTrial(
+  session: Session,
+  { into, from }: Pick<Merge, 'into' | 'from'>,
+): Promise<void> {
+  await session.query(COPY_MARK, [into.payerId, into.accountId, from.accountId]);
+}
+
+export const mergeReferrals: MergePart = async (session, merge) => {
+  const { from, dryRun } = merge;
   const [counts] = await session.query<Record<string, number>>(COUNT_OF_FAMILY, [from.accountId]);
-  if (!dryRun) {
-    await session.query(COPY_MARK, [into.payerId, into.accountId, from.accountId]);
-  }
+  if (!dryRun) await shareTrial(session, merge);
   return counts!;
 };

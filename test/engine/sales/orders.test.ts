@@ -448,16 +448,47 @@ onEachDatabase('orders', (database) => {
       amount: 20,
     });
     expect(suggestedOffers.map(({ sku }) => sku)).not.toContain('starter');
-    // It was the child's, not the parent's.
-    await pay((await order(parent, [{ sku: 'starter' }])).orderId);
+    // A family has one place, which is taken: also of the parent, and of its other children.
+    const sibling = await newAccount();
+    await billing.accounts.attachChild({ parent, child: sibling });
+    for (const account of [parent, sibling]) expect(await starter(account)).toMatchObject(denied);
     await billing.accounts.detachChild({ child });
-    expect(await starter(child)).toMatchObject(denied);
+    for (const account of [parent, child]) expect(await starter(account)).toMatchObject(denied);
+    await billing.accounts.detachChild({ child: sibling });
+    expect(await starter(sibling)).toMatchObject({ allowed: true });
 
     const other = await newAccount();
     await billing.accounts.attachChild({ parent: await newAccount(), child: other });
     await pay((await order(other, [{ sku: 'starter' }])).orderId);
     await billing.accounts.detachChild({ child: other });
     expect(await starter(other)).toMatchObject(denied);
+    // It brings what it has had to the next parent, and to whom it is merged into.
+    const next = await newAccount();
+    await billing.accounts.attachChild({ parent: next, child: other });
+    expect(await starter(next)).toMatchObject(denied);
+    await billing.accounts.detachChild({ child: other });
+    const into = await newAccount();
+    await billing.accounts.merge({ into, from: other, prefer: 'into' });
+    expect(await starter(into)).toMatchObject(denied);
+  });
+
+  test('S4: who gets a child that had it loses a pending place, and its payment is given back', async () => {
+    const [parent, child] = [await newAccount(), await newAccount()];
+    await pay((await order(child, [{ sku: 'starter' }])).orderId);
+    const { orderId } = await order(parent, [{ sku: 'starter' }]);
+    await billing.accounts.attachChild({ parent, child, moveUnits: true });
+    expect(await pay(orderId)).toMatchObject({ allowed: false, reason: 'already_purchased' });
+    expect(await available(parent, 'TOKENS')).toBe('10');
+  });
+
+  test('S4: an order that lapsed before its account got a parent is no second one', async () => {
+    const [parent, child] = [await newAccount(), await newAccount()];
+    const { orderId } = await order(child, [{ sku: 'starter' }]);
+    clock.set(START + 2 * DAY);
+    await billing.accounts.attachChild({ parent, child });
+    await pay((await order(parent, [{ sku: 'starter' }])).orderId);
+    expect(await pay(orderId)).toMatchObject({ allowed: false, reason: 'already_purchased' });
+    expect(await available(parent, 'TOKENS')).toBe('10');
   });
 
   test('S4: a lapsed order is revived by its payment while its place is free', async () => {

@@ -275,6 +275,22 @@ onEachDatabase('trials', (database) => {
     });
   });
 
+  test('who gets a child that had a trial has had one', async () => {
+    const [parent, child, sibling] = [await someone(), await someone(), await someone()];
+    await shop.sales.claimTrial({ account: child, sku: 'try' });
+    await shop.accounts.attachChild({ parent, child, moveUnits: true });
+    await shop.accounts.attachChild({ parent, child: sibling });
+    for (const account of [parent, sibling, child]) {
+      expect(await shop.sales.claimTrial({ account, sku: 'try' })).toMatchObject({
+        reason: 'trial_already_used',
+      });
+    }
+    await shop.accounts.detachChild({ child: sibling });
+    expect(await shop.sales.claimTrial({ account: sibling, sku: 'try' })).toMatchObject({
+      allowed: true,
+    });
+  });
+
   test('with a key the first answer comes again; other identities are another request', async () => {
     const account = await someone();
     const request = { account, sku: 'try', identities: [identity('zoe')], idempotencyKey: 'once' };
