@@ -5,6 +5,7 @@ import {
   Decimal,
   ZERO,
   changeFields,
+  flag,
   formatMoney,
   input,
   isoTime,
@@ -27,6 +28,7 @@ import {
   type StoredRefund,
 } from '../payments';
 import { resolveAccount } from '../accounts';
+import { periodsRefunded } from '../subscriptions';
 import { changeOfInvoice, type InvoiceAtHand } from './change-of-invoice';
 import {
   creditNoteRecord,
@@ -35,7 +37,7 @@ import {
   type StoredCreditNote,
 } from './credit-note-records';
 import { requireMoney, type CreditNotes, type MadeRefund } from './credit-notes';
-import { givableOf, leftOfAll, planCredit, spreadCredit } from './credit-plan';
+import { givableOf, leftOfAll, planCredit, spreadCredit, type PlannedCredit } from './credit-plan';
 import { requireInvoice, type StoredInvoice } from './invoice-records';
 import { creditableLines, requireIssued, settledOf } from './issuing-credit-notes';
 import { moneyTakenBack } from './taken-back';
@@ -61,6 +63,8 @@ const refundInvoiceInput = input({
   line: z.union([z.number().int().positive(), text(100)]).optional(),
   /** The gateway's id of a refund that was made there already: nothing is sent then. */
   refundId: text(255).optional(),
+  /** A subscription whose present period it has paid goes on. Default: that ends with the whole of its fee. */
+  keepSubscription: flag().default(false),
   /** Why, in your words. */
   reason: text(1_000).optional(),
   ...changeFields,
@@ -264,6 +268,7 @@ export class InvoiceRefunds {
           { reason: 'refund', note: wanted.reason ?? null, metadata },
           now,
         );
+        if (!wanted.keepSubscription) await endRefunded(session, invoice, planned, now);
         refundIds.push(...done.refundIds);
         const refunds =
           refundId === undefined ? await this.refundsNow(session, invoice, done.refundIds) : made;
@@ -390,6 +395,7 @@ export class InvoiceRefunds {
       const planned = spreadCredit(left, amount, invoice.decimals);
       const why = { reason: 'dispute' as const, note: null, metadata: {} };
       await this.creditNotes.issue(session, { invoice, payer }, planned, { made }, why, now);
+      await endRefunded(session, invoice, planned, now);
     }
     // What never came in for the invoice is no money of ours that went.
     const came = await cashOf(session, invoice);
@@ -397,6 +403,25 @@ export class InvoiceRefunds {
     const rest = { payerId, currency, gateway, refundId: `${invoiceId}.${refundId}` };
     await moneyTakenBack.takeBeyond(session, { ...rest, amount: beyond }, now);
   }
+}
+
+/** Periods whose fee went back as a whole are over. */
+async function endRefunded(
+  session: Session,
+  { lines }: StoredInvoice,
+  planned: readonly PlannedCredit[],
+  now: Instant,
+): Promise<void> {
+  const whole = new Set(planned.flatMap(({ line, isWhole }) => (isWhole ? line.position : [])));
+  const periods = lines.flatMap(({ position, kind, subscriptionId, periodNumber: number }) =>
+    whole.has(position) &&
+    (kind === 'fee' || kind === 'proration_charge') &&
+    subscriptionId !== null &&
+    number !== null
+      ? { subscriptionId, number }
+      : [],
+  );
+  await periodsRefunded(session, periods, now);
 }
 
 type Refunded = Pick<StoredRefund, 'refundId' | 'gateway' | 'currency' | 'amount'>;

@@ -85,7 +85,11 @@ export const orderPayments = (
       : await unlessRefused(
           session,
           ['order_state', 'refund_ambiguous', 'refund_exceeds_paid', 'payment_mismatch'],
-          () => refunds.refundWanted({ orderId, refundId, amount, used: 'forgive' }, session),
+          () =>
+            refunds.refundWanted(
+              { orderId, refundId, amount, used: 'forgive', keepSubscription: false },
+              session,
+            ),
         );
     if (refused !== null || !isBeyond) return;
     const { payerId } = order;

@@ -5,6 +5,7 @@ import {
   MAX_UNIT_DECIMALS,
   amount,
   changeFields,
+  flag,
   input,
   key,
   newId,
@@ -41,6 +42,8 @@ const refundOrderInput = input({
    * gives it back and makes them a debt, which the next units pay first.
    */
   used: oneOf(USED_RULES).default('forgive'),
+  /** A subscription whose present period it has paid goes on. Default: that ends with the whole of it. */
+  keepSubscription: flag().default(false),
   /** The gateway's id of the refund: the same again is the same refund. */
   refundId: text(255).optional(),
   /** Why, in your words. */
@@ -144,6 +147,7 @@ export class Refunds {
     const paid = { ...paidOrder(atHand), isFirst: false };
     const refund = { refundId, amount: money.amount, part };
     for (const hook of this.hooks.refunded) await hook(session, paid, refund, now);
+    if (wanted.keepSubscription) return;
     const positions = covered.map(({ position }) => position);
     const at = { orderId: order.orderId, account: atHand.account };
     await this.hooks.subscriptions.refunded(session, at, positions, now);

@@ -4,15 +4,12 @@ import { column, table, type RowOf, type Session } from '../database';
 import type { Instant } from '../kernel';
 import type { OrderSubscriptions, RecurringLine } from '../sales';
 import { advancePayers } from './advancing';
-import { readStandings } from './standings';
 import { beginSubscription, extendSubscription, openingOf } from './beginning';
-import { endNow } from './cancelling';
-import { NO_INVOICES } from './giving-back';
-import { shortenRest } from './left-over-units';
 import { linkGrants } from './period-grants';
 import { cutPeriods, markGranted, openPeriods } from './period-records';
 import type { Standing } from './planning';
-import { findSubscription, saveSubscriptions } from './records';
+import { findSubscription } from './records';
+import { periodsRefunded } from './refunded-periods';
 import type { StoredSubscription } from './stored-subscription';
 import { ownSubscriptionTo } from './starting';
 import { OfferVersions } from './offer-versions';
@@ -178,35 +175,6 @@ export const orderSubscriptions: OrderSubscriptions = {
   },
 
   async refunded(session, { orderId }, positions, now) {
-    for (const row of await periodsOf(session, orderId, positions)) {
-      const named = await findSubscription(session, row.subscriptionId);
-      await advancePayers(session, [named.payerId], now);
-      const [standing] = await readStandings(session, [named]);
-      const { subscription } = standing!;
-      if (subscription.endedAt !== null) continue;
-      const open = await openPeriods(session, subscription, now);
-      const paid = open.find(({ number }) => number === row.number);
-      if (paid === undefined) continue;
-      if (open.length === 1) {
-        await endNow(session, NO_INVOICES, standing!, 'refunded', { credit: false }, now);
-        continue;
-      }
-      // Only what was bought last can be taken off; before it, its units are all that goes.
-      if (paid !== open.at(-1)) continue;
-      await shortenRest(session, subscription, open, standing!.receiver, now);
-      await cutPeriods(session, subscription, [paid], now);
-      const ends = paid.startsAt;
-      await saveSubscriptions(session, [
-        {
-          ...subscription,
-          // Its number is spent: the period that follows begins where it would have.
-          anchorNumber: subscription.anchorNumber + 1,
-          periodStart: ends,
-          periodEnd: ends,
-          cancelAt: subscription.cancelAt === null ? null : ends,
-          pauseAt: subscription.pauseAt === null ? null : ends,
-        },
-      ]);
-    }
+    await periodsRefunded(session, await periodsOf(session, orderId, positions), now);
   },
 };

@@ -52,6 +52,7 @@ export {
 } from './pending-items';
 export type { PeriodName } from './stored-period';
 export { findById, nowCharged } from './records';
+export { periodsRefunded } from './refunded-periods';
 export { END_REASONS, type StoredSubscription } from './stored-subscription';
 export { resetProducts, restoreProducts } from './resetting';
 export { sizesOfSteps } from './steps';

@@ -369,6 +369,7 @@ const TABLE: Table = {
         amount: open('what is left'),
         item: NONE,
         used: is('forgive'),
+        keepSubscription: is(false),
         refundId: open('made up'),
         reason: NONE,
       },
@@ -496,7 +497,13 @@ const TABLE: Table = {
       },
     },
     refundInvoice: {
-      optional: { amount: open('what is left'), line: NONE, refundId: NONE, reason: NONE },
+      optional: {
+        keepSubscription: is(false),
+        amount: open('what is left'),
+        line: NONE,
+        refundId: NONE,
+        reason: NONE,
+      },
     },
     retryInvoice: { optional: {} },
     setTopUp: {

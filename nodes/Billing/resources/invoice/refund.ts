@@ -1,13 +1,17 @@
 import type { IExecuteFunctions } from 'n8n-workflow';
 
 import type { Billing } from '../../../../engine';
+import { keepSubscriptionOption } from '../../../shared/keepSubscription';
 import { reasonOption } from '../../../shared/reasons';
 import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { changeParameters, readChange } from './invoiceChange';
 import { readWhat, whatParameters } from './toCredit';
 
-const properties = changeParameters(whatParameters('refundWhat', 'Refund'), [reasonOption]);
+const properties = changeParameters(whatParameters('refundWhat', 'Refund'), [
+  keepSubscriptionOption,
+  reasonOption,
+]);
 
 export const description = shownFor('invoice', 'refund', properties);
 

@@ -2,6 +2,7 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import { BillingError, type Billing } from '../../../../engine';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
+import { keepSubscriptionOption } from '../../../shared/keepSubscription';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
 import { optionsParameter } from '../../../shared/options';
 import { orderParameter } from '../../../shared/pickers';
@@ -49,6 +50,7 @@ const properties: INodeProperties[] = [
   idempotencyKeyParameter,
   optionsParameter([
     { ...itemField, displayOptions: { show: { '/refundWhat': ['amount'] } } },
+    keepSubscriptionOption,
     metadataOption,
     reasonOption,
     {

@@ -1,0 +1,65 @@
+import type { Session } from '../database';
+import type { Instant } from '../kernel';
+import { ledgerTime } from '../ledger';
+import { advancePayers } from './advancing';
+import { endNow } from './cancelling';
+import { NO_INVOICES } from './giving-back';
+import { shortenRest } from './left-over-units';
+import { cutPeriods, openPeriods } from './period-records';
+import type { Standing } from './planning';
+import { findSubscription, saveSubscriptions } from './records';
+import { readStandings } from './standings';
+import type { OpenPeriod } from './stored-period';
+
+/** Periods of which all that was paid went back: they are over, and with the present one the subscription. */
+
+/**
+ * What paid for some periods was given back as a whole. A period that a change ended before is none of
+ * the present ones: the change stays. The payers are locked.
+ */
+export async function periodsRefunded(
+  session: Session,
+  periods: ReadonlyArray<{ subscriptionId: string; number: number }>,
+  now: Instant,
+): Promise<void> {
+  for (const { subscriptionId, number } of periods) {
+    const named = await findSubscription(session, subscriptionId);
+    await advancePayers(session, [named.payerId], now);
+    const [standing] = await readStandings(session, [named]);
+    if (standing!.subscription.endedAt !== null) continue;
+    const at = await ledgerTime(session, standing!.receiver.payerId, now);
+    const open = await openPeriods(session, named, at);
+    const paid = open.find((period) => period.number === number);
+    if (paid === undefined) continue;
+    if (open.length === 1) {
+      await endNow(session, NO_INVOICES, standing!, 'refunded', { credit: false }, at);
+    } else if (paid === open.at(-1)) {
+      // Only what was bought last can be taken off; before it, its units are all that goes.
+      await takeOff(session, standing!, open, paid, at);
+    }
+  }
+}
+
+/** What was bought ahead is as if it never was. */
+async function takeOff(
+  session: Session,
+  { subscription, receiver }: Standing,
+  open: readonly OpenPeriod[],
+  last: OpenPeriod,
+  at: Instant,
+): Promise<void> {
+  await shortenRest(session, subscription, open, receiver, at);
+  await cutPeriods(session, subscription, [last], at);
+  const ends = last.startsAt;
+  await saveSubscriptions(session, [
+    {
+      ...subscription,
+      // Its number is spent: the period that follows begins where it would have.
+      anchorNumber: subscription.anchorNumber + 1,
+      periodStart: ends,
+      periodEnd: ends,
+      cancelAt: subscription.cancelAt === null ? null : ends,
+      pauseAt: subscription.pauseAt === null ? null : ends,
+    },
+  ]);
+}

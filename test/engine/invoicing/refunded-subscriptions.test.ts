@@ -1,0 +1,143 @@
+import { TestClock, type Billing } from '../../../engine';
+import { onEachDatabase } from '../each-database';
+
+onEachDatabase('refunds of what pays a subscription', (database) => {
+  const clock = new TestClock('2027-06-01T09:00:00Z');
+  let billing: Billing;
+  let counter = 0;
+
+  beforeAll(async () => {
+    billing = await database.open(clock);
+    const { catalog } = billing;
+    await catalog.saveProduct({ key: 'TOKENS', name: 'Tokens' });
+    await catalog.saveTaxRate({ key: 'de', name: 'VAT', percent: '19', country: 'DE' });
+    const plan = (sku: string, price: string, more: object = {}) =>
+      catalog.saveOffer({
+        sku,
+        name: sku,
+        price,
+        currency: 'EUR',
+        billing: 'recurring',
+        interval: { unit: 'month', count: 1 },
+        items: [{ product: 'TOKENS', quantity: 100, step: { size: 10, price: '5.00' } }],
+        ...more,
+      });
+    await plan('small', '30.00');
+    await plan('large', '60.00', { collect: { access: 'at_once' } });
+    await plan('late', '30.00', { collect: { bill: 'arrears' } });
+  });
+  beforeEach(() => clock.set('2027-06-01T09:00:00Z'));
+
+  const person = async (): Promise<string> => {
+    counter += 1;
+    const { accountId } = await billing.accounts.identify({ externalId: `payer-${counter}` });
+    await billing.accounts.update({ account: accountId, tax: { country: 'DE' } });
+    return accountId;
+  };
+  /** Bills what is due; gives the invoices of an account, all paid, the latest first. */
+  const billed = async (account: string) => {
+    await billing.invoicing.createInvoices({ account });
+    await billing.invoicing.dispatchInvoices({ account });
+    for (const { invoiceId, status } of (await billing.invoicing.listInvoices({ account })).items) {
+      if (status === 'open') await billing.invoicing.markPaid({ invoiceId, method: 'cash' });
+    }
+    return (await billing.invoicing.listInvoices({ account })).items;
+  };
+  const begun = async (sku = 'small') => {
+    const account = await person();
+    const answer = await billing.subscriptions.start({ account, sku, collection: 'send' });
+    if (!answer.allowed) throw new Error(answer.reason);
+    const [invoice] = await billed(account);
+    return { account, subscriptionId: answer.subscriptionId, invoiceId: invoice?.invoiceId ?? '' };
+  };
+  const status = async (subscriptionId: string) => {
+    const found = await billing.subscriptions.get({ subscriptionId });
+    return [found.sku, found.status, found.endReason];
+  };
+  const refund = (invoiceId: string, more: object = {}) =>
+    billing.invoicing.refundInvoice({ invoiceId, ...more });
+
+  test('the whole of it ends the subscription, with its units; nothing is billed after', async () => {
+    const { account, subscriptionId, invoiceId } = await begun();
+    await refund(invoiceId);
+    expect(await status(subscriptionId)).toEqual(['small', 'ended', 'refunded']);
+    expect(await billing.ledger.balance({ account, product: 'TOKENS' })).toMatchObject({
+      available: '0',
+    });
+    clock.set('2027-08-02T09:00:00Z');
+    expect(await billed(account)).toHaveLength(1);
+  });
+
+  test('it is kept when that is said', async () => {
+    const { account, subscriptionId, invoiceId } = await begun();
+    await refund(invoiceId, { keepSubscription: true });
+    expect(await status(subscriptionId)).toEqual(['small', 'active', null]);
+    clock.set('2027-07-02T09:00:00Z');
+    expect(await billed(account)).toHaveLength(2);
+  });
+
+  test('a part of it ends nothing, the rest does; a credit note never', async () => {
+    const { subscriptionId, invoiceId } = await begun();
+    await refund(invoiceId, { amount: '11.90', line: 1 });
+    expect(await status(subscriptionId)).toEqual(['small', 'active', null]);
+    await refund(invoiceId);
+    expect(await status(subscriptionId)).toEqual(['small', 'ended', 'refunded']);
+
+    const other = await begun();
+    await billing.invoicing.createCreditNote({ invoiceId: other.invoiceId, to: 'credit' });
+    expect(await status(other.subscriptionId)).toEqual(['small', 'active', null]);
+  });
+
+  test('a period that is over, in arrears too, and one that a change ended, end nothing', async () => {
+    const { account, subscriptionId, invoiceId } = await begun();
+    clock.set('2027-06-16T09:00:00Z');
+    await billing.subscriptions.change({ subscriptionId, sku: 'large' });
+    await billed(account);
+    await refund(invoiceId);
+    expect(await status(subscriptionId)).toEqual(['large', 'active', null]);
+
+    const past = await begun();
+    clock.set('2027-07-20T09:00:00Z');
+    await billed(past.account);
+    await refund(past.invoiceId);
+    expect(await status(past.subscriptionId)).toEqual(['small', 'active', null]);
+
+    clock.set('2027-06-01T09:00:00Z');
+    const late = await begun('late');
+    clock.set('2027-07-02T09:00:00Z');
+    const [ofJune] = await billed(late.account);
+    await refund(ofJune!.invoiceId);
+    expect(await status(late.subscriptionId)).toEqual(['late', 'active', null]);
+  });
+
+  test('steps of the present period are no fee: theirs goes back alone', async () => {
+    const { account, subscriptionId } = await begun('small');
+    await billing.subscriptions.addSteps({ subscriptionId, product: 'TOKENS', steps: 1 });
+    clock.set('2027-07-02T09:00:00Z');
+    const [second] = await billed(account);
+    const step = second!.lines.find(({ kind }) => kind === 'step')!;
+    await refund(second!.invoiceId, { line: step.position });
+    expect(await status(subscriptionId)).toEqual(['small', 'active', null]);
+  });
+
+  test('an order: its whole ends the subscription, unless it is kept', async () => {
+    for (const keepSubscription of [false, true]) {
+      const account = await person();
+      const order = await billing.sales.createOrder({
+        account,
+        items: [{ sku: 'small' }],
+        renew: true,
+      });
+      const { orderId } = order as { orderId: string };
+      await billing.sales.confirmOrder({ orderId, paymentId: `cash-${orderId}` });
+      const [one] = (await billing.subscriptions.list({ account })).items;
+      await billing.sales.refundOrder({ orderId, keepSubscription });
+      expect(await status(one!.subscriptionId)).toEqual(
+        keepSubscription ? ['small', 'active', null] : ['small', 'ended', 'refunded'],
+      );
+      expect(await billing.ledger.balance({ account, product: 'TOKENS' })).toMatchObject({
+        available: '0',
+      });
+    }
+  });
+});
