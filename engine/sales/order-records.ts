@@ -59,6 +59,8 @@ export interface Order {
   paymentId: string | null;
   /** Of a cancelled order: what was paid for it too late and is to be given back. */
   refundDue: string | null;
+  /** What went back, the first first, with why, in your words; null once that person was erased. */
+  refunds: Array<{ refundId: string; amount: string; reason: string | null; refundedAt: string }>;
   createdAt: string;
   expiresAt: string;
   paidAt: string | null;
@@ -67,6 +69,12 @@ export interface Order {
   renew: boolean | null;
   metadata: Record<string, unknown>;
 }
+
+const REFUNDS = table('refunds', {
+  refundId: column.text(),
+  amount: column.decimal(),
+  refundedAt: column.instant(),
+});
 
 const AMOUNTS = {
   subtotal: column.decimal(),
@@ -128,6 +136,7 @@ export type StoredOrder = Omit<OrderRow, 'taxKey' | 'taxName' | 'taxPercent' | '
   lines: StoredLine[];
   taxRate: Order['taxRate'];
   refundDue: { amount: Decimal; reason: string } | null;
+  refunds: Array<RowOf<typeof REFUNDS> & { reason: string | null }>;
   metadata: Record<string, unknown>;
 };
 
@@ -157,6 +166,12 @@ const COLUMNS = `${ORDERS.select('o')},
    where d.payer_id = o.payer_id and d.order_id = o.order_id) as metadata,
   (select json_build_array(f.amount::text, f.reason)::text from {schema}.refunds_due f
    where f.payer_id = o.payer_id and f.order_id = o.order_id) as refund_due,
+  (select json_agg(json_build_array(${REFUNDS.selectArray('r')}, d.reason)
+                   order by r.refunded_at, r.refund_id)::text
+   from {schema}.refunds r
+   left join {schema}.refund_details d
+     on d.payer_id = r.payer_id and d.order_id = r.order_id and d.refund_id = r.refund_id
+   where r.payer_id = o.payer_id and r.order_id = o.order_id) as refunds,
   (select json_agg(json_build_array(${LINE.selectArray('i')},
             coalesce(r.net, 0)::text, coalesce(r.tax, 0)::text) order by i.position)::text
    from {schema}.order_items i
@@ -187,6 +202,7 @@ limit $5::integer`;
 interface SelectedOrder {
   metadata: string | null;
   refund_due: string | null;
+  refunds: string | null;
   items: string;
 }
 
@@ -205,6 +221,14 @@ function refundDueOf(written: string | null): StoredOrder['refundDue'] {
   return { amount: new Decimal(amount), reason };
 }
 
+type SelectedRefund = [refund: unknown[], reason: string | null];
+
+const refundsOf = (refunds: string | null): StoredOrder['refunds'] =>
+  (JSON.parse(refunds ?? '[]') as SelectedRefund[]).map(([refund, reason]) => ({
+    ...REFUNDS.readArray(refund),
+    reason,
+  }));
+
 function orderOf(selected: SelectedOrder): StoredOrder {
   const { taxKey, taxName, taxPercent, taxInclusive, ...order } = ORDERS.read(selected);
   return {
@@ -217,6 +241,7 @@ function orderOf(selected: SelectedOrder): StoredOrder {
         ? null
         : { key: taxKey, name: taxName!, percent: taxPercent!, inclusive: taxInclusive! },
     refundDue: refundDueOf(selected.refund_due),
+    refunds: refundsOf(selected.refunds),
     metadata: JSON.parse(selected.metadata ?? '{}') as Record<string, unknown>,
   };
 }
@@ -259,6 +284,12 @@ export function orderRecord(order: StoredOrder, now: Instant): Order {
     gateway: order.gateway,
     paymentId: order.paymentId,
     refundDue: order.refundDue === null ? null : money(order.refundDue.amount),
+    refunds: order.refunds.map(({ refundId, amount, reason, refundedAt }) => ({
+      refundId,
+      amount: money(amount),
+      reason,
+      refundedAt: isoTime(refundedAt),
+    })),
     createdAt: isoTime(order.createdAt),
     expiresAt: isoTime(order.expiresAt),
     paidAt: isoTime(order.paidAt),

@@ -32,7 +32,7 @@ import { decimalsOfPrice } from './periods';
 import { eventOf, type Standing } from './planning';
 import { creditedOf } from './quoting';
 import { dropQueuedChanges, queuedChanges } from './queued-changes';
-import { saveDetails, saveSubscriptions, subscriberOf } from './records';
+import { forgetCancelReason, saveDetails, saveSubscriptions, subscriberOf } from './records';
 import type { EndReason, StoredSubscription } from './stored-subscription';
 import { ownSubscriptionTo, takePlaceOf } from './starting';
 import { OfferVersions } from './offer-versions';
@@ -159,6 +159,7 @@ export class Cancellations {
         requireLive(one);
         if (one.cancelAt !== null) {
           await saveSubscriptions(session, [{ ...one, cancelAt: null }]);
+          await forgetCancelReason(session, one);
         } else if (one.pauseAt !== null) {
           await saveSubscriptions(session, [{ ...one, pauseAt: null, resumeAt: null }]);
         } else if ((await queuedChanges(session, [one])).size > 0) {
@@ -216,6 +217,7 @@ export class Cancellations {
           now,
         );
         await writeOutcomes(session, [outcome], now);
+        await forgetCancelReason(session, one);
         // One that ended before it brought anything had given its place free.
         await takePlaceOf(session, account, offer, now);
         return null;

@@ -45,6 +45,8 @@ export interface Subscription {
   resumeAt: string | null;
   endedAt: string | null;
   endReason: EndReason | null;
+  /** Why it was cancelled, in your words; null once that person was erased. */
+  cancelReason: string | null;
   /** The period that follows, if one does. */
   next: { sku: string; quantity: number; price: string; at: string } | null;
   /** Extra steps of the present period. */
@@ -57,6 +59,8 @@ const FIND_BESIDE = `
 select n.subscription_id::text as subscription_id,
        (select d.metadata::text from {schema}.subscription_details d
         where d.payer_id = n.payer_id and d.subscription_id = n.subscription_id) as metadata,
+       (select d.cancel_reason from {schema}.subscription_details d
+        where d.payer_id = n.payer_id and d.subscription_id = n.subscription_id) as cancel_reason,
        (select json_agg(json_build_array(t.product, t.steps, t.units) order by t.product)::text
         from (
           select t.product, sum(t.steps)::integer as steps, sum(t.steps * t.size)::text as units
@@ -69,6 +73,7 @@ from ${NAMED.unnest()}`;
 interface BesideRow {
   subscription_id: string;
   metadata: string | null;
+  cancel_reason: string | null;
   steps: string | null;
 }
 
@@ -161,6 +166,8 @@ export async function readSubscriptions(
             },
       awaitingPayment: one.awaitingPayment,
       overdue: one.overdue,
+      // One that goes on after all is not cancelled any more.
+      cancelReason: one.cancelAt === null && one.endedAt === null ? null : row.cancel_reason,
       next: nextOf(one, offer, change, fresh),
       steps: steps.map(([product, count, units]) => ({
         product,

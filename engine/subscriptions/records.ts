@@ -134,6 +134,18 @@ on conflict (payer_id, subscription_id) do update
 set cancel_reason = coalesce(excluded.cancel_reason, d.cancel_reason),
     metadata = d.metadata || excluded.metadata`;
 
+const FORGET_CANCEL_REASON = `
+update {schema}.subscription_details set cancel_reason = null
+where payer_id = $1::uuid and subscription_id = $2::uuid and cancel_reason is not null`;
+
+/** It goes on after all: why it was cancelled is not why it will be another time. */
+export async function forgetCancelReason(
+  session: Session,
+  { payerId, subscriptionId }: SubscriptionName,
+): Promise<void> {
+  await session.query(FORGET_CANCEL_REASON, [payerId, subscriptionId]);
+}
+
 /** What people wrote beside a subscription; metadata is added to what is there. */
 export async function saveDetails(
   session: Session,

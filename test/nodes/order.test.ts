@@ -236,6 +236,7 @@ describe('Billing: Order, Refund', () => {
     expect(refunded).toMatchObject({
       status: 'refunded',
       refunded: '10.00',
+      refunds: [{ refundId: 're_1', amount: '10.00', reason: 'Not what was wanted' }],
       refund: {
         refundId: 're_1',
         amount: '10.00',

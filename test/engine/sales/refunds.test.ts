@@ -130,6 +130,9 @@ onEachDatabase('refunds', (database) => {
       },
       replayed: false,
     });
+    expect(await billing.sales.getOrder({ orderId })).toMatchObject({
+      refunds: [{ amount: '10.00', reason: 'changed my mind', refundedAt: expect.any(String) }],
+    });
     expect(await available(account, 'TOKENS')).toBe('0');
     const { items } = await billing.ledger.entries({ account, kind: 'refund' });
     expect(items).toMatchObject([{ amount: '-80', value: '-8.00000000' }]);

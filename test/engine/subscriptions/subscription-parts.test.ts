@@ -125,6 +125,24 @@ onEachDatabase('subscriptions and their accounts', (database) => {
     });
   });
 
+  test('why it was cancelled is said as long as it is, and not of another time', async () => {
+    const account = await newAccount();
+    const subscriptionId = await begun(account);
+    const { cancel, get, reactivate, undo } = billing.subscriptions;
+    const reason = async () => (await get({ subscriptionId })).cancelReason;
+    expect(await cancel({ subscriptionId, reason: 'Too dear' })).toMatchObject({
+      cancelReason: 'Too dear',
+    });
+    expect(await undo({ subscriptionId })).toMatchObject({ cancelReason: null });
+    await cancel({ subscriptionId });
+    expect(await reason()).toBeNull();
+    await cancel({ subscriptionId, when: 'now', reason: 'Moved' });
+    expect(await reason()).toBe('Moved');
+    await reactivate({ subscriptionId });
+    await cancel({ subscriptionId, when: 'now' });
+    expect(await reason()).toBeNull();
+  });
+
   test('an export has all of it, an erasure empties what people wrote', async () => {
     const account = await newAccount();
     const subscriptionId = await begun(account, { metadata: { for: 'Frau Musterfrau' } });
@@ -146,7 +164,11 @@ onEachDatabase('subscriptions and their accounts', (database) => {
       ],
       pendingItems: [{ subscriptionId, kind: 'fee', amount: '30.00', dueAt: END }],
     });
+    const cancelReason = async () =>
+      (await billing.subscriptions.get({ subscriptionId })).cancelReason;
+    expect(await cancelReason()).toBe('Frau Musterfrau moved');
     await billing.accounts.erase({ account, confirm: account });
+    expect(await cancelReason()).toBeNull();
     const after = await billing.accounts.export({ account });
     expect(JSON.stringify(after)).not.toContain('Musterfrau');
     expect(after).toMatchObject({
