@@ -37,7 +37,12 @@ import {
 } from './running-due';
 import { SandboxClock, followingClock, openSandbox, type Sandbox } from './sandbox';
 import { openSales, type IdentitySecret, type Sales } from './sales';
-import { openSubscriptions, orderSubscriptions, type Subscriptions } from './subscriptions';
+import {
+  openSubscriptions,
+  orderSubscriptions,
+  useRestored,
+  type Subscriptions,
+} from './subscriptions';
 
 export interface Billing {
   catalog: Catalog;
@@ -162,6 +167,7 @@ function openRooms(context: Context, options: ReadOptions) {
     eligible: sales.eligible,
     exchanged: sales.exchanged,
     refresh: subscriptions.refresh,
+    restored: useRestored,
   });
   const invoicing = openInvoicing(
     payments.paying,

@@ -22,8 +22,8 @@ const RETURNS = table('line_returns', {
   ...LINE,
   ...PART,
   returnId: column.uuid(),
-  kind: column.text<'proration_credit' | 'undone' | 'credit_note' | 'refund'>(),
-  /** The pending item by which a proration credit goes on an invoice. */
+  kind: column.text<'proration_credit' | 'usage_credit' | 'undone' | 'credit_note' | 'refund'>(),
+  /** The pending item by which a proration credit goes on an invoice; of use, the line of that. */
   itemId: column.uuid().orNull,
   creditNoteId: column.uuid().orNull,
   refundId: column.text().orNull,
@@ -123,7 +123,7 @@ from (
   join {schema}.line_returns r on r.item_id = w.item_id
   group by 1, 2, 3, 4, 5 having sum(r.net) <> 0 or sum(r.tax) <> 0) as s`;
 
-/** What the credits of pending items give back, less what was undone. */
+/** What the credits of pending items, or lines of use, give back, less what was undone. */
 export const returnsOfItems = (
   session: Session,
   itemIds: readonly string[],

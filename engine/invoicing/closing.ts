@@ -233,7 +233,9 @@ export class Closings {
       );
     }
     const planned = planCredit(lines, { lines: null, amount: null }, decimals);
-    if (!rebill) await undoCorrections(session, planned, now);
+    // What is billed again gives back again as it did; use is priced anew.
+    const undone = planned.filter(({ line }) => !rebill || line.kind === 'usage');
+    await undoCorrections(session, undone, now);
     if (invoice.sentAt !== null) {
       const to = { due: invoice.amountDue, credit, refund: ZERO };
       const wanted: IssuedNote = { planned, to, reason: 'void', ...why, meanwhile };

@@ -18,6 +18,7 @@ import {
   type DraftProblem,
   type Reckoning,
 } from './reckoning';
+import { returnUse } from './restored-use';
 import type { PaperSnapshot } from './rendering/snapshot';
 import { takeSnapshots } from './rendering/taking-snapshots';
 import { feesOf, salePosting } from './sale-postings';
@@ -128,6 +129,12 @@ export async function finalizeDrafts(
   await usage.write(
     session,
     reckoned.map(({ invoice }) => invoice),
+  );
+  await returnUse(
+    session,
+    namesIn(payers),
+    reckoned.flatMap(({ invoice }) => invoice.lines),
+    now,
   );
   await saveSnapshots(session, reckoned, settings);
   await moveCredits(session, moves.fromHolders, now);

@@ -11,7 +11,7 @@ import {
 } from '../books';
 import { column, table, type Context, type Session } from '../database';
 import { recordEvents, type NewEvent } from '../events';
-import { Decimal, formatMoney, isoTime, newId, sumOf, type Instant } from '../kernel';
+import { Decimal, ZERO, formatMoney, isoTime, newId, sumOf, type Instant } from '../kernel';
 import { moveCredits, writeCredits } from './account-credit';
 import type { InvoiceAtHand } from './change-of-invoice';
 import {
@@ -70,15 +70,15 @@ export async function undoCorrections(
   planned: readonly PlannedCredit[],
   now: Instant,
 ): Promise<void> {
-  const credits = planned.filter(({ line }) => line.kind === 'proration_credit');
-  const given = await returnsOfItems(
-    session,
-    credits.flatMap(({ line }) => line.itemId ?? []),
-  );
+  // A credit for use is known by its line, one for days by its item.
+  const nameOf = ({ line }: PlannedCredit): string =>
+    line.kind === 'usage' ? line.lineId : (line.itemId ?? '');
+  const credits = planned.filter((one) => one.line.total.lessThan(ZERO) && nameOf(one) !== '');
+  const given = await returnsOfItems(session, credits.map(nameOf));
   await writeReturns(
     session,
     given.map((one) => {
-      const { net, tax } = credits.find(({ line }) => line.itemId === one.itemId)!;
+      const { net, tax } = credits.find((credit) => nameOf(credit) === one.itemId)!;
       return {
         ...one,
         kind: 'undone' as const,

@@ -330,7 +330,7 @@ function taxesOf(
 }
 
 /** Whether a line carries the tax of the line that it corrects. */
-const isCorrection = (line: StoredInvoiceLine): boolean => line.correctsPosition !== null;
+export const isCorrection = (line: StoredInvoiceLine): boolean => line.correctsPosition !== null;
 
 /** Corrections at exactly this rate: those at another, an earlier percentage too, are apart. */
 function correctedAt(

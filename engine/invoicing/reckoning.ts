@@ -13,7 +13,8 @@ import type { CatalogMemory } from './catalog-memory';
 import { namesIn, type PayerNames } from './chunks';
 import type { StoredInvoiceLine } from './invoice-lines';
 import type { StoredInvoice } from './invoice-records';
-import { reckon, usageLines, type OwnRating } from './rating';
+import { isCorrection, reckon, usageLines, type OwnRating } from './rating';
+import { correctedUse } from './restored-use';
 import { readTaxedPayers, type TaxedPayer } from './taxed-payers';
 import type { DraftUsage } from './usage';
 
@@ -76,18 +77,14 @@ export async function reckonDrafts(
   );
   const billed = drafts.flatMap((draft) => [...draft.lines, ...terms.usage.of(draft)]);
   const coupons = await DraftCoupons.read(session, payers, billed);
+  const names = namesIn(payers);
   const reckoned: Reckoning[] = [];
   const empty: StoredInvoice[] = [];
   const problems: DraftProblem[] = [];
   for (const draft of drafts) {
     try {
-      const one = await reckonDraft(
-        session,
-        draft,
-        payersTaxed.get(draft.payerId)!,
-        coupons,
-        terms,
-      );
+      const taxed = payersTaxed.get(draft.payerId)!;
+      const one = await reckonDraft(session, draft, taxed, coupons, { ...terms, names });
       if (one === null) {
         empty.push(draft);
         continue;
@@ -178,17 +175,19 @@ async function reckonDraft(
   draft: StoredInvoice,
   taxed: TaxedPayer,
   couponTerms: DraftCoupons,
-  { usage, memory, rating }: ReckoningTerms,
+  { usage, memory, rating, names }: ReckoningTerms & { names: readonly string[] },
 ): Promise<Reckoning | null> {
   const currency = { code: draft.currency, decimals: draft.decimals };
   let last = draft.lines.reduce((max, { position }) => Math.max(max, position), 0);
-  const added = usage.of(draft).flatMap((one) => usageLines(one, currency, rating));
+  const used = usage.of(draft).flatMap((one) => usageLines(one, currency, rating));
+  const added = await correctedUse(session, names, used, draft.decimals);
   for (const line of added) line.position = last += 1;
   const lines = [...draft.lines, ...added];
   if (lines.length === 0) return null;
 
   const rates = new Map<string | null, TaxRate | null>();
-  for (const taxKey of new Set(lines.map((line) => line.taxKey))) {
+  const taxedToday = lines.filter((line) => !isCorrection(line));
+  for (const taxKey of new Set(taxedToday.map((line) => line.taxKey))) {
     rates.set(taxKey, await memory.rate(session, { ...taxed, taxRate: taxKey ?? taxed.taxRate }));
   }
   const coupons = new Map<string, Coupon>();

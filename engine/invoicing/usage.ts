@@ -165,6 +165,10 @@ export class DraftUsage {
     const lines = groups.flatMap(({ draft, usage }, place) =>
       (byId.get(draft.invoiceId)?.lines ?? [])
         .filter((line) => isOf(line, usage))
+        // What goes back of several lines is several lines: the entries stand on the first.
+        .filter(
+          (line, index, all) => all.findIndex((one) => one.accountId === line.accountId) === index,
+        )
         .map((line) => ({ place, line })),
     );
     const rows = billed.map((window) => {

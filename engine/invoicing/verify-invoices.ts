@@ -211,7 +211,8 @@ where coalesce(l.net, o.net) is null
 select r.item_id::text as id
 from (
   select item_id, sum(net) as net, sum(tax) as tax
-  from {schema}.line_returns where item_id is not null group by 1) as r
+  from {schema}.line_returns where item_id is not null
+  group by 1 having not bool_or(kind = 'usage_credit')) as r
 left join {schema}.pending_items p on p.item_id = r.item_id
 left join {schema}.invoices v on v.invoice_id = p.invoice_id
 left join {schema}.invoice_lines l on l.payer_id = v.payer_id and l.invoice_id = v.invoice_id
@@ -225,6 +226,24 @@ where p.item_id is null
    or ((p.dropped_at is not null or v.status = 'void') and (r.net <> 0 or r.tax <> 0))
    or (l.net is not null and v.status <> 'void'
        and (r.net + r.tax) <> -(l.net + l.tax - b.net - b.tax))`,
+  },
+  {
+    code: 'use_returned',
+    table: 'line_returns',
+    message: 'The credit of line % for use is not what came back of the line that it corrects.',
+    statement: `
+select r.item_id::text as id
+from (
+  select item_id, sum(net + tax) as total
+  from {schema}.line_returns where item_id is not null
+  group by 1 having bool_or(kind = 'usage_credit')) as r
+left join {schema}.invoice_lines l on l.line_id = r.item_id and l.corrects_position is not null
+left join {schema}.invoices v on v.payer_id = l.payer_id and v.invoice_id = l.invoice_id
+left join lateral (
+  select coalesce(sum(b.net + b.tax), 0) as total from {schema}.line_returns b
+  where b.payer_id = l.payer_id and b.document_id = l.invoice_id and b.position = l.position
+) as b on true
+where r.total is distinct from case when v.status = 'void' then 0 else -(l.total - b.total) end`,
   },
   {
     code: 'paper_numbers',

@@ -93,7 +93,7 @@ export function openLedger(
     ...bound(new Transfers(context, ports), 'transfer'),
     ...bound(new Holds(context, suggester, ports), 'hold', 'settle', 'release', 'extend'),
     ...bound(new HoldRecords(context), 'holds'),
-    ...bound(new Restores(context), 'restore'),
+    ...bound(new Restores(context, ports), 'restore'),
     ...bound(new Overages(context), 'setOverage', 'overage'),
     ...bound(new Balances(context, ports), 'balance', 'grants'),
     ...bound(new Entries(context, ports), 'entries', 'statement'),

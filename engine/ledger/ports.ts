@@ -57,6 +57,8 @@ export interface LedgerPorts {
    * @returns whether anything changed, so that it is worth deciding once more
    */
   refresh(session: Session | null, payerIds: readonly string[], now: Instant): Promise<boolean>;
+  /** Use beyond grants was restored, after it may have been billed: `sequences` are those uses. */
+  restored(session: Session, payerId: string, sequences: readonly bigint[]): Promise<void>;
   /** An account got an offer by exchange: if it may have it once, that was it. */
   exchanged(session: Session, account: ResolvedAccount, offer: Offer, now: Instant): Promise<void>;
 }
@@ -67,5 +69,6 @@ export const NO_PORTS: LedgerPorts = {
   movedValue: () => Promise.resolve(),
   eligible: () => Promise.resolve(null),
   refresh: () => Promise.resolve(false),
+  restored: () => Promise.resolve(),
   exchanged: () => Promise.resolve(),
 };

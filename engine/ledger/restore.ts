@@ -24,6 +24,7 @@ import { partsTaken, readGrants } from './holdings';
 import { pocketOf } from './journal';
 import { openJournal, writeJournal } from './journal-store';
 import type { HeldUnits } from './order-of-use';
+import type { LedgerPorts } from './ports';
 
 /** Uses taken back: their units return to the grants they came from. Rule: billing-rules.md, Restore. */
 
@@ -154,7 +155,10 @@ interface TakenBack {
 }
 
 export class Restores {
-  constructor(private readonly context: Context) {}
+  constructor(
+    private readonly context: Context,
+    private readonly ports: Pick<LedgerPorts, 'restored'>,
+  ) {}
 
   /**
    * Takes uses back: by the entry of one use, or by account, product and amount, the latest uses first
@@ -209,7 +213,7 @@ export class Restores {
         }
         const taken = [{ use, amount }];
         return {
-          answer: await takeBack(session, payerId, product, taken, wanted.metadata, now),
+          answer: await this.takeBack(session, payerId, product, taken, wanted.metadata, now),
         };
       },
     );
@@ -229,9 +233,30 @@ export class Restores {
         const product = await findProduct(session, wanted.product);
         requireUnits(wanted.amount, product, 'amount');
         const taken = await latestUses(session, account, product, wanted.amount);
-        return takeBack(session, account.payerId, product, taken, wanted.metadata, now);
+        return this.takeBack(session, account.payerId, product, taken, wanted.metadata, now);
       },
     );
+  }
+
+  /** Writes the lines of a restore, and tells of what may have been billed. The payer is locked. */
+  private async takeBack(
+    session: Session,
+    payerId: string,
+    product: Product,
+    taken: readonly TakenBack[],
+    metadata: Record<string, unknown> | undefined,
+    now: Instant,
+  ): Promise<FirstAnswer> {
+    const answer = await takeBack(session, payerId, product, taken, metadata, now);
+    const beyond = taken.filter(({ use }) => use.overage.greaterThan(ZERO));
+    if (answer.overage !== undefined) {
+      await this.ports.restored(
+        session,
+        payerId,
+        beyond.map(({ use }) => use.sequence),
+      );
+    }
+    return answer;
   }
 }
 

@@ -34,6 +34,7 @@ export {
   type CouponTaken,
 } from './coupons';
 export { orderSubscriptions } from './from-orders';
+export { useRestored } from './restored-use';
 export {
   dunningEnded,
   paymentFailed,

@@ -47,9 +47,12 @@ create table {schema}.line_returns (
   sold_by text not null check (sold_by in ('invoice', 'order')),
   document_id uuid not null,
   position integer not null,
-  -- undone: a proration credit that did not reach the customer, or was taken back, in part or whole.
-  kind text not null check (kind in ('proration_credit', 'undone', 'credit_note', 'refund')),
-  -- By what: the pending item of a proration credit, a credit note, the refund of an order.
+  -- undone: a credit that did not reach the customer, or was taken back, in part or whole.
+  -- usage_credit: use that was billed, and restored since.
+  kind text not null check (
+    kind in ('proration_credit', 'usage_credit', 'undone', 'credit_note', 'refund')),
+  -- By what: the pending item of a proration credit, the invoice line of a credit for use (line_id), a
+  -- credit note, the refund of an order.
   item_id uuid,
   credit_note_id uuid,
   refund_id text,
@@ -58,7 +61,7 @@ create table {schema}.line_returns (
   tax numeric not null,
   returned_at timestamptz not null,
   primary key (payer_id, return_id),
-  check ((item_id is not null) = (kind in ('proration_credit', 'undone'))),
+  check ((item_id is not null) = (kind in ('proration_credit', 'usage_credit', 'undone'))),
   check ((credit_note_id is not null) or kind <> 'credit_note'),
   check ((refund_id is not null) = (kind = 'refund'))
 );

@@ -1631,10 +1631,10 @@ create table billing.line_returns (
   tax numeric not null,
   returned_at timestamp with time zone not null,
   constraint line_returns_pkey PRIMARY KEY (payer_id, return_id),
-  constraint line_returns_check CHECK ((item_id IS NOT NULL) = (kind = ANY (ARRAY['proration_credit'::text, 'undone'::text]))),
+  constraint line_returns_check CHECK ((item_id IS NOT NULL) = (kind = ANY (ARRAY['proration_credit'::text, 'usage_credit'::text, 'undone'::text]))),
   constraint line_returns_check1 CHECK (credit_note_id IS NOT NULL OR kind <> 'credit_note'::text),
   constraint line_returns_check2 CHECK ((refund_id IS NOT NULL) = (kind = 'refund'::text)),
-  constraint line_returns_kind_check CHECK (kind = ANY (ARRAY['proration_credit'::text, 'undone'::text, 'credit_note'::text, 'refund'::text])),
+  constraint line_returns_kind_check CHECK (kind = ANY (ARRAY['proration_credit'::text, 'usage_credit'::text, 'undone'::text, 'credit_note'::text, 'refund'::text])),
   constraint line_returns_sold_by_check CHECK (sold_by = ANY (ARRAY['invoice'::text, 'order'::text]))
 );
 comment on table billing.line_returns is 'What came back of each sold line, whichever way: append-only, in sum never more than the line.';

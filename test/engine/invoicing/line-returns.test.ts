@@ -39,6 +39,19 @@ async function fill({ catalog }: Billing): Promise<void> {
       items: [{ product: 'TOKENS', quantity: 300 }],
     });
   await plan('plan', '30.00');
+  await catalog.saveOffer({
+    sku: 'metered',
+    name: 'Metered',
+    price: '10.00',
+    ...monthly,
+    items: [
+      {
+        product: 'TOKENS',
+        quantity: 10,
+        overage: { pricing: { model: 'per_unit', unitPrice: '1.00' } },
+      },
+    ],
+  });
   await plan('gross', '119.00');
   await plan('larger', '60.00');
 }
@@ -79,8 +92,8 @@ onEachDatabase('what comes back comes back once', (database) => {
   };
 
   /** A plan whose first invoice is paid by card. */
-  const subscribed = async (account: string, sku = 'plan') => {
-    const answer = await billing.subscriptions.start({ account, sku });
+  const subscribed = async (account: string, sku = 'plan', more: object = {}) => {
+    const answer = await billing.subscriptions.start({ account, sku, ...more });
     if (!answer.allowed) throw new Error(answer.reason);
     await cycle(account);
     const [invoice] = await invoices(account);
@@ -393,6 +406,84 @@ onEachDatabase('what comes back comes back once', (database) => {
       });
       expect(content.toString()).toMatch(/16\s?%[^]*19\s?%|19\s?%[^]*16\s?%/);
     });
+  });
+
+  describe('use that was billed and is restored after the subscription is over', () => {
+    const OVER = Date.parse('2027-07-02T09:00:00Z');
+    /** 5 beyond the 10 were used, and billed with 5.00 when it was over. */
+    const usedBeyond = async (account: string) => {
+      const { subscriptionId } = await subscribed(account, 'metered');
+      const use = await billing.ledger.consume({ account, product: 'TOKENS', amount: 15 });
+      await billing.subscriptions.cancel({ subscriptionId });
+      clock.set(OVER);
+      await cycle(account);
+      const { invoiceId } = await latest(account);
+      return { entryId: use.entryId!, invoiceId };
+    };
+
+    it('is credited', async () => {
+      const account = await newAccount();
+      const { entryId, invoiceId } = await usedBeyond(account);
+      expect(await latest(account)).toMatchObject({ total: '5.00', status: 'paid' });
+      await billing.ledger.restore({ entryId, amount: 3 });
+      await cycle(account);
+      expect(await latest(account)).toMatchObject({
+        carried: '3.00',
+        lines: [{ kind: 'usage', quantity: '-3', corrects: { invoiceId, position: 1 } }],
+      });
+      expect(await billing.invoicing.createCreditNote({ invoiceId, to: 'credit' })).toMatchObject({
+        total: '2.00',
+      });
+      await billing.ledger.restore({ entryId, amount: 2 });
+      await cycle(account);
+      expect(await creditOf(account)).toBe('5.00');
+    });
+
+    it('is credited with what a coupon left of it', async () => {
+      await billing.catalog.saveCoupon({ code: 'HALF', percent: '50' });
+      const account = await newAccount();
+      const { subscriptionId } = await subscribed(account, 'metered', { coupon: 'HALF' });
+      const use = await billing.ledger.consume({ account, product: 'TOKENS', amount: 15 });
+      await billing.subscriptions.cancel({ subscriptionId });
+      clock.set(OVER);
+      await cycle(account);
+      expect(await latest(account)).toMatchObject({ subtotal: '5.00', total: '2.50' });
+      await billing.ledger.restore({ entryId: use.entryId!, amount: 2 });
+      await cycle(account);
+      expect(await creditOf(account)).toBe('1.00');
+      await billing.ledger.restore({ entryId: use.entryId! });
+      await cycle(account);
+      expect(await creditOf(account)).toBe('2.50');
+    });
+
+    it('is credited as it was taxed, and what a credit note took back is not', async () => {
+      await billing.catalog.saveTaxRate({ key: 'nl', name: 'BTW', percent: '21', country: 'NL' });
+      const account = await newAccount({ country: 'NL' });
+      const { entryId, invoiceId } = await usedBeyond(account);
+      await billing.invoicing.createCreditNote({ invoiceId, amount: '1.21', to: 'credit' });
+      await billing.catalog.saveTaxRate({ key: 'nl', name: 'BTW', percent: '9', country: 'NL' });
+      await billing.ledger.restore({ entryId });
+      await cycle(account);
+      expect(await latest(account)).toMatchObject({ net: '-4.00', tax: '-0.84', carried: '4.84' });
+      expect(await creditOf(account)).toBe('6.05');
+    });
+  });
+
+  it('a credit is issued though the rate of its line is not used any more', async () => {
+    await billing.catalog.saveTaxRate({ key: 'be', name: 'TVA', percent: '21', country: 'BE' });
+    const account = await newAccount({ country: 'BE' });
+    const { subscriptionId } = await subscribed(account);
+    await billing.catalog.saveTaxRate({
+      key: 'be',
+      name: 'TVA',
+      percent: '21',
+      country: 'BE',
+      active: false,
+    });
+    clock.set(HALF);
+    await credited(subscriptionId);
+    await cycle(account);
+    expect(await latest(account)).toMatchObject({ net: '-15.00', tax: '-3.15', carried: '18.15' });
   });
 
   describe('a credit that is taken back itself', () => {

@@ -179,6 +179,13 @@ describe.each(databaseKinds)('invoices in the database (%s)', (name) => {
        select payer_id, gen_random_uuid(), 'invoice', invoice_id, 1, 'proration_credit',
          gen_random_uuid(), 1, 0, now() from {schema}.invoices where invoice_id = {open}`,
     ],
+    [
+      'use_returned',
+      `insert into {schema}.line_returns (payer_id, return_id, sold_by, document_id, position, kind,
+         item_id, net, tax, returned_at)
+       select payer_id, gen_random_uuid(), 'invoice', invoice_id, 1, 'usage_credit',
+         gen_random_uuid(), 1, 0, now() from {schema}.invoices where invoice_id = {open}`,
+    ],
     ['paper_numbers', 'update {schema}.invoice_series set next_number = next_number + 1'],
     ['paper_numbers', 'update {schema}.invoices set number = 7 where invoice_id = {open}'],
     ['account_credit', 'update {schema}.account_credits set amount = amount - 5'],
