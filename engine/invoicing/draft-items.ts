@@ -19,6 +19,7 @@ import {
 } from '../kernel';
 import { addPendingItems } from '../subscriptions';
 import { changeOfDraft, changeOfInvoice, requireDraft } from './change-of-invoice';
+import { nextDraft, takeRiding } from './drafting';
 import { insertLines, type StoredInvoiceLine } from './invoice-lines';
 import { invoiceRecord, requireInvoice, type Invoice, type StoredInvoice } from './invoice-records';
 import { itemChangeShape, itemInput, lineAmounts, linesOfItems, requireRate } from './items';
@@ -33,7 +34,7 @@ const toNextInput = input({
   account: accountReference(),
   currency: currency(),
   item: itemInput,
-  /** On the first invoice of this moment or later. Default: when the account is billed next. */
+  /** On the first invoice of this moment or later. Default: on the next one. */
   dueAt: instant().optional(),
   ...changeFields,
 });
@@ -53,10 +54,10 @@ export interface PendingItem {
 }
 
 /** With an invoice: the draft as it is then. Else what waits for the next invoice. */
-export type AddItemAnswer = (
+type AddedItem =
   | { invoice: Invoice; lineId: string; pending: null }
-  | { invoice: null; lineId: null; pending: PendingItem }
-) & { replayed: boolean };
+  | { invoice: null; lineId: null; pending: PendingItem };
+export type AddItemAnswer = AddedItem & { replayed: boolean };
 
 const updateItemInput = input({
   invoiceId: recordId(),
@@ -99,7 +100,7 @@ export class DraftItems {
 
   /**
    * Puts an item on a draft, also on one that the billing cycle made; or, with `account`, on whatever
-   * invoice the account gets next.
+   * invoice its payer gets next in that currency: a draft that is there, else the next one that is made.
    *
    * @throws unknown_invoice, unknown_account, unknown_offer, invoice_state, currency_mismatch,
    *   invalid_input, idempotency_conflict
@@ -134,7 +135,7 @@ export class DraftItems {
         advice: 'Name the draft by "invoiceId"; invoicing.createInvoices makes one.',
       });
     }
-    return changeOfAccount(
+    return changeOfAccount<AddedItem>(
       this.context,
       { kind: 'addItem', account, request: inputs, idempotencyKey, tx },
       async (session, { accountId, payerId }, now) => {
@@ -143,6 +144,7 @@ export class DraftItems {
         const { sku, version, description, quantity, unitPrice, taxable, subtotal: amount } = line!;
         const billed = { sku, version, description, quantity, unitPrice, taxable, amount };
         const dueAt = wanted.dueAt ?? (await nextBoundary(session, payerId, of.currency, now));
+        const ridesAlong = wanted.dueAt === undefined || wanted.dueAt <= now;
         const item = {
           payerId,
           accountId,
@@ -154,8 +156,17 @@ export class DraftItems {
           serviceFrom: now,
           serviceTo: now,
           dueAt,
+          ridesAlong,
         };
         const [itemId] = await addPendingItems(session, [item], now);
+        if (ridesAlong) {
+          const names = [payerId, ...(await aliasesOf(session, payerId))];
+          const draft = await nextDraft(session, names, of.currency);
+          if (draft !== null) {
+            await takeRiding(session, names, of.currency, draft);
+            return onDraft(await requireInvoice(session, draft.invoiceId), itemId!);
+          }
+        }
         const pending: PendingItem = {
           itemId: itemId!,
           account: accountId,
@@ -221,6 +232,12 @@ export class DraftItems {
       await undoReturns(session, [itemId], now);
     });
   }
+}
+
+/** An item that went onto a draft that was there. */
+function onDraft(draft: StoredInvoice, itemId: string): AddedItem {
+  const { lineId } = draft.lines.find((line) => line.itemId === itemId)!;
+  return { invoice: invoiceRecord(draft), lineId, pending: null };
 }
 
 /** The moment at which the account is billed next; now, if nothing of it recurs. */

@@ -66,7 +66,10 @@ const PRESENT = DRAFTS.pick(
   'collectedBy',
 );
 
-/** $1 payers, $2 the names under which something of each may stand, $3 the time. */
+/**
+ * $1 payers, $2 the names under which something of each may stand, $3 the time. What waits for whatever
+ * invoice comes next is among them.
+ */
 const FIND_ITEMS = `
 select ${ITEMS.select('due')}
 from (
@@ -76,7 +79,7 @@ from (
   cross join lateral (
     select * from {schema}.pending_items i
     where i.payer_id = w.name and i.invoice_id is null and i.dropped_at is null
-      and i.due_at <= $3::timestamptz offset 0) as i
+      and (i.due_at <= $3::timestamptz or i.rides_along) offset 0) as i
   left join lateral (
     select s.collection, s.collected_by from {schema}.subscriptions s
     where s.payer_id = i.payer_id and s.subscription_id = i.subscription_id offset 0) as s on true
@@ -235,12 +238,17 @@ class PayersDrafts {
     return item.collection === null ? null : this.at(item.dueAt, item.currency, item);
   }
 
+  /** What is billed anyway; null: nothing. */
+  beside(currency: string): Draft | null {
+    const there = this.all.filter(
+      (one) => one.currency === currency && one.collectedBy === 'engine',
+    );
+    return there.toSorted((a, b) => b.boundaryAt - a.boundaryAt)[0] ?? null;
+  }
+
   /** What belongs to no subscription goes along with what is billed anyway. */
   forOneOff(dueAt: Instant, currency: string, collection: Collection): Draft {
-    const beside = this.all
-      .filter((one) => one.currency === currency && one.collectedBy === 'engine')
-      .toSorted((a, b) => b.boundaryAt - a.boundaryAt)[0];
-    return beside ?? this.at(dueAt, currency, { collection, collectedBy: 'engine' });
+    return this.beside(currency) ?? this.at(dueAt, currency, { collection, collectedBy: 'engine' });
   }
 }
 
@@ -261,7 +269,8 @@ export async function draftDue(
 ): Promise<Drafted> {
   const named = payers.flatMap(({ payerId, names }) => names.map((name) => ({ payerId, name })));
   const due = [named.map(({ payerId }) => payerId), named.map(({ name }) => name), isoTime(now)];
-  const items = await ITEMS.rows(session, FIND_ITEMS, due);
+  const waiting = await ITEMS.rows(session, FIND_ITEMS, due);
+  const items = waiting.filter(({ dueAt }) => dueAt <= now);
   const periods = await PERIODS.rows(session, FIND_PERIODS, due);
   const drafts = await presentDrafts(session, payers);
   const draftsOf = ({ payerId }: { payerId: string }): PayersDrafts => drafts.get(payerId)!;
@@ -278,6 +287,10 @@ export async function draftDue(
     const draft = own[index] ?? draftsOf(item).forOneOff(dueAt, currency, usual!(payerId));
     return { item, draft };
   });
+  for (const item of waiting) {
+    const draft = item.dueAt > now ? draftsOf(item).beside(item.currency) : null;
+    if (draft !== null) taken.push({ item, draft });
+  }
   const made = [...drafts.values()].flatMap(({ all }) => all.filter(({ isNew }) => isNew));
   await writeDrafts(session, made, now);
   await takeItems(session, taken);
@@ -285,6 +298,57 @@ export async function draftDue(
     await session.query(CLOSE_PERIODS, [...CLOSED.values(periods), isoTime(now)]);
   }
   return { created: made.length, items: taken.length };
+}
+
+/** Where something can be put: a draft, and its last line. */
+type OpenDraft = Pick<Draft, 'payerId' | 'invoiceId' | 'lastPosition'>;
+
+/** Of the names of a payer ($1) in a currency ($2): one of the billing cycle before one made by hand. */
+const FIND_NEXT_DRAFT = `
+select d.payer_id::text as "payerId", d.invoice_id::text as "invoiceId",
+  (select coalesce(max(l.position), 0) from {schema}.invoice_lines l
+   where l.payer_id = d.payer_id and l.invoice_id = d.invoice_id) as "lastPosition"
+from {schema}.invoices d
+where d.payer_id = any($1::uuid[]) and d.status = 'draft' and d.currency = $2
+  and d.collected_by = 'engine'
+order by d.kind = 'cycle' desc, d.boundary_at desc, d.created_at desc, d.invoice_id desc limit 1`;
+
+/** The draft that a payer has in a currency, the one that goes out next; null: none. Locks nothing. */
+export async function nextDraft(
+  session: Session,
+  names: readonly string[],
+  currency: string,
+): Promise<OpenDraft | null> {
+  const [found] = await session.query<OpenDraft>(FIND_NEXT_DRAFT, [names, currency]);
+  return found ?? null;
+}
+
+/** What waits for whatever invoice comes next. $1 the names of a payer, $2 the currency. */
+const FIND_RIDING = `
+select i.payer_id::text as name, i.item_id::text as "itemId", i.kind
+from {schema}.pending_items i
+where i.payer_id = any($1::uuid[]) and i.currency = $2 and i.rides_along
+  and i.invoice_id is null and i.dropped_at is null
+order by i.created_at, i.item_id`;
+
+/**
+ * Puts what waits for whatever invoice comes next onto a draft, behind its lines. The payer and those
+ * merged into it, whose names these are, are locked.
+ */
+export async function takeRiding(
+  session: Session,
+  names: readonly string[],
+  currency: string,
+  draft: OpenDraft,
+): Promise<void> {
+  const riding = await session.query<Pick<Item, 'name' | 'itemId' | 'kind'>>(FIND_RIDING, [
+    names,
+    currency,
+  ]);
+  await takeItems(
+    session,
+    riding.map((item) => ({ item, draft })),
+  );
 }
 
 async function presentDrafts(
@@ -353,7 +417,7 @@ async function writeDrafts(
 
 async function takeItems(
   session: Session,
-  taken: ReadonlyArray<{ item: Item; draft: Draft }>,
+  taken: ReadonlyArray<{ item: Pick<Item, 'name' | 'itemId' | 'kind'>; draft: OpenDraft }>,
 ): Promise<void> {
   if (taken.length === 0) return;
   const inOrder = taken.toSorted(

@@ -21,6 +21,7 @@ import {
 } from '../kernel';
 import { usualCollections } from '../payments';
 import { changeOfDraft, changeOfInvoice, requireDraft } from './change-of-invoice';
+import { takeRiding } from './drafting';
 import { finalizeInvoices, type InvoicingContext } from './finalizing';
 import { insertLines } from './invoice-lines';
 import { invoiceRecord, requireInvoice, type Invoice } from './invoice-records';
@@ -106,7 +107,8 @@ export class ManualInvoices {
   constructor(private readonly context: InvoicingContext) {}
 
   /**
-   * Starts an invoice by hand, as a draft. What is for a child is its parent's to pay.
+   * Starts an invoice by hand, as a draft. What is for a child is its parent's to pay. Items that wait
+   * for the payer's next invoice come along.
    *
    * @throws unknown_account, unknown_offer, currency_mismatch, invalid_input, idempotency_conflict
    */
@@ -152,6 +154,9 @@ export class ManualInvoices {
             line: { ...line, position: index + 1 },
           })),
         );
+        const names = [payerId, ...(await aliasesOf(session, payerId))];
+        const draft = { payerId, invoiceId, lastPosition: lines.length };
+        await takeRiding(session, names, wanted.currency, draft);
         return invoiceRecord(await requireInvoice(session, invoiceId));
       },
     );

@@ -31,6 +31,8 @@ export const PENDING_ITEMS = table('pending_items', {
   serviceTo: column.instant(),
   /** On the first invoice of this moment or later. */
   dueAt: column.instant(),
+  /** Also before that, on whatever invoice the payer gets in its currency. */
+  ridesAlong: column.flag(),
   createdAt: column.instant(),
 });
 
@@ -45,6 +47,7 @@ const DEFAULTS = {
   unitPrice: null,
   taxable: true,
   discountable: true,
+  ridesAlong: false,
 } satisfies Partial<PendingItem>;
 
 export type NewPendingItem = Omit<PendingItem, 'itemId' | 'createdAt' | keyof typeof DEFAULTS> &

@@ -266,5 +266,12 @@ alter table {schema}.subscriptions
   add column sends_by_default boolean not null default false,
   add constraint subscriptions_sends_by_default_check
     check (not sends_by_default or collection = 'send');
+
+-- Items by hand go on the next invoice, whatever it is for; those of before wait for their time.
+alter table {schema}.pending_items
+  add column rides_along boolean not null default false,
+  add constraint pending_items_rides_along_check check (not rides_along or kind = 'one_off');
+create trigger pending_items_ride_as_said before update of rides_along on {schema}.pending_items
+  for each statement execute function {schema}.refuse_change();
 `,
 };

@@ -2092,6 +2092,7 @@ create table billing.pending_items (
   created_at timestamp with time zone not null,
   invoice_id uuid,
   dropped_at timestamp with time zone,
+  rides_along boolean not null default false,
   constraint pending_items_pkey PRIMARY KEY (payer_id, item_id),
   constraint pending_items_check CHECK (service_from <= service_to),
   constraint pending_items_check1 CHECK ((subscription_id IS NULL) = (kind = 'one_off'::text)),
@@ -2099,7 +2100,8 @@ create table billing.pending_items (
   constraint pending_items_check3 CHECK ((subscription_id IS NULL) = (period_number IS NULL)),
   constraint pending_items_check4 CHECK (invoice_id IS NULL OR dropped_at IS NULL),
   constraint pending_items_kind_check CHECK (kind = ANY (ARRAY['fee'::text, 'step'::text, 'proration_credit'::text, 'proration_charge'::text, 'one_off'::text])),
-  constraint pending_items_quantity_check CHECK (quantity > 0::numeric)
+  constraint pending_items_quantity_check CHECK (quantity > 0::numeric),
+  constraint pending_items_rides_along_check CHECK (NOT rides_along OR kind = 'one_off'::text)
 ) with (fillfactor=80);
 comment on table billing.pending_items is 'What is to be put on an invoice once it is due.';
 CREATE UNIQUE INDEX pending_items_fee ON billing.pending_items USING btree (payer_id, subscription_id, period_number) WHERE kind = 'fee'::text AND dropped_at IS NULL;
@@ -2110,6 +2112,7 @@ CREATE INDEX pending_items_waiting ON billing.pending_items USING btree (due_at,
 CREATE TRIGGER pending_items_are_kept BEFORE DELETE OR TRUNCATE ON billing.pending_items FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER pending_items_come_nearer BEFORE UPDATE OF due_at ON billing.pending_items FOR EACH ROW WHEN (new.due_at > old.due_at) EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER pending_items_move BEFORE UPDATE ON billing.pending_items FOR EACH ROW WHEN (old.invoice_id IS NOT NULL OR old.dropped_at IS NOT NULL OR new.description IS DISTINCT FROM old.description) EXECUTE FUNCTION billing.refuse_billed_item();
+CREATE TRIGGER pending_items_ride_as_said BEFORE UPDATE OF rides_along ON billing.pending_items FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER pending_items_stay BEFORE UPDATE OF payer_id, item_id, account_id, subscription_id, period_number, kind, sku, version, product, quantity, unit_price, amount, currency, taxable, discountable, service_from, service_to, created_at ON billing.pending_items FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 
 create table billing.period_grants (
