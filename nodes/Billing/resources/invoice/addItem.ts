@@ -19,7 +19,11 @@ const properties: INodeProperties[] = [
     noDataExpression: true,
     options: [
       { name: 'A Draft', value: 'draft', description: 'Made by hand, or by the billing cycle' },
-      { name: 'The Next Invoice', value: 'next', description: 'Of an account, when it is due' },
+      {
+        name: 'The Next Invoice',
+        value: 'next',
+        description: 'Of an account: a draft that is there, or the next one',
+      },
     ],
     default: 'next',
     description: 'Where the line goes',
