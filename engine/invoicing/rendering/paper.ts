@@ -291,10 +291,11 @@ function notesOf(source: PaperSource, style: Style, words: Words): string[] {
   const isInclusive = source.lines.some(
     (line) => line.taxInclusive && line.taxPercent !== null && line.unitPrice !== null,
   );
+  const statuses = [snapshot.buyer.taxStatus, ...(snapshot.correctedAs ?? [])];
   return [
     isInclusive ? words.taxIncluded : null,
-    snapshot.buyer.taxStatus === 'reverse_charge' ? words.reverseCharge : null,
-    snapshot.buyer.taxStatus === 'exempt' ? words.exempt : null,
+    statuses.includes('reverse_charge') ? words.reverseCharge : null,
+    statuses.includes('exempt') ? words.exempt : null,
     settled !== null && source.dueAt !== null && settled.amountDue.greaterThan(ZERO)
       ? // A date that ends with a dot ends the sentence as well.
         words.payableBy.replace('{date}', () => style.day(source.dueAt!)).replace(/\.\.$/, '.')

@@ -39,6 +39,8 @@ export interface LineNames {
 export interface PaperSnapshot {
   seller: Seller | null;
   buyer: Buyer;
+  /** How buyers of lines were taxed that are corrected here. */
+  correctedAs?: TaxStatus[];
   names: LineNames;
   logoId: string | null;
   /** BCP 47. */

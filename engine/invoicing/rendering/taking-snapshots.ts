@@ -1,4 +1,4 @@
-import type { Address, TaxId } from '../../accounts';
+import type { Address, TaxId, TaxStatus } from '../../accounts';
 import { findOffers, findProducts } from '../../catalog';
 import type { Session } from '../../database';
 import { sizesOfSteps } from '../../subscriptions';
@@ -45,11 +45,29 @@ const buyerOf = ({ name, contact, company, email, taxStatus, ...row }: BuyerRow)
   taxStatus,
 });
 
+const READ_STATUSES = `
+select i.invoice_id::text as id, i.tax_status as status
+from {schema}.invoices i where i.invoice_id = any($1::uuid[])`;
+
+/** How the invoices were taxed whose lines are corrected, by their ids. */
+async function correctedStatuses(
+  session: Session,
+  lines: ReadonlyArray<Pick<StoredInvoiceLine, 'correctsInvoiceId'>>,
+): Promise<Map<string, TaxStatus>> {
+  const ids = new Set(lines.flatMap(({ correctsInvoiceId }) => correctsInvoiceId ?? []));
+  if (ids.size === 0) return new Map();
+  const rows = await session.query<{ id: string; status: TaxStatus }>(READ_STATUSES, [[...ids]]);
+  return new Map(rows.map(({ id, status }) => [id, status]));
+}
+
 interface Pictured {
   invoiceId: string;
   payerId: string;
   lines: ReadonlyArray<
-    Pick<StoredInvoiceLine, 'accountId' | 'sku' | 'product' | 'kind' | 'itemId'>
+    Pick<
+      StoredInvoiceLine,
+      'accountId' | 'sku' | 'product' | 'kind' | 'itemId' | 'correctsInvoiceId'
+    >
   >;
 }
 
@@ -76,6 +94,7 @@ export async function takeSnapshots(
   const products = await findProducts(session, [...keys]);
   const items = lines.flatMap(({ kind, itemId }) => (kind === 'step' ? (itemId ?? []) : []));
   const sizes = await sizesOfSteps(session, [...accountIds], items);
+  const statuses = await correctedStatuses(session, lines);
   const seller = sellerPart(settings);
 
   const taken = new Map<string, PaperSnapshot>();
@@ -93,7 +112,14 @@ export async function takeSnapshots(
       }
     }
     const row = buyers.get(payerId)!;
-    taken.set(invoiceId, { ...seller, buyer: buyerOf(row), names, timeZone: row.timeZone });
+    const corrected = own.flatMap(({ correctsInvoiceId: id }) => statuses.get(id ?? '') ?? []);
+    taken.set(invoiceId, {
+      ...seller,
+      buyer: buyerOf(row),
+      ...(corrected.length === 0 ? {} : { correctedAs: [...new Set(corrected)] }),
+      names,
+      timeZone: row.timeZone,
+    });
   }
   return taken;
 }

@@ -374,6 +374,11 @@ onEachDatabase('what comes back comes back once', (database) => {
         billing.accounts.update({ account: free, tax: { status: 'normal', country: 'DE' } }),
       );
       expect(taxed).toMatchObject({ carried: '59.50', tax: '0.00', taxStatus: 'normal' });
+      const { content } = await billing.invoicing.renderInvoice({
+        invoiceId: taxed.invoiceId,
+        format: 'html',
+      });
+      expect(content.toString()).toContain('Exempt from tax.');
     });
 
     it('C5: a rate on top, and one that holds the tax by now', async () => {
@@ -512,6 +517,36 @@ onEachDatabase('what comes back comes back once', (database) => {
       await cycle(account);
       expect(await billing.invoicing.refundInvoice({ invoiceId })).toMatchObject({
         total: '15.00',
+      });
+    });
+
+    it('stands against voiding the invoice of its line, until it is void itself', async () => {
+      const account = await newAccount();
+      const answer = await billing.subscriptions.start({
+        account,
+        sku: 'plan',
+        collection: 'send',
+      });
+      if (!answer.allowed) throw new Error(answer.reason);
+      const { subscriptionId } = answer;
+      await cycle(account);
+      const { invoiceId } = await latest(account);
+      await billing.invoicing.markPaid({ invoiceId, method: 'cash' });
+      // The second month is not paid yet as it is changed.
+      clock.set('2027-07-01T10:00:00Z');
+      await cycle(account);
+      const first = (await latest(account)).invoiceId;
+      clock.set('2027-07-05T10:00:00Z');
+      await billing.subscriptions.change({ subscriptionId, sku: 'larger' });
+      await cycle(account);
+      const second = (await latest(account)).invoiceId;
+      expect(second).not.toBe(first);
+      expect(await failure(billing.invoicing.voidInvoice({ invoiceId: first }))).toBe(
+        'invoice_state',
+      );
+      await billing.invoicing.voidInvoice({ invoiceId: second });
+      expect(await billing.invoicing.voidInvoice({ invoiceId: first })).toMatchObject({
+        status: 'void',
       });
     });
 

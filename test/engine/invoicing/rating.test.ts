@@ -111,6 +111,47 @@ describe('what an invoice comes to', () => {
     ).toMatchObject({ sums: '-11 0 -11 -2.75 0', carried: '13.75' });
   });
 
+  describe('a credit that carries the tax of the line that it corrects', () => {
+    const correction = (percent: string, inclusive = false) =>
+      line('-3.33', {
+        kind: 'proration_credit',
+        net: decimal('-3.33'),
+        tax: decimal('-0.63'),
+        total: decimal('-3.96'),
+        correctsInvoiceId: 'invoice',
+        correctsPosition: 1,
+        taxKey: 'vat',
+        taxName: 'VAT',
+        taxPercent: decimal(percent),
+        taxInclusive: inclusive,
+      });
+
+    test('at the rate of today: the tax of both is rounded once, on their sum', () => {
+      // 19 % of 3.33 is 0.6327; of 6.66 alone it would be 1.2654.
+      const lines = [correction('19'), line('6.66')];
+      expect(reckoned(lines, { taxed: rate('19') })).toMatchObject({
+        lines: ['-3.33 0 -3.33 -0.63 -3.96', '6.66 0 6.66 1.26 7.92'],
+        sums: '3.33 0 3.33 0.63 3.96',
+      });
+    });
+
+    test.each([
+      ['another percentage', correction('16')],
+      ['a rate that holds the tax', correction('19', true)],
+    ])('at %s: each is rounded for itself', (_what, credit) => {
+      expect(reckoned([credit, line('6.66')], { taxed: rate('19') })).toMatchObject({
+        lines: ['-3.33 0 -3.33 -0.63 -3.96', '6.66 0 6.66 1.27 7.93'],
+        sums: '3.33 0 3.33 0.64 3.97',
+      });
+    });
+
+    test('whatever is owed today: nothing is taken of it where nothing is taxed', () => {
+      expect(reckoned([correction('19'), line('6.66')], {})).toMatchObject({
+        sums: '3.33 0 3.33 -0.63 2.7',
+      });
+    });
+  });
+
   test('discount first, only of the lines of the subscription, of offers it covers, and not of credits', () => {
     const less = { sub: coupon({ percent: '50', skus: ['plan'] }) };
     const lines = [
