@@ -254,6 +254,8 @@ export class InvoiceRefunds {
           invoice.decimals,
         );
         const made: InvoiceRefund[] = [];
+        // Before the note, whose number is taken last.
+        if (!wanted.keepSubscription) await endRefunded(session, invoice, planned, now);
         const done = await this.creditNotes.issue(
           session,
           atHand,
@@ -268,7 +270,6 @@ export class InvoiceRefunds {
           { reason: 'refund', note: wanted.reason ?? null, metadata },
           now,
         );
-        if (!wanted.keepSubscription) await endRefunded(session, invoice, planned, now);
         refundIds.push(...done.refundIds);
         const refunds =
           refundId === undefined ? await this.refundsNow(session, invoice, done.refundIds) : made;
@@ -394,8 +395,8 @@ export class InvoiceRefunds {
         recordRefund(session, invoice, { refundId, creditNoteId, gateway, amount }, now);
       const planned = spreadCredit(left, amount, invoice.decimals);
       const why = { reason: 'dispute' as const, note: null, metadata: {} };
-      await this.creditNotes.issue(session, { invoice, payer }, planned, { made }, why, now);
       await endRefunded(session, invoice, planned, now);
+      await this.creditNotes.issue(session, { invoice, payer }, planned, { made }, why, now);
     }
     // What never came in for the invoice is no money of ours that went.
     const came = await cashOf(session, invoice);

@@ -302,7 +302,7 @@ onEachDatabase('changes of subscriptions', (database) => {
         ['proration_charge', 'large', '30.00'],
       ]);
       await billing.invoicing.runBillingCycle();
-      expect(await invoices(account)).toMatchObject([{ total: '22.50' }, { total: '15.00' }]);
+      expect(await invoices(account)).toMatchObject([{ total: '7.50' }, { total: '15.00' }]);
       expect(await tokens(account)).toBe('450');
     });
 
