@@ -62,7 +62,8 @@ export async function changeOfLine<T extends object, Found extends { accountId: 
         (await resolveAccount(session, { accountId: line.payerId })).accountId === named.accountId;
       if (!isOwn) throw change.unknown(change.id);
     }
-    return { owner, found, locks: [line.payerId] };
+    const home = await payerOf(session, line, owner);
+    return { owner, found, locks: [line.payerId, home] };
   };
   return changeOf(
     context,
@@ -74,6 +75,16 @@ export async function changeOfLine<T extends object, Found extends { accountId: 
     async (session, { owner }, now) => work(session, line, await atLine(session, line, owner), now),
   );
 }
+
+/** Who pays by now for whose ledger it is: another, if that account got a parent or was merged. */
+const payerOf = async (
+  session: Session,
+  { payerId }: Pick<OwnLine, 'payerId'>,
+  account: ResolvedAccount,
+): Promise<string> =>
+  payerId === account.payerId
+    ? payerId
+    : (await resolveAccount(session, { accountId: payerId })).payerId;
 
 async function atLine(
   session: Session,

@@ -19,7 +19,10 @@ select product from {schema}.holds where payer_id = $1::uuid and outcome is null
 union
 select product from {schema}.unit_debts where payer_id = $1::uuid and paid + moved < amount`;
 
-/** Used up ones, too: what comes back to them is in a ledger that nobody uses any more. */
+/**
+ * Used up ones, too: what comes back to them is in a ledger that nobody uses any more. A child may leave its
+ * parent, and until then what comes back goes on to the parent (restore.ts): its grants stay.
+ */
 const END_ALL_GRANTS = `
 update {schema}.grants set ended_at = $2::timestamptz
 where payer_id = $1::uuid and least(expires_at, ended_at) > $2::timestamptz
@@ -100,10 +103,10 @@ export async function moveAllUnits(
     return { grants: moves.length, debts, overageTerms: terms.length };
   }
   await writeJournal(session, journal, [], now);
-  const time = keys.length === 0 ? now : journal.now(from.payerId);
-  await session.query(END_ALL_GRANTS, [from.payerId, isoTime(time)]);
   await tellBook(session, ports, moves, { from: from.payerId, into: into.payerId, now });
   if (what === 'units') return { grants: moves.length, debts, overageTerms: 0 };
+  const time = keys.length === 0 ? now : journal.now(from.payerId);
+  await session.query(END_ALL_GRANTS, [from.payerId, isoTime(time)]);
   const terms = await session.query(COPY_TERMS, payers);
   await moveGates(session, { from, into });
   return { grants: moves.length, debts, overageTerms: terms.length };

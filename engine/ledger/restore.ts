@@ -1,4 +1,4 @@
-import { changeOfAccount, type ResolvedAccount } from '../accounts';
+import { changeOf, resolveAccount, type ResolvedAccount } from '../accounts';
 import { findProduct, requireUnits, type Product } from '../catalog';
 import { column, table, type Context, type RowOf, type Session } from '../database';
 import {
@@ -21,9 +21,12 @@ import {
 import { remainingOf } from './access';
 import { changeOfLine } from './change-of-line';
 import { partsTaken, readGrants } from './holdings';
-import { pocketOf } from './journal';
+import { pocketOf, type Journal, type Moved } from './journal';
+import { grantIn } from './journal-lines';
 import { openJournal, writeJournal } from './journal-store';
+import { tellBook } from './moving';
 import type { HeldUnits } from './order-of-use';
+import type { Pocket } from './pockets';
 import type { LedgerPorts } from './ports';
 
 /** Uses taken back: their units return to the grants they came from. Rule: billing-rules.md, Restore. */
@@ -157,13 +160,14 @@ interface TakenBack {
 export class Restores {
   constructor(
     private readonly context: Context,
-    private readonly ports: Pick<LedgerPorts, 'restored'>,
+    private readonly ports: Pick<LedgerPorts, 'movedValue' | 'restored'>,
   ) {}
 
   /**
    * Takes uses back: by the entry of one use, or by account, product and amount, the latest uses first
-   * (of a payer all uses on its ledger, of a child its own there). Units return to the grants they
-   * came from, in the reverse order; never more than was used in sum.
+   * (of a payer all uses on its ledger, of a child its own there, then those before it had a parent). Units return to the grants they
+   * came from, in the reverse order; never more than was used in sum. Those of an account that got a
+   * parent since go on to the parent, as its other units did.
    *
    * @returns what is usable again, what expired at once, and the lines written
    * @throws unknown_entry, restore_exceeds_use, invalid_input, unknown_account, unknown_product,
@@ -211,10 +215,9 @@ export class Restores {
         if (left.isZero() || amount.greaterThan(left)) {
           throw exceedsUse(wanted.amount ?? null, left, product.key);
         }
-        const taken = [{ use, amount }];
-        return {
-          answer: await this.takeBack(session, payerId, product, taken, wanted.metadata, now),
-        };
+        const { payerId: home } = await resolveAccount(session, { accountId: payerId });
+        const back = { product, taken: [{ use, amount }], metadata: wanted.metadata };
+        return { answer: await takeBack(session, this.ports, { payerId, home }, back, now) };
       },
     );
   }
@@ -222,43 +225,47 @@ export class Restores {
   private async restoreLatest(
     wanted: Wanted & Required<Pick<Wanted, 'account' | 'product' | 'amount'>>,
   ): Promise<RestoreAnswer> {
-    return changeOfAccount(
+    const { product: productKey, amount } = wanted;
+    return changeOf(
       this.context,
       {
         ...wanted,
         kind: 'restore',
-        request: { product: wanted.product, amount: wanted.amount },
+        parties: async (session) => {
+          const owner = await resolveAccount(session, wanted.account);
+          return { owner, locks: [owner.accountId] };
+        },
+        request: ({ owner }) => ({ product: productKey, amount, account: owner.accountId }),
       },
-      async (session, account, now) => {
-        const product = await findProduct(session, wanted.product);
-        requireUnits(wanted.amount, product, 'amount');
-        const taken = await latestUses(session, account, product, wanted.amount);
-        return this.takeBack(session, account.payerId, product, taken, wanted.metadata, now);
+      async (session, { owner }, now) => {
+        const product = await findProduct(session, productKey);
+        requireUnits(amount, product, 'amount');
+        const home = owner.payerId;
+        const { metadata } = wanted;
+        const answers: FirstAnswer[] = [];
+        for (const { payerId, taken } of await latestUses(session, owner, product, amount)) {
+          const back = { product, taken, metadata };
+          answers.push(await takeBack(session, this.ports, { payerId, home }, back, now));
+        }
+        return { answer: together(answers) };
       },
     );
   }
-
-  /** Writes the lines of a restore, and tells of what may have been billed. The payer is locked. */
-  private async takeBack(
-    session: Session,
-    payerId: string,
-    product: Product,
-    taken: readonly TakenBack[],
-    metadata: Record<string, unknown> | undefined,
-    now: Instant,
-  ): Promise<FirstAnswer> {
-    const answer = await takeBack(session, payerId, product, taken, metadata, now);
-    const beyond = taken.filter(({ use }) => use.overage.greaterThan(ZERO));
-    if (answer.overage !== undefined) {
-      await this.ports.restored(
-        session,
-        payerId,
-        beyond.map(({ use }) => use.sequence),
-      );
-    }
-    return answer;
-  }
 }
+
+/** What several ledgers gave back. What is there counts after the last. */
+const together = (answers: readonly FirstAnswer[]): FirstAnswer =>
+  answers.reduce((all, one) => {
+    const sum = (a = '0', b = '0'): string => formatUnits(new Decimal(a).plus(b));
+    const overage = sum(all.overage, one.overage);
+    return {
+      restored: sum(all.restored, one.restored),
+      expired: sum(all.expired, one.expired),
+      ...(overage === '0' ? {} : { overage }),
+      remaining: one.remaining,
+      entries: [...all.entries, ...one.entries],
+    };
+  });
 
 async function readUse(
   session: Session,
@@ -269,55 +276,99 @@ async function readUse(
   return row === undefined ? null : useOf(row);
 }
 
-/** The latest uses that an amount covers. @throws restore_exceeds_use */
+/** What came back goes on to who pays by now, with its value, expiry and priority. */
+function moveHome(
+  journal: Journal,
+  pocket: Pocket,
+  home: string,
+  parts: HeldUnits['parts'],
+): Moved[] {
+  const target = journal.pocket(home, pocket.product);
+  journal.writeDue(target);
+  return parts.flatMap(({ sequence, amount }) => {
+    const grant = grantIn(pocket, sequence);
+    const quantity = Decimal.min(amount, grant.remaining);
+    if (quantity.isZero()) return [];
+    const { validFrom, expiresAt, anchorAt, anchorMonths } = grant;
+    const validity = { validFrom, expiresAt, anchorAt, anchorMonths };
+    const terms = { accountId: home, quantity, validity, why: 'merge' } as const;
+    const draws = [{ grant, amount: quantity }];
+    return [journal.moveUnits(pocket, pocket.payerId, draws, target, terms, {})];
+  });
+}
+
+/**
+ * The latest uses that an amount covers, by ledger: where the account uses now, then where it did before
+ * it had a parent.
+ *
+ * @throws restore_exceeds_use
+ */
 async function latestUses(
   session: Session,
   { accountId, payerId }: ResolvedAccount,
   product: Product,
   amount: Decimal,
-): Promise<TakenBack[]> {
-  const taken: TakenBack[] = [];
+): Promise<Array<{ payerId: string; taken: TakenBack[] }>> {
   let missing = amount;
-  let before: string | null = null;
-  for (;;) {
-    const rows: UseRow[] = await USES.rows(session, READ_LATEST_USES, [
-      payerId,
-      before,
-      product.key,
-      payerId === accountId ? null : accountId,
-    ]);
-    for (const use of rows.map(useOf)) {
-      const back = Decimal.min(missing, notRestored(use));
-      if (back.isZero()) continue;
-      taken.push({ use, amount: back });
-      missing = missing.minus(back);
+  const found = new Map([...new Set([payerId, accountId])].map((id) => [id, [] as TakenBack[]]));
+  for (const [ledger, taken] of found) {
+    const only = ledger === accountId ? null : accountId;
+    let before: string | null = null;
+    while (!missing.isZero()) {
+      const rows: UseRow[] = await USES.rows(session, READ_LATEST_USES, [
+        ledger,
+        before,
+        product.key,
+        only,
+      ]);
+      for (const use of rows.map(useOf)) {
+        const back = Decimal.min(missing, notRestored(use));
+        if (back.isZero()) continue;
+        taken.push({ use, amount: back });
+        missing = missing.minus(back);
+      }
+      if (rows.length < PAGE) break;
+      before = String(rows.at(-1)!.sequence);
     }
-    if (missing.isZero()) return taken;
-    if (rows.length < PAGE) throw exceedsUse(amount, amount.minus(missing), product.key);
-    before = String(rows.at(-1)!.sequence);
   }
+  if (!missing.isZero()) throw exceedsUse(amount, amount.minus(missing), product.key);
+  return [...found].flatMap(([id, taken]) => (taken.length > 0 ? [{ payerId: id, taken }] : []));
 }
 
-/** Writes the lines of a restore, one for each use. The payer must be locked. */
+/**
+ * Writes the lines of a restore, one for each use, and tells of what may have been billed. Both payers
+ * must be locked.
+ *
+ * @param where the ledger of the uses, and who pays by now for whose ledger that is
+ */
 async function takeBack(
   session: Session,
-  payerId: string,
-  product: Product,
-  taken: readonly TakenBack[],
-  metadata: Record<string, unknown> | undefined,
+  ports: Pick<LedgerPorts, 'movedValue' | 'restored'>,
+  where: { payerId: string; home: string },
+  back: {
+    product: Product;
+    taken: readonly TakenBack[];
+    metadata: Record<string, unknown> | undefined;
+  },
   now: Instant,
 ): Promise<FirstAnswer> {
-  const journal = await openJournal(session, now, [pocketOf({ payerId }, product)]);
+  const { payerId, home } = where;
+  const { product, taken, metadata } = back;
+  const pockets = [...new Set([payerId, home])].map((payer) =>
+    pocketOf({ payerId: payer }, product),
+  );
+  const journal = await openJournal(session, now, pockets);
   const pocket = journal.pocket(payerId, product.key);
   const gaveUnits = new Set(taken.flatMap(({ use }) => use.parts.map(({ sequence }) => sequence)));
   const names = [...gaveUnits].map((sequence) => ({ payerId, sequence }));
   for (const grant of await readGrants(session, names)) journal.include(grant);
   const entries: RestoreAnswer['entries'] = [];
   let [all, expired, overage] = [ZERO, ZERO, ZERO];
+  const moves: Moved[] = [];
   for (const { use, amount } of taken) {
-    const back = givenBack(use, amount);
+    const given = givenBack(use, amount);
     const { accountId, sequence } = use;
-    const line = { accountId, sequence, amount, ...back };
+    const line = { accountId, sequence, amount, ...given };
     const restored = journal.restore(pocket, line, { metadata });
     entries.push({
       entryId: ledgerId(payerId, restored.sequence),
@@ -326,10 +377,21 @@ async function takeBack(
     });
     all = all.plus(amount);
     expired = expired.plus(restored.expired);
-    overage = overage.plus(back.overage);
+    overage = overage.plus(given.overage);
+    if (home !== payerId) moves.push(...moveHome(journal, pocket, home, given.parts));
   }
   await writeJournal(session, journal, [], now);
-  const left = remainingOf(product.kind, pocket.grants, journal.now(payerId));
+  await tellBook(session, ports, moves, { from: payerId, into: home, now });
+  if (!overage.isZero()) {
+    const beyond = taken.filter(({ use }) => use.overage.greaterThan(ZERO));
+    await ports.restored(
+      session,
+      payerId,
+      beyond.map(({ use }) => use.sequence),
+    );
+  }
+  const { grants } = journal.pocket(home, product.key);
+  const left = remainingOf(product.kind, grants, journal.now(home));
   return {
     restored: formatUnits(all.minus(expired).minus(overage)),
     expired: formatUnits(expired),

@@ -80,6 +80,91 @@ onEachDatabase('restore', (database) => {
       (error: { code: unknown }) => error.code,
     );
 
+  describe('after its account got a parent', () => {
+    const balance = async (account: string) =>
+      (await billing.ledger.balance({ account, product: 'MSG' })).available;
+    const deferred = async (account: string): Promise<string | undefined> =>
+      (await billing.books.balances({ account })).find((one) => one.account === 'deferred')
+        ?.balance;
+
+    test.each([
+      ['its other units moved', 20, '25'],
+      ['all of them were used', 10, '15'],
+    ])('a use of before goes to the parent, with its worth: %s', async (_what, units, after) => {
+      const [parent, child] = [await newAccount(), await newAccount()];
+      await give(parent, 10);
+      const expiresAt = new Date(START + DAY);
+      const paid = { amount: '10.00', currency: 'USD' };
+      await give(child, units, { expiresAt, priority: 7, paid });
+      const entryId = await use(child, 10);
+      await billing.accounts.attachChild({ parent, child, moveUnits: true });
+      const before = await balance(parent);
+      expect(await billing.ledger.restore({ entryId, amount: 4 })).toMatchObject({
+        restored: '4',
+        expired: '0',
+        remaining: String(Number(before) + 4),
+      });
+      const keyed = { account: child, product: 'MSG', amount: 1, idempotencyKey: `k${units}` };
+      const byProduct = await billing.ledger.restore(keyed);
+      expect(byProduct).toMatchObject({ restored: '1', entries: [{ useId: entryId }] });
+      expect(await billing.ledger.restore(keyed)).toEqual({ ...byProduct, replayed: true });
+      expect(await balance(parent)).toBe(after);
+      const grants = await billing.ledger.grants({ account: parent });
+      expect(grants.filter(({ priority }) => priority === 7).at(0)).toMatchObject({
+        initial: '1',
+        expiresAt: expiresAt.toISOString(),
+        value: units === 10 ? '1.00000000' : '0.50000000',
+      });
+      expect(await deferred(parent)).toBe(units === 10 ? '-5.00000000' : '-7.50000000');
+      expect(await code(billing.ledger.restore({ entryId, amount: 6 }))).toBe(
+        'restore_exceeds_use',
+      );
+      expect(await use(child, Number(after))).not.toBeNull();
+    });
+
+    test('what expired meanwhile is lost all the same', async () => {
+      const [parent, child] = [await newAccount(), await newAccount()];
+      await give(child, 10, { expiresAt: new Date(START + DAY / 2) });
+      const entryId = await use(child, 10);
+      await billing.accounts.attachChild({ parent, child });
+      clock.set(START + DAY);
+      expect(await billing.ledger.restore({ entryId })).toMatchObject({
+        restored: '0',
+        expired: '10',
+        remaining: '0',
+      });
+    });
+
+    test('its latest uses first, those under the parent before its own', async () => {
+      const [parent, child] = [await newAccount(), await newAccount()];
+      await give(child, 10);
+      await use(child, 10);
+      await billing.accounts.attachChild({ parent, child });
+      await give(parent, 10);
+      await use(child, 3);
+      await use(parent, 2);
+      const back = { account: child, product: 'MSG' };
+      expect(await billing.ledger.restore({ ...back, amount: 5 })).toMatchObject({
+        restored: '5',
+        remaining: '10',
+        entries: [{ amount: '3' }, { amount: '2' }],
+      });
+      expect(await code(billing.ledger.restore({ ...back, amount: 9 }))).toBe(
+        'restore_exceeds_use',
+      );
+    });
+
+    test('and left it again, it is its own', async () => {
+      const [parent, child] = [await newAccount(), await newAccount()];
+      await give(child, 15);
+      const entryId = await use(child, 10);
+      await billing.accounts.attachChild({ parent, child, moveUnits: true });
+      await billing.accounts.detachChild({ child });
+      expect(await billing.ledger.restore({ entryId })).toMatchObject({ restored: '10' });
+      expect([await balance(child), await balance(parent)]).toEqual(['10', '5']);
+    });
+  });
+
   test('L7: 3 of a use of 10 go back into the grants they came from, in reverse order', async () => {
     const account = await newAccount();
     const first = await give(account, 8, { priority: 1 });
