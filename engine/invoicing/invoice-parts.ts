@@ -1,5 +1,5 @@
 import type { ErasePart, ExportPart, MergePart } from '../accounts';
-import { MAX_LOCKED_ACCOUNTS, pages, type Context, type Session } from '../database';
+import { MAX_LOCKED_ACCOUNTS, column, pages, table, type Context, type Session } from '../database';
 import {
   addDuration,
   currencyDecimals,
@@ -49,8 +49,38 @@ select ${CREDITS.select('c')}, d.reason as note, coalesce(d.metadata, '{}')::tex
 from {schema}.account_credits c
 left join {schema}.account_credit_details d
   on d.payer_id = c.payer_id and d.credit_id = c.credit_id
-where c.payer_id = any($1::uuid[])
+where c.payer_id = any($1::uuid[]) or (c.payer_id, c.credit_id) in (
+  select own.payer_id, own.credit_id from {schema}.account_credit_details own
+  where own.account_id = any($1::uuid[]))
 order by c.credit_id`;
+
+const BILLED = table('invoice_lines', {
+  invoiceId: column.uuid(),
+  position: column.integer(),
+  kind: column.text(),
+  sku: column.text().orNull,
+  product: column.text().orNull,
+  description: column.text().orNull,
+  quantity: column.amount(),
+  net: column.amount(),
+  tax: column.amount(),
+  periodFrom: column.time().orNull,
+  periodTo: column.time().orNull,
+});
+
+const BILLED_ON = table('invoices', { number: column.text().orNull, currency: column.text() });
+
+/** What is of the account on invoices that whoever pays for it, or did, got for itself. */
+const READ_BILLED = `
+select ${BILLED_ON.select('i')}, ${BILLED.select('l')}
+from {schema}.invoices i
+join {schema}.invoice_lines l on l.payer_id = i.payer_id and l.invoice_id = i.invoice_id
+where i.payer_id in (
+    select unnest(array_append(a.earlier_payers, a.payer_id))
+    from {schema}.accounts a where a.account_id = any($1::uuid[]))
+  and i.payer_id <> all($1::uuid[]) and i.account_id <> all($1::uuid[]) and i.status <> 'draft'
+  and l.account_id = any($1::uuid[])
+order by i.invoice_id, l.position`;
 
 const PAGE = 200;
 
@@ -90,7 +120,10 @@ async function exportedCredit(session: Session, names: readonly string[]): Promi
   });
 }
 
-/** Invoices that the account pays or that are for it, with what stands on them; credit notes; credit. */
+/**
+ * Invoices that the account pays or that are for it, with what stands on them; credit notes; credit; and
+ * of a child the lines that are its own on invoices of its payer.
+ */
 export const exportInvoices: ExportPart = async (session, account) => {
   const { names: accounts } = account;
   const invoices: object[] = [];
@@ -115,7 +148,13 @@ export const exportInvoices: ExportPart = async (session, account) => {
       creditNotes.push(creditNoteRecord(note, (await findInvoice(session, note.invoiceId))!));
     }
   }
-  return { invoices, creditNotes, accountCredit: await exportedCredit(session, accounts) };
+  const billed = await session.query<object>(READ_BILLED, [accounts]);
+  return {
+    invoices,
+    creditNotes,
+    accountCredit: await exportedCredit(session, accounts),
+    billedToPayer: billed.map((row) => ({ ...BILLED_ON.read(row), ...BILLED.read(row) })),
+  };
 };
 
 /** Found by whom they are for; the payer of a row may be the parent of that time. */

@@ -6,11 +6,10 @@ import { refundRecord, refundsOfAccounts } from './refund-records';
 
 /** What payments have to say when accounts are exported, erased or merged. */
 
-export const exportPayments: ExportPart = async (session, { accountId, payerId, names }) => {
-  const payers = payerId === accountId ? names : [];
-  const attempts = await listAttempts(session, { accounts: names, payers });
-  // Of a child none: they are its parent's.
-  const methods = payerId === accountId ? await listMethods(session, payerId) : [];
+/** Of a child what it has itself, from before it had a parent: those of its parent are that one's. */
+export const exportPayments: ExportPart = async (session, { accountId, names }) => {
+  const attempts = await listAttempts(session, { accounts: names, payers: names });
+  const methods = await listMethods(session, accountId);
   return {
     paymentMethods: methods.map(methodRecord),
     paymentAttempts: attempts.map(attemptRecord),

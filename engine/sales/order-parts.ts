@@ -23,10 +23,9 @@ export async function openOrdersObstacle(
 }
 
 /** Orders that the account paid for or ordered, with their refunds. */
-export const exportOrders: ExportPart = async (session, { accountId, payerId, names }) => {
-  const payers = payerId === accountId ? names : undefined;
+export const exportOrders: ExportPart = async (session, { names }) => {
   const orders: object[] = [];
-  for (const order of await listOrders(session, { accounts: names, payers })) {
+  for (const order of await listOrders(session, { accounts: names, payers: names })) {
     // Whether it lapsed by now is for the reader to say.
     const { lapsed: _lapsed, ...record } = orderRecord(order, order.createdAt);
     const refunds = order.refunded.isZero() ? [] : await exportRefunds(session, order);

@@ -109,19 +109,18 @@ function exported(one: Exported): object {
 }
 
 /** Subscriptions that the account has or pays for, and what waits for an invoice. */
-export const exportSubscriptions: ExportPart = async (session, { accountId, payerId, names }) => {
-  const payers = payerId === accountId ? names : null;
+export const exportSubscriptions: ExportPart = async (session, { names }) => {
   const subscriptions: object[] = [];
   const all = pages<Exported>({
     key: { subscriptionId: 'uuid' },
     size: PAGE,
     find: async (after, size) => {
-      const rows = await session.query<BesideRow>(LIST, [names, payers, ...after, size]);
+      const rows = await session.query<BesideRow>(LIST, [names, names, ...after, size]);
       return rows.map((row) => ({ ...row, ...SUBSCRIPTIONS.read(row) }));
     },
   });
   for await (const page of all) subscriptions.push(...page.map(exported));
-  const items = await ITEMS.rows(session, LIST_ITEMS, [names, payers]);
+  const items = await ITEMS.rows(session, LIST_ITEMS, [names, names]);
   return {
     subscriptions,
     pendingItems: items.map(({ accountId, ...item }) => ({

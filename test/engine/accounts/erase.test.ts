@@ -407,6 +407,39 @@ onEachDatabase('export and erase', (database) => {
       overage: [],
       entries: [{ account: child, amount: '-1' }],
     });
+    // But for what was got for it: before it had a parent, and under that.
+    const [parent, grown, former] = [await identify(), await identify(), await identify()];
+    await accounts.attachChild({ parent: grown, child: former });
+    const ordered = async (of: string): Promise<string> => {
+      const order = await sales.createOrder({ account: of, items: [{ sku: 'pack' }] });
+      await sales.confirmOrder({ orderId: order.orderId!, paymentId: fresh('pay-') });
+      return order.orderId!;
+    };
+    const paidForFormer = await ordered(former);
+    await accounts.detachChild({ child: former });
+    await ledger.grant({ account: grown, product: 'MSG', quantity: 1 });
+    await accounts.attachChild({ parent, child: grown, moveUnits: true });
+    await ledger.grant({ account: parent, product: 'MSG', quantity: 7 });
+    const underParent = await ordered(grown);
+    await billing.invoicing.addCredit({
+      account: grown,
+      currency: 'USD',
+      amount: '5.00',
+      reason: 'Sorry, Ada',
+    });
+    const ofGrown = await accounts.export({ account: grown });
+    expect(ofGrown).toMatchObject({
+      orders: [{ orderId: underParent }, { orderId: paidForFormer }],
+      accountCredit: [{ amount: '5.00', note: 'Sorry, Ada' }],
+      billedToPayer: [],
+    });
+    const sources = (ofGrown.grants as Array<{ source: string }>).map(({ source }) => source);
+    expect(sources).toEqual(
+      expect.arrayContaining([`order ${underParent}`, `order ${paidForFormer}`, 'manual']),
+    );
+    expect(
+      (ofGrown.grants as Array<{ initial: string }>).map(({ initial }) => initial),
+    ).not.toContain('7');
     for (const bad of [{ entries: -1 }, { entries: 100_001 }, { format: 'csv' }]) {
       await expect(accounts.export({ account, ...(bad as object) })).rejects.toMatchObject({
         code: 'invalid_input',

@@ -83,6 +83,21 @@ onEachDatabase('items of 0 units', (database) => {
     expect(await use(of, 1)).toMatchObject({ allowed: true, overage: '1' });
   });
 
+  test('what a child used is in its export, as it stands on the invoice of its parent', async () => {
+    const { account: parent } = await started('usage');
+    const child = await account();
+    await billing.accounts.attachChild({ parent, child });
+    await use(child, 20);
+    await use(parent, 1);
+    clock.set(NEXT);
+    await billing.invoicing.runBillingCycle();
+    const { billedToPayer, invoices } = await billing.accounts.export({ account: child });
+    expect(invoices).toEqual([]);
+    expect(billedToPayer).toMatchObject([
+      { kind: 'usage', product: 'MSG', quantity: '20', currency: 'USD' },
+    ]);
+  });
+
   test('steps are bought where none are included', async () => {
     const { account: of, subscriptionId } = await started('mixed');
     await paid(of);
