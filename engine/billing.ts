@@ -14,7 +14,7 @@ import {
 import { openEvents, type Events } from './events';
 import {
   openInvoicing,
-  invoicedPeriods,
+  subscriptionPorts,
   moneyTakenBack,
   standingOf,
   type Invoicing,
@@ -161,7 +161,11 @@ function openRooms(context: Context, options: ReadOptions) {
     subscriptions: orderSubscriptions,
     takenBack: moneyTakenBack,
   });
-  const subscriptions = openSubscriptions(payments.paying, sales.trials, invoicedPeriods);
+  const subscriptions = openSubscriptions(
+    payments.paying,
+    sales.trials,
+    subscriptionPorts(payments.paying),
+  );
   const ledger = openLedger(context, sales.suggest, {
     ...bookPorts,
     eligible: sales.eligible,

@@ -21,7 +21,7 @@ import {
   type RequestOf,
 } from '../kernel';
 import { findUndecided } from '../payments';
-import { couponPeriods, couponsFreed } from '../subscriptions';
+import { changesGivenUp, couponPeriods, couponsFreed, cycleOfChange } from '../subscriptions';
 import { moveCredits, writeCredits } from './account-credit';
 import { changeOfInvoice, type InvoiceAtHand } from './change-of-invoice';
 import { closeCollections } from './collecting/closing-collections';
@@ -124,7 +124,7 @@ async function requireNoCharge(session: Session, invoice: StoredInvoice): Promis
 async function freeCoupons(
   session: Session,
   names: readonly string[],
-  { lines }: StoredInvoice,
+  { lines, changeId }: StoredInvoice,
 ): Promise<void> {
   const lowered = lines.flatMap(({ coupon, subscriptionId, periodNumber, discount }) =>
     coupon !== null && subscriptionId !== null && periodNumber !== null
@@ -132,9 +132,11 @@ async function freeCoupons(
       : [],
   );
   const periodOf = await couponPeriods(session, names, lowered);
+  // Another period has the number by now, if that change never took force.
+  const ofChange = changeId === null ? null : await cycleOfChange(session, changeId);
   const taken = lowered.flatMap(({ subscriptionId, number, taken: amount }) => {
-    const period = periodOf(subscriptionId, number);
-    return period === undefined ? [] : { subscriptionId, cycle: period.cycle, taken: amount };
+    const cycle = ofChange ?? periodOf(subscriptionId, number)?.cycle;
+    return cycle === undefined ? [] : { subscriptionId, cycle, taken: amount };
   });
   await couponsFreed(session, names, sumTaken(taken));
 }
@@ -207,8 +209,19 @@ export class Closings {
         (after) => becomeVoid(session, atHand, after, rebill, now),
         now,
       );
+      const { payerId, changeId } = invoice;
+      if (changeId !== null && !rebill) {
+        await changesGivenUp(session, [{ payerId, changeId }], now);
+      }
       return false;
     });
+  }
+
+  /** Voids an unpaid invoice of what nobody wants any more. The payer is locked. */
+  async withdraw(session: Session, atHand: InvoiceAtHand, now: Instant): Promise<void> {
+    const why = { rebill: false, note: null, metadata: {} };
+    const meanwhile = (after: StoredInvoice) => becomeVoid(session, atHand, after, false, now);
+    await this.takeBack(session, atHand, why, meanwhile, now);
   }
 
   /** By a credit note where the customer has the invoice; else by a posting alone. */

@@ -23,6 +23,7 @@ import {
 } from './dispatch-run';
 import type { InvoicingContext } from './finalizing';
 import { unknownInvoice, type InvoiceName } from './invoice-records';
+import { withdrawAllLapsed } from './withdrawing-changes';
 
 /**
  * Drafts that are due go out: finalized, charged, told of. Each chunk is finalized in a transaction of
@@ -121,6 +122,7 @@ export class Dispatching {
       await run.rest(await this.eachDraft(run, now, limit));
       if (run.answer.issued < limit) await this.unsent(run, null);
       await run.retry(limit);
+      await withdrawAllLapsed(this.context);
     }
     return run.ended();
   }

@@ -15,6 +15,8 @@ import { unbilledOf } from './unbilled';
 interface Collected {
   collection: Invoice['collection'] | null;
   collectedBy: Invoice['collectedBy'] | null;
+  /** The change that waits for it to be paid. */
+  changeId?: string | null;
 }
 
 /** An item that is due: whose it is, and under which name it stands. */
@@ -25,6 +27,7 @@ const ITEMS = table('pending_items', {
   kind: column.text<Exclude<LineKind, 'usage'>>(),
   currency: column.text(),
   dueAt: column.instant(),
+  changeId: column.uuid().orNull,
   collection: column.text<Invoice['collection']>().orNull,
   collectedBy: column.text<Invoice['collectedBy']>().orNull,
 });
@@ -56,6 +59,8 @@ const DRAFTS = table('invoices', {
   createdAt: column.instant(),
   collection: column.text<Invoice['collection']>(),
   collectedBy: column.text<Invoice['collectedBy']>(),
+  /** The change that waits for it: it shares its invoice with nothing else. */
+  changeId: column.uuid().orNull,
 });
 const PRESENT = DRAFTS.pick(
   'payerId',
@@ -64,6 +69,7 @@ const PRESENT = DRAFTS.pick(
   'boundaryAt',
   'collection',
   'collectedBy',
+  'changeId',
 );
 
 /**
@@ -73,7 +79,7 @@ const PRESENT = DRAFTS.pick(
 const FIND_ITEMS = `
 select ${ITEMS.select('due')}
 from (
-  select w.payer_id, w.name, i.item_id, i.kind, i.currency, i.due_at,
+  select w.payer_id, w.name, i.item_id, i.kind, i.currency, i.due_at, i.change_id,
          s.collection, s.collected_by
   from unnest($1::uuid[], $2::uuid[]) as w (payer_id, name)
   cross join lateral (
@@ -199,14 +205,15 @@ class PayersDrafts {
   private find(
     boundaryAt: Instant,
     currency: string,
-    { collection, collectedBy }: Collected,
+    { collection, collectedBy, changeId = null }: Collected,
   ): Draft | undefined {
     return this.all.find(
       (one) =>
         one.boundaryAt === boundaryAt &&
         one.currency === currency &&
         one.collection === (collection ?? 'charge') &&
-        one.collectedBy === (collectedBy ?? 'engine'),
+        one.collectedBy === (collectedBy ?? 'engine') &&
+        one.changeId === changeId,
     );
   }
 
@@ -221,6 +228,7 @@ class PayersDrafts {
         boundaryAt,
         collection: collected.collection ?? 'charge',
         collectedBy: collected.collectedBy ?? 'engine',
+        changeId: collected.changeId ?? null,
         lastPosition: 0,
       };
       this.all.push(draft);
@@ -238,10 +246,10 @@ class PayersDrafts {
     return item.collection === null ? null : this.at(item.dueAt, item.currency, item);
   }
 
-  /** What is billed anyway; null: nothing. */
+  /** What is billed anyway, but for changes that wait to be paid; null: nothing. */
   beside(currency: string): Draft | null {
     const there = this.all.filter(
-      (one) => one.currency === currency && one.collectedBy === 'engine',
+      (one) => one.currency === currency && one.collectedBy === 'engine' && one.changeId === null,
     );
     return there.toSorted((a, b) => b.boundaryAt - a.boundaryAt)[0] ?? null;
   }
@@ -400,18 +408,21 @@ async function writeDrafts(
 ): Promise<void> {
   await DRAFTS.write(
     session,
-    drafts.map(({ payerId, invoiceId, currency, boundaryAt, collection, collectedBy }) => ({
-      payerId,
-      invoiceId,
-      accountId: payerId,
-      kind: 'cycle',
-      status: 'draft',
-      currency,
-      boundaryAt,
-      createdAt: now,
-      collection,
-      collectedBy,
-    })),
+    drafts.map(
+      ({ payerId, invoiceId, currency, boundaryAt, collection, collectedBy, changeId }) => ({
+        payerId,
+        invoiceId,
+        accountId: payerId,
+        kind: 'cycle',
+        status: 'draft',
+        currency,
+        boundaryAt,
+        createdAt: now,
+        collection,
+        collectedBy,
+        changeId,
+      }),
+    ),
   );
 }
 

@@ -6,6 +6,7 @@ import { couponsUsed } from '../subscriptions';
 import { moveCredits, writeCredits } from './account-credit';
 import { CatalogMemory } from './catalog-memory';
 import { findNames, namesIn, type PayerNames } from './chunks';
+import { ofLapsedChanges } from './lapsed-changes';
 import { insertLines, reckonLines, type StoredInvoiceLine } from './invoice-lines';
 import { findInvoices, type StoredInvoice } from './invoice-records';
 import { isPaidAtOnce, issue, readDueDays } from './issuing';
@@ -25,6 +26,7 @@ import { feesOf, salePosting } from './sale-postings';
 import { readSettings, type StoredSettings } from './settings';
 import { DraftUsage } from './usage';
 import { invoicesPaid } from './when-paid';
+import { dropDraftsOfChanges } from './withdrawing-changes';
 
 /** Drafts become invoices: reckoned, written to the book, and numbered last of all. */
 
@@ -99,9 +101,13 @@ export async function finalizeDrafts(
   now: Instant,
   { memory, isSent = () => false }: FinalizingTerms,
 ): Promise<Finalized> {
-  if (drafts.length === 0) return { issued: [], dropped: [], problems: [] };
+  const lapsed = await ofLapsedChanges(session, drafts, now);
+  await dropDraftsOfChanges(session, lapsed, now);
+  const gone = lapsed.map(({ invoiceId }) => invoiceId);
+  const left = drafts.filter((draft) => !lapsed.includes(draft));
+  if (left.length === 0) return { issued: [], dropped: gone, problems: [] };
   // Credit goes to what was due first.
-  const inOrder = drafts.toSorted(
+  const inOrder = left.toSorted(
     (a, b) =>
       (a.boundaryAt ?? a.createdAt) - (b.boundaryAt ?? b.createdAt) ||
       (a.invoiceId < b.invoiceId ? -1 : 1),
@@ -114,7 +120,7 @@ export async function finalizeDrafts(
   const dueDays = await readDueDays(session, reckoned);
 
   await dropDrafts(session, empty);
-  const dropped = empty.map(({ invoiceId }) => invoiceId);
+  const dropped = [...gone, ...empty.map(({ invoiceId }) => invoiceId)];
   if (reckoned.length === 0) return { issued: [], dropped, problems };
   await insertLines(
     session,

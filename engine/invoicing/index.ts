@@ -32,7 +32,7 @@ import { Settings } from './settings';
 import { verifyInvoices } from './verify-invoices';
 
 export * from './public';
-export { invoicedPeriods } from './invoiced-periods';
+export { subscriptionPorts } from './withdrawing-changes';
 export { moneyTakenBack } from './taken-back';
 export { standingOf } from './collecting/standing';
 export type { TopUpPorts } from './collecting/top-ups';

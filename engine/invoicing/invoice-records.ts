@@ -122,6 +122,8 @@ const INVOICES = table('invoices', {
   status: column.text<InvoiceStatus>(),
   currency: column.text(),
   boundaryAt: column.instant().orNull,
+  /** The change that waits for it to be paid. */
+  changeId: column.uuid().orNull,
   series: column.text().orNull,
   number: column.text().orNull.named('number_text'),
   createdAt: column.instant(),

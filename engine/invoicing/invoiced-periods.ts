@@ -1,6 +1,6 @@
 import { leftToGiveBack } from '../books';
 import { column, table, type Session } from '../database';
-import type { SubscriptionPorts } from '../subscriptions';
+import { OF_PERIOD, type SubscriptionPorts } from '../subscriptions';
 
 /** A line that bills a period, under the name that its payer had. */
 const LINES = table('invoice_lines', {
@@ -24,7 +24,7 @@ from (
   join {schema}.invoice_lines l on l.payer_id = v.payer_id and l.invoice_id = v.invoice_id
     and l.item_id = i.item_id
   where i.payer_id = $1::uuid and i.subscription_id = $2::uuid and i.period_number = $3::integer
-    and i.kind in ('fee', 'proration_charge') and i.dropped_at is null
+    and i.kind in ('fee', 'proration_charge') and i.dropped_at is null ${OF_PERIOD}
     and v.status in ('open', 'paid')) as f`;
 
 /** The line of a draft goes, and the item that it bills waits again. The payer is locked. */
@@ -45,7 +45,7 @@ from draft d where i.payer_id = d.item_payer and i.item_id = d.item_id
 returning 1 as freed`;
 
 /** Fills the port of subscriptions: what issued invoices ask for a period. */
-export const invoicedPeriods: SubscriptionPorts = {
+export const invoicedPeriods: Omit<SubscriptionPorts, 'withdrawLapsed'> = {
   async invoiced(session: Session, { payerId, subscriptionId, number }) {
     const found = await LINES.rows(session, FIND, [payerId, subscriptionId, number]);
     const sold = found.map((line) => ({ ...line, soldBy: 'invoice' as const }));

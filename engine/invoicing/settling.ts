@@ -11,6 +11,7 @@ import {
   type InvoiceStatus,
   type StoredInvoice,
 } from './invoice-records';
+import { ofLapsedChanges } from './lapsed-changes';
 import { invoicesPaid } from './when-paid';
 
 /** Payments of invoices, whoever brings them: a charge, a provider's notice, a person at a keyboard. */
@@ -88,6 +89,7 @@ export async function settleInvoice(
     return { status, applied, excess, amountDue, replayed: true };
   }
   if (invoice.status !== 'open' && invoice.status !== 'uncollectible') throw notPayable(invoice);
+  if ((await ofLapsedChanges(session, [invoice], now)).length > 0) throw tooLate(invoice);
 
   const applied = Decimal.min(payment.amount, invoice.amountDue);
   const excess = payment.amount.minus(applied);
@@ -146,4 +148,11 @@ const notPayable = (invoice: StoredInvoice): BillingError =>
     invoice.status === 'draft'
       ? 'Finalize it first.'
       : 'Nothing was counted. If money came in, give it back or add it as account credit.',
+  );
+
+const tooLate = (invoice: StoredInvoice): BillingError =>
+  wrongState(
+    invoice,
+    'asks for a change that is not wanted any more',
+    'Nothing was counted. If money came in, give it back or add it as account credit.',
   );

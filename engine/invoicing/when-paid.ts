@@ -1,8 +1,9 @@
 import type { Session } from '../database';
 import type { Instant } from '../kernel';
-import { periodsPaid, type PeriodName } from '../subscriptions';
+import { changesPaid, periodsPaid, type PeriodName } from '../subscriptions';
 import { closeCollections } from './collecting/closing-collections';
 import type { StoredInvoice } from './invoice-records';
+import { invoicedPeriods } from './invoiced-periods';
 
 /** The periods of subscriptions whose fees, or charges in their place, stand on an invoice. */
 const periodsOf = ({ payerId, lines }: StoredInvoice): PeriodName[] =>
@@ -23,6 +24,15 @@ export async function invoicesPaid(
   invoices: readonly StoredInvoice[],
   now: Instant,
 ): Promise<void> {
-  await periodsPaid(session, invoices.flatMap(periodsOf), now);
+  const isOfChange = ({ changeId }: StoredInvoice): boolean => changeId !== null;
+  const changes = invoices.filter(isOfChange);
+  const periods = invoices.filter((invoice) => !isOfChange(invoice));
+  await periodsPaid(session, periods.flatMap(periodsOf), now);
+  await changesPaid(
+    session,
+    invoicedPeriods,
+    changes.map(({ payerId, changeId }) => ({ payerId, changeId: changeId! })),
+    now,
+  );
   await closeCollections(session, invoices, now);
 }

@@ -15,10 +15,12 @@ import {
   type RequestOf,
 } from '../kernel';
 import { statusReason } from '../sales';
+import { awaitingChanges, lapseChanges } from './awaiting-records';
 import { openingOf } from './beginning';
 import {
   changeOfSubscription,
   deniableChange,
+  isBeingCharged,
   wrongState,
   type ChangedAnswer,
   type ChangedSubscription,
@@ -123,6 +125,8 @@ export class Cancellations {
         const { subscription: one } = standing;
         requireLive(one);
         if (when === 'now' || one.status === 'paused' || one.periodNumber === 0) {
+          await lapseChanges(session, [one], now);
+          await this.ports.withdrawLapsed(session, [one.payerId], now);
           await endNow(session, this.ports, standing, 'cancelled', { credit }, now);
         } else {
           if (one.cancelAt !== null) {
@@ -145,10 +149,11 @@ export class Cancellations {
   }
 
   /**
-   * Takes back what waits for the end of the period and would take force first: a cancellation, else a
-   * pause, else a change. What waited before it waits again.
+   * Takes back what waits: a cancellation, else a pause, else a change that waits for its payment, else
+   * one that waits for the end of the period. What waited before it waits again.
    *
-   * @throws unknown_subscription, subscription_state (nothing waits), idempotency_conflict
+   * @throws unknown_subscription, subscription_state (nothing waits, or the change is being charged),
+   *   idempotency_conflict
    */
   async undo(request: SubscriptionRequest): Promise<ChangedSubscription> {
     return changeOfSubscription(
@@ -162,10 +167,15 @@ export class Cancellations {
           await forgetCancelReason(session, one);
         } else if (one.pauseAt !== null) {
           await saveSubscriptions(session, [{ ...one, pauseAt: null, resumeAt: null }]);
+        } else if ((await awaitingChanges(session, [one])).size > 0) {
+          await lapseChanges(session, [one], now);
+          if (await this.ports.withdrawLapsed(session, [one.payerId], now)) {
+            throw isBeingCharged(one);
+          }
         } else if ((await queuedChanges(session, [one])).size > 0) {
           await dropQueuedChanges(session, [one], now);
         } else {
-          throw wrongState(one, 'nothing waits for the end of its period');
+          throw wrongState(one, 'nothing waits');
         }
         await recordEvents(session, [eventOf('subscription.changed', one, now, now)]);
       },

@@ -105,3 +105,14 @@ export function wrongState(
     { parameter: 'subscriptionId', advice },
   );
 }
+
+/** The error for what waits for a payment that may be here in a moment. */
+export const isBeingCharged = (one: {
+  subscriptionId: string;
+  status: SubscriptionStatus;
+}): BillingError =>
+  wrongState(
+    one,
+    'its change is being charged',
+    'Try again when the last attempt of that invoice is decided.',
+  );

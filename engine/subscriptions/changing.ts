@@ -7,20 +7,30 @@ import {
   integer,
   invalidInput,
   key,
+  newId,
   oneOf,
   parse,
   recordId,
+  sumOf,
   type DenialReason,
   type Instant,
   type RequestOf,
   type z,
 } from '../kernel';
 import { statusReason } from '../sales';
-import { deniableChange, wrongState, type ChangedAnswer } from './change-of-subscription';
-import { applyChange } from './applying-changes';
+import {
+  deniableChange,
+  isBeingCharged,
+  wrongState,
+  type ChangedAnswer,
+} from './change-of-subscription';
+import { applyChange, type ReckonedChange } from './applying-changes';
+import { awaitingChanges, lapseChanges, letChangeWait } from './awaiting-records';
 import { cycleAtHand, segmentOf } from './cycles';
-import { giveBackRest, type SubscriptionPorts } from './giving-back';
+import { giveBackRest, soldCredits, type SubscriptionPorts } from './giving-back';
+import { hadOffer } from './had-offer';
 import { OfferVersions } from './offer-versions';
+import { addCredits, addPendingItems } from './pending-items';
 import { openPeriods } from './period-records';
 import { decimalsOfPrice } from './periods';
 import type { Standing } from './planning';
@@ -36,6 +46,7 @@ import { joined, narrowQueued, queueChange, queuedChanges } from './queued-chang
 import { subscriberOf } from './records';
 import { isInForce, type StoredSubscription } from './stored-subscription';
 import { MAX_QUANTITY, refusalToSubscribe, requireRecurring, takePlaceOf } from './starting';
+import { feeItem } from './writing';
 
 export const CHANGE_TIMES = ['now', 'period_end'] as const;
 
@@ -81,7 +92,9 @@ export class Changes {
    *
    * Now, with `prorate`: the days that are left of what was paid go back on the next invoice, those of
    * the new offer are charged there, and the allowance follows: of each the share of days that is kept,
-   * less what was used. Where the old one was free, is a trial phase, or has another interval, a whole
+   * less what was used. What costs more than it gives back waits for its payment where it is charged:
+   * until then nothing changes (`awaitingChange`); `access: 'at_once'` trusts the customer. Where the old
+   * one was free, is a trial phase, or has another interval, a whole
    * period begins instead.
    *
    * @returns the subscription; or `allowed: false` with `offer_unavailable`, `already_purchased`,
@@ -115,8 +128,12 @@ export class Changes {
     const waiting = (await queuedChanges(session, [subscription])).get(subscription.subscriptionId);
     const later = joined(waiting, wanted, target);
     await requireSingle(session, later);
-    const reason = await takeOffer(session, subscription, target, now);
+    const awaiting = (await awaitingChanges(session, [subscription])).get(
+      subscription.subscriptionId,
+    );
+    const reason = await takeOffer(session, subscription, target, awaiting?.sku ?? null, now);
     if (reason !== null) return reason;
+    if (awaiting !== undefined) await this.giveWay(session, subscription, target.fresh.sku, now);
     const when =
       wanted.when ??
       (becomesDearer(target, subscription, { zone: receiver.timeZone, at: now })
@@ -132,8 +149,7 @@ export class Changes {
       }
       await queueChange(session, subscription, later, now);
     } else {
-      await this.changeNow(session, standing, target, now);
-      await narrowQueued(session, subscription, wanted, now);
+      await this.changeNow(session, standing, target, wanted, now);
     }
     return null;
   }
@@ -142,6 +158,7 @@ export class Changes {
     session: Session,
     standing: Standing,
     target: Target,
+    named: Pick<Wanted, 'sku' | 'quantity'>,
     now: Instant,
   ): Promise<void> {
     const { subscription, receiver } = standing;
@@ -161,9 +178,77 @@ export class Changes {
     const hand = await cycleAtHand(session, standing, periods[0]!, offers, target.fresh, now);
     const fresh = segmentOf(target.fresh, next.opening.period, hand.counted);
     const credited = creditedBy(target, subscription, periods, hand.cycle, fresh, terms);
+    const change = { periods, next, credited, hand, fresh };
+    if (await this.waits(session, subscription, target, named, change, now)) return;
+    const of = { credited, decimals: decimalsOfPrice(target.old) };
+    await giveBackRest(session, this.ports, subscription, periods, of, now);
+    await applyChange(session, standing, target, change, now);
+    await narrowQueued(session, subscription, named, now);
+  }
+
+  /** Lets a change wait for its payment, if it costs more than it gives back and is to be charged. */
+  private async waits(
+    session: Session,
+    subscription: StoredSubscription,
+    target: Target,
+    named: Pick<Wanted, 'sku' | 'quantity'>,
+    { periods, next, credited }: ReckonedChange,
+    now: Instant,
+  ): Promise<boolean> {
+    const charge = feeItem(next.opening, now);
+    const isCharged =
+      subscription.collection === 'charge' && target.fresh.collect?.bill !== 'arrears';
+    if (target.atOnce || !isCharged || charge === null) return false;
     const decimals = decimalsOfPrice(target.old);
-    await giveBackRest(session, this.ports, subscription, periods, { credited, decimals }, now);
-    await applyChange(session, standing, target, { periods, next, credited, hand, fresh }, now);
+    const of = { credited, decimals };
+    const credits = await soldCredits(session, this.ports, subscription, periods, of, now);
+    const amount = charge.amount.minus(sumOf(credits.map((one) => one.amount)));
+    if (!amount.greaterThan(0)) return false;
+    const { payerId, subscriptionId } = subscription;
+    const { period } = next.opening;
+    const changeId = newId();
+    await letChangeWait(session, {
+      payerId,
+      subscriptionId,
+      changeId,
+      sku: target.fresh.sku,
+      version: target.fresh.version,
+      quantity: target.quantity,
+      mode: target.mode,
+      namesOffer: named.sku !== undefined,
+      namesQuantity: named.quantity !== undefined,
+      opens: period.number,
+      cycle: period.cycle ?? period.number,
+      fee: period.fee,
+      partDays: period.share?.left ?? null,
+      wholeDays: period.share?.of ?? null,
+      amount,
+      credited: Object.fromEntries([...credited].map(([number, part]) => [number, part.toFixed()])),
+      effectiveAt: now,
+      lapsesAt: Math.min(periods[0]!.endsAt, period.endsAt),
+    });
+    const own = credits.map((one) => ({ ...one, item: { ...one.item, changeId } }));
+    await addCredits(session, own, decimals, now);
+    await addPendingItems(session, [{ ...charge, changeId }], now);
+    return true;
+  }
+
+  /**
+   * A change that waits for its payment gives way to another.
+   *
+   * @param keep the offer whose place is kept
+   * @throws subscription_state
+   */
+  private async giveWay(
+    session: Session,
+    subscription: StoredSubscription,
+    keep: string,
+    now: Instant,
+  ): Promise<void> {
+    await lapseChanges(session, [subscription], now, keep);
+    if (await this.ports.withdrawLapsed(session, [subscription.payerId], now)) {
+      throw isBeingCharged(subscription);
+    }
   }
 }
 
@@ -235,11 +320,16 @@ async function requireSingle(
   if ((await findOfferVersion(session, sku, version)).oncePerAccount) throw soldOnce(sku);
 }
 
-/** Why the offer cannot be had; null: it can, and its place is taken where it is sold once. */
+/**
+ * Why the offer cannot be had; null: it can, and its place is taken where it is sold once.
+ *
+ * @param taken the offer whose place a change that waits has taken
+ */
 async function takeOffer(
   session: Session,
   subscription: StoredSubscription,
   { old, fresh, quantity }: Target,
+  taken: string | null,
   now: Instant,
 ): Promise<DenialReason | null> {
   const account = await subscriberOf(session, subscription);
@@ -247,19 +337,6 @@ async function takeOffer(
     statusReason(account) ??
     // What somebody has goes on, also when it is off sale.
     (fresh === old ? null : await refusalToSubscribe(session, account, fresh, quantity));
-  if (refused !== null || fresh.sku === old.sku) return refused;
+  if (refused !== null || fresh.sku === old.sku || fresh.sku === taken) return refused;
   return (await takePlaceOf(session, account, fresh, now)) ? null : 'already_purchased';
-}
-
-const HAD_OFFER = `
-select 1 as found from {schema}.subscription_periods
-where payer_id = $1::uuid and subscription_id = $2::uuid and sku = $3 and phase is null limit 1`;
-
-/** Whether a subscription was in force with an offer before: what comes only once is not given again. */
-async function hadOffer(
-  session: Session,
-  { payerId, subscriptionId }: StoredSubscription,
-  sku: string,
-): Promise<boolean> {
-  return (await session.query(HAD_OFFER, [payerId, subscriptionId, sku])).length > 0;
 }

@@ -58,7 +58,7 @@ const PARTS = table('subscription_periods', {
   wholeDays: column.integer().orNull,
 });
 
-/** $1 payers, $2 subscriptions with $3 numbers of theirs. */
+/** $1 payers, $2 subscriptions with $3 numbers of theirs; also of those that changes wait to open. */
 const FIND_PARTS = `
 select ${PARTS.select('f')}
 from (
@@ -69,7 +69,15 @@ from (
   cross join lateral (
     select p.* from {schema}.subscription_periods p
     where p.payer_id = any($1::uuid[]) and p.subscription_id = w.subscription_id
-      and p.number = w.number offset 0) as p) as f`;
+      and p.number = w.number offset 0) as p
+  union all
+  select c.subscription_id, c.opens, c.cycle, c.fee,
+         case when c.cycle <> c.opens then c.part_days end,
+         case when c.cycle <> c.opens then c.whole_days end
+  from {schema}.awaiting_changes c
+  join unnest($2::uuid[], $3::integer[]) as w (subscription_id, number)
+    on c.subscription_id = w.subscription_id and c.opens = w.number
+  where c.payer_id = any($1::uuid[]) and c.applied_at is null and c.lapsed_at is null) as f`;
 
 /** Which period of a coupon a period on record is, or is a part of. */
 export interface CouponPeriod {

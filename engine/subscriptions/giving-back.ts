@@ -25,7 +25,7 @@ export interface SoldPeriod {
 }
 
 /** What later rooms know of a period: what it was invoiced for. */
-export interface SubscriptionPorts {
+export interface PeriodPorts {
   /** The line of an issued invoice, neither void nor written off, that asks for a period; or null. */
   invoiced(session: Session, period: PeriodName): Promise<SoldPeriod | null>;
   /**
@@ -36,10 +36,21 @@ export interface SubscriptionPorts {
   freeFromDraft(session: Session, item: { payerId: string; itemId: string }): Promise<boolean>;
 }
 
+/** What they do for changes that wait for their payment, too. */
+export interface SubscriptionPorts extends PeriodPorts {
+  /**
+   * Takes back the invoices of changes that lapsed, in the names of some payers, which are locked.
+   *
+   * @returns whether one is left since it is being charged
+   */
+  withdrawLapsed(session: Session, payerIds: readonly string[], now: Instant): Promise<boolean>;
+}
+
 /** For an engine without the room of invoices. */
 export const NO_INVOICES: SubscriptionPorts = {
   invoiced: () => Promise.resolve(null),
   freeFromDraft: () => Promise.resolve(false),
+  withdrawLapsed: () => Promise.resolve(false),
 };
 
 const ORDER_LINES = table('order_items', {
@@ -70,7 +81,7 @@ from (
  */
 export async function soldPeriod(
   session: Session,
-  ports: SubscriptionPorts,
+  ports: PeriodPorts,
   { payerId, subscriptionId }: StoredSubscription,
   number: number,
 ): Promise<SoldPeriod | null> {
@@ -85,7 +96,7 @@ export async function soldPeriod(
 /** The fee of a period, where it still waits: one that is on a draft is taken off it. */
 export async function waitingFee(
   session: Session,
-  ports: SubscriptionPorts,
+  ports: PeriodPorts,
   subscription: StoredSubscription,
   number: number,
 ): Promise<FeeOfPeriod | null> {
@@ -103,28 +114,48 @@ export async function waitingFee(
  */
 export async function giveBackRest(
   session: Session,
-  ports: SubscriptionPorts,
+  ports: PeriodPorts,
   subscription: StoredSubscription,
   periods: readonly OpenPeriod[],
   of: { credited: ReadonlyMap<number, Decimal>; decimals: number; onlyPaid?: boolean },
   now: Instant,
 ): Promise<void> {
-  const { payerId, subscriptionId, accountId, currency } = subscription;
   const lowered: NewPendingItem[] = [];
-  const credits: NewCredit[] = [];
   const dropped: string[] = [];
-  for (const { number, sku, version, startsAt, endsAt } of periods) {
-    const from = Math.max(now, startsAt);
-    const part = of.credited.get(number) ?? ZERO;
-    const fee = await waitingFee(session, ports, subscription, number);
-    if (fee !== null) {
-      const rest = fee.amount.minus(takePart(fee.amount, part, of.decimals));
-      dropped.push(fee.itemId);
-      if (!rest.isZero()) lowered.push({ ...fee, amount: rest, serviceTo: from });
+  const sold: OpenPeriod[] = [];
+  for (const period of periods) {
+    const fee = await waitingFee(session, ports, subscription, period.number);
+    if (fee === null) {
+      sold.push(period);
       continue;
     }
+    const part = of.credited.get(period.number) ?? ZERO;
+    const rest = fee.amount.minus(takePart(fee.amount, part, of.decimals));
+    dropped.push(fee.itemId);
+    const serviceTo = Math.max(now, period.startsAt);
+    if (!rest.isZero()) lowered.push({ ...fee, amount: rest, serviceTo });
+  }
+  const credits = await soldCredits(session, ports, subscription, sold, of, now);
+  await dropPendingItems(session, subscription.payerId, dropped, now);
+  await addPendingItems(session, lowered, now);
+  await addCredits(session, credits, of.decimals, now);
+}
+
+/** Credits for parts of periods that were sold by an order or an issued invoice; nothing is written. */
+export async function soldCredits(
+  session: Session,
+  ports: PeriodPorts,
+  subscription: StoredSubscription,
+  periods: readonly OpenPeriod[],
+  of: { credited: ReadonlyMap<number, Decimal>; decimals: number; onlyPaid?: boolean },
+  now: Instant,
+): Promise<NewCredit[]> {
+  const { payerId, subscriptionId, accountId, currency } = subscription;
+  const credits: NewCredit[] = [];
+  for (const { number, sku, version, startsAt, endsAt } of periods) {
     const sold = await soldPeriod(session, ports, subscription, number);
     if (sold === null || (of.onlyPaid === true && !sold.isPaid)) continue;
+    const part = of.credited.get(number) ?? ZERO;
     const amount = takePart(leftInTerms(sold.line), part, of.decimals);
     if (!amount.greaterThan(0)) continue;
     const item = {
@@ -136,15 +167,13 @@ export async function giveBackRest(
       version,
       quantity: new Decimal(1),
       currency,
-      serviceFrom: from,
+      serviceFrom: Math.max(now, startsAt),
       serviceTo: endsAt,
       dueAt: now,
     };
     credits.push({ item, amount, line: sold.line });
   }
-  await dropPendingItems(session, payerId, dropped, now);
-  await addPendingItems(session, lowered, now);
-  await addCredits(session, credits, of.decimals, now);
+  return credits;
 }
 
 /** Takes back what is on no invoice yet of those of some periods that brought nothing. */

@@ -21,6 +21,8 @@ import { verifySubscriptions } from './verify-subscriptions';
 
 export * from './public';
 export { advanceSubscriptions, type AdvanceRequest } from './advancing';
+export { awaitsPayment, changesGivenUp, changesPaid, type NamedChange } from './awaiting-changes';
+export { cycleOfChange } from './awaiting-records';
 export { CHANGE_TIMES } from './changing';
 export { CHANGE_CREDITS, CHANGE_MODES } from './quoting';
 export { NO_INVOICES, type SubscriptionPorts } from './giving-back';
@@ -44,9 +46,11 @@ export {
   periodsPaid,
 } from './payment-effects';
 export {
+  OF_PERIOD,
   PENDING_ITEMS,
   addCredits,
   addPendingItems,
+  dropItemsOfChanges,
   dropPendingItems,
   type ItemKind,
   type NewPendingItem,
@@ -54,7 +58,7 @@ export {
 export type { PeriodName } from './stored-period';
 export { findById, nowCharged } from './records';
 export { periodsRefunded } from './refunded-periods';
-export { END_REASONS, type StoredSubscription } from './stored-subscription';
+export { END_REASONS, presentPayer, type StoredSubscription } from './stored-subscription';
 export { resetProducts, restoreProducts } from './resetting';
 export { sizesOfSteps } from './steps';
 

@@ -34,6 +34,8 @@ export const PENDING_ITEMS = table('pending_items', {
   /** Also before that, on whatever invoice the payer gets in its currency. */
   ridesAlong: column.flag(),
   createdAt: column.instant(),
+  /** The change that waits for it to be paid; null: none does. */
+  changeId: column.uuid().orNull,
 });
 
 type PendingItem = RowOf<typeof PENDING_ITEMS>;
@@ -48,6 +50,7 @@ const DEFAULTS = {
   taxable: true,
   discountable: true,
   ridesAlong: false,
+  changeId: null,
 } satisfies Partial<PendingItem>;
 
 export type NewPendingItem = Omit<PendingItem, 'itemId' | 'createdAt' | keyof typeof DEFAULTS> &
@@ -106,7 +109,7 @@ export async function addCredits(
   );
 }
 
-const FEES = PENDING_ITEMS.omit('product', 'description', 'unitPrice', 'createdAt');
+const FEES = PENDING_ITEMS.omit('product', 'description', 'unitPrice', 'createdAt', 'changeId');
 
 /** What a period costs, as an item. */
 export type FeeOfPeriod = RowOf<typeof FEES> & {
@@ -114,11 +117,17 @@ export type FeeOfPeriod = RowOf<typeof FEES> & {
   isTaken: boolean;
 };
 
+/** Of an item `i` that a change asks for: the period is there only once that took force. */
+export const OF_PERIOD = `
+  and (i.change_id is null or exists (
+    select from {schema}.awaiting_changes c
+    where c.change_id = i.change_id and c.applied_at is not null))`;
+
 const FIND_FEE = `
 select ${FEES.select('i')}, i.invoice_id is not null as is_taken
 from {schema}.pending_items i
 where i.payer_id = $1::uuid and i.subscription_id = $2::uuid and i.period_number = $3::integer
-  and i.kind in ('fee', 'proration_charge') and i.dropped_at is null`;
+  and i.kind in ('fee', 'proration_charge') and i.dropped_at is null ${OF_PERIOD}`;
 
 /** What a period costs; null: nothing, or an order has paid it, or it was taken back. */
 export async function findFee(
@@ -165,4 +174,42 @@ export async function hastenItems(
   at: Instant,
 ): Promise<void> {
   await session.query(HASTEN, [payerId, subscriptionId, isoTime(at)]);
+}
+
+const DROP_OF_CHANGES = `
+update {schema}.pending_items i set dropped_at = $3::timestamptz
+where i.payer_id = any($1::uuid[]) and i.change_id = any($2::uuid[])
+  and i.invoice_id is null and i.dropped_at is null
+returning i.item_id::text as item_id`;
+
+/** The same with whatever changes ask for that lapsed. The payers are locked. */
+export async function dropItemsOfChanges(
+  session: Session,
+  changes: ReadonlyArray<{ payerId: string; changeId: string }>,
+  now: Instant,
+): Promise<void> {
+  const rows = await session.query<{ item_id: string }>(DROP_OF_CHANGES, [
+    [...new Set(changes.map(({ payerId }) => payerId))],
+    changes.map(({ changeId }) => changeId),
+    isoTime(now),
+  ]);
+  await undoReturns(
+    session,
+    rows.map((row) => row.item_id),
+    now,
+  );
+}
+
+const NUMBERS_OF_CHANGE = `
+select i.period_number::integer as number from {schema}.pending_items i
+where i.payer_id = $1::uuid and i.change_id = $2::uuid and i.dropped_at is null`;
+
+/** Of which periods a change gives something back, or asks for something. */
+export async function itemsOfChange(
+  session: Session,
+  { payerId, changeId }: { payerId: string; changeId: string },
+): Promise<number[]> {
+  const values = [payerId, changeId];
+  const rows = await session.query<{ number: number }>(NUMBERS_OF_CHANGE, values);
+  return rows.map(({ number }) => number);
 }

@@ -30,6 +30,8 @@ export interface Opening {
   gives: boolean;
   /** It is what a change left of an interval: its fee is a charge for that, and no period's fee. */
   isRest?: boolean;
+  /** What it costs was asked for before. */
+  isBilled?: boolean;
   /** What its refilled items bring, where that is not their share of the period. */
   comes?: Units;
 }

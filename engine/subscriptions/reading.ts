@@ -1,6 +1,14 @@
 import type { Offer } from '../catalog';
 import type { Session } from '../database';
-import { Decimal, formatMoney, formatUnits, isoTime, type Duration } from '../kernel';
+import {
+  Decimal,
+  currencyDecimals,
+  formatMoney,
+  formatUnits,
+  isoTime,
+  type Duration,
+} from '../kernel';
+import { awaitingChanges } from './awaiting-records';
 import { OfferVersions } from './offer-versions';
 import { decimalsOfPrice, feeOf, nextPeriod } from './periods';
 import { changedTo, queuedChanges, type QueuedChange } from './queued-changes';
@@ -49,6 +57,20 @@ export interface Subscription {
   cancelReason: string | null;
   /** The period that follows, if one does. */
   next: { sku: string; quantity: number; price: string; at: string } | null;
+  /** A change that takes force when it is paid; until then all is as it was. */
+  awaitingChange: {
+    sku: string;
+    quantity: number;
+    /** From when on it counts once it is paid; the days left are those of then. */
+    effectiveAt: string;
+    /** From then on it is too late. */
+    lapsesAt: string;
+    /** What it asks for in all, before discount and tax. */
+    amount: string;
+    currency: string;
+    /** The invoice that asks for it; null: it is not made yet. */
+    invoiceId: string | null;
+  } | null;
   /** Extra steps of the present period. */
   steps: Array<{ product: string; steps: number; units: string }>;
   coupon: string | null;
@@ -129,6 +151,41 @@ function nextOf(
   };
 }
 
+const FIND_INVOICES = `
+select distinct i.change_id::text as "changeId", i.invoice_id::text as "invoiceId"
+from {schema}.pending_items i
+where i.payer_id = any($1::uuid[]) and i.change_id = any($2::uuid[]) and i.invoice_id is not null`;
+
+/** Changes that wait for their payment as they go out, by the ids of their subscriptions. */
+async function awaitingOf(
+  session: Session,
+  all: readonly StoredSubscription[],
+): Promise<Map<string, NonNullable<Subscription['awaitingChange']>>> {
+  const changes = [...(await awaitingChanges(session, all)).values()];
+  if (changes.length === 0) return new Map();
+  const rows = await session.query<{ changeId: string; invoiceId: string }>(FIND_INVOICES, [
+    changes.map(({ payerId }) => payerId),
+    changes.map(({ changeId }) => changeId),
+  ]);
+  const invoices = new Map(rows.map(({ changeId, invoiceId }) => [changeId, invoiceId]));
+  const currencies = new Map(all.map((one) => [one.subscriptionId, one.currency]));
+  return new Map(
+    changes.map(({ subscriptionId, changeId, amount, ...change }) => {
+      const currency = currencies.get(subscriptionId)!;
+      const record = {
+        sku: change.sku,
+        quantity: change.quantity,
+        effectiveAt: isoTime(change.effectiveAt),
+        lapsesAt: isoTime(change.lapsesAt),
+        amount: formatMoney(amount, currencyDecimals(currency)!),
+        currency,
+        invoiceId: invoices.get(changeId) ?? null,
+      };
+      return [subscriptionId, record];
+    }),
+  );
+}
+
 /** Subscriptions as they go out, in the order given. */
 export async function readSubscriptions(
   session: Session,
@@ -139,6 +196,7 @@ export async function readSubscriptions(
   const rows = await session.query<BesideRow>(FIND_BESIDE, NAMED.values(names));
   const beside = new Map(rows.map((row) => [row.subscription_id, row]));
   const changes = await queuedChanges(session, all);
+  const awaiting = await awaitingOf(session, all);
   const offers = new OfferVersions();
   await offers.load(session, [...all, ...changes.values()]);
   const records: Subscription[] = [];
@@ -169,6 +227,7 @@ export async function readSubscriptions(
       // One that goes on after all is not cancelled any more.
       cancelReason: one.cancelAt === null && one.endedAt === null ? null : row.cancel_reason,
       next: nextOf(one, offer, change, fresh),
+      awaitingChange: awaiting.get(one.subscriptionId) ?? null,
       steps: steps.map(([product, count, units]) => ({
         product,
         steps: count,

@@ -1,17 +1,18 @@
 import type { Session } from '../database';
 import { isoTime } from '../kernel';
+import { awaitingChanges } from './awaiting-records';
 import { queuedChanges } from './queued-changes';
 import type { StoredSubscription } from './stored-subscription';
 
 /** What waits for the end of a period, and what a call replaced of that. */
 
-/** Something that waited for the end of the period, and waits no more. */
+/** Something that waited for the end of the period, or for its payment, and waits no more. */
 export interface Replaced {
-  kind: 'cancellation' | 'pause' | 'change';
+  kind: 'cancellation' | 'pause' | 'awaiting_change' | 'change';
   /** Of a change those that it would have led to. */
   sku: string;
   quantity: number;
-  /** When it would have taken force. */
+  /** When it would have taken force; of a change that waited for its payment, from when on. */
   at: string;
 }
 
@@ -33,6 +34,12 @@ export async function waitingFor(session: Session, one: StoredSubscription): Pro
     const names = [`until ${isoTime(resumeAt) ?? 'resumed'}`];
     waiting.push({ kind: 'pause', sku, quantity, at: isoTime(pauseAt), names });
   }
+  const awaiting = (await awaitingChanges(session, [one])).get(subscriptionId);
+  if (awaiting !== undefined) {
+    const { sku: to, quantity: count, effectiveAt, changeId } = awaiting;
+    const at = isoTime(effectiveAt);
+    waiting.push({ kind: 'awaiting_change', sku: to, quantity: count, at, names: [changeId] });
+  }
   const change = (await queuedChanges(session, [one])).get(subscriptionId);
   if (change !== undefined) {
     const names = [
@@ -52,7 +59,7 @@ export async function waitingFor(session: Session, one: StoredSubscription): Pro
 export function replacedBy(before: readonly Waiting[], after: readonly Waiting[]): Replaced | null {
   const isCancelled = after[0]?.kind === 'cancellation' && before[0]?.kind !== 'cancellation';
   const stays = (one: Waiting): boolean =>
-    !isCancelled &&
+    (!isCancelled || one.kind === 'awaiting_change') &&
     after.some(
       ({ kind, names }) => kind === one.kind && one.names.every((it) => names.includes(it)),
     );

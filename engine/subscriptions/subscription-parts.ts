@@ -78,6 +78,7 @@ const ITEMS = PENDING_ITEMS.omit(
   'taxable',
   'discountable',
   'createdAt',
+  'changeId',
 );
 
 const LIST_ITEMS = `

@@ -4,6 +4,7 @@ import { recordEvents } from '../events';
 import { Decimal, type Instant } from '../kernel';
 import { setOverageTerms } from '../ledger';
 import { refreshAccess } from './access';
+import { lapseChanges } from './awaiting-records';
 import { addPendingItems, type NewPendingItem } from './pending-items';
 import { writePeriods } from './period-records';
 import { bringUnits, productsFor, unitsOf } from './period-units';
@@ -17,12 +18,12 @@ import { saveSubscriptions } from './records';
  * arrears. Null: a free trial phase, or one that an order has paid.
  */
 export function feeItem(
-  { period, offer, isRest }: Pick<Opening, 'period' | 'offer' | 'isRest'>,
+  { period, offer, isRest, isBilled }: Pick<Opening, 'period' | 'offer' | 'isRest' | 'isBilled'>,
   now: Instant,
 ): NewPendingItem | null {
   const { phase, fee, orderId, startsAt, endsAt } = period;
   const isFree = fee.isZero() && (phase !== null || isRest === true);
-  if (orderId !== null || isFree) return null;
+  if (orderId !== null || isFree || isBilled === true) return null;
   const quantity = new Decimal(period.quantity);
   return {
     payerId: period.payerId,
@@ -43,6 +44,10 @@ export function feeItem(
   };
 }
 
+/** A change that waits is of the period in which it was asked for. */
+const endsWaiting = ({ openings, subscription }: Outcome): boolean =>
+  openings.length > 0 || subscription.endedAt !== null || subscription.status === 'paused';
+
 /**
  * Writes what was decided about subscriptions, and all that follows: periods, fees, units, events,
  * what may be used. All payers are locked.
@@ -54,6 +59,11 @@ export async function writeOutcomes(
 ): Promise<void> {
   const openings = outcomes.flatMap((outcome) =>
     outcome.openings.map((opening) => ({ ...opening, receiver: outcome.receiver })),
+  );
+  await lapseChanges(
+    session,
+    outcomes.filter(endsWaiting).map(({ subscription }) => subscription),
+    now,
   );
   await saveSubscriptions(
     session,

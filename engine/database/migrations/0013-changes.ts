@@ -1,5 +1,5 @@
 import type { Migration } from '.';
-import { writtenOnce, neverTruncated } from './triggers';
+import { neverTruncated, writtenOnce } from './triggers';
 
 /**
  * What fair changes need: each subject appends its statements under a comment. A function that changes
@@ -273,5 +273,76 @@ alter table {schema}.pending_items
   add constraint pending_items_rides_along_check check (not rides_along or kind = 'one_off');
 create trigger pending_items_ride_as_said before update of rides_along on {schema}.pending_items
   for each statement execute function {schema}.refuse_change();
+
+-- Paid first: changes that wait for their payment, what they cost, and the invoices that ask for it.
+create table {schema}.awaiting_changes (
+  payer_id uuid not null,
+  subscription_id uuid not null,
+  change_id uuid not null,
+  -- The offer, in the version it had when it was chosen, and how many of it.
+  sku text not null,
+  version integer not null,
+  quantity integer not null check (quantity > 0),
+  mode text not null check (mode in ('prorate', 'add', 'full')),
+  -- What of that was named: the rest is as before.
+  names_offer boolean not null,
+  names_quantity boolean not null,
+  -- The period that it would open: its number, the one its cycle began with, what it costs, its part in days.
+  opens integer not null check (opens > 0),
+  cycle integer not null check (cycle between 1 and opens),
+  fee numeric not null check (fee > 0),
+  part_days integer check (part_days >= 0),
+  whole_days integer check (whole_days > 0),
+  -- What the change asks for in all, before discount and tax.
+  amount numeric not null check (amount > 0),
+  -- The parts of periods that go back, by their numbers.
+  credited jsonb not null,
+  -- From when on it counts once it is paid.
+  effective_at timestamptz not null,
+  -- Not later than that: the period is over then.
+  lapses_at timestamptz not null,
+  -- It was paid, and took force with a period of that number.
+  applied_at timestamptz,
+  period_number integer,
+  -- It was replaced, taken back, declined for good, or its time was over.
+  lapsed_at timestamptz,
+  primary key (payer_id, subscription_id, change_id),
+  check ((applied_at is null) = (period_number is null)),
+  check (applied_at is null or lapsed_at is null),
+  check (applied_at is null or period_number = opens),
+  check ((part_days is null) = (whole_days is null))
+);
+comment on table {schema}.awaiting_changes is 'Changes of subscriptions that wait for their payment, and what became of them.';
+create unique index awaiting_changes_open on {schema}.awaiting_changes (payer_id, subscription_id)
+  where applied_at is null and lapsed_at is null;
+-- Not unique: found by its id alone, while each row belongs to its payer.
+create index awaiting_changes_id on {schema}.awaiting_changes (change_id);
+create trigger awaiting_changes_stay before delete or update of
+  payer_id, subscription_id, change_id, sku, version, quantity, mode, names_offer, names_quantity,
+  opens, cycle, fee, part_days, whole_days, amount, credited, effective_at, lapses_at on {schema}.awaiting_changes
+  for each statement execute function {schema}.refuse_change();
+create trigger done_awaiting_changes_stay before update on {schema}.awaiting_changes
+  for each row when (old.applied_at is not null or old.lapsed_at is not null)
+  execute function {schema}.refuse_change();
+${neverTruncated('awaiting_changes')}
+alter table {schema}.pending_items add column change_id uuid;
+create index pending_items_change on {schema}.pending_items (payer_id, change_id)
+  where change_id is not null;
+create trigger pending_items_change_stays before update of change_id on {schema}.pending_items
+  for each statement execute function {schema}.refuse_change();
+-- The period that a change would open may be opened otherwise before it is paid.
+drop index {schema}.pending_items_fee;
+create unique index pending_items_fee on {schema}.pending_items (payer_id, subscription_id, period_number)
+  where kind = 'fee' and dropped_at is null and change_id is null;
+alter table {schema}.invoices add column change_id uuid;
+create trigger invoices_change_stays before update of change_id on {schema}.invoices
+  for each statement execute function {schema}.refuse_change();
+drop index {schema}.invoices_draft;
+create unique index invoices_draft on {schema}.invoices
+  (payer_id, currency, boundary_at, collection, collected_by,
+   coalesce(change_id, '00000000-0000-0000-0000-000000000000'::uuid))
+  where status = 'draft' and kind = 'cycle';
+create index invoices_of_changes on {schema}.invoices (payer_id, invoice_id)
+  where change_id is not null and status in ('draft', 'open');
 `,
 };

@@ -3,15 +3,21 @@ import { isoTime, type Instant } from '../../kernel';
 import { paymentInGrace, paymentRecovered } from '../../subscriptions';
 import { NAMES, type InvoiceName, type StoredInvoice } from '../invoice-records';
 
-/** The subscriptions that an invoice bills, each once. */
-export const subscriptionsOf = ({ lines }: Pick<StoredInvoice, 'lines'>): string[] => [
-  ...new Set(lines.flatMap(({ subscriptionId }) => subscriptionId ?? [])),
-];
+/** The subscriptions that an invoice bills, each once; of a change that waits for it nothing depends. */
+export const subscriptionsOf = ({
+  lines,
+  changeId,
+}: Pick<StoredInvoice, 'lines' | 'changeId'>): string[] =>
+  changeId === null
+    ? [...new Set(lines.flatMap(({ subscriptionId }) => subscriptionId ?? []))]
+    : [];
 
 /** Of subscriptions those of which another invoice was not paid in time, and until when that is borne. */
 const STILL_FAILING = `
 select l.subscription_id::text as id, ${atTime('min(c.grace_until)')} as until
 from {schema}.collections c
+join {schema}.invoices v on v.payer_id = c.payer_id and v.invoice_id = c.invoice_id
+  and v.change_id is null
 join {schema}.invoice_lines l on l.payer_id = c.payer_id and l.invoice_id = c.invoice_id
 where c.payer_id = $1::uuid and c.closed_at is null and c.first_failed_at is not null
   and l.subscription_id = any($2::uuid[])
@@ -42,7 +48,7 @@ where c.payer_id = n.payer_id and c.invoice_id = n.invoice_id and c.closed_at is
  */
 export async function closeCollections(
   session: Session,
-  invoices: ReadonlyArray<InvoiceName & Pick<StoredInvoice, 'lines'>>,
+  invoices: ReadonlyArray<InvoiceName & Pick<StoredInvoice, 'lines' | 'changeId'>>,
   now: Instant,
   recover = true,
 ): Promise<void> {

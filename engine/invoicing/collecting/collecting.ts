@@ -14,6 +14,7 @@ import {
 import { inChunk, problemOf, problemOfBusy, type RunProblem } from '../chunks';
 import { findInvoices, requireInvoice, type InvoiceName } from '../invoice-records';
 import { findCollections, writeCollection } from './collections';
+import { withdrawAllLapsed } from '../withdrawing-changes';
 import { takeSteps } from './dunning';
 import { readDunning } from './dunning-settings';
 import { isCancelledByCustomer, methodPlan } from './planning';
@@ -290,6 +291,7 @@ export async function collectDue(
     waiting.add(piece.waiting);
   }
   const dunningSteps = await takeDueSteps(context, limit);
+  await withdrawAllLapsed(context);
   const refunds = await executeRefunds(context, { limit });
   return {
     attempts: done.attempts,

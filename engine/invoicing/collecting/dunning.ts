@@ -3,7 +3,7 @@ import type { Session } from '../../database';
 import { recordEvents } from '../../events';
 import { formatMoney, isoTime, type Instant } from '../../kernel';
 import type { Attempt } from '../../payments';
-import { dunningEnded, paymentFailed, paymentOverdue } from '../../subscriptions';
+import { changesGivenUp, dunningEnded, paymentFailed, paymentOverdue } from '../../subscriptions';
 import { writeOff } from '../closing';
 import { invoiceEvent } from '../invoice-events';
 import type { StoredInvoice } from '../invoice-records';
@@ -125,6 +125,8 @@ async function goOn(
     await paymentOverdue(session, payerId, subscriptions, now);
   }
   if (!isOver) return;
+  const { changeId } = invoice;
+  if (changeId !== null) return changesGivenUp(session, [{ payerId, changeId }], now);
   if (finalAction === 'uncollectible') {
     await writeOff(session, invoice, now);
     // Not paid is not in order: access comes back with a payment.

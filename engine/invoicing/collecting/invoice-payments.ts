@@ -5,6 +5,7 @@ import { NOT_SENT, type PurposeHandlers, type StoredRefund } from '../../payment
 import { moveCredits } from '../account-credit';
 import { findInvoiceOwner, requireInvoice } from '../invoice-records';
 import { settleInvoice } from '../settling';
+import { ofLapsedChanges } from '../lapsed-changes';
 import { countAttempt, findCollections } from './collections';
 import { attemptFailed } from './dunning';
 
@@ -26,21 +27,24 @@ async function payersOf(session: Session, invoiceId: string): Promise<string[]> 
 export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => ({
   payersToLock: payersOf,
 
-  async payable(session, invoiceId) {
+  async payable(session, invoiceId, now) {
     if (!isId(invoiceId)) return null;
     const invoice = await requireInvoice(session, invoiceId);
     if (invoice.status !== 'open' || !invoice.amountDue.greaterThan(0)) return null;
+    if ((await ofLapsedChanges(session, [invoice], now)).length > 0) return null;
     const { payerId, accountId, currency, decimals, amountDue: amount, number } = invoice;
     return { payerId, accountId, currency, decimals, amount, description: number ?? invoiceId };
   },
 
-  /** What was written off can still be paid; money for what is paid or void goes back. */
+  /** What was written off can still be paid; money for what is paid, void or lapsed goes back. */
   async settled(session, settlement, now) {
     const { payerId, purposeId: invoiceId, attemptId, gateway, reference, amount } = settlement;
-    const { status, currency } = await requireInvoice(session, invoiceId);
+    const invoice = await requireInvoice(session, invoiceId);
+    const { status, currency } = invoice;
     if (currency !== settlement.currency) return 'wrong_currency';
     if (status === 'paid') return 'paid_twice';
     if (status !== 'open' && status !== 'uncollectible') return `invoice_${status}`;
+    if ((await ofLapsedChanges(session, [invoice], now)).length > 0) return 'change_lapsed';
     const payment = { payerId, invoiceId, attemptId, gateway, reference, amount, paidAt: now };
     if (settlement.isFirstOutcome) await countAttempt(session, payment);
     const { excess, replayed } = await settleInvoice(session, payment, now);

@@ -919,6 +919,49 @@ create table billing.answers (
 comment on table billing.answers is 'The first answer to each idempotency key, until it expires.';
 CREATE INDEX answers_expiry ON billing.answers USING btree (expires_at);
 
+create table billing.awaiting_changes (
+  payer_id uuid not null,
+  subscription_id uuid not null,
+  change_id uuid not null,
+  sku text not null,
+  version integer not null,
+  quantity integer not null,
+  mode text not null,
+  names_offer boolean not null,
+  names_quantity boolean not null,
+  opens integer not null,
+  cycle integer not null,
+  fee numeric not null,
+  part_days integer,
+  whole_days integer,
+  amount numeric not null,
+  credited jsonb not null,
+  effective_at timestamp with time zone not null,
+  lapses_at timestamp with time zone not null,
+  applied_at timestamp with time zone,
+  period_number integer,
+  lapsed_at timestamp with time zone,
+  constraint awaiting_changes_pkey PRIMARY KEY (payer_id, subscription_id, change_id),
+  constraint awaiting_changes_amount_check CHECK (amount > 0::numeric),
+  constraint awaiting_changes_check CHECK (cycle >= 1 AND cycle <= opens),
+  constraint awaiting_changes_check1 CHECK ((applied_at IS NULL) = (period_number IS NULL)),
+  constraint awaiting_changes_check2 CHECK (applied_at IS NULL OR lapsed_at IS NULL),
+  constraint awaiting_changes_check3 CHECK (applied_at IS NULL OR period_number = opens),
+  constraint awaiting_changes_check4 CHECK ((part_days IS NULL) = (whole_days IS NULL)),
+  constraint awaiting_changes_fee_check CHECK (fee > 0::numeric),
+  constraint awaiting_changes_mode_check CHECK (mode = ANY (ARRAY['prorate'::text, 'add'::text, 'full'::text])),
+  constraint awaiting_changes_opens_check CHECK (opens > 0),
+  constraint awaiting_changes_part_days_check CHECK (part_days >= 0),
+  constraint awaiting_changes_quantity_check CHECK (quantity > 0),
+  constraint awaiting_changes_whole_days_check CHECK (whole_days > 0)
+);
+comment on table billing.awaiting_changes is 'Changes of subscriptions that wait for their payment, and what became of them.';
+CREATE INDEX awaiting_changes_id ON billing.awaiting_changes USING btree (change_id);
+CREATE UNIQUE INDEX awaiting_changes_open ON billing.awaiting_changes USING btree (payer_id, subscription_id) WHERE applied_at IS NULL AND lapsed_at IS NULL;
+CREATE TRIGGER awaiting_changes_are_kept BEFORE TRUNCATE ON billing.awaiting_changes FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER awaiting_changes_stay BEFORE DELETE OR UPDATE OF payer_id, subscription_id, change_id, sku, version, quantity, mode, names_offer, names_quantity, opens, cycle, fee, part_days, whole_days, amount, credited, effective_at, lapses_at ON billing.awaiting_changes FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER done_awaiting_changes_stay BEFORE UPDATE ON billing.awaiting_changes FOR EACH ROW WHEN (old.applied_at IS NOT NULL OR old.lapsed_at IS NOT NULL) EXECUTE FUNCTION billing.refuse_change();
+
 create table billing.book_marks (
   payer_id uuid not null,
   posted_sequence bigint not null,
@@ -1559,6 +1602,7 @@ END) stored,
   paid_at timestamp with time zone,
   voided_at timestamp with time zone,
   uncollectible_at timestamp with time zone,
+  change_id uuid,
   constraint invoices_pkey PRIMARY KEY (payer_id, invoice_id),
   constraint invoices_carried_check CHECK (carried >= 0::numeric),
   constraint invoices_check CHECK ((kind = 'cycle'::text) = (boundary_at IS NOT NULL)),
@@ -1594,15 +1638,17 @@ END) stored,
 ) with (fillfactor=70);
 comment on table billing.invoices is 'Invoices: drafts, and what was issued, with what became of it.';
 CREATE INDEX invoices_account ON billing.invoices USING btree (account_id, invoice_id);
-CREATE UNIQUE INDEX invoices_draft ON billing.invoices USING btree (payer_id, currency, boundary_at, collection, collected_by) WHERE status = 'draft'::text AND kind = 'cycle'::text;
+CREATE UNIQUE INDEX invoices_draft ON billing.invoices USING btree (payer_id, currency, boundary_at, collection, collected_by, COALESCE(change_id, '00000000-0000-0000-0000-000000000000'::uuid)) WHERE status = 'draft'::text AND kind = 'cycle'::text;
 CREATE INDEX invoices_drafts_due ON billing.invoices USING btree (boundary_at, payer_id) WHERE status = 'draft'::text AND kind = 'cycle'::text;
 CREATE INDEX invoices_id ON billing.invoices USING btree (invoice_id);
 CREATE UNIQUE INDEX invoices_number ON billing.invoices USING btree (series, number) WHERE number IS NOT NULL;
 CREATE INDEX invoices_number_text ON billing.invoices USING btree (number_text) WHERE number IS NOT NULL;
+CREATE INDEX invoices_of_changes ON billing.invoices USING btree (payer_id, invoice_id) WHERE change_id IS NOT NULL AND (status = ANY (ARRAY['draft'::text, 'open'::text]));
 CREATE INDEX invoices_old ON billing.invoices USING btree (issued_at) WHERE status = ANY (ARRAY['paid'::text, 'void'::text, 'uncollectible'::text]);
 CREATE INDEX invoices_open ON billing.invoices USING btree (due_at, payer_id) WHERE status = 'open'::text;
 CREATE INDEX invoices_unsent ON billing.invoices USING btree (issued_at, payer_id, invoice_id) WHERE sent_at IS NULL AND (status = ANY (ARRAY['open'::text, 'paid'::text]));
 CREATE TRIGGER invoices_are_kept BEFORE TRUNCATE ON billing.invoices FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER invoices_change_stays BEFORE UPDATE OF change_id ON billing.invoices FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER invoices_move BEFORE UPDATE ON billing.invoices FOR EACH ROW WHEN (NOT (old.status = 'draft'::text OR (old.status = new.status OR old.status = 'open'::text AND (new.status = ANY (ARRAY['paid'::text, 'void'::text, 'uncollectible'::text])) OR old.status = 'uncollectible'::text AND new.status = 'paid'::text) AND NOT (new.series IS DISTINCT FROM old.series OR new.number IS DISTINCT FROM old.number OR new.number_text IS DISTINCT FROM old.number_text OR new.issued_at IS DISTINCT FROM old.issued_at OR new.due_at IS DISTINCT FROM old.due_at OR new.tax_status IS DISTINCT FROM old.tax_status OR new.subtotal IS DISTINCT FROM old.subtotal OR new.discount IS DISTINCT FROM old.discount OR new.net IS DISTINCT FROM old.net OR new.tax IS DISTINCT FROM old.tax OR new.carried IS DISTINCT FROM old.carried OR new.total IS DISTINCT FROM old.total OR new.credited IS DISTINCT FROM old.credited OR new.collection IS DISTINCT FROM old.collection OR new.collected_by IS DISTINCT FROM old.collected_by) AND new.paid >= old.paid AND new.credit_noted >= old.credit_noted AND new.reduced >= old.reduced AND new.refunded >= old.refunded AND (old.sent_at IS NULL OR new.sent_at = old.sent_at) AND (old.paid_at IS NULL OR new.paid_at = old.paid_at))) EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER invoices_stay BEFORE UPDATE OF payer_id, invoice_id, account_id, kind, currency, boundary_at, created_at ON billing.invoices FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER issued_invoices_are_kept BEFORE DELETE ON billing.invoices FOR EACH ROW WHEN (old.status <> 'draft'::text) EXECUTE FUNCTION billing.refuse_change();
@@ -2093,6 +2139,7 @@ create table billing.pending_items (
   invoice_id uuid,
   dropped_at timestamp with time zone,
   rides_along boolean not null default false,
+  change_id uuid,
   constraint pending_items_pkey PRIMARY KEY (payer_id, item_id),
   constraint pending_items_check CHECK (service_from <= service_to),
   constraint pending_items_check1 CHECK ((subscription_id IS NULL) = (kind = 'one_off'::text)),
@@ -2104,12 +2151,14 @@ create table billing.pending_items (
   constraint pending_items_rides_along_check CHECK (NOT rides_along OR kind = 'one_off'::text)
 ) with (fillfactor=80);
 comment on table billing.pending_items is 'What is to be put on an invoice once it is due.';
-CREATE UNIQUE INDEX pending_items_fee ON billing.pending_items USING btree (payer_id, subscription_id, period_number) WHERE kind = 'fee'::text AND dropped_at IS NULL;
+CREATE INDEX pending_items_change ON billing.pending_items USING btree (payer_id, change_id) WHERE change_id IS NOT NULL;
+CREATE UNIQUE INDEX pending_items_fee ON billing.pending_items USING btree (payer_id, subscription_id, period_number) WHERE kind = 'fee'::text AND dropped_at IS NULL AND change_id IS NULL;
 CREATE INDEX pending_items_invoice ON billing.pending_items USING btree (payer_id, invoice_id) WHERE invoice_id IS NOT NULL;
 CREATE INDEX pending_items_payer ON billing.pending_items USING btree (payer_id, due_at) WHERE invoice_id IS NULL AND dropped_at IS NULL;
 CREATE INDEX pending_items_subscription ON billing.pending_items USING btree (payer_id, subscription_id, period_number);
 CREATE INDEX pending_items_waiting ON billing.pending_items USING btree (due_at, payer_id) WHERE invoice_id IS NULL AND dropped_at IS NULL;
 CREATE TRIGGER pending_items_are_kept BEFORE DELETE OR TRUNCATE ON billing.pending_items FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER pending_items_change_stays BEFORE UPDATE OF change_id ON billing.pending_items FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER pending_items_come_nearer BEFORE UPDATE OF due_at ON billing.pending_items FOR EACH ROW WHEN (new.due_at > old.due_at) EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER pending_items_move BEFORE UPDATE ON billing.pending_items FOR EACH ROW WHEN (old.invoice_id IS NOT NULL OR old.dropped_at IS NOT NULL OR new.description IS DISTINCT FROM old.description) EXECUTE FUNCTION billing.refuse_billed_item();
 CREATE TRIGGER pending_items_ride_as_said BEFORE UPDATE OF rides_along ON billing.pending_items FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();

@@ -1,0 +1,125 @@
+import { aliasesOf, resolveAccount } from '../accounts';
+import { sweep, type Session } from '../database';
+import { isoTime, readClock, type Instant } from '../kernel';
+import { findUndecided, type PaymentContext } from '../payments';
+import { dropItemsOfChanges, presentPayer, type SubscriptionPorts } from '../subscriptions';
+import { Closings } from './closing';
+import { invoicedPeriods } from './invoiced-periods';
+import { ofLapsedChanges } from './lapsed-changes';
+import { NAMES, findInvoices, type InvoiceName, type StoredInvoice } from './invoice-records';
+
+/**
+ * Invoices of changes that wait for their payment: once the change has lapsed they are withdrawn, a draft
+ * by deleting it, what was issued by voiding it. What is being charged is left until that is decided.
+ */
+
+const OF_CHANGES = `i.change_id is not null and i.status in ('draft', 'open')`;
+
+/** By the index invoices_of_changes. */
+const FIND_OF = `
+select ${NAMES.select('i')} from {schema}.invoices i
+where i.payer_id = any($1::uuid[]) and ${OF_CHANGES}`;
+
+/** Of changes that lapsed, or should have by now. Goes on behind $2 and $3. Locks nothing. */
+const FIND_LAPSED = `
+select m.payer_id::text as "ledgerId", i.payer_id::text as "payerId", i.invoice_id::text as "invoiceId"
+from {schema}.invoices i ${presentPayer('i')}
+where ${OF_CHANGES} and (i.payer_id, i.invoice_id) > ($2::uuid, $3::uuid)
+  and exists (
+    select from {schema}.awaiting_changes c
+    where c.change_id = i.change_id and (c.lapsed_at is not null or c.lapses_at <= $1::timestamptz))
+order by i.payer_id, i.invoice_id limit $4::integer`;
+
+const FREE_ITEMS = `
+update {schema}.pending_items set invoice_id = null
+where payer_id = any($1::uuid[]) and invoice_id = $2::uuid`;
+
+/** Lines first, in one statement each. */
+const DELETE_DRAFT = ['invoice_lines', 'invoice_details', 'invoices'].map(
+  (table) => `delete from {schema}.${table} where payer_id = $1::uuid and invoice_id = $2::uuid`,
+);
+
+async function namesOf(session: Session, payerId: string): Promise<string[]> {
+  const { payerId: present } = await resolveAccount(session, { accountId: payerId });
+  return [...new Set([payerId, present, ...(await aliasesOf(session, present))])];
+}
+
+async function dropItems(session: Session, invoice: StoredInvoice, now: Instant): Promise<void> {
+  const names = await namesOf(session, invoice.payerId);
+  await session.query(FREE_ITEMS, [names, invoice.invoiceId]);
+  const changeId = invoice.changeId!;
+  await dropItemsOfChanges(
+    session,
+    names.map((payerId) => ({ payerId, changeId })),
+    now,
+  );
+}
+
+/** Deletes drafts, with what stands on them. The payers are locked. */
+export async function dropDraftsOfChanges(
+  session: Session,
+  drafts: readonly StoredInvoice[],
+  now: Instant,
+): Promise<void> {
+  for (const draft of drafts) {
+    await dropItems(session, draft, now);
+    for (const statement of DELETE_DRAFT) {
+      await session.query(statement, [draft.payerId, draft.invoiceId]);
+    }
+  }
+}
+
+/**
+ * Withdraws the invoices of changes that lapsed, in all names of some payers, which are locked.
+ *
+ * @returns whether one is left since it is being charged
+ */
+export async function withdrawLapsed(
+  context: PaymentContext,
+  session: Session,
+  payerIds: readonly string[],
+  now: Instant,
+): Promise<boolean> {
+  const names: string[] = [];
+  for (const payerId of payerIds) names.push(...(await namesOf(session, payerId)));
+  const found = await NAMES.rows(session, FIND_OF, [[...new Set(names)]]);
+  if (found.length === 0) return false;
+  const lapsed = await ofLapsedChanges(session, await findInvoices(session, found), now);
+  const isDraft = ({ status }: StoredInvoice): boolean => status === 'draft';
+  await dropDraftsOfChanges(session, lapsed.filter(isDraft), now);
+  let isLeft = false;
+  for (const invoice of lapsed.filter((one) => !isDraft(one))) {
+    const { payerId, invoiceId: purposeId } = invoice;
+    if ((await findUndecided(session, { payerId, purpose: 'invoice', purposeId })) !== null) {
+      isLeft = true;
+      continue;
+    }
+    // What was paid in part is for people to give back.
+    if (!invoice.paid.isZero()) continue;
+    const payer = await resolveAccount(session, { accountId: payerId });
+    await new Closings(context).withdraw(session, { invoice, payer }, now);
+    await dropItems(session, invoice, now);
+  }
+  return isLeft;
+}
+
+/** The same for whoever has some, a chunk of payers in each transaction; busy ones are left to the next run. */
+export async function withdrawAllLapsed(context: PaymentContext): Promise<void> {
+  const now = readClock(context.clock);
+  const { failed } = await sweep<InvoiceName & { ledgerId: string }>(context.database, {
+    key: { payerId: 'uuid', invoiceId: 'uuid' },
+    find: (after, size) => context.database.query(FIND_LAPSED, [isoTime(now), ...after, size]),
+    payerOf: ({ ledgerId }) => ledgerId,
+    work: async (session, rows) => {
+      const payerIds = [...new Set(rows.map(({ ledgerId }) => ledgerId))];
+      await withdrawLapsed(context, session, payerIds, now);
+    },
+  });
+  if (failed.length > 0) throw failed[0]!.error;
+}
+
+/** Fills the port of subscriptions. */
+export const subscriptionPorts = (context: PaymentContext): SubscriptionPorts => ({
+  ...invoicedPeriods,
+  withdrawLapsed: (session, payerIds, now) => withdrawLapsed(context, session, payerIds, now),
+});
