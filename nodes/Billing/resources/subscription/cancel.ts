@@ -24,7 +24,8 @@ const creditOption: INodeProperties = {
   name: 'credit',
   type: 'boolean',
   default: false,
-  description: 'Whether the days that are left are credited when it ends now',
+  description:
+    'Whether what is left is credited when it ends now: the share of days, and no more than that of units',
 };
 
 const properties = changeParameters(

@@ -28,6 +28,38 @@ const changesParameter: INodeProperties = {
   ],
 };
 
+const accessOption: INodeProperties = {
+  displayName: 'Access',
+  name: 'access',
+  type: 'options',
+  options: [
+    {
+      name: 'At Once',
+      value: 'at_once',
+      description: 'The customer is trusted, and gets it before it is paid',
+    },
+    { name: 'On Payment', value: 'on_payment', description: 'Until it is paid nothing changes' },
+  ],
+  default: 'on_payment',
+  description: 'When a change comes that costs more now. Without this the new offer says it.',
+};
+
+const creditOption: INodeProperties = {
+  displayName: 'Credit',
+  name: 'credit',
+  type: 'options',
+  options: [
+    {
+      name: 'What Is Left',
+      value: 'left',
+      description: 'The days, and of what becomes no dearer no more than the share of units left',
+    },
+    { name: 'Time Alone', value: 'time', description: 'The days left, whatever was used' },
+  ],
+  default: 'left',
+  description: 'What of the old price comes back when it changes now',
+};
+
 const modeOption: INodeProperties = {
   displayName: 'Mode',
   name: 'mode',
@@ -37,6 +69,11 @@ const modeOption: INodeProperties = {
       name: 'Add',
       value: 'add',
       description: 'The full price, a new period from now, and the units on top of what is left',
+    },
+    {
+      name: 'Full',
+      value: 'full',
+      description: 'The full price and a new period from now; what is left of the old one ends',
     },
     {
       name: 'Prorate',
@@ -61,7 +98,10 @@ const whenOption: INodeProperties = {
     'When it takes force. Without this what is dearer does now, and what is cheaper when the period ends.',
 };
 
-const properties = changeParameters([changesParameter], [modeOption, whenOption]);
+const properties = changeParameters(
+  [changesParameter],
+  [accessOption, creditOption, modeOption, whenOption],
+);
 
 export const description = shownFor('subscription', 'change', properties);
 
