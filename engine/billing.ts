@@ -13,6 +13,7 @@ import {
 } from './database';
 import { openEvents, type Events } from './events';
 import {
+  awaitedPayments,
   openInvoicing,
   subscriptionPorts,
   moneyTakenBack,
@@ -172,6 +173,7 @@ function openRooms(context: Context, options: ReadOptions) {
     exchanged: sales.exchanged,
     refresh: subscriptions.refresh,
     restored: useRestored,
+    awaited: awaitedPayments,
   });
   const invoicing = openInvoicing(
     payments.paying,

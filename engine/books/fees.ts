@@ -1,6 +1,7 @@
 import type { MergePart } from '../accounts';
 import { column, sweep, table, type Context, type Session } from '../database';
 import { Decimal, isoTime, readClock, type Instant } from '../kernel';
+import { dropHeldFees, moveHeldFees, takeHeldFees, type HeldFee } from './held-fees';
 import { earnedPosting, movePostings, post, postAll } from './posting';
 import { FEES } from './tables';
 
@@ -11,18 +12,10 @@ import { FEES } from './tables';
  * `fee_earned` (migrations/0006-books.ts).
  */
 
-/** A fee that whoever calls has posted on `deferred`, in the same transaction. */
-export interface DeferredFee {
-  payerId: string;
-  /** A uuid, by which the fee can be ended. */
-  feeId: string;
-  currency: string;
-  /** Net, with at most 8 decimals; below 0 for time that is credited. One of 0 is left out. */
-  amount: Decimal;
-  /** The time it is for, without its last instant. */
+/** A fee with the time it is for, without its last instant. */
+export interface DeferredFee extends HeldFee {
   from: Instant;
   to: Instant;
-  reference: { type: string; id: string };
 }
 
 /** SQL for what a fee has earned by a moment. */
@@ -56,6 +49,31 @@ export async function deferFees(session: Session, fees: readonly DeferredFee[]):
 }
 
 /**
+ * The time of fees is known that waited for it: they are earned by the day from there on. Others are left
+ * out. The payers are locked.
+ *
+ * @param payerIds in whose books they may be: of a payer that was merged into another, both
+ */
+export async function releaseFees(
+  session: Session,
+  payerIds: readonly string[],
+  fees: ReadonlyArray<{ feeId: string; from: Instant; to: Instant }>,
+  now: Instant,
+): Promise<void> {
+  if (fees.length === 0) return;
+  const times = new Map(fees.map(({ feeId, from, to }) => [feeId, { from, to }]));
+  const released = await takeHeldFees(session, payerIds, [...times.keys()], now);
+  await deferFees(
+    session,
+    released.map(({ referenceType: type, referenceId: id, ...fee }) => ({
+      ...fee,
+      ...times.get(fee.feeId)!,
+      reference: { type, id },
+    })),
+  );
+}
+
+/**
  * What is posted beyond the end is taken back by a posting; `due_at` is from when on the rest of what
  * was earned can be posted.
  */
@@ -84,7 +102,7 @@ select fee_id::text as fee_id, currency, (whole - earned)::text as left_over,
 from wanted`;
 
 /**
- * Ends fees before their time: what is not earned by then is taken off. Whoever calls posts where that
+ * Ends fees before their time: what is not earned by then is taken off, all of one that waits for it. Whoever calls posts where that
  * goes, from `deferred`. What was posted as earned beyond the moment is given back to `deferred` here.
  * The payer must be locked.
  *
@@ -112,7 +130,10 @@ export async function endFees(
     const reference = { type: 'fee', id: fee_id };
     await post(session, earnedPosting(payerId, { ...back, reference }));
   }
-  return new Map(rows.map((row) => [row.fee_id, new Decimal(row.left_over)]));
+  return new Map([
+    ...rows.map((row) => [row.fee_id, new Decimal(row.left_over)] as const),
+    ...(await dropHeldFees(session, payerId, ids, at)),
+  ]);
 }
 
 /** What is left of fees that are not over, as fees of their own. */
@@ -135,7 +156,9 @@ order by one.fee_id`;
  */
 export const moveFees: MergePart = async (session, { from, into, now, dryRun }) => {
   const left = await FEES.rows(session, READ_LEFT, [from.payerId, isoTime(now), into.payerId]);
-  if (dryRun || left.length === 0) return { fees: left.length };
+  const held = await moveHeldFees(session, { from, into, now, dryRun });
+  const count = left.length + held.length;
+  if (dryRun || count === 0) return { fees: count };
   const fees = left.map(({ startsAt, endsAt, referenceType, referenceId, ...fee }) => ({
     ...fee,
     from: startsAt,
@@ -151,7 +174,7 @@ export const moveFees: MergePart = async (session, { from, into, now, dryRun }) 
   await deferFees(session, fees);
   await postAll(
     session,
-    fees
+    [...fees, ...held]
       .filter(({ amount }) => !amount.isZero())
       .flatMap(({ feeId, currency, amount }) =>
         movePostings(
@@ -160,7 +183,7 @@ export const moveFees: MergePart = async (session, { from, into, now, dryRun }) 
         ),
       ),
   );
-  return { fees: fees.length };
+  return { fees: count };
 };
 
 /** Fees that one statement looks at, and days of each that it follows: memory stays flat. */

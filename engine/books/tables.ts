@@ -27,3 +27,13 @@ export const FEES = table('fees', {
   referenceType: column.text(),
   referenceId: column.text(),
 });
+
+/** A fee whose time is not known yet. */
+export const HELD_FEES = table('held_fees', {
+  payerId: column.uuid(),
+  feeId: column.uuid(),
+  currency: column.text(),
+  amount: column.decimal(),
+  referenceType: column.text(),
+  referenceId: column.text(),
+});

@@ -41,7 +41,11 @@ const CHECK_BOOKS = `${BOOKS}, booked as materialized (
   select payer_id, currency, sum(amount) as amount
   from (select payer_id, currency, amount from held
         union all
-        select payer_id, currency, whole - posted from charged) as one
+        select payer_id, currency, whole - posted from charged
+        union all
+        select f.payer_id, f.currency, f.amount
+        from payers p
+        join {schema}.held_fees f on f.payer_id = p.payer_id and f.released_at is null) as one
   group by payer_id, currency
 ), problems as (
   select 'posting' as code, 'postings' as "table", payer_id || '.' || posting_id as id,

@@ -39,6 +39,11 @@ update {schema}.coupon_redemptions set released_at = $3::timestamptz
 where payer_id = $1::uuid and order_id = $2::uuid
   and lapses_at is not null and released_at is null`;
 
+const LAPSE = `
+update {schema}.coupon_redemptions
+set lapses_at = greatest($3::timestamptz, redeemed_at + interval '1 millisecond')
+where payer_id = $1::uuid and order_id = $2::uuid and lapses_at > $3::timestamptz`;
+
 export interface CouponUse {
   code: string;
   payerId: string;
@@ -158,4 +163,17 @@ export async function releaseCoupon(
   now: Instant,
 ): Promise<void> {
   await session.query(RELEASE, [payerId, orderId, isoTime(now)]);
+}
+
+/**
+ * What was reserved lapses now: its place is free, and taken again by `keepCoupon` if it still is. Under
+ * the payer's lock.
+ */
+export async function lapseCoupon(
+  session: Session,
+  payerId: string,
+  orderId: string,
+  now: Instant,
+): Promise<void> {
+  await session.query(LAPSE, [payerId, orderId, isoTime(now)]);
 }

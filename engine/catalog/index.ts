@@ -31,6 +31,7 @@ export { couponCovers, discountOf, findCoupon } from './coupon-records';
 export {
   couponStays,
   keepCoupon,
+  lapseCoupon,
   releaseCoupon,
   reserveCoupon,
   type CouponUse,

@@ -1,9 +1,10 @@
 import { aliasesOf } from '../accounts';
 import { post, type Leg } from '../books';
-import type { Context, Session } from '../database';
+import type { Session } from '../database';
 import { recordEvents, type NewEvent } from '../events';
 import {
   BillingError,
+  Decimal,
   LIMITS,
   ZERO,
   changeFields,
@@ -20,7 +21,7 @@ import {
   type Instant,
   type RequestOf,
 } from '../kernel';
-import { findUndecided } from '../payments';
+import { findUndecided, openRefund, type PaymentContext } from '../payments';
 import { changesGivenUp, couponPeriods, couponsFreed, cycleOfChange } from '../subscriptions';
 import { moveCredits, writeCredits } from './account-credit';
 import { changeOfInvoice, type InvoiceAtHand } from './change-of-invoice';
@@ -45,6 +46,7 @@ import {
 } from './issuing-credit-notes';
 import { sumTaken } from './reckoning';
 import { HAND_METHODS, settleInvoice } from './settling';
+import { tooLateToPay } from './when-paid';
 
 /** How an invoice ends without being charged: paid by hand, void, written off. */
 
@@ -176,7 +178,7 @@ async function becomeVoid(
 }
 
 export class Closings {
-  constructor(private readonly context: Context) {}
+  constructor(private readonly context: PaymentContext) {}
 
   /**
    * Declares an unpaid invoice void. Its number stays. If it was sent, a credit note takes all of it
@@ -302,7 +304,8 @@ export class Closings {
 
   /**
    * Counts a payment that came in outside any gateway; a part is fine. What is beyond the invoice
-   * becomes account credit.
+   * becomes account credit. A first payment that comes when its subscription cannot begin any more is not
+   * counted: the invoice stays as it is, and `refund.due` says that the money is to be given back.
    *
    * @throws unknown_invoice, invoice_state (a draft, void, paid already), payment_mismatch (the reference
    *   was one of another amount), invalid_input, idempotency_conflict
@@ -318,20 +321,17 @@ export class Closings {
         });
       }
       const { payerId, invoiceId } = invoice;
-      const settled = await settleInvoice(
-        session,
-        {
-          payerId,
-          invoiceId,
-          amount: wanted.amount ?? invoice.amountDue,
-          gateway: 'manual',
-          method: wanted.method,
-          reference:
-            wanted.reference ?? `${wanted.method} ${isoTime(now)} ${invoice.paid.toFixed()}`,
-          paidAt,
-        },
-        now,
-      );
+      const amount = wanted.amount ?? invoice.amountDue;
+      const reference =
+        wanted.reference ?? `${wanted.method} ${isoTime(now)} ${invoice.paid.toFixed()}`;
+      const isPayable = invoice.status === 'open' || invoice.status === 'uncollectible';
+      const tooLate = isPayable ? await tooLateToPay(session, invoice, now) : null;
+      if (tooLate !== null) {
+        await this.giveBack(session, invoice, { amount, charge: reference, reason: tooLate }, now);
+        return false;
+      }
+      const by = { gateway: 'manual', method: wanted.method, reference, paidAt };
+      const settled = await settleInvoice(session, { payerId, invoiceId, amount, ...by }, now);
       const counted = settled.applied.plus(settled.excess);
       if (settled.replayed && wanted.amount !== undefined && !wanted.amount.equals(counted)) {
         throw new BillingError(
@@ -350,6 +350,18 @@ export class Closings {
       }
       return settled.replayed;
     });
+  }
+
+  /** Money that cannot be used any more: on record, so that it is given back. */
+  private async giveBack(
+    session: Session,
+    { payerId, accountId, invoiceId, currency }: StoredInvoice,
+    back: { amount: Decimal; charge: string; reason: string },
+    now: Instant,
+  ): Promise<void> {
+    const about = { purpose: 'invoice' as const, purposeId: invoiceId, attemptId: null };
+    const refund = { payerId, accountId, currency, gateway: 'manual', ...about, ...back };
+    await openRefund(this.context, session, refund, now);
   }
 
   private change(

@@ -1,15 +1,16 @@
-import { deferFees, postAll } from '../books';
+import { deferFees, holdFees, postAll } from '../books';
 import { column, table, type Session } from '../database';
-import { BillingError, type Instant } from '../kernel';
+import { BillingError, addDuration, type Instant } from '../kernel';
 import type { PaymentContext } from '../payments';
-import { couponsUsed } from '../subscriptions';
+import { askFirstPayments, couponsUsed, periodKey, type AskedPayment } from '../subscriptions';
 import { moveCredits, writeCredits } from './account-credit';
 import { CatalogMemory } from './catalog-memory';
+import { readDunning } from './collecting/dunning-settings';
 import { findNames, namesIn, type PayerNames } from './chunks';
 import { ofLapsedChanges } from './lapsed-changes';
 import { insertLines, reckonLines, type StoredInvoiceLine } from './invoice-lines';
 import { findInvoices, type StoredInvoice } from './invoice-records';
-import { isPaidAtOnce, issue, readDueDays } from './issuing';
+import { dueDaysOf, isPaidAtOnce, issue, readDueDays, type IssuingTerms } from './issuing';
 import type { OwnRating } from './rating';
 import {
   isChanged,
@@ -22,10 +23,10 @@ import {
 import { returnUse } from './restored-use';
 import type { PaperSnapshot } from './rendering/snapshot';
 import { takeSnapshots } from './rendering/taking-snapshots';
-import { feesOf, salePosting } from './sale-postings';
+import { feesOf, heldFeesOf, salePosting, type HeldLines } from './sale-postings';
 import { readSettings, type StoredSettings } from './settings';
 import { DraftUsage } from './usage';
-import { invoicesPaid } from './when-paid';
+import { invoicesPaid, periodOf, periodsOf } from './when-paid';
 import { dropDraftsOfChanges } from './withdrawing-changes';
 
 /** Drafts become invoices: reckoned, written to the book, and numbered last of all. */
@@ -148,13 +149,18 @@ export async function finalizeDrafts(
   await moveCredits(session, moves.toHolders, now);
   const taken = sumTaken(reckoned.flatMap((one) => one.taken));
   await couponsUsed(session, namesIn(payers), taken, now);
+  const held = await askForFirst(session, reckoned, { settings, dueDays }, now);
   await postAll(
     session,
-    reckoned.flatMap(({ invoice }) => salePosting(invoice, now)),
+    reckoned.flatMap(({ invoice }) => salePosting(invoice, held, now)),
   );
   await deferFees(
     session,
-    reckoned.flatMap(({ invoice }) => feesOf(invoice, now)),
+    reckoned.flatMap(({ invoice }) => feesOf(invoice, held, now)),
+  );
+  await holdFees(
+    session,
+    reckoned.flatMap(({ invoice }) => heldFeesOf(invoice, held)),
   );
   await invoicesPaid(
     session,
@@ -164,6 +170,35 @@ export async function finalizeDrafts(
   const { isSandbox } = context;
   const issued = await issue(session, reckoned, { settings, dueDays, isSent, isSandbox }, now);
   return { issued, dropped, problems };
+}
+
+/**
+ * First payments are waited for from now on: for a charge as long as the offer says, else until the due
+ * date and the days of grace are over.
+ *
+ * @returns the lines that ask for them
+ */
+async function askForFirst(
+  session: Session,
+  reckoned: readonly Reckoning[],
+  terms: Pick<IssuingTerms, 'settings' | 'dueDays'>,
+  now: Instant,
+): Promise<HeldLines> {
+  const { graceDays } = await readDunning(session);
+  const asked = reckoned.flatMap(({ invoice, taxed: { timeZone } }): AskedPayment[] => {
+    const days = dueDaysOf(invoice, terms) + graceDays;
+    const isCharged = invoice.collection === 'charge' && invoice.collectedBy === 'engine';
+    const sentUntil = days === 0 ? now : addDuration(now, { unit: 'day', count: days }, timeZone);
+    return periodsOf(invoice).map((period) => ({ ...period, isCharged, sentUntil }));
+  });
+  const first = await askFirstPayments(session, asked, now);
+  const lines = reckoned.flatMap(({ invoice }) =>
+    invoice.lines.filter((line) => {
+      const period = periodOf(invoice.payerId, line);
+      return period !== null && first.has(periodKey(period));
+    }),
+  );
+  return new Set(lines.map(({ lineId }) => lineId));
 }
 
 const linesOf = (

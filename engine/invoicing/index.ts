@@ -32,6 +32,7 @@ import { Settings } from './settings';
 import { verifyInvoices } from './verify-invoices';
 
 export * from './public';
+export { awaitedPayments } from './awaited-payments';
 export { subscriptionPorts } from './withdrawing-changes';
 export { moneyTakenBack } from './taken-back';
 export { standingOf } from './collecting/standing';

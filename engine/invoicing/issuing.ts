@@ -69,6 +69,12 @@ export interface IssuingTerms {
   isSandbox: boolean;
 }
 
+/** After how many days an invoice is due: what is charged, at once. */
+export const dueDaysOf = (
+  { invoiceId, collection }: StoredInvoice,
+  { settings, dueDays }: Pick<IssuingTerms, 'settings' | 'dueDays'>,
+): number => dueDays.get(invoiceId) ?? (collection === 'send' ? settings.paymentTerms.days : 0);
+
 /**
  * Numbers, and what bears them: from here to the commit nothing is waited for, and only a handful of
  * statements is made, since everybody else waits for the next number.
@@ -95,10 +101,7 @@ export async function issue(
   };
   const issued = reckoned.map(({ invoice, taxed }, index): StoredInvoice => {
     const isPaid = isPaidAtOnce(invoice);
-    // What is charged is due at once.
-    const days =
-      dueDays.get(invoice.invoiceId) ??
-      (invoice.collection === 'send' ? settings.paymentTerms.days : 0);
+    const days = dueDaysOf(invoice, { settings, dueDays });
     const one: StoredInvoice = {
       ...invoice,
       series,

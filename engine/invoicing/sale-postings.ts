@@ -1,4 +1,4 @@
-import type { DeferredFee, Leg, Posting } from '../books';
+import type { DeferredFee, HeldFee, Leg, Posting } from '../books';
 import { ZERO, type Instant } from '../kernel';
 import type { StoredInvoiceLine } from './invoice-lines';
 import type { StoredInvoice } from './invoice-records';
@@ -12,11 +12,14 @@ const isForTime = ({ kind, periodFrom, periodTo }: StoredInvoiceLine, now: Insta
   periodTo !== null &&
   periodTo > Math.max(periodFrom, now);
 
+/** Lines whose time begins when they are paid: first payments. */
+export type HeldLines = ReadonlySet<string>;
+
 /** A sale: what is owed, or paid by credit, against tax, what is earned, and what will be by the day. */
-export function salePosting(invoice: StoredInvoice, now: Instant): Posting[] {
+export function salePosting(invoice: StoredInvoice, held: HeldLines, now: Instant): Posting[] {
   const { total, net, credited, carried, tax, lines } = invoice;
   const deferred = lines.reduce(
-    (sum, line) => (isForTime(line, now) ? sum.plus(line.net) : sum),
+    (sum, line) => (held.has(line.lineId) || isForTime(line, now) ? sum.plus(line.net) : sum),
     ZERO,
   );
   const earned = net.minus(deferred);
@@ -41,15 +44,18 @@ export function salePosting(invoice: StoredInvoice, now: Instant): Posting[] {
   ];
 }
 
-export const feesOf = (invoice: StoredInvoice, now: Instant): DeferredFee[] =>
+const feeOf = ({ payerId, invoiceId, currency }: StoredInvoice, line: StoredInvoiceLine) => ({
+  payerId,
+  feeId: line.lineId,
+  currency,
+  amount: line.net,
+  reference: { type: 'invoice', id: invoiceId },
+});
+
+export const feesOf = (invoice: StoredInvoice, held: HeldLines, now: Instant): DeferredFee[] =>
   invoice.lines
-    .filter((line) => isForTime(line, now))
-    .map((line) => ({
-      payerId: invoice.payerId,
-      feeId: line.lineId,
-      currency: invoice.currency,
-      amount: line.net,
-      from: line.periodFrom!,
-      to: line.periodTo!,
-      reference: { type: 'invoice', id: invoice.invoiceId },
-    }));
+    .filter((line) => !held.has(line.lineId) && isForTime(line, now))
+    .map((line) => ({ ...feeOf(invoice, line), from: line.periodFrom!, to: line.periodTo! }));
+
+export const heldFeesOf = (invoice: StoredInvoice, held: HeldLines): HeldFee[] =>
+  invoice.lines.filter((line) => held.has(line.lineId)).map((line) => feeOf(invoice, line));

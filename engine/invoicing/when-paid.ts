@@ -1,19 +1,37 @@
+import { releaseFees } from '../books';
 import type { Session } from '../database';
 import type { Instant } from '../kernel';
-import { changesPaid, periodsPaid, type PeriodName } from '../subscriptions';
+import {
+  changesPaid,
+  periodKey,
+  periodsPaid,
+  tooLateFor,
+  type PeriodName,
+  type TooLate,
+} from '../subscriptions';
 import { closeCollections } from './collecting/closing-collections';
+import type { StoredInvoiceLine } from './invoice-lines';
 import type { StoredInvoice } from './invoice-records';
 import { invoicedPeriods } from './invoiced-periods';
 
-/** The periods of subscriptions whose fees, or charges in their place, stand on an invoice. */
-const periodsOf = ({ payerId, lines }: StoredInvoice): PeriodName[] =>
-  lines.flatMap(({ kind, subscriptionId, periodNumber }) =>
-    (kind === 'fee' || kind === 'proration_charge') &&
-    subscriptionId !== null &&
-    periodNumber !== null
-      ? [{ payerId, subscriptionId, number: periodNumber }]
-      : [],
-  );
+/** The period whose fee, or charge in its place, a line is; null: it is something else. */
+export const periodOf = (
+  payerId: string,
+  { kind, subscriptionId, periodNumber }: StoredInvoiceLine,
+): PeriodName | null =>
+  (kind === 'fee' || kind === 'proration_charge') &&
+  subscriptionId !== null &&
+  periodNumber !== null
+    ? { payerId, subscriptionId, number: periodNumber }
+    : null;
+
+/** The periods of subscriptions that an invoice asks for. */
+export const periodsOf = ({ payerId, lines }: Pick<StoredInvoice, 'payerId' | 'lines'>) =>
+  lines.flatMap((line) => periodOf(payerId, line) ?? []);
+
+/** Whether money or credit paid it, or nothing was to be paid; what a credit note took off is neither. */
+const isReallyPaid = ({ total, paid, credited, creditNoted }: StoredInvoice): boolean =>
+  creditNoted.lessThan(total) || total.isZero() || paid.plus(credited).greaterThan(0);
 
 /**
  * What waits for invoices to be paid: units of their periods, and what collecting had begun. In the
@@ -25,9 +43,11 @@ export async function invoicesPaid(
   now: Instant,
 ): Promise<void> {
   const isOfChange = ({ changeId }: StoredInvoice): boolean => changeId !== null;
-  const changes = invoices.filter(isOfChange);
-  const periods = invoices.filter((invoice) => !isOfChange(invoice));
-  await periodsPaid(session, periods.flatMap(periodsOf), now);
+  const paid = invoices.filter(isReallyPaid);
+  const changes = paid.filter(isOfChange);
+  const periods = paid.filter((invoice) => !isOfChange(invoice));
+  const begun = await periodsPaid(session, periods.flatMap(periodsOf), now);
+  if (begun.length > 0) await earnFromNow(session, periods, begun, now);
   await changesPaid(
     session,
     invoicedPeriods,
@@ -35,4 +55,42 @@ export async function invoicesPaid(
     now,
   );
   await closeCollections(session, invoices, now);
+}
+
+/**
+ * Why money for an invoice cannot be used any more: all that it asks for are first payments that came too
+ * late. Null: it can, at least in part. The payer is locked.
+ */
+export async function tooLateToPay(
+  session: Session,
+  invoice: StoredInvoice,
+  now: Instant,
+): Promise<TooLate | null> {
+  if (invoice.changeId !== null) return null;
+  const late = await tooLateFor(session, periodsOf(invoice), now);
+  const reasons = invoice.lines.map((line) => {
+    const period = periodOf(invoice.payerId, line);
+    return period === null ? undefined : late.get(periodKey(period));
+  });
+  const [reason] = reasons;
+  return reason === undefined || reasons.includes(undefined) ? null : reason;
+}
+
+/** What first payments are for is earned from the beginning of their periods. */
+async function earnFromNow(
+  session: Session,
+  invoices: readonly StoredInvoice[],
+  begun: Awaited<ReturnType<typeof periodsPaid>>,
+  now: Instant,
+): Promise<void> {
+  const periods = new Map(begun.map((one) => [one.key, one]));
+  const fees = invoices.flatMap(({ payerId, lines }) =>
+    lines.flatMap((line) => {
+      const period = periodOf(payerId, line);
+      const one = period === null ? undefined : periods.get(periodKey(period));
+      return one === undefined ? [] : [{ ...one, feeId: line.lineId }];
+    }),
+  );
+  const payers = [...invoices, ...begun].map(({ payerId }) => payerId);
+  await releaseFees(session, [...new Set(payers)], fees, now);
 }

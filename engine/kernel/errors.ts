@@ -12,6 +12,7 @@ export const DENIAL_REASONS = [
   'subscription_cancelled',
   'subscription_paused',
   'payment_overdue',
+  'payment_awaited',
   'account_suspended',
   'account_closed',
   'trial_already_used',

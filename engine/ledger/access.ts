@@ -177,6 +177,8 @@ const CURABLE: ReadonlySet<DenialReason | null> = new Set([
   'subscription_ended',
   'subscription_cancelled',
   'subscription_paused',
+  // It may have lapsed by now.
+  'payment_awaited',
   // What is owed may be of a subscription that is over by now.
   'payment_overdue',
 ] as const);

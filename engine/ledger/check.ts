@@ -31,9 +31,16 @@ import { pocketKey, isDue } from './pockets';
 import type { LedgerPorts } from './ports';
 import { ONE, recogniseCheck, type Recognised } from './recognise';
 import { lookAt, type Seen } from './sights';
-import { addSuggestions, type Shortage, type SuggestedOffer, type Suggester } from './suggestions';
+import {
+  addSuggestions,
+  type AwaitedFields,
+  type Shortage,
+  type SuggestedOffer,
+  type Suggester,
+} from './suggestions';
 
-export interface CheckAnswer {
+/** With `payment_awaited` it says what is to be paid. */
+export interface CheckAnswer extends AwaitedFields {
   allowed: boolean;
   reason: DenialReason | null;
   /** Units there now; for `period` the level of access; null for unlimited. */
@@ -128,7 +135,7 @@ export class Checks {
     private readonly context: Context,
     private readonly suggester: Suggester,
     private readonly known: KnownPayers,
-    private readonly ports: Pick<LedgerPorts, 'refresh'>,
+    private readonly ports: Pick<LedgerPorts, 'refresh' | 'awaited'>,
   ) {
     const lanes = context.database.connections >= 2 * LANES ? LANES : 1;
     this.lanes = Array.from({ length: lanes }, () => new Lane((asked) => this.answerAll(asked)));
@@ -191,7 +198,7 @@ export class Checks {
     let checked = await look();
     const { curable } = checked;
     if (curable.size > 0 && (await ports.refresh(null, [...curable], now))) checked = await look();
-    await addSuggestions(context.database, suggester, checked.shortages);
+    await addSuggestions(context.database, suggester, ports, checked.shortages);
     return checked.answers;
   }
 }

@@ -69,7 +69,7 @@ export class Uses {
     private readonly context: Context,
     private readonly suggester: Suggester,
     private readonly known: KnownPayers,
-    private readonly ports: Pick<LedgerPorts, 'refresh'>,
+    private readonly ports: Pick<LedgerPorts, 'refresh' | 'awaited'>,
   ) {
     this.plain = new PlainUses(context, known, (uses, why) => this.detour(uses, why));
     this.contended = new ContendedUses(context, known, mayConcernOne);

@@ -123,7 +123,7 @@ export class Exchanges {
   constructor(
     private readonly context: Context,
     private readonly suggester: Suggester,
-    private readonly ports: Pick<LedgerPorts, 'eligible' | 'exchanged' | 'refresh'>,
+    private readonly ports: Pick<LedgerPorts, 'awaited' | 'eligible' | 'exchanged' | 'refresh'>,
   ) {}
 
   /**
@@ -193,9 +193,12 @@ export class Exchanges {
     const taken = stand.allowed ? spend(journal, pocket, accountId, price, note) : null;
     if (taken === null) {
       const answer = denied(stand.reason ?? 'insufficient_balance');
-      const shortage = { answer, accountId, product, missing: stand.missing };
-      await addSuggestions(session, this.suggester, [shortage]);
-      return answer;
+      // Its `currency` is the product that was to be spent.
+      const { reason } = answer;
+      const said = { reason, suggestedOffers: answer.suggestedOffers };
+      const shortage = { answer: said, accountId, product, missing: stand.missing };
+      await addSuggestions(session, this.suggester, this.ports, [shortage]);
+      return { ...answer, suggestedOffers: said.suggestedOffers };
     }
     await writeJournal(session, journal, [], now);
 

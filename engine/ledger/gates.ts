@@ -13,6 +13,7 @@ export const GATE_REASONS = [
   'subscription_cancelled',
   'subscription_paused',
   'payment_overdue',
+  'payment_awaited',
 ] as const;
 export type GateReason = (typeof GATE_REASONS)[number];
 

@@ -36,11 +36,17 @@ import { available, isOver, withFreed } from './order-of-use';
 import type { Hold, Pocket } from './pockets';
 import type { LedgerPorts } from './ports';
 import { ONE } from './recognise';
-import { addSuggestions, type SuggestedOffer, type Suggester } from './suggestions';
+import {
+  addSuggestions,
+  type AwaitedFields,
+  type SuggestedOffer,
+  type Suggester,
+} from './suggestions';
 
 /** Units set aside before the work, and what becomes of them. Rule: billing-rules.md, Hold. */
 
-export interface HoldAnswer {
+/** With `payment_awaited` it says what is to be paid. */
+export interface HoldAnswer extends AwaitedFields {
   allowed: boolean;
   reason: DenialReason | null;
   /** Units set aside: all that was asked for, or '0'. */
@@ -159,7 +165,7 @@ export class Holds {
   constructor(
     private readonly context: Context,
     private readonly suggester: Suggester,
-    private readonly ports: Pick<LedgerPorts, 'refresh'>,
+    private readonly ports: Pick<LedgerPorts, 'refresh' | 'awaited'>,
   ) {}
 
   /**
@@ -217,7 +223,7 @@ export class Holds {
         suggestedOffers: [],
       };
       const shortage = { answer: denied, accountId, product: wish.product.key, missing };
-      await addSuggestions(session, this.suggester, [shortage]);
+      await addSuggestions(session, this.suggester, this.ports, [shortage]);
       return denied;
     }
     await writeJournal(session, journal, [], now);

@@ -2,6 +2,7 @@ import type { ResolvedAccount } from '../accounts';
 import type { Offer } from '../catalog';
 import type { Session } from '../database';
 import type { Decimal, DenialReason, Instant } from '../kernel';
+import type { AwaitedPayment, Shortage } from './suggestions';
 
 /**
  * What the ledger needs of later rooms, which fill it when the engine opens (engine/billing.ts).
@@ -59,6 +60,11 @@ export interface LedgerPorts {
   refresh(session: Session | null, payerIds: readonly string[], now: Instant): Promise<boolean>;
   /** Use beyond grants was restored, after it may have been billed: `sequences` are those uses. */
   restored(session: Session, payerId: string, sequences: readonly bigint[]): Promise<void>;
+  /**
+   * The first payments that are awaited for what is missing, in order; null: none is. Asked only after a
+   * denial that says so, once for all of a batch.
+   */
+  awaited(session: Session, shortages: readonly Shortage[]): Promise<Array<AwaitedPayment | null>>;
   /** An account got an offer by exchange: if it may have it once, that was it. */
   exchanged(session: Session, account: ResolvedAccount, offer: Offer, now: Instant): Promise<void>;
 }
@@ -70,5 +76,6 @@ export const NO_PORTS: LedgerPorts = {
   eligible: () => Promise.resolve(null),
   refresh: () => Promise.resolve(false),
   restored: () => Promise.resolve(),
+  awaited: (_session, shortages) => Promise.resolve(shortages.map(() => null)),
   exchanged: () => Promise.resolve(),
 };

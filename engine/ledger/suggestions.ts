@@ -1,5 +1,6 @@
 import type { Session } from '../database';
-import type { Decimal } from '../kernel';
+import type { Decimal, DenialReason } from '../kernel';
+import type { LedgerPorts } from './ports';
 
 /** Something the customer could buy to get what was denied. */
 export interface SuggestedOffer {
@@ -32,14 +33,47 @@ export type Suggester = (
   shortages: readonly Shortage[],
 ) => Promise<SuggestedOffer[][]>;
 
-/** Puts suggestions into the answers of denials in which something was missing; asks nobody when there are none. */
+/** The first payment of a subscription, which would bring what is missing. */
+export interface AwaitedPayment {
+  /** What it is for, and what else waits for its own: not to be bought once more. */
+  skus: string[];
+  /** The invoice to pay; null: there is none yet. */
+  invoiceId: string | null;
+  /** What is due; without an invoice, the fee before discount and tax. Money of `currency`. */
+  amount: string;
+  currency: string;
+}
+
+/** What a denial says beside its reason, where a first payment is awaited. */
+export type AwaitedFields = Partial<Omit<AwaitedPayment, 'skus'>>;
+
+interface DeniedAnswer extends AwaitedFields {
+  reason: DenialReason | null;
+  suggestedOffers: SuggestedOffer[];
+}
+
+/**
+ * Puts suggestions into the answers of denials in which something was missing, and what is to be paid
+ * where that is awaited; asks nobody when there are none.
+ */
 export async function addSuggestions(
   session: Session,
   suggester: Suggester,
-  denied: ReadonlyArray<Shortage & { answer: { suggestedOffers: SuggestedOffer[] } }>,
+  ports: Pick<LedgerPorts, 'awaited'>,
+  denied: ReadonlyArray<Shortage & { answer: DeniedAnswer }>,
 ): Promise<void> {
   const short = denied.filter(({ missing }) => missing.greaterThan(0));
   if (short.length === 0) return;
   const offers = await suggester(session, short);
   short.forEach(({ answer }, index) => (answer.suggestedOffers = offers[index] ?? []));
+  const waiting = short.filter(({ answer }) => answer.reason === 'payment_awaited');
+  if (waiting.length === 0) return;
+  const payments = await ports.awaited(session, waiting);
+  waiting.forEach(({ answer }, index) => {
+    const payment = payments[index] ?? null;
+    if (payment === null) return;
+    const { skus, ...fields } = payment;
+    Object.assign(answer, fields);
+    answer.suggestedOffers = answer.suggestedOffers.filter(({ sku }) => !skus.includes(sku));
+  });
 }

@@ -2,12 +2,13 @@ import { fingerprint, idempotencyConflict, type OfMerged } from '../database';
 import { formatUnits, ledgerId, parseLedgerId, type DenialReason } from '../kernel';
 import type { ResolvedWish } from './access';
 import type { AnswerToKeep } from './journal-store';
-import type { SuggestedOffer } from './suggestions';
+import type { AwaitedFields, SuggestedOffer } from './suggestions';
 import type { EarlierAnswer } from './use-statements';
 
 /** Answers to uses, and how they are kept under their keys. */
 
-export interface ConsumeAnswer {
+/** With `payment_awaited` it says what is to be paid. */
+export interface ConsumeAnswer extends AwaitedFields {
   allowed: boolean;
   reason: DenialReason | null;
   /** Units taken: all that was asked for, or '0'. */

@@ -54,7 +54,7 @@ export class BusyItem {
 export interface BatchOptions {
   context: Context;
   suggester: Suggester;
-  ports: Pick<LedgerPorts, 'refresh'>;
+  ports: Pick<LedgerPorts, 'refresh' | 'awaited'>;
   /** Whether to wait for accounts that others have locked; if not, their items are `BusyItem`s. */
   wait: boolean;
 }
@@ -155,11 +155,12 @@ async function decideBatch(
 async function finishBatch(
   session: Session,
   { journal, now, decided, outcomes }: DecidedBatch,
-  { context, suggester }: BatchOptions,
+  { context, suggester, ports }: BatchOptions,
 ): Promise<Array<ConsumeAnswer | FailedItem | BusyItem>> {
   await addSuggestions(
     session,
     suggester,
+    ports,
     decided.flatMap(({ answer, shortage }) => (shortage === null ? [] : { answer, ...shortage })),
   );
   await writeJournal(

@@ -19,7 +19,13 @@ export { attemptRecord, findUndecided, listAttempts, type Attempt } from './atte
 export { NO_METHOD, collectPayment, type CollectRequest, type Plan } from './charging';
 export type { LookedUp } from './in-hand';
 export { NOT_SENT, attemptsElsewhere, resumeAttempts } from './looking-up';
-export { defaultMethod, findMethod, listMethods, type StoredMethod } from './method-records';
+export {
+  defaultMethod,
+  findMethod,
+  listMethods,
+  payersWithMethod,
+  type StoredMethod,
+} from './method-records';
 export { unknownOrder } from './order-charges';
 export type { Payable, PaymentContext, PurposeHandlers, Settlement } from './ports';
 export { refundsOf, type NewRefund, type StoredRefund } from './refund-records';

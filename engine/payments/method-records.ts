@@ -181,3 +181,21 @@ export async function keepCustomer(
 ): Promise<void> {
   await session.query(KEEP_CUSTOMER, [payerId, gateway, reference, isoTime(now)]);
 }
+
+/** Few of each; a method without its details is nothing that could be charged. */
+const FIND_ABLE = `
+select p.id::text as id
+from unnest($1::uuid[]) as p (id)
+where exists (
+  select from {schema}.payment_methods m
+  join {schema}.payment_method_details d on d.payer_id = m.payer_id and d.method_id = m.method_id
+  where m.payer_id = p.id and m.removed_at is null and m.is_default)`;
+
+/** Of some payers those that have something to charge by default. */
+export async function payersWithMethod(
+  session: Session,
+  payerIds: readonly string[],
+): Promise<Set<string>> {
+  const rows = await session.query<{ id: string }>(FIND_ABLE, [[...new Set(payerIds)]]);
+  return new Set(rows.map(({ id }) => id));
+}

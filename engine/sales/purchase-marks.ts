@@ -54,6 +54,11 @@ update {schema}.purchase_marks set freed_at = $3::timestamptz
 where payer_id = any($1::uuid[]) and kind = 'offer' and sku = $2 and order_id is null
   and freed_at is null`;
 
+const FREE_TRIAL = `
+update {schema}.purchase_marks set freed_at = $4::timestamptz
+where payer_id = any($1::uuid[]) and kind = 'trial' and sku = $2 and order_id is null
+  and taken_at = $3::timestamptz and freed_at is null`;
+
 const FREE = `
 update {schema}.purchase_marks set freed_at = $3::timestamptz
 where payer_id = any($1::uuid[]) and order_id = $2::uuid and freed_at is null`;
@@ -145,6 +150,16 @@ export async function freePlaceWithoutOrder(
   now: Instant,
 ): Promise<void> {
   await session.query(FREE_WITHOUT_ORDER, [payerIds, sku, isoTime(now)]);
+}
+
+/** A trial that was to begin later never will: its place is free. The payers are locked. */
+export async function freeTrialPlace(
+  session: Session,
+  payerIds: readonly string[],
+  { sku, takenAt }: { sku: string; takenAt: Instant },
+  now: Instant,
+): Promise<void> {
+  await session.query(FREE_TRIAL, [payerIds, sku, isoTime(takenAt), isoTime(now)]);
 }
 
 /** Those of a payer, and those that it has taken itself while another paid for it. */

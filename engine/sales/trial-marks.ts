@@ -2,6 +2,7 @@ import { payersOf, type ResolvedAccount } from '../accounts';
 import { column, table, type Session } from '../database';
 import { isoTime, type Instant } from '../kernel';
 import type { GivenIdentity, HashedIdentity, IdentityHashing } from './identity-hash';
+import { freeTrialPlace } from './purchase-marks';
 
 /**
  * Whether a trial was had, and that it was: once for an account, for its payer, and for every identity
@@ -43,6 +44,18 @@ select decode(t.hash, 'hex'), t.key_id, $3::timestamptz
 from unnest($1::text[], $2::text[]) as t (hash, key_id)
 order by t.hash
 on conflict (hash) do nothing`;
+
+/** By the primary key's first column; one that an order paid stays. */
+const FORGET = `
+delete from {schema}.trial_marks
+where payer_id = any($1::uuid[]) and sku = $2 and started_at = $3::timestamptz and order_id is null
+returning 1 as forgotten`;
+
+/** Those that were written with it. */
+const FORGET_OF = `
+delete from {schema}.trial_hashes
+where hash in (select decode(hash, 'hex') from unnest($1::text[]) as hash)
+  and claimed_at = $2::timestamptz`;
 
 const MARKS = table('trial_marks', {
   payerId: column.uuid(),
@@ -94,7 +107,7 @@ export interface StartedTrial {
 }
 
 /** For what begins with a trial phase: an order, or a subscription without one. */
-export type Trying = Pick<TrialMarks, 'trialSpent' | 'spendTrial'>;
+export type Trying = Pick<TrialMarks, 'trialSpent' | 'spendTrial' | 'forgetTrial'>;
 
 export class TrialMarks {
   /**
@@ -169,6 +182,25 @@ export class TrialMarks {
       isoTime(now),
     ]);
     return true;
+  }
+
+  /**
+   * A trial that was to begin later never will: it was none. The payers must be locked.
+   *
+   * @param at when it was put down
+   */
+  async forgetTrial(
+    session: Session,
+    account: ResolvedAccount,
+    { sku, at }: { sku: string; at: Instant },
+    now: Instant,
+  ): Promise<void> {
+    const payers = payersOf(account);
+    const forgotten = await session.query(FORGET, [payers, sku, isoTime(at)]);
+    if (forgotten.length === 0) return;
+    await freeTrialPlace(session, payers, { sku, takenAt: at }, now);
+    const hashes = (await this.hashesOf(session, account, [])).flat().map(({ hash }) => hash);
+    if (hashes.length > 0) await session.query(FORGET_OF, [hashes, isoTime(at)]);
   }
 
   private since(now: Instant): string | null {

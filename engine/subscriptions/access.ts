@@ -13,7 +13,7 @@ import type { SubscriptionStatus } from './stored-subscription';
 
 /** The offers that subscriptions of payers were in force with, of each the latest subscription first. */
 const FIND_OFFERS = `
-select w.payer_id::text as "payerId", s.status, s.overdue,
+select w.payer_id::text as "payerId", s.status, s.overdue, s.first_unpaid as "firstUnpaid",
        (s.sku = p.sku and s.version = p.version) as "isPresent", p.sku, p.version
 from unnest($1::uuid[], $2::uuid[]) as w (payer_id, name)
 cross join lateral (
@@ -32,6 +32,7 @@ interface OfferRow {
   payerId: string;
   status: SubscriptionStatus;
   overdue: boolean;
+  firstUnpaid: boolean;
   isPresent: boolean;
   sku: string;
   version: number;
@@ -105,9 +106,12 @@ function accessOf(
     }
     for (const product of overageProducts(offer)) overage.add(product);
   };
+  const isWaiting = (row: OfferRow): boolean => isLive(row) && row.firstUnpaid;
+  const isOpen = (row: OfferRow): boolean => isLive(row) && !row.firstUnpaid && !row.overdue;
   // What somebody pays for is open, whatever another subscription says.
-  for (const row of rows) if (isLive(row) && !row.overdue) say(row, null, allowing);
+  for (const row of rows) if (isOpen(row)) say(row, null, allowing);
   for (const row of rows) if (isLive(row) && row.overdue) say(row, 'payment_overdue', allowing);
+  for (const row of rows) if (isWaiting(row)) say(row, 'payment_awaited', allowed);
   for (const row of rows) if (!isLive(row)) say(row, reasonOf(row), allowed);
   return { reasons, over: [...allowed].filter((product) => !allowing.has(product)) };
 }

@@ -1,7 +1,9 @@
 import { MAX_LOCKED_ACCOUNTS, lockAccounts, sweep, type Context, type Session } from '../database';
 import { isoTime, readClock, type Instant } from '../kernel';
-import { planAdvance, type Outcome } from './planning';
+import { payersWithMethod } from '../payments';
+import { asksForMethod, planAdvance, type Outcome, type Standing } from './planning';
 import { queuedChanges } from './queued-changes';
+import { findOfPayers } from './records';
 import { readStandings } from './standings';
 import { presentPayer, type SubscriptionName } from './stored-subscription';
 import { OfferVersions } from './offer-versions';
@@ -117,11 +119,32 @@ async function advanceThese(
   const subscriptions = standings.map(({ subscription }) => subscription);
   const queued = await queuedChanges(session, subscriptions);
   await offers.load(session, [...subscriptions, ...queued.values()]);
-  const outcomes = standings.map((standing) =>
+  const outcomes = (await withMethods(session, standings, offers)).map((standing) =>
     planAdvance(standing, offers.of, queued.get(standing.subscription.subscriptionId), now),
   );
   await writeOutcomes(session, outcomes, now);
   return outcomes;
+}
+
+/** Says of those for which it matters that there is nothing to charge. */
+async function withMethods(
+  session: Session,
+  standings: readonly Standing[],
+  offers: OfferVersions,
+): Promise<readonly Standing[]> {
+  const asking = new Set(
+    standings.filter(({ subscription }) =>
+      asksForMethod(subscription, offers.of(subscription.sku, subscription.version)),
+    ),
+  );
+  if (asking.size === 0) return standings;
+  const ledgers = [...asking].map(({ receiver }) => receiver.payerId);
+  const able = await payersWithMethod(session, ledgers);
+  return standings.map((standing) =>
+    asking.has(standing) && !able.has(standing.receiver.payerId)
+      ? { ...standing, lacksMethod: true }
+      : standing,
+  );
 }
 
 /**
@@ -136,6 +159,25 @@ export async function advancePayers(
 ): Promise<boolean> {
   const due = await dueOf(session, payerIds, now);
   return (await advanceThese(session, due, new OfferVersions(), now)).length > 0;
+}
+
+/**
+ * Subscriptions as they stand now, all boundaries that were passed behind them.
+ *
+ * @param wanted with who pays for each: whoever did when it was billed, perhaps merged away since
+ */
+export async function broughtUpToDate(
+  session: Session,
+  wanted: readonly SubscriptionName[],
+  now: Instant,
+): Promise<Standing[]> {
+  const found = await readStandings(session, await findOfPayers(session, wanted));
+  const ledgers = [...new Set(found.map(({ receiver }) => receiver.payerId))];
+  if (!(await advancePayers(session, ledgers, now))) return found;
+  return readStandings(
+    session,
+    found.map(({ subscription }) => subscription),
+  );
 }
 
 /** What is due of some payers, and what was given to them since $3. */

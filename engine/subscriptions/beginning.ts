@@ -33,6 +33,10 @@ export interface Beginning {
   coupon?: Coupon | null;
   /** The order that has paid its first period, whose units come from there. */
   orderId?: string | null;
+  /** Whether units wait for their payment; left out: as the offer says. */
+  access?: StoredSubscription['access'];
+  /** Left out: a new one. */
+  subscriptionId?: string;
   metadata?: Record<string, unknown>;
 }
 
@@ -55,7 +59,7 @@ export async function beginSubscription(
   const { offer, startsAt, trialPhases, coupon = null, orderId = null } = beginning;
   const one: StoredSubscription = {
     payerId: account.payerId,
-    subscriptionId: newId(),
+    subscriptionId: beginning.subscriptionId ?? newId(),
     accountId: account.accountId,
     sku: offer.sku,
     version: offer.version,
@@ -88,6 +92,9 @@ export async function beginSubscription(
     awaitingPayment: false,
     overdue: false,
     graceUntil: null,
+    firstUnpaid: false,
+    lapsesAt: null,
+    access: beginning.access ?? null,
   };
   await insertSubscription(session, one);
   await saveDetails(session, one, { metadata: beginning.metadata });
@@ -149,7 +156,7 @@ export async function extendSubscription(
   const outcome = openingOf(
     standing,
     offer,
-    { isFirst: true, quantity, orderId },
+    { isAhead: true, quantity, orderId },
     'subscription.renewed',
     now,
   );

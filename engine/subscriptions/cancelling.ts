@@ -14,7 +14,7 @@ import {
   type Instant,
   type RequestOf,
 } from '../kernel';
-import { statusReason } from '../sales';
+import { statusReason, type Trying } from '../sales';
 import { awaitingChanges, lapseChanges } from './awaiting-records';
 import { openingOf } from './beginning';
 import {
@@ -97,11 +97,12 @@ export class Cancellations {
   constructor(
     private readonly context: Context,
     private readonly ports: SubscriptionPorts,
+    private readonly trials: Trying,
   ) {}
 
   /**
    * Ends a subscription: when its period ends, so that what was paid for can be used until then; or
-   * now. One that is paused, or has not begun, is over at once. Invoices that were issued stay as they
+   * now. One that is paused, or has not begun, is over at once; a trial that has not begun was none. Invoices that were issued stay as they
    * are, and are not charged by themselves any more once it is over.
    *
    * @throws invalid_input (a credit without `when: "now"`), unknown_subscription, subscription_state (it
@@ -128,6 +129,15 @@ export class Cancellations {
           await lapseChanges(session, [one], now);
           await this.ports.withdrawLapsed(session, [one.payerId], now);
           await endNow(session, this.ports, standing, 'cancelled', { credit }, now);
+          if (one.periodNumber === 0 && one.trialPhases > 0) {
+            const { sku, createdAt: at } = one;
+            await this.trials.forgetTrial(
+              session,
+              await subscriberOf(session, one),
+              { sku, at },
+              now,
+            );
+          }
         } else {
           if (one.cancelAt !== null) {
             throw wrongState(

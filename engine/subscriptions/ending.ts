@@ -4,6 +4,7 @@ import { ledgerTime } from '../ledger';
 import { freePlaceWithoutOrder } from '../sales';
 import { dropFees } from './giving-back';
 import { endRest } from './left-over-units';
+import { freePlaces } from './never-paid';
 import { addPendingItems, dropPendingItems, findFee, hastenItems } from './pending-items';
 import { cutPeriods, openPeriods } from './period-records';
 import { decimalsOfPrice } from './periods';
@@ -26,10 +27,12 @@ where payer_id = $1::uuid and subscription_id = $2::uuid and granted_at is not n
  */
 async function freePlace(
   session: Session,
-  { payerId, subscriptionId, sku }: StoredSubscription,
+  subscription: StoredSubscription,
   receiver: Receiver,
   now: Instant,
 ): Promise<void> {
+  const { payerId, subscriptionId, sku, firstUnpaid } = subscription;
+  if (firstUnpaid) return freePlaces(session, subscription, receiver, now);
   if ((await session.query(HAS_BROUGHT, [payerId, subscriptionId])).length > 0) return;
   await freePlaceWithoutOrder(session, [payerId, receiver.payerId], sku, now);
 }

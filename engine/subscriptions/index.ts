@@ -35,6 +35,14 @@ export {
   type CouponPeriod,
   type CouponTaken,
 } from './coupons';
+export {
+  askFirstPayments,
+  isGivenUp,
+  periodKey,
+  tooLateFor,
+  type AskedPayment,
+  type TooLate,
+} from './first-payments';
 export { orderSubscriptions } from './from-orders';
 export { useRestored } from './restored-use';
 export {
@@ -44,6 +52,7 @@ export {
   paymentInGrace,
   paymentRecovered,
   periodsPaid,
+  type BegunPeriod,
 } from './payment-effects';
 export {
   OF_PERIOD,
@@ -59,6 +68,7 @@ export type { PeriodName } from './stored-period';
 export { findById, nowCharged } from './records';
 export { periodsRefunded } from './refunded-periods';
 export { END_REASONS, presentPayer, type StoredSubscription } from './stored-subscription';
+export { productsOf } from './period-units';
 export { resetProducts, restoreProducts } from './resetting';
 export { sizesOfSteps } from './steps';
 
@@ -94,7 +104,7 @@ export function openSubscriptions(
     ...bound(new Steps(context), 'addSteps'),
     ...bound(new Changes(context, ports), 'change'),
     ...bound(new Pauses(context), 'pause', 'resume'),
-    ...bound(new Cancellations(context, ports), 'cancel', 'undo', 'reactivate'),
+    ...bound(new Cancellations(context, ports, trials), 'cancel', 'undo', 'reactivate'),
   };
   return {
     calls,

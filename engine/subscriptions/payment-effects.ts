@@ -2,21 +2,16 @@ import { grouped, type Session } from '../database';
 import { recordEvents } from '../events';
 import type { Instant } from '../kernel';
 import { refreshAccess } from './access';
-import { advancePayers } from './advancing';
+import { broughtUpToDate } from './advancing';
 import { comesWith } from './cycles';
-import { readStandings } from './standings';
 import { endEarly } from './ending';
+import { beginPaid, periodKey, tooLateFor } from './first-payments';
 import { findPeriods } from './period-records';
 import { givePeriods, productsFor, unitsOf } from './period-units';
 import type { PeriodName, StoredPeriod } from './stored-period';
 import { eventOf, type Outcome, type Standing } from './planning';
-import { findOfPayers, saveSubscriptions } from './records';
-import {
-  isInForce,
-  type StoredSubscription,
-  type SubscriptionName,
-  type SubscriptionStatus,
-} from './stored-subscription';
+import { saveSubscriptions } from './records';
+import { isInForce, type StoredSubscription, type SubscriptionStatus } from './stored-subscription';
 import { OfferVersions } from './offer-versions';
 import { allowOverage, writeOutcomes } from './writing';
 
@@ -24,25 +19,6 @@ import { allowOverage, writeOutcomes } from './writing';
  * What payments mean to subscriptions. Called by those who collect, in their transaction, with the
  * payer locked. Subscriptions that are over are left as they are.
  */
-
-/**
- * Subscriptions as they stand now, all boundaries that were passed behind them.
- *
- * @param wanted with who pays for each: whoever did when it was billed, perhaps merged away since
- */
-async function broughtUpToDate(
-  session: Session,
-  wanted: readonly SubscriptionName[],
-  now: Instant,
-): Promise<Standing[]> {
-  const found = await readStandings(session, await findOfPayers(session, wanted));
-  const ledgers = [...new Set(found.map(({ receiver }) => receiver.payerId))];
-  if (!(await advancePayers(session, ledgers, now))) return found;
-  return readStandings(
-    session,
-    found.map(({ subscription }) => subscription),
-  );
-}
 
 /** The same for subscriptions of one payer. */
 const ofPayer = (
@@ -55,22 +31,43 @@ const ofPayer = (
   return broughtUpToDate(session, names, now);
 };
 
+/** A period that began with its first payment: what it costs is earned from then on. */
+export interface BegunPeriod {
+  key: string;
+  /** In whose book that is. */
+  payerId: string;
+  from: Instant;
+  to: Instant;
+}
+
 /**
- * Periods are paid: those whose units waited for that get them, as long as they are not over. An
- * invoice of 0.00 is paid when it is issued. As many statements for many as for one; the locks of the
- * accounts that pay by now are held.
+ * Periods are paid: those whose units waited for that get them, as long as they are not over, and what
+ * waited for its first payment begins. An invoice of 0.00 is paid when it is issued. As many statements
+ * for many as for one; the locks of the accounts that pay by now are held.
+ *
+ * @returns the periods of which that was the first payment
  */
 export async function periodsPaid(
   session: Session,
   periods: readonly PeriodName[],
   now: Instant,
-): Promise<void> {
-  if (periods.length === 0) return;
+): Promise<BegunPeriod[]> {
+  if (periods.length === 0) return [];
+  const standings = await broughtUpToDate(session, periods, now);
+  const isAwaited = standings.some(({ subscription }) => subscription.firstUnpaid);
+  const late = await tooLateFor(session, isAwaited ? periods : [], now);
+  const inTime = new Set(periods.map(periodKey).filter((key) => !late.has(key)));
+  const first = new Set(
+    standings.flatMap(({ subscription: { firstUnpaid, subscriptionId, periodNumber: number } }) => {
+      const key = periodKey({ subscriptionId, number });
+      return firstUnpaid && inTime.has(key) ? [key] : [];
+    }),
+  );
   // Also of one that waits for nothing: of two periods that were bought ahead the later may be paid first.
-  const live = (await broughtUpToDate(session, periods, now)).filter(
+  const live = (await beginPaid(session, standings, first, now)).filter(
     ({ subscription }) => subscription.endedAt === null,
   );
-  if (live.length === 0) return;
+  if (live.length === 0) return [];
   const paid = grouped(periods, ({ subscriptionId }) => subscriptionId);
   const names = live.flatMap(({ subscription }) => {
     const numbers = new Set(paid.get(subscription.subscriptionId)!.map(({ number }) => number));
@@ -106,6 +103,25 @@ export async function periodsPaid(
   }
   await giveWaiting(session, giving, offers, now);
   await saveSubscriptions(session, changed);
+  return openAccess(session, live, first, now);
+}
+
+/** What began with its first payment may be used from now on. */
+async function openAccess(
+  session: Session,
+  live: readonly Standing[],
+  first: ReadonlySet<string>,
+  now: Instant,
+): Promise<BegunPeriod[]> {
+  if (first.size === 0) return [];
+  const begun = live.flatMap(({ receiver, subscription }) => {
+    const { subscriptionId, periodNumber: number, periodStart, periodEnd: to } = subscription;
+    const key = periodKey({ subscriptionId, number });
+    const { payerId } = receiver;
+    return first.has(key) ? [{ key, payerId, from: Math.max(periodStart, now), to }] : [];
+  });
+  await refreshAccess(session, begun);
+  return begun;
 }
 
 /** A renewal whose units only waited for the first payment of its subscription. */
@@ -214,7 +230,8 @@ export async function paymentOverdue(
     session,
     await ofPayer(session, payerId, subscriptionIds, now),
     'subscription.overdue',
-    (one) => (isInForce(one) || one.status === 'paused') && !one.overdue,
+    // Where the first payment is awaited there is no access that could end.
+    (one) => (isInForce(one) || one.status === 'paused') && !one.overdue && !one.firstUnpaid,
     // One that rests is overdue when it goes on: a pause pays nothing.
     ({ status }) => ({
       status: status === 'paused' ? 'paused' : 'past_due',

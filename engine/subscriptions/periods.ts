@@ -163,8 +163,34 @@ export function nextPeriod(
       credited: ZERO,
       isFirstOwn: phase === null && (isAfterPhases || terms.isFirstOwn === true),
       orderId,
+      firstUnpaid: false,
     },
   };
+}
+
+/**
+ * The period whose first payment came after its time, as it begins now: as long as what was paid for, and
+ * those that follow are counted from there.
+ *
+ * @param period as it was opened
+ * @param offer its own, in its version
+ */
+export function beginAnew(
+  one: StoredSubscription,
+  { share, quantity }: Pick<OpenedPeriod, 'share' | 'quantity'>,
+  offer: Offer,
+  zone: string,
+  now: Instant,
+): StoredSubscription {
+  const before = { ...one, periodNumber: one.periodNumber - 1 };
+  // No day of the month to begin on: a whole interval was paid, or so many days of one.
+  const collect = offer.collect && { ...offer.collect, anchorDay: null };
+  const whole = nextPeriod(before, { ...offer, collect }, zone, { at: now, anew: true, quantity });
+  const { subscription } = whole;
+  if (share === null) return subscription;
+  const anchorAt = addDuration(now, { unit: 'day', count: Math.max(share.left, 1) }, zone);
+  const anchorNumber = one.periodNumber + 1;
+  return { ...subscription, periodEnd: anchorAt, anchorAt, anchorZone: zone, anchorNumber };
 }
 
 const pick = ({ anchorAt, anchorZone, anchorNumber }: Anchor): Anchor => ({
@@ -191,6 +217,7 @@ export function reminderAt(one: StoredSubscription): Instant | null {
     one.cancelAt === null &&
     one.pauseAt === null &&
     one.endedAt === null &&
+    !one.firstUnpaid &&
     one.status !== 'paused';
   if (!goesOn || one.periodNumber === 0 || one.remindedNumber === one.periodNumber) return null;
   const at = one.periodEnd - REMINDER_DAYS * DAY;
@@ -202,6 +229,11 @@ export function reminderAt(one: StoredSubscription): Instant | null {
 export function nextDueOf(one: StoredSubscription): Instant | null {
   if (one.endedAt !== null) return null;
   if (one.status === 'paused') return one.resumeAt;
+  if (one.firstUnpaid) {
+    const last = one.renews ? null : one.periodEnd;
+    const ends = [one.lapsesAt ?? last, one.cancelAt].filter((at) => at !== null);
+    return ends.length === 0 ? null : Math.min(...ends);
+  }
   const next = reminderAt(one) ?? one.periodEnd;
   return one.graceUntil === null ? next : Math.min(next, one.graceUntil);
 }

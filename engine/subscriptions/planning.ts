@@ -2,7 +2,7 @@ import type { Offer } from '../catalog';
 import type { NewEvent } from '../events';
 import { formatMoney, isoTime, type Instant } from '../kernel';
 import type { Units } from './allowance';
-import { nextPeriod, reminderAt, decimalsOfPrice } from './periods';
+import { nextPeriod, reminderAt, decimalsOfPrice, feeOf } from './periods';
 import type { OpenedPeriod } from './stored-period';
 import type { Receiver } from './period-units';
 import { changedTo, type QueuedChange } from './queued-changes';
@@ -20,6 +20,8 @@ export interface Standing {
   receiver: Receiver;
   /** The account or its payer is closed: nothing is renewed any more. */
   isClosed: boolean;
+  /** There is nothing to charge, and its offer cares. Left out: there is, or it does not matter. */
+  lacksMethod?: boolean;
 }
 
 /** A period that was opened, with what follows from it. */
@@ -48,6 +50,8 @@ export interface Outcome {
   applied: { change: QueuedChange; periodNumber: number; at: Instant } | null;
   /** A queued change that can never take force any more. */
   dropsChange: boolean;
+  /** It ended before its first payment came: what it took is free again. Null: it did not. */
+  neverPaidAt: Instant | null;
 }
 
 /** An outcome in which nothing else happens than what is said. */
@@ -62,6 +66,7 @@ export const outcomeOf = (
   changesAccess: false,
   applied: null,
   dropsChange: false,
+  neverPaidAt: null,
   ...more,
 });
 
@@ -127,35 +132,46 @@ export const ended = (
   overdue: false,
   graceUntil: null,
   awaitingPayment: false,
+  lapsesAt: null,
 });
 
 /**
  * Opens the period that follows.
  *
- * @param terms as `nextPeriod` takes them; `isFirst`: its units wait for the first payment
+ * @param terms as `nextPeriod` takes them; `isFirst`: nothing was paid before, so that all waits for
+ *   its payment; `isAhead`: it is bought before it begins, and its units wait for that
  */
 export function openNext(
   one: StoredSubscription,
   offer: Offer,
   zone: string,
-  terms: NonNullable<Parameters<typeof nextPeriod>[3]> & { isFirst?: boolean },
+  terms: NonNullable<Parameters<typeof nextPeriod>[3]> & { isFirst?: boolean; isAhead?: boolean },
   now: Instant,
 ): { subscription: StoredSubscription; opening: Opening } {
   const { subscription, period } = nextPeriod(one, offer, zone, terms);
   const { phase, fee, orderId } = period;
   const isPaidAhead = offer.collect?.bill !== 'arrears' && orderId === null && fee.greaterThan(0);
+  const isTrusted = (one.access ?? offer.collect?.access) === 'at_once';
+  const firstUnpaid = isPaidAhead && !isTrusted && terms.isFirst === true;
   const waits =
-    isPaidAhead &&
-    (terms.isFirst === true ||
-      one.awaitingPayment ||
-      (phase === null && offer.collect?.renewalGrants === 'payment'));
+    firstUnpaid ||
+    (isPaidAhead &&
+      ((terms.isAhead === true && !isTrusted) ||
+        one.awaitingPayment ||
+        (phase === null && offer.collect?.renewalGrants === 'payment')));
   return {
     subscription: {
       ...subscription,
       status: one.status === 'past_due' ? 'past_due' : phase === null ? 'active' : 'trialing',
       awaitingPayment: waits,
+      firstUnpaid,
+      lapsesAt: null,
     },
-    opening: { period, offer, gives: !waits && orderId === null && period.endsAt > now },
+    opening: {
+      period: { ...period, firstUnpaid },
+      offer,
+      gives: !waits && orderId === null && period.endsAt > now,
+    },
   };
 }
 
@@ -165,7 +181,7 @@ export function openNext(
  * @param offerOf the versions of offers that it and its queued change name
  */
 export function planAdvance(
-  { subscription, receiver, isClosed }: Standing,
+  { subscription, receiver, isClosed, lacksMethod = false }: Standing,
   offerOf: OfferOf,
   queued: QueuedChange | undefined,
   now: Instant,
@@ -176,7 +192,12 @@ export function planAdvance(
   let change = queued;
 
   const end = (reason: EndReason, at: Instant): void => {
-    one = ended(one, reason, at);
+    if (one.firstUnpaid) outcome.neverPaidAt = at;
+    // What was never paid is over with it.
+    const periodEnd = one.firstUnpaid
+      ? Math.max(one.periodStart, Math.min(one.periodEnd, at))
+      : one.periodEnd;
+    one = { ...ended(one, reason, at), periodEnd };
     outcome.events.push(endEventOf(one, now));
     outcome.changesAccess = true;
     outcome.dropsChange = change !== undefined;
@@ -185,6 +206,7 @@ export function planAdvance(
     const isBeginning = one.periodNumber === 0;
     const isResuming = at !== undefined;
     const old = offerOf(one.sku, one.version);
+    const isFirst = isBeginning || isInFreePhase(one, old);
     let offer = old;
     let anew = isResuming;
     let isOther = false;
@@ -197,13 +219,7 @@ export function planAdvance(
       isOther = changed.isOther;
       change = undefined;
     }
-    const next = openNext(
-      one,
-      offer,
-      zone,
-      { at, anew, isFirstOwn: isOther, isFirst: isBeginning },
-      now,
-    );
+    const next = openNext(one, offer, zone, { at, anew, isFirstOwn: isOther, isFirst }, now);
     one = next.subscription;
     const { period } = next.opening;
     outcome.openings.push(next.opening);
@@ -217,11 +233,22 @@ export function planAdvance(
         ? 'subscription.resumed'
         : 'subscription.renewed';
     outcome.events.push(eventOf(type, one, period.startsAt, now));
-    outcome.changesAccess ||= isBeginning || isResuming || isOther;
+    outcome.changesAccess ||= isBeginning || isResuming || isOther || one.firstUnpaid;
+  };
+  const rest = (at: Instant): void => {
+    one = { ...one, status: 'paused', pauseAt: null };
+    outcome.events.push(eventOf('subscription.paused', one, at, now));
+    outcome.changesAccess = true;
   };
 
   for (;;) {
     if (one.endedAt !== null) break;
+    if (one.firstUnpaid) {
+      // Nothing begins before it is paid; what ends it first does.
+      const [over] = endsOfWaiting(one, isClosed, now);
+      if (over !== undefined) end(over.reason, over.at);
+      break;
+    }
     if (one.status === 'paused') {
       const { resumeAt } = one;
       if (resumeAt === null || resumeAt > now) break;
@@ -243,16 +270,19 @@ export function planAdvance(
       end('expired', at);
     } else if (one.periodNumber > 0 && one.pauseAt !== null && one.pauseAt <= at) {
       // What is overdue stays so: it is when it goes on, too.
-      one = { ...one, status: 'paused', pauseAt: null };
-      outcome.events.push(eventOf('subscription.paused', one, at, now));
-      outcome.changesAccess = true;
+      rest(at);
     } else {
-      open();
+      const without = withoutMethod(one, offerOf, lacksMethod);
+      if (without === 'cancel') end('no_payment_method', at);
+      else if (without === 'pause') rest(at);
+      else open();
     }
   }
 
   const { graceUntil } = one;
-  if (one.status === 'past_due' && graceUntil !== null && graceUntil <= now) {
+  // While the first payment is awaited there is no access that could end.
+  const isOverdue = graceUntil !== null && graceUntil <= now && !one.firstUnpaid;
+  if (one.status === 'past_due' && isOverdue) {
     one = { ...one, overdue: true, graceUntil: null };
     outcome.events.push(eventOf('subscription.overdue', one, graceUntil, now));
     outcome.changesAccess = true;
@@ -264,6 +294,52 @@ export function planAdvance(
     one = { ...one, remindedNumber: one.periodNumber };
   }
   return { ...outcome, subscription: one };
+}
+
+/** Whether it is in a trial phase that costs nothing. */
+export const isInFreePhase = (one: StoredSubscription, offer: Offer): boolean =>
+  one.phase !== null && feeOf(offer, one.phase, one.quantity).isZero();
+
+/** Whether it matters that there is nothing to charge when its period ends. */
+export const asksForMethod = (one: StoredSubscription, offer: Offer): boolean =>
+  (offer.collect?.withoutMethod ?? 'invoice') !== 'invoice' &&
+  (one.collection === 'charge' || one.sendsByDefault) &&
+  one.collectedBy === 'engine' &&
+  isInFreePhase(one, offer) &&
+  !feeOf(
+    offer,
+    one.periodNumber < one.trialPhases ? one.periodNumber + 1 : null,
+    one.quantity,
+  ).isZero();
+
+/** What its offer says of a free phase that ends without anything to charge; null: nothing. */
+function withoutMethod(
+  one: StoredSubscription,
+  offerOf: OfferOf,
+  lacksMethod: boolean,
+): 'cancel' | 'pause' | null {
+  if (!lacksMethod || one.periodNumber === 0) return null;
+  const offer = offerOf(one.sku, one.version);
+  if (!asksForMethod(one, offer)) return null;
+  return offer.collect!.withoutMethod === 'pause' ? 'pause' : 'cancel';
+}
+
+/** What ends one by now that waits for its first payment, the earliest first. */
+function endsOfWaiting(
+  one: StoredSubscription,
+  isClosed: boolean,
+  now: Instant,
+): Array<{ reason: EndReason; at: Instant }> {
+  const ends: Array<{ reason: EndReason; at: Instant | null }> = [
+    { reason: 'cancelled', at: one.cancelAt },
+    { reason: 'account_closed', at: isClosed ? one.periodEnd : null },
+    { reason: 'payment_lapsed', at: one.lapsesAt },
+    // Nothing would follow it, and nothing was asked for.
+    { reason: 'expired', at: one.renews || one.lapsesAt !== null ? null : one.periodEnd },
+  ];
+  return ends
+    .flatMap(({ reason, at }) => (at === null || at > now ? [] : [{ reason, at }]))
+    .toSorted((a, b) => a.at - b.at);
 }
 
 /** Tells what follows when the present period is over, and for how much. */

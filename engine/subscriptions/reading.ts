@@ -46,6 +46,8 @@ export interface Subscription {
   period: { number: number; startsAt: string; endsAt: string } | null;
   /** Its units come when it is paid. */
   awaitingPayment: boolean;
+  /** Until when its first payment is waited for; null: for none, or nothing was asked for yet. */
+  lapsesAt: string | null;
   /** The grace period after a failed payment is over: nothing of it can be used. */
   overdue: boolean;
   cancelAt: string | null;
@@ -223,6 +225,7 @@ export async function readSubscriptions(
               endsAt: isoTime(one.periodEnd),
             },
       awaitingPayment: one.awaitingPayment,
+      lapsesAt: isoTime(one.lapsesAt),
       overdue: one.overdue,
       // One that goes on after all is not cancelled any more.
       cancelReason: one.cancelAt === null && one.endedAt === null ? null : row.cancel_reason,

@@ -1,5 +1,6 @@
 import { resolveAccounts, changeOfAccount, type ResolvedAccount } from '../accounts';
 import {
+  ACCESS,
   findOffer,
   findOfferVersion,
   keepCoupon,
@@ -75,6 +76,8 @@ const startInput = input({
   collection: oneOf(['charge', 'send']).optional(),
   /** `provider`: somebody else collects, and tells when a period is paid. Default `engine`. */
   collectedBy: oneOf(['engine', 'provider']).default('engine'),
+  /** `at_once`: units come before they are paid for. Default: as the offer says. */
+  access: oneOf(ACCESS).optional(),
   ...changeFields,
 });
 export type StartRequest = RequestOf<typeof startInput>;
@@ -134,8 +137,8 @@ export function requireRecurring(offer: Offer): void {
 
 type Wanted = Omit<z.output<typeof startInput>, 'account'>;
 
-/** A day is time enough for the statements between reserving a coupon and keeping it. */
-const RESERVED: { unit: 'day'; count: number } = { unit: 'day', count: 1 };
+/** For as long as its first payment may take: whatever ends the waiting frees the place. */
+const RESERVED: { unit: 'year'; count: number } = { unit: 'year', count: 100 };
 
 export class Starts {
   constructor(
@@ -199,9 +202,11 @@ export class Starts {
 
     const trialPhases = await this.phasesFor(session, account, offer, wanted, taken.trial, now);
     if (trialPhases === null) return denied('trial_already_used');
+    const subscriptionId = newId();
     let coupon: Coupon | null = null;
     if (wanted.coupon !== null) {
-      coupon = await this.redeem(session, account, offer, wanted.coupon, now);
+      const reserving = { orderId: subscriptionId, code: wanted.coupon };
+      coupon = await this.reserve(session, account, offer, reserving, now);
       if (coupon === null) return denied('coupon_unavailable');
     }
     const places = placesOf([offer]);
@@ -217,6 +222,7 @@ export class Starts {
       session,
       account,
       {
+        subscriptionId,
         offer,
         quantity,
         startsAt: startAt,
@@ -225,11 +231,14 @@ export class Starts {
         collection: wanted.collection,
         usualCollection: usual(payerId),
         collectedBy: wanted.collectedBy,
+        access: wanted.access,
         coupon,
         metadata: wanted.metadata,
       },
       now,
     );
+    const waits = begun.firstUnpaid || begun.periodNumber === 0 || begun.phase !== null;
+    if (!waits) await keepCoupon(session, account.payerId, subscriptionId, now);
     return answerFor(session, begun);
   }
 
@@ -248,16 +257,15 @@ export class Starts {
     return offer.trialPhases.length;
   }
 
-  /** Takes a place of a coupon for good. */
-  private async redeem(
+  /** Takes a place of a coupon, which is free again if the subscription is never paid. */
+  private reserve(
     session: Session,
     { accountId, payerId }: ResolvedAccount,
     offer: Offer,
-    code: string,
+    { orderId, code }: { orderId: string; code: string },
     now: Instant,
   ): Promise<Coupon | null> {
-    const orderId = newId();
-    const coupon = await reserveCoupon(session, {
+    return reserveCoupon(session, {
       code,
       payerId,
       accountId,
@@ -267,8 +275,6 @@ export class Starts {
       now,
       lapsesAt: addDuration(now, RESERVED, 'UTC'),
     });
-    if (coupon !== null) await keepCoupon(session, payerId, orderId, now);
-    return coupon;
   }
 
   private async extend(

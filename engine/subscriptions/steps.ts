@@ -78,7 +78,8 @@ export class Steps {
    * @returns the subscription; or `allowed: false` with `payment_overdue`, `account_suspended`,
    *   `account_closed`
    * @throws invalid_input (the product is none of the offer, or not sold in steps),
-   *   unknown_subscription, subscription_state (it is not in force), idempotency_conflict
+   *   unknown_subscription, subscription_state (it is not in force, or its first payment is awaited),
+   *   idempotency_conflict
    */
   async addSteps(request: AddStepsRequest): Promise<AddStepsAnswer> {
     const wanted = parse(addStepsInput, request);
@@ -98,6 +99,13 @@ async function add(
   const { payerId, subscriptionId, accountId, currency, periodNumber, periodEnd } = subscription;
   if (!isInForce(subscription)) {
     throw wrongState(subscription, 'steps are added to one that is in force');
+  }
+  if (subscription.firstUnpaid) {
+    throw wrongState(
+      subscription,
+      'its first period is not paid yet',
+      'Collect its invoice first.',
+    );
   }
   const refused = statusReason(await resolveAccount(session, { accountId }));
   if (refused !== null) return refused;

@@ -33,6 +33,8 @@ export const PERIODS = table('subscription_periods', {
   credited: column.decimal(),
   /** When it brought its units; null: they wait for a payment, or were missed. */
   grantedAt: column.instant().orNull,
+  /** It is the first that is to be paid, and is not. */
+  firstUnpaid: column.flag(),
 });
 
 /** A period that is not over. */

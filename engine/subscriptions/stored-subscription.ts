@@ -1,3 +1,4 @@
+import type { Collect } from '../catalog';
 import { column, table, type RowOf } from '../database';
 import type { Collection } from '../payments';
 
@@ -18,6 +19,8 @@ export const END_REASONS = [
   'expired',
   'cancelled',
   'payment_failed',
+  'payment_lapsed',
+  'no_payment_method',
   'refunded',
   'account_closed',
 ] as const;
@@ -64,6 +67,12 @@ export const SUBSCRIPTIONS = table('subscriptions', {
   overdue: column.flag(),
   /** While past due and not overdue: until when access goes on. */
   graceUntil: column.instant().orNull,
+  /** Its present period is the first that is to be paid, and is not; also of one that ended so. */
+  firstUnpaid: column.flag(),
+  /** Until when that payment is waited for; null: nothing was asked for yet. */
+  lapsesAt: column.instant().orNull,
+  /** Whether units wait for their payment, where the call said so; null: as the offer has it. */
+  access: column.text<Collect['access']>().orNull,
 });
 
 export type StoredSubscription = RowOf<typeof SUBSCRIPTIONS>;

@@ -9,6 +9,7 @@ import { presentPayer } from './stored-subscription';
  *  - Its status says whether that is a trial phase, and it is looked at again unless it is over or
  *    paused for good.
  *  - Each period that costs something, and that no order paid, has been put on the list for invoices.
+ *  - What waits for its first payment stands in the period that is to be paid, which brought nothing.
  *  - Grants of periods exist, and a running period that waits for no payment has been given its units.
  *  - Uses are denied for what is overdue, and for nothing else.
  */
@@ -61,7 +62,7 @@ select s.subscription_id::text as id
 from {schema}.subscriptions s
 where (s.period_number > 0 and s.status = 'trialing' and s.phase is null)
    or (s.period_number > 0 and s.status = 'active' and s.phase is not null)
-   or (s.ended_at is null and s.next_due_at is null
+   or (s.ended_at is null and s.next_due_at is null and not s.first_unpaid
        and not (s.status = 'paused' and s.resume_at is null))`,
   },
   {
@@ -102,6 +103,20 @@ join {schema}.subscription_periods p
  and p.number = s.period_number
 where s.ended_at is null and s.status <> 'paused' and not s.awaiting_payment
   and p.granted_at is null`,
+  },
+  {
+    code: 'first_unpaid',
+    table: 'subscription_periods',
+    message: 'Period % was given units, or follows another, though its first payment is awaited.',
+    statement: `
+select s.subscription_id || ' ' || s.period_number as id
+from {schema}.subscriptions s
+left join {schema}.subscription_periods p
+  on p.payer_id = s.payer_id and p.subscription_id = s.subscription_id
+ and p.number = s.period_number
+where s.first_unpaid
+  and (p.number is null or not p.first_unpaid or p.granted_at is not null
+       or (s.ended_at is null and not s.awaiting_payment))`,
   },
   {
     code: 'overdue_gates',

@@ -5,6 +5,7 @@ import { Decimal, type Instant } from '../kernel';
 import { setOverageTerms } from '../ledger';
 import { refreshAccess } from './access';
 import { lapseChanges } from './awaiting-records';
+import { giveUpUnpaid } from './never-paid';
 import { addPendingItems, type NewPendingItem } from './pending-items';
 import { writePeriods } from './period-records';
 import { bringUnits, productsFor, unitsOf } from './period-units';
@@ -97,6 +98,7 @@ export async function writeOutcomes(
     outcomes.filter(({ dropsChange }) => dropsChange).map(({ subscription }) => subscription),
     now,
   );
+  await giveUpUnpaid(session, outcomes, now);
   const changed = outcomes.filter(({ changesAccess }) => changesAccess);
   await refreshAccess(
     session,

@@ -412,6 +412,7 @@ const TABLE: Table = {
         renew: is(true),
         collection: is('charge'),
         collectedBy: is('engine'),
+        access: open('as the offer says'),
       },
       request: async ({ account }) => ({ account: await account(), sku: 'plan' }),
     },

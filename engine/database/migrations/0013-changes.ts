@@ -344,5 +344,93 @@ create unique index invoices_draft on {schema}.invoices
   where status = 'draft' and kind = 'cycle';
 create index invoices_of_changes on {schema}.invoices (payer_id, invoice_id)
   where change_id is not null and status in ('draft', 'open');
+
+-- Paid first: what has to be paid comes when it is paid.
+alter table {schema}.access_gates
+  drop constraint access_gates_reason_check,
+  add constraint access_gates_reason_check check (reason in (
+    'no_subscription', 'subscription_ended', 'subscription_cancelled', 'subscription_paused',
+    'payment_overdue', 'payment_awaited'));
+alter table {schema}.subscriptions
+  -- Its present period is the first that is to be paid, and is not; also of one that ended so.
+  add column first_unpaid boolean not null default false,
+  -- Until when that payment is waited for; null: nothing was asked for yet.
+  add column lapses_at timestamptz,
+  -- When it was said with the call: whether units wait for their payment.
+  add column access text check (access in ('on_payment', 'at_once')),
+  drop constraint subscriptions_end_reason_check,
+  add constraint subscriptions_end_reason_check check (end_reason in (
+    'expired', 'cancelled', 'payment_failed', 'payment_lapsed', 'no_payment_method', 'refunded',
+    'account_closed')),
+  add constraint subscriptions_lapse check (lapses_at is null or (first_unpaid and ended_at is null));
+-- What is over may begin again in a trial phase, too, and what rests go on in one.
+drop trigger subscriptions_move on {schema}.subscriptions;
+create trigger subscriptions_move before update on {schema}.subscriptions
+  for each row when (not (
+    new.period_number >= old.period_number
+    and (new.status = old.status
+      or (old.status in ('trialing', 'active', 'past_due')
+          and not (old.status = 'active' and new.status = 'trialing'))
+      or (old.status = 'paused'
+          and new.status in ('trialing', 'active', 'past_due', 'cancelled', 'ended'))
+      or (old.status in ('cancelled', 'ended') and new.status in ('trialing', 'active')))
+  )) execute function {schema}.refuse_change();
+alter table {schema}.subscription_periods
+  -- It is the first that is to be paid, and is not.
+  add column first_unpaid boolean not null default false;
+-- One whose first payment came too late begins when it came.
+drop trigger subscription_periods_stay on {schema}.subscription_periods;
+create trigger subscription_periods_stay before update of
+  payer_id, subscription_id, number, phase, sku, version, quantity, fee, currency, order_id,
+  first_own, part_days, whole_days on {schema}.subscription_periods
+  for each statement execute function {schema}.refuse_change();
+drop trigger subscription_periods_move on {schema}.subscription_periods;
+create trigger subscription_periods_move before update on {schema}.subscription_periods
+  for each row when (not (
+    (old.granted_at is null or new.granted_at = old.granted_at)
+    and (old.first_unpaid or not new.first_unpaid)
+    and ((new.starts_at = old.starts_at and new.resumed = old.resumed
+          and new.ends_at <= old.ends_at
+          and (old.reset_at is null or new.reset_at = old.reset_at))
+      or (old.first_unpaid and not new.first_unpaid and old.granted_at is null
+          and new.starts_at >= old.starts_at))
+  )) execute function {schema}.refuse_change();
+-- What waits for its first payment by now. Nothing tells how long: only dunning ends it.
+update {schema}.subscriptions set first_unpaid = true
+where awaiting_payment and ended_at is null and period_number = 1;
+update {schema}.subscription_periods p set first_unpaid = true
+from {schema}.subscriptions s
+where s.first_unpaid and p.payer_id = s.payer_id and p.subscription_id = s.subscription_id
+  and p.number = 1 and p.granted_at is null;
+alter table {schema}.collections
+  drop constraint collections_stop_reason_check,
+  add constraint collections_stop_reason_check
+    check (stop_reason in ('hard_decline', 'customer_cancelled', 'payment_lapsed'));
+create table {schema}.held_fees (
+  payer_id uuid not null,
+  fee_id uuid not null,
+  currency text not null,
+  -- Net.
+  amount numeric not null check (amount <> 0 and scale(trim_scale(amount)) <= 8),
+  reference_type text not null,
+  reference_id text not null,
+  -- When its time was known, or it was taken back.
+  released_at timestamptz,
+  primary key (payer_id, fee_id)
+);
+comment on table {schema}.held_fees is 'Money for a time that begins when it is paid: deferred, and nothing of it is earned until then.';
+create index held_fees_open on {schema}.held_fees (payer_id) where released_at is null;
+create trigger held_fees_stay before delete or update of
+  payer_id, fee_id, currency, amount, reference_type, reference_id
+  on {schema}.held_fees for each statement execute function {schema}.refuse_change();
+create trigger held_fees_end_once before update on {schema}.held_fees
+  for each row when (old.released_at is not null) execute function {schema}.refuse_change();
+${neverTruncated('held_fees')}
+-- A trial that was to begin later, and never did, was none.
+drop trigger trial_marks_stay on {schema}.trial_marks;
+create trigger trial_marks_stay before update on {schema}.trial_marks
+  for each statement execute function {schema}.refuse_change();
+create trigger ordered_trial_marks_stay before delete on {schema}.trial_marks
+  for each row when (old.order_id is not null) execute function {schema}.refuse_change();
 `,
 };

@@ -17,8 +17,8 @@ import { findCollections, writeCollection } from './collections';
 import { withdrawAllLapsed } from '../withdrawing-changes';
 import { takeSteps } from './dunning';
 import { readDunning } from './dunning-settings';
-import { isCancelledByCustomer, methodPlan } from './planning';
-import { stoppedByCustomer, stoppedByDecline } from './schedule';
+import { hasLapsed, isCancelledByCustomer, methodPlan } from './planning';
+import { stoppedByCustomer, stoppedByDecline, stoppedByLapse } from './schedule';
 import { WaitingInvoices, type WaitingForGateway, type WaitingInvoice } from './waiting-invoices';
 
 /** Charges what is due, and takes the steps that are due by the clock. */
@@ -258,6 +258,10 @@ async function planAttempt(session: Session, invoiceId: string, now: Instant): P
   if (collection?.status !== 'waiting' || collection.mode !== 'charge') return null;
   if (collection.nextAttemptAt === null || collection.nextAttemptAt > now) return null;
   const { finalAction } = collection;
+  if (await hasLapsed(session, invoice, now)) {
+    await writeCollection(session, invoice, stoppedByLapse(collection, now), finalAction);
+    return null;
+  }
   if (collection.attempts > 0 && (await isCancelledByCustomer(session, invoice))) {
     await writeCollection(session, invoice, stoppedByCustomer(collection), finalAction);
     return null;

@@ -10,7 +10,8 @@ import type { StoredInvoice } from '../invoice-records';
 import { closeCollections, subscriptionsOf } from './closing-collections';
 import { writeCollection } from './collections';
 import { readDunning, type Dunning } from './dunning-settings';
-import { failed, finished, isFinal, isLapsing, lapsed, unpaid } from './schedule';
+import { hasLapsed } from './planning';
+import { failed, finished, isFinal, isLapsing, lapsed, stoppedByLapse, unpaid } from './schedule';
 import type { Collection, CollectionState } from './stored-collection';
 
 /** What an invoice that is not paid brings about, step by step. The payer is locked. */
@@ -101,6 +102,10 @@ export async function takeSteps(
     const event = invoiceEvent('invoice.overdue', invoice, dueAt);
     await recordEvents(session, [{ ...event, recordedAt: now }]);
     await tellFirstFailure(session, invoice, state, now);
+  }
+  if (await hasLapsed(session, invoice, now)) {
+    const stopped = stoppedByLapse(state, now);
+    return writeCollection(session, invoice, stopped, collection.finalAction);
   }
   await goOn(session, invoice, state, dunning, now);
 }

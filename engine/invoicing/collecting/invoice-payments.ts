@@ -6,6 +6,7 @@ import { moveCredits } from '../account-credit';
 import { findInvoiceOwner, requireInvoice } from '../invoice-records';
 import { settleInvoice } from '../settling';
 import { ofLapsedChanges } from '../lapsed-changes';
+import { tooLateToPay } from '../when-paid';
 import { countAttempt, findCollections } from './collections';
 import { attemptFailed } from './dunning';
 
@@ -36,7 +37,7 @@ export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => 
     return { payerId, accountId, currency, decimals, amount, description: number ?? invoiceId };
   },
 
-  /** What was written off can still be paid; money for what is paid, void or lapsed goes back. */
+  /** What was written off can still be paid; money for what is paid, void, lapsed or came too late goes back. */
   async settled(session, settlement, now) {
     const { payerId, purposeId: invoiceId, attemptId, gateway, reference, amount } = settlement;
     const invoice = await requireInvoice(session, invoiceId);
@@ -45,6 +46,8 @@ export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => 
     if (status === 'paid') return 'paid_twice';
     if (status !== 'open' && status !== 'uncollectible') return `invoice_${status}`;
     if ((await ofLapsedChanges(session, [invoice], now)).length > 0) return 'change_lapsed';
+    const tooLate = await tooLateToPay(session, invoice, now);
+    if (tooLate !== null) return tooLate;
     const payment = { payerId, invoiceId, attemptId, gateway, reference, amount, paidAt: now };
     if (settlement.isFirstOutcome) await countAttempt(session, payment);
     const { excess, replayed } = await settleInvoice(session, payment, now);

@@ -13,7 +13,7 @@ import { findCollections } from './collections';
 import { readDunning, type FinalAction } from './dunning-settings';
 import { isCancelledByCustomer, methodPlan } from './planning';
 import { mostAttempts } from './schedule';
-import type { Collection } from './stored-collection';
+import type { Collection, StopReason } from './stored-collection';
 
 export interface RetryInvoiceAnswer extends PaymentAttempt {
   invoiceStatus: InvoiceStatus;
@@ -31,7 +31,8 @@ export interface CollectionRecord {
    * to try. `closed`: paid, void, written off.
    */
   status: 'waiting' | 'stopped' | 'exhausted' | 'closed';
-  stopReason: 'hard_decline' | 'customer_cancelled' | null;
+  /** `payment_lapsed`: its subscription ended before this first payment came; paid late, it begins. */
+  stopReason: StopReason | null;
   /** Attempts made, those included for which there was nothing to charge. */
   attempts: number;
   nextAttemptAt: string | null;

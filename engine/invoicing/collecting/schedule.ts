@@ -118,6 +118,14 @@ export const stoppedByCustomer = (before: CollectionState): CollectionState =>
     finalAt: null,
   });
 
+/** Its subscription ended before this first payment came: it can still be paid, and is not tried again. */
+export const stoppedByLapse = (before: CollectionState, now: Instant): CollectionState =>
+  withNextLook({
+    ...stoppedByCustomer(before),
+    stopReason: 'payment_lapsed',
+    overdueAt: before.overdueAt ?? (before.graceUntil === null ? null : now),
+  });
+
 /** The one method there is was declined for good. */
 export const stoppedByDecline = (before: CollectionState): CollectionState =>
   withNextLook({ ...before, status: 'stopped', stopReason: 'hard_decline', nextAttemptAt: null });

@@ -12,7 +12,8 @@ with names as (
 )
 select coalesce(bool_or(s.status = 'trialing'), false) as trialing,
        coalesce(bool_or(s.status = 'past_due'), false) as "pastDue",
-       coalesce(bool_or(s.overdue or s.grace_until <= $2::timestamptz), false) as overdue,
+       coalesce(bool_or(s.overdue or (s.grace_until <= $2::timestamptz and not s.first_unpaid)), false)
+         as overdue,
        (select ${atTime('min(c.grace_until)')} from {schema}.collections c
         where c.payer_id in (select account_id from names) and c.closed_at is null) as "graceUntil"
 from names n

@@ -3,7 +3,7 @@ import type { FinalAction } from './dunning-settings';
 
 export type CollectionMode = 'charge' | 'send' | 'provider';
 type CollectionStatus = 'waiting' | 'stopped' | 'exhausted' | 'closed';
-type StopReason = 'hard_decline' | 'customer_cancelled';
+export type StopReason = 'hard_decline' | 'customer_cancelled' | 'payment_lapsed';
 
 export const COLLECTIONS = table('collections', {
   payerId: column.uuid(),

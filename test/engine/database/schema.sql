@@ -813,7 +813,7 @@ create table billing.access_gates (
   product text not null,
   reason text not null,
   constraint access_gates_pkey PRIMARY KEY (payer_id, product),
-  constraint access_gates_reason_check CHECK (reason = ANY (ARRAY['no_subscription'::text, 'subscription_ended'::text, 'subscription_cancelled'::text, 'subscription_paused'::text, 'payment_overdue'::text]))
+  constraint access_gates_reason_check CHECK (reason = ANY (ARRAY['no_subscription'::text, 'subscription_ended'::text, 'subscription_cancelled'::text, 'subscription_paused'::text, 'payment_overdue'::text, 'payment_awaited'::text]))
 );
 comment on table billing.access_gates is 'What subscriptions have to say about the use of a product: that it is denied, or why it is used up.';
 
@@ -1015,7 +1015,7 @@ create table billing.collections (
   constraint collections_final_action_check CHECK (final_action = ANY (ARRAY['cancel'::text, 'uncollectible'::text, 'keep'::text])),
   constraint collections_mode_check CHECK (mode = ANY (ARRAY['charge'::text, 'send'::text, 'provider'::text])),
   constraint collections_status_check CHECK (status = ANY (ARRAY['waiting'::text, 'stopped'::text, 'exhausted'::text, 'closed'::text])),
-  constraint collections_stop_reason_check CHECK (stop_reason = ANY (ARRAY['hard_decline'::text, 'customer_cancelled'::text]))
+  constraint collections_stop_reason_check CHECK (stop_reason = ANY (ARRAY['hard_decline'::text, 'customer_cancelled'::text, 'payment_lapsed'::text]))
 ) with (fillfactor=70);
 comment on table billing.collections is 'How far the collecting of each invoice has come.';
 CREATE INDEX collections_due ON billing.collections USING btree (next_due_at, payer_id) WHERE next_due_at IS NOT NULL;
@@ -1384,6 +1384,23 @@ CREATE INDEX grants_spent ON billing.grants USING btree (payer_id, product) WHER
 CREATE TRIGGER grants_are_kept BEFORE TRUNCATE ON billing.grants FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER grants_end_once BEFORE UPDATE OF ended_at ON billing.grants FOR EACH ROW WHEN (old.ended_at IS NOT NULL AND (new.ended_at IS NULL OR new.ended_at > old.ended_at)) EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER grants_stay BEFORE DELETE OR UPDATE OF payer_id, sequence, account_id, product, initial, priority, valid_from, expires_at, anchor_at, anchor_months, value, currency, sku, offer_version ON billing.grants FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+
+create table billing.held_fees (
+  payer_id uuid not null,
+  fee_id uuid not null,
+  currency text not null,
+  amount numeric not null,
+  reference_type text not null,
+  reference_id text not null,
+  released_at timestamp with time zone,
+  constraint held_fees_pkey PRIMARY KEY (payer_id, fee_id),
+  constraint held_fees_amount_check CHECK (amount <> 0::numeric AND scale(trim_scale(amount)) <= 8)
+);
+comment on table billing.held_fees is 'Money for a time that begins when it is paid: deferred, and nothing of it is earned until then.';
+CREATE INDEX held_fees_open ON billing.held_fees USING btree (payer_id) WHERE released_at IS NULL;
+CREATE TRIGGER held_fees_are_kept BEFORE TRUNCATE ON billing.held_fees FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER held_fees_end_once BEFORE UPDATE ON billing.held_fees FOR EACH ROW WHEN (old.released_at IS NOT NULL) EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER held_fees_stay BEFORE DELETE OR UPDATE OF payer_id, fee_id, currency, amount, reference_type, reference_id ON billing.held_fees FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 
 create table billing.holds (
   payer_id uuid not null,
@@ -2454,6 +2471,7 @@ create table billing.subscription_periods (
   cycle integer,
   carried_from integer,
   credited numeric not null default 0,
+  first_unpaid boolean not null default false,
   constraint subscription_periods_pkey PRIMARY KEY (payer_id, subscription_id, number),
   constraint subscription_periods_check CHECK ((part_days IS NULL) = (whole_days IS NULL)),
   constraint subscription_periods_check1 CHECK (starts_at <= ends_at),
@@ -2475,8 +2493,8 @@ CREATE INDEX subscription_periods_unreset ON billing.subscription_periods USING 
 CREATE TRIGGER subscription_periods_are_kept BEFORE DELETE OR TRUNCATE ON billing.subscription_periods FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER subscription_periods_credited_once BEFORE UPDATE ON billing.subscription_periods FOR EACH ROW WHEN (old.credited <> 0::numeric AND new.credited <> old.credited) EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER subscription_periods_cycle_stays BEFORE UPDATE OF cycle, carried_from ON billing.subscription_periods FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
-CREATE TRIGGER subscription_periods_move BEFORE UPDATE ON billing.subscription_periods FOR EACH ROW WHEN (NOT (new.ends_at <= old.ends_at AND (old.granted_at IS NULL OR new.granted_at = old.granted_at) AND (old.reset_at IS NULL OR new.reset_at = old.reset_at))) EXECUTE FUNCTION billing.refuse_change();
-CREATE TRIGGER subscription_periods_stay BEFORE UPDATE OF payer_id, subscription_id, number, phase, sku, version, quantity, fee, currency, starts_at, order_id, resumed, first_own, part_days, whole_days ON billing.subscription_periods FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER subscription_periods_move BEFORE UPDATE ON billing.subscription_periods FOR EACH ROW WHEN (NOT ((old.granted_at IS NULL OR new.granted_at = old.granted_at) AND (old.first_unpaid OR NOT new.first_unpaid) AND (new.starts_at = old.starts_at AND new.resumed = old.resumed AND new.ends_at <= old.ends_at AND (old.reset_at IS NULL OR new.reset_at = old.reset_at) OR old.first_unpaid AND NOT new.first_unpaid AND old.granted_at IS NULL AND new.starts_at >= old.starts_at))) EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER subscription_periods_stay BEFORE UPDATE OF payer_id, subscription_id, number, phase, sku, version, quantity, fee, currency, order_id, first_own, part_days, whole_days ON billing.subscription_periods FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 
 create table billing.subscription_steps (
   payer_id uuid not null,
@@ -2533,7 +2551,11 @@ create table billing.subscriptions (
   overdue boolean not null default false,
   grace_until timestamp with time zone,
   sends_by_default boolean not null default false,
+  first_unpaid boolean not null default false,
+  lapses_at timestamp with time zone,
+  access text,
   constraint subscriptions_pkey PRIMARY KEY (payer_id, subscription_id),
+  constraint subscriptions_access_check CHECK (access = ANY (ARRAY['on_payment'::text, 'at_once'::text])),
   constraint subscriptions_check CHECK (period_start <= period_end),
   constraint subscriptions_check1 CHECK ((ended_at IS NOT NULL) = (status = ANY (ARRAY['cancelled'::text, 'ended'::text]))),
   constraint subscriptions_check2 CHECK ((end_reason IS NOT NULL) = (ended_at IS NOT NULL)),
@@ -2544,7 +2566,8 @@ create table billing.subscriptions (
   constraint subscriptions_collected_by_check CHECK (collected_by = ANY (ARRAY['engine'::text, 'provider'::text])),
   constraint subscriptions_collection_check CHECK (collection = ANY (ARRAY['charge'::text, 'send'::text])),
   constraint subscriptions_coupon_left_check CHECK (coupon_left >= 0),
-  constraint subscriptions_end_reason_check CHECK (end_reason = ANY (ARRAY['expired'::text, 'cancelled'::text, 'payment_failed'::text, 'refunded'::text, 'account_closed'::text])),
+  constraint subscriptions_end_reason_check CHECK (end_reason = ANY (ARRAY['expired'::text, 'cancelled'::text, 'payment_failed'::text, 'payment_lapsed'::text, 'no_payment_method'::text, 'refunded'::text, 'account_closed'::text])),
+  constraint subscriptions_lapse CHECK (lapses_at IS NULL OR first_unpaid AND ended_at IS NULL),
   constraint subscriptions_period_number_check CHECK (period_number >= 0),
   constraint subscriptions_phase_check CHECK (phase > 0),
   constraint subscriptions_quantity_check CHECK (quantity > 0),
@@ -2558,7 +2581,7 @@ CREATE INDEX subscriptions_due ON billing.subscriptions USING btree (next_due_at
 CREATE INDEX subscriptions_id ON billing.subscriptions USING btree (subscription_id);
 CREATE INDEX subscriptions_next ON billing.subscriptions USING btree (payer_id, next_due_at) WHERE next_due_at IS NOT NULL;
 CREATE TRIGGER subscriptions_are_kept BEFORE DELETE OR TRUNCATE ON billing.subscriptions FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
-CREATE TRIGGER subscriptions_move BEFORE UPDATE ON billing.subscriptions FOR EACH ROW WHEN (NOT (new.period_number >= old.period_number AND (new.status = old.status OR (old.status = ANY (ARRAY['trialing'::text, 'active'::text, 'past_due'::text])) AND NOT (old.status = 'active'::text AND new.status = 'trialing'::text) OR old.status = 'paused'::text AND (new.status = ANY (ARRAY['active'::text, 'past_due'::text, 'cancelled'::text, 'ended'::text])) OR (old.status = ANY (ARRAY['cancelled'::text, 'ended'::text])) AND new.status = 'active'::text))) EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER subscriptions_move BEFORE UPDATE ON billing.subscriptions FOR EACH ROW WHEN (NOT (new.period_number >= old.period_number AND (new.status = old.status OR (old.status = ANY (ARRAY['trialing'::text, 'active'::text, 'past_due'::text])) AND NOT (old.status = 'active'::text AND new.status = 'trialing'::text) OR old.status = 'paused'::text AND (new.status = ANY (ARRAY['trialing'::text, 'active'::text, 'past_due'::text, 'cancelled'::text, 'ended'::text])) OR (old.status = ANY (ARRAY['cancelled'::text, 'ended'::text])) AND (new.status = ANY (ARRAY['trialing'::text, 'active'::text]))))) EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER subscriptions_stay BEFORE UPDATE OF payer_id, subscription_id, account_id, currency, created_at ON billing.subscriptions FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 
 create table billing.tax_rates (
@@ -2653,8 +2676,9 @@ create table billing.trial_marks (
   constraint trial_marks_pkey PRIMARY KEY (payer_id, account_id)
 );
 comment on table billing.trial_marks is 'Accounts that have had their trial.';
+CREATE TRIGGER ordered_trial_marks_stay BEFORE DELETE ON billing.trial_marks FOR EACH ROW WHEN (old.order_id IS NOT NULL) EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER trial_marks_are_kept BEFORE TRUNCATE ON billing.trial_marks FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
-CREATE TRIGGER trial_marks_stay BEFORE DELETE OR UPDATE ON billing.trial_marks FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER trial_marks_stay BEFORE UPDATE ON billing.trial_marks FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 
 create table billing.unit_debts (
   payer_id uuid not null,

@@ -105,8 +105,10 @@ onServer(() => {
       async (of) => {
         const { billing, clock } = await setUp();
         const counts: number[] = [];
+        const all: string[] = [];
         for (const many of [20, 60]) {
           const accounts = await subscribers(billing, many, of);
+          all.push(...accounts);
           const statements = await statementsOf(async () => {
             const done = await billing.invoicing.dispatchInvoices();
             expect(done).toMatchObject({ issued: many, paid: of === 'owing' ? 0 : many });
@@ -121,11 +123,16 @@ onServer(() => {
         }
         expect(counts[1]).toBe(counts[0]);
 
-        // A month later, when the units of the renewal wait for its payment.
+        for (const account of of === 'owing' ? all : []) {
+          const { items } = await billing.invoicing.listInvoices({ account });
+          await billing.invoicing.markPaid({ invoiceId: items[0]!.invoiceId, method: 'cash' });
+        }
+        // A month later, when the units of the renewal wait for its payment; what a first payment asks
+        // for and begins is not among it.
         clock.set('2027-02-01T00:00:00Z');
         await billing.invoicing.createInvoices();
         const statements = await statementsOf(() => billing.invoicing.dispatchInvoices());
-        expect(statements.length).toBe(counts[0]);
+        expect(statements.length).toBeLessThanOrEqual(counts[0]!);
         expect(whileNumbered(statements).length).toBeLessThanOrEqual(3);
       },
     );
@@ -144,7 +151,7 @@ onServer(() => {
         await billing.invoicing.markPaid({ invoiceId, method: 'cash' });
       }
       const issued = [
-        // All that was due: what waited for the payment comes.
+        // All that was due: it is settled, but nobody paid, and what waits for that does not come.
         () => billing.invoicing.createCreditNote({ invoiceId: paying!, idempotencyKey: 'k1' }),
         () => billing.invoicing.voidInvoice({ invoiceId: closing!, rebill: true }),
         () => billing.invoicing.refundInvoice({ invoiceId: refunded!, idempotencyKey: 'k2' }),
@@ -155,7 +162,7 @@ onServer(() => {
         expect(whileNumbered(statements).length).toBeLessThanOrEqual(4);
       }
       expect(await billing.ledger.balance({ account: accounts[0]!, product: 'MSG' })).toMatchObject(
-        { available: '10' },
+        { available: '0' },
       );
       const { items: notes } = await billing.invoicing.listCreditNotes();
       expect(notes.map(({ number, reason }) => [number, reason])).toEqual([
@@ -194,11 +201,12 @@ onServer(() => {
           ...(await subscribers(billing, 3, 'free')),
           ...(await subscribers(billing, 3, 'credit')),
         ];
-        // Nobody looked for a month: two invoices of each subscription are due together.
+        // Nobody looked for a month: two invoices of each free one are due together, and of each of the
+        // others the first, which is paid by credit.
         clock.set('2027-02-10T00:00:00Z');
         await billing.invoicing.createInvoices();
         const { items: drafts } = await billing.invoicing.listInvoices({ status: 'draft' });
-        expect(drafts).toHaveLength(12);
+        expect(drafts).toHaveLength(9);
         if (!isOneByOne) await billing.invoicing.dispatchInvoices();
         else {
           for (const { invoiceId } of drafts.toReversed()) {
@@ -234,10 +242,7 @@ onServer(() => {
       expect(found[1]).toEqual(found[0]);
       expect(found[0]).toContainEqual(
         expect.objectContaining({
-          invoices: [
-            expect.objectContaining({ credited: '30.00', status: 'paid' }),
-            expect.objectContaining({ credited: '30.00', status: 'paid' }),
-          ],
+          invoices: [expect.objectContaining({ credited: '30.00', status: 'paid' })],
         }),
       );
     });

@@ -172,10 +172,12 @@ onEachDatabase('trial phases', (database) => {
       { type: 'subscription.trial_ending', data: expect.stringContaining('"99.00"') },
     ]);
     clock.set('2027-01-30T10:00:00Z');
-    // A renewal: its units come when it begins.
-    expect(await credits(account)).toBe('25');
+    // The first that is to be paid: its units come when it is.
+    expect(await credits(account)).toBe('0');
     expect(await items(one)).toEqual([{ amount: '99', due: '2027-01-30' }]);
-    expect(await get(one)).toMatchObject({ status: 'active', awaitingPayment: false });
+    expect(await get(one)).toMatchObject({ status: 'active', awaitingPayment: true });
+    await tell.paid(account, one.subscriptionId, 2);
+    expect(await credits(account)).toBe('25');
   });
 
   test('without the trial when it is not wanted; only one can be tried', async () => {
@@ -207,11 +209,10 @@ onEachDatabase('trial phases', (database) => {
   test('a phase that is missed altogether is invoiced, and brings nothing', async () => {
     const account = await newAccount();
     const one = await start(account, 'tripwire');
+    await tell.paid(account, one.subscriptionId, 1);
     clock.set('2027-03-05T10:00:00Z');
     expect(await get(one)).toMatchObject({ status: 'active', period: { number: 3 } });
     expect(await items(one)).toHaveLength(3);
-    expect(await credits(account)).toBe('0');
-    await tell.paid(account, one.subscriptionId, 1);
     expect(await credits(account)).toBe('25');
   });
 

@@ -1,0 +1,549 @@
+import {
+  TestClock,
+  type Billing,
+  type Invoice,
+  type SaveOfferRequest,
+  type StartAnswer,
+  type StartRequest,
+  type Subscription,
+} from '../../../engine';
+import { newSchema, onEachDatabase } from '../each-database';
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+const START = Date.parse('2027-03-10T12:00:00Z');
+
+const code = (promise: Promise<unknown>): Promise<unknown> =>
+  promise.then(
+    () => 'done',
+    (error: { code: unknown }) => error.code,
+  );
+
+const begun = (answer: StartAnswer): Subscription => {
+  if (!answer.allowed) throw new Error(`denied: ${answer.reason}`);
+  return answer;
+};
+
+const named = (invoice: Invoice | undefined) => ({ invoiceId: invoice!.invoiceId });
+
+onEachDatabase('first payments', (database) => {
+  const clock = new TestClock(START);
+  let billing: Billing;
+  let counter = 0;
+
+  beforeAll(async () => {
+    billing = await database.open(clock, newSchema(), { testGateway: true });
+    await billing.catalog.saveProduct({ key: 'CALLS', name: 'Calls' });
+  });
+
+  beforeEach(() => {
+    counter += 1;
+    // Far enough apart that nothing of one test is due in another's time.
+    clock.set(START + counter * 400 * DAY);
+  });
+
+  // What goes on would have a year to make up for in the next test.
+  afterEach(async () => {
+    const { items } = await billing.subscriptions.list({ limit: 500 });
+    for (const { subscriptionId, endedAt } of items) {
+      if (endedAt === null) await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+    }
+  });
+
+  const offer = async (more: Partial<SaveOfferRequest> = {}): Promise<string> => {
+    counter += 1;
+    const { sku } = await billing.catalog.saveOffer({
+      sku: `plan-${counter}`,
+      name: 'Plan',
+      price: '30.00',
+      currency: 'USD',
+      billing: 'recurring',
+      interval: { unit: 'day', count: 30 },
+      items: [{ product: 'CALLS', quantity: 300 }],
+      ...more,
+    });
+    return sku;
+  };
+  const daily = (more: Partial<SaveOfferRequest> = {}) =>
+    offer({ price: '1.00', interval: { unit: 'day', count: 1 }, ...more });
+  const freeDays = {
+    trialPhases: [
+      {
+        price: '0',
+        length: { unit: 'day', count: 14 },
+        items: [{ product: 'CALLS', quantity: 20 }],
+      },
+    ],
+  } satisfies Partial<SaveOfferRequest>;
+
+  const newAccount = async (token?: 'test_ok' | 'test_declined'): Promise<string> => {
+    counter += 1;
+    const { accountId } = await billing.accounts.identify({ externalId: `first-${counter}` });
+    if (token !== undefined) await card(accountId, token);
+    return accountId;
+  };
+  const card = (account: string, token: 'test_ok' | 'test_declined') =>
+    billing.payments.saveMethod({ account, gateway: 'test', token, makeDefault: true });
+  const start = async (account: string, sku: string, more: Partial<StartRequest> = {}) =>
+    begun(await billing.subscriptions.start({ account, sku, ...more }));
+  const present = ({ subscriptionId }: { subscriptionId: string }) =>
+    billing.subscriptions.get({ subscriptionId });
+  const cycle = () => billing.invoicing.runBillingCycle();
+  const invoicesOf = async (account: string) =>
+    (await billing.invoicing.listInvoices({ account })).items;
+  const calls = async (account: string) =>
+    (await billing.ledger.balance({ account, product: 'CALLS' })).available;
+  const earned = async (account: string) => {
+    const balances = await billing.books.balances({ account });
+    return balances.find((one) => one.account === 'revenue')?.balance ?? '0.00000000';
+  };
+  const pay = ({ invoiceId }: Pick<Invoice, 'invoiceId'>) =>
+    billing.invoicing.markPaid({ invoiceId, method: 'bank_transfer' });
+  const told = async (account: string, type: 'refund.due' | 'subscription.ended') =>
+    (await billing.events.list({ account, types: [type] })).items.map(({ data }) => data);
+  /** A day at a time, as the jobs of a seller go. */
+  const days = async (count: number) => {
+    for (let day = 0; day < count; day += 1) {
+      clock.advance(DAY);
+      await cycle();
+      await billing.runDue();
+    }
+  };
+
+  describe('while the first payment is awaited', () => {
+    test('C10 a daily plan whose card declines has one invoice, one period, and earns nothing', async () => {
+      const account = await newAccount('test_declined');
+      const one = await start(account, await daily());
+      await cycle();
+      expect(await present(one)).toMatchObject({
+        awaitingPayment: true,
+        lapsesAt: new Date(clock.now().getTime() + 23 * HOUR).toISOString(),
+      });
+      await days(30);
+      const [invoice, ...others] = await invoicesOf(account);
+      expect(others).toEqual([]);
+      expect(invoice).toMatchObject({ status: 'open', total: '1.00' });
+      expect(await billing.invoicing.attempts(named(invoice))).toHaveLength(1);
+      expect(await billing.invoicing.collection(named(invoice))).toMatchObject({
+        status: 'stopped',
+        stopReason: 'payment_lapsed',
+        nextAttemptAt: null,
+      });
+      expect(await present(one)).toMatchObject({
+        status: 'ended',
+        endReason: 'payment_lapsed',
+        period: { number: 1 },
+      });
+      expect(await earned(account)).toBe('0.00000000');
+      expect(await calls(account)).toBe('0');
+      expect(await told(account, 'subscription.ended')).toMatchObject([
+        { reason: 'payment_lapsed' },
+      ]);
+    });
+
+    test('C10 paid after it lapsed it begins then, once', async () => {
+      const account = await newAccount('test_declined');
+      const one = await start(account, await daily());
+      await cycle();
+      await days(10);
+      const [invoice] = await invoicesOf(account);
+      await pay(invoice!);
+      const now = clock.now().getTime();
+      expect(await present(one)).toMatchObject({
+        status: 'active',
+        endedAt: null,
+        awaitingPayment: false,
+        period: {
+          number: 1,
+          startsAt: new Date(now).toISOString(),
+          endsAt: new Date(now + DAY).toISOString(),
+        },
+      });
+      expect(await calls(account)).toBe('300');
+      expect(await earned(account)).toBe('0.00000000');
+      clock.advance(12 * HOUR);
+      expect(await earned(account)).toBe('-0.50000000');
+      clock.advance(12 * HOUR);
+      expect(await earned(account)).toBe('-1.00000000');
+      await cycle();
+      expect(await invoicesOf(account)).toHaveLength(2);
+    });
+
+    test('C10 paid after it lapsed, its place is taken: the money goes back', async () => {
+      const account = await newAccount('test_declined');
+      const sku = await daily({ oncePerAccount: true });
+      const one = await start(account, sku);
+      await cycle();
+      clock.advance(2 * DAY);
+      // The place was free again.
+      const other = await start(account, sku);
+      const [invoice] = await invoicesOf(account);
+      expect(await pay(invoice!)).toMatchObject({ status: 'open', amountDue: '1.00' });
+      expect(await told(account, 'refund.due')).toMatchObject([
+        { invoiceId: invoice!.invoiceId, amount: '1.00', reason: 'already_purchased' },
+      ]);
+      expect((await present(one)).status).toBe('ended');
+      expect((await present(other)).awaitingPayment).toBe(true);
+      expect(await calls(account)).toBe('0');
+    });
+
+    test('a retry that somebody asks for begins a lapsed one, by a card that is good', async () => {
+      const account = await newAccount('test_declined');
+      const one = await start(account, await offer());
+      await cycle();
+      clock.advance(2 * DAY);
+      await billing.runDue();
+      await card(account, 'test_ok');
+      await days(10);
+      const [invoice] = await invoicesOf(account);
+      expect(await billing.invoicing.attempts(named(invoice))).toHaveLength(1);
+      const retried = await billing.invoicing.retryInvoice(named(invoice));
+      expect(retried).toMatchObject({ status: 'succeeded', invoiceStatus: 'paid' });
+      expect((await present(one)).period!.startsAt).toBe(clock.now().toISOString());
+      expect(await calls(account)).toBe('300');
+    });
+
+    test('money for one that its customer cancelled goes back', async () => {
+      const account = await newAccount('test_declined');
+      const { subscriptionId } = await start(account, await offer());
+      await cycle();
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+      await card(account, 'test_ok');
+      const [invoice] = await invoicesOf(account);
+      await pay(invoice!);
+      expect(await told(account, 'refund.due')).toMatchObject([
+        { reason: 'subscription_cancelled', amount: '30.00' },
+      ]);
+      expect(await calls(account)).toBe('0');
+    });
+
+    test('dunning goes on by its schedule while there is time, and nothing else comes', async () => {
+      const account = await newAccount('test_declined');
+      const firstPaymentWithin = { unit: 'day', count: 60 } as const;
+      const one = await start(account, await daily({ collect: { firstPaymentWithin } }));
+      await cycle();
+      await days(40);
+      const invoices = await invoicesOf(account);
+      expect(invoices).toHaveLength(1);
+      expect(await billing.invoicing.attempts(named(invoices[0]))).toHaveLength(4);
+      // The final action ends it; a late payment begins it all the same.
+      expect((await present(one)).endReason).toBe('payment_failed');
+      await pay(invoices[0]!);
+      expect((await present(one)).status).toBe('active');
+      expect(await calls(account)).toBe('300');
+    });
+
+    test('paid in time but after the period it has a whole one', async () => {
+      const account = await newAccount();
+      const firstPaymentWithin = { unit: 'day', count: 5 } as const;
+      const one = await start(account, await daily({ collect: { firstPaymentWithin } }));
+      await cycle();
+      clock.advance(3 * DAY);
+      const [invoice] = await invoicesOf(account);
+      await pay(invoice!);
+      const now = clock.now().getTime();
+      expect((await present(one)).period).toEqual({
+        number: 1,
+        startsAt: new Date(now).toISOString(),
+        endsAt: new Date(now + DAY).toISOString(),
+      });
+      expect(await calls(account)).toBe('300');
+    });
+
+    test('paid within the period its boundaries stay, and it earns from the payment on', async () => {
+      const account = await newAccount();
+      const one = await start(account, await offer(), { collection: 'send' });
+      await cycle();
+      clock.advance(10 * DAY);
+      expect(await earned(account)).toBe('0.00000000');
+      const [invoice] = await invoicesOf(account);
+      await pay(invoice!);
+      expect((await present(one)).period).toEqual(one.period);
+      clock.advance(10 * DAY);
+      expect(await earned(account)).toBe('-15.00000000');
+      clock.advance(10 * DAY);
+      expect(await earned(account)).toBe('-30.00000000');
+    });
+
+    test('by `send` it lapses when the due date and the grace are over', async () => {
+      const account = await newAccount();
+      const one = await start(account, await offer(), { collection: 'send' });
+      await cycle();
+      const [invoice] = await invoicesOf(account);
+      const until = Date.parse(invoice!.dueAt!) + 7 * DAY;
+      expect((await present(one)).lapsesAt).toBe(new Date(until).toISOString());
+      clock.set(until - 1);
+      await billing.runDue();
+      expect((await present(one)).endedAt).toBeNull();
+      clock.set(until);
+      await billing.runDue();
+      expect(await present(one)).toMatchObject({
+        endReason: 'payment_lapsed',
+        endedAt: new Date(until).toISOString(),
+      });
+    });
+
+    test('its coupon is free again, and taken again by a late payment', async () => {
+      await billing.catalog.saveCoupon({ code: `half-${counter}`, percent: 50, maxRedemptions: 1 });
+      const coupon = `half-${counter}`;
+      const sku = await offer();
+      const [late, other] = [await newAccount('test_declined'), await newAccount()];
+      const one = await start(late, sku, { coupon });
+      await cycle();
+      expect(await billing.subscriptions.start({ account: other, sku, coupon })).toMatchObject({
+        reason: 'coupon_unavailable',
+      });
+      clock.advance(2 * DAY);
+      await billing.runDue();
+      const [invoice] = await invoicesOf(late);
+      await pay(invoice!);
+      expect((await present(one)).status).toBe('active');
+      expect(await billing.subscriptions.start({ account: other, sku, coupon })).toMatchObject({
+        reason: 'coupon_unavailable',
+      });
+    });
+
+    test('steps are refused, and the end of the period cancels it', async () => {
+      const account = await newAccount();
+      const items = [{ product: 'CALLS', quantity: 300, step: { size: 10, price: '1.00' } }];
+      const { subscriptionId } = await start(account, await daily({ items }));
+      const steps = { subscriptionId, product: 'CALLS', steps: 1 };
+      expect(await code(billing.subscriptions.addSteps(steps))).toBe('subscription_state');
+      await billing.subscriptions.cancel({ subscriptionId });
+      clock.advance(2 * DAY);
+      await cycle();
+      expect(await invoicesOf(account)).toEqual([]);
+      expect((await billing.subscriptions.get({ subscriptionId })).status).toBe('cancelled');
+    });
+
+    test('one that lapsed begins anew with an invoice of its own, and old money goes back', async () => {
+      const account = await newAccount('test_declined');
+      const { subscriptionId } = await start(account, await offer());
+      await cycle();
+      clock.advance(2 * DAY);
+      await billing.subscriptions.reactivate({ subscriptionId });
+      await cycle();
+      const [anew, old] = await invoicesOf(account);
+      await pay(old!);
+      expect(await told(account, 'refund.due')).toMatchObject([{ reason: 'already_purchased' }]);
+      expect(await calls(account)).toBe('0');
+      await pay(anew!);
+      expect(await calls(account)).toBe('300');
+    });
+
+    test('a credit note of the whole invoice brings no units, and leaves nothing deferred', async () => {
+      const account = await newAccount();
+      await start(account, await offer());
+      await cycle();
+      const [invoice] = await invoicesOf(account);
+      await billing.invoicing.createCreditNote({ invoiceId: invoice!.invoiceId });
+      expect(await calls(account)).toBe('0');
+      const balances = await billing.books.balances({ account });
+      expect(new Set(balances.map(({ balance }) => balance))).toEqual(new Set(['0.00000000']));
+    });
+
+    test('a merge takes what waits along', async () => {
+      const [account, other] = [await newAccount(), await newAccount()];
+      await start(account, await offer());
+      await cycle();
+      const [invoice] = await invoicesOf(account);
+      await billing.accounts.merge({ from: account, into: other, prefer: 'into' });
+      await pay(invoice!);
+      expect(await calls(other)).toBe('300');
+      clock.advance(30 * DAY);
+      expect(await earned(other)).toBe('-30.00000000');
+    });
+  });
+
+  describe('`access: "at_once"`', () => {
+    test.each([
+      ['of the offer', { collect: { access: 'at_once' as const } }, {}],
+      ['of the call', {}, { access: 'at_once' as const }],
+    ])('%s brings units before they are paid for', async (_whose, terms, said) => {
+      const account = await newAccount('test_declined');
+      const one = await start(account, await offer({ ...freeDays, ...terms }), said);
+      expect(one.status).toBe('trialing');
+      clock.advance(14 * DAY);
+      expect(await calls(account)).toBe('300');
+      expect((await present(one)).awaitingPayment).toBe(false);
+    });
+  });
+
+  describe('a free phase that ends', () => {
+    test('C9 without a card brings nothing until it is paid', async () => {
+      const account = await newAccount();
+      const one = await start(account, await offer(freeDays));
+      expect(await calls(account)).toBe('20');
+      clock.advance(14 * DAY);
+      expect(await calls(account)).toBe('0');
+      expect(await billing.ledger.consume({ account, product: 'CALLS', amount: 1 })).toMatchObject({
+        allowed: false,
+        reason: 'payment_awaited',
+        amount: '30.00',
+        currency: 'USD',
+      });
+      await cycle();
+      const [invoice] = await invoicesOf(account);
+      expect(invoice!.total).toBe('30.00');
+      await pay(invoice!);
+      expect(await calls(account)).toBe('300');
+      expect((await present(one)).period!.number).toBe(2);
+    });
+
+    test('with a card it waits for the charge, and has what it brings then', async () => {
+      const account = await newAccount('test_ok');
+      await start(account, await offer(freeDays));
+      clock.advance(14 * DAY);
+      expect(await calls(account)).toBe('0');
+      await cycle();
+      expect(await calls(account)).toBe('300');
+    });
+
+    test('C9 with `withoutMethod: "cancel"` is over, without an invoice', async () => {
+      const account = await newAccount();
+      const sku = await offer({ ...freeDays, collect: { withoutMethod: 'cancel' } });
+      const one = await start(account, sku);
+      await days(20);
+      expect(await invoicesOf(account)).toEqual([]);
+      expect(await present(one)).toMatchObject({
+        status: 'ended',
+        endReason: 'no_payment_method',
+        period: { number: 1 },
+      });
+      const other = await start(await newAccount('test_ok'), sku);
+      clock.advance(14 * DAY);
+      expect(await present(other)).toMatchObject({ status: 'active', awaitingPayment: true });
+    });
+
+    test('with `withoutMethod: "pause"` rests until it is resumed', async () => {
+      const account = await newAccount();
+      const collect = { withoutMethod: 'pause' } as const;
+      const one = await start(account, await offer({ ...freeDays, collect }));
+      await days(20);
+      expect((await present(one)).status).toBe('paused');
+      expect(await invoicesOf(account)).toEqual([]);
+      await card(account, 'test_ok');
+      await billing.subscriptions.resume({ subscriptionId: one.subscriptionId });
+      expect(await calls(account)).toBe('0');
+      await cycle();
+      expect(await calls(account)).toBe('300');
+    });
+
+    test('a paid phase is a payment: what follows it is a renewal', async () => {
+      const account = await newAccount('test_ok');
+      const items = [{ product: 'CALLS', quantity: 10 }];
+      const sku = await offer({
+        trialPhases: [{ price: '1.00', length: { unit: 'day', count: 15 }, items }],
+      });
+      await start(account, sku);
+      expect(await calls(account)).toBe('0');
+      await cycle();
+      expect(await calls(account)).toBe('10');
+      clock.advance(15 * DAY);
+      expect(await calls(account)).toBe('300');
+    });
+
+    test('a paid phase that lapsed begins with its late payment', async () => {
+      const account = await newAccount('test_declined');
+      const items = [{ product: 'CALLS', quantity: 10 }];
+      const sku = await offer({
+        trialPhases: [{ price: '1.00', length: { unit: 'day', count: 15 }, items }],
+      });
+      const one = await start(account, sku);
+      await cycle();
+      clock.advance(5 * DAY);
+      const [invoice] = await invoicesOf(account);
+      await pay(invoice!);
+      expect(await present(one)).toMatchObject({ status: 'trialing', trialPhase: 1 });
+      expect(await calls(account)).toBe('10');
+    });
+  });
+
+  describe('a trial that was to begin later', () => {
+    test('and was cancelled before is still to be had, by whoever it was', async () => {
+      const sku = await offer(freeDays);
+      const account = await newAccount();
+      const startAt = new Date(clock.now().getTime() + 5 * DAY);
+      const one = await start(account, sku, { startAt });
+      await billing.subscriptions.cancel({ subscriptionId: one.subscriptionId });
+      const again = await start(account, sku, { trial: true });
+      expect(again.status).toBe('trialing');
+      await billing.subscriptions.cancel({ subscriptionId: again.subscriptionId, when: 'now' });
+      expect(await billing.subscriptions.start({ account, sku, trial: true })).toMatchObject({
+        reason: 'trial_already_used',
+      });
+    });
+  });
+
+  describe('`renewalGrants: "payment"`', () => {
+    test('lets what was paid for last as long as its period, and the renewal wait', async () => {
+      const account = await newAccount('test_ok');
+      const sku = await offer({ collect: { renewalGrants: 'payment' } });
+      const one = await start(account, sku);
+      await cycle();
+      await card(account, 'test_declined');
+      clock.advance(29 * DAY);
+      expect(await calls(account)).toBe('300');
+      clock.advance(DAY);
+      await cycle();
+      expect(await calls(account)).toBe('0');
+      expect(await present(one)).toMatchObject({ status: 'past_due', lapsesAt: null });
+      const [renewal] = await invoicesOf(account);
+      await pay(renewal!);
+      expect(await calls(account)).toBe('300');
+    });
+  });
+
+  describe('a denial', () => {
+    test('says what is to be paid, and does not suggest the same plan', async () => {
+      const account = await newAccount();
+      const [sku, pack] = [await offer(), `pack-${counter}`];
+      await billing.catalog.saveOffer({
+        sku: pack,
+        name: 'Pack',
+        price: '10.00',
+        currency: 'USD',
+        items: [{ product: 'CALLS', quantity: 100 }],
+      });
+      await start(account, sku);
+      const ask = () => billing.ledger.check({ account, product: 'CALLS', amount: 1 });
+      const before = await ask();
+      expect(before).toMatchObject({
+        allowed: false,
+        reason: 'payment_awaited',
+        invoiceId: null,
+        amount: '30.00',
+        currency: 'USD',
+      });
+      const skus = before.suggestedOffers.map((one) => one.sku);
+      expect(skus).toContain(pack);
+      expect(skus).not.toContain(sku);
+      await cycle();
+      const [invoice] = await invoicesOf(account);
+      const { invoiceId } = invoice!;
+      const use = { account, product: 'CALLS', amount: 1 };
+      const said = { reason: 'payment_awaited', invoiceId, amount: '30.00', currency: 'USD' };
+      expect(await ask()).toMatchObject(said);
+      const keyed = { ...use, idempotencyKey: `use-${counter}` };
+      expect(await billing.ledger.consume(keyed)).toMatchObject(said);
+      expect(
+        await billing.ledger.hold({ ...use, expiresIn: { unit: 'hour', count: 1 } }),
+      ).toMatchObject(said);
+      await pay(invoice!);
+      expect((await billing.ledger.consume(use)).allowed).toBe(true);
+      expect(await billing.ledger.consume(keyed)).toMatchObject({ ...said, replayed: true });
+      const much = await billing.ledger.consume({ ...use, amount: 1000 });
+      expect(much.reason).toBe('insufficient_balance');
+      expect(much).not.toHaveProperty('invoiceId');
+    });
+
+    test('packs bought beside it can be used meanwhile', async () => {
+      const account = await newAccount();
+      await start(account, await offer());
+      await billing.ledger.grant({ account, product: 'CALLS', quantity: 5 });
+      const use = { account, product: 'CALLS' };
+      expect((await billing.ledger.consume({ ...use, amount: 5 })).allowed).toBe(true);
+      expect((await billing.ledger.consume({ ...use, amount: 1 })).reason).toBe('payment_awaited');
+    });
+  });
+});
