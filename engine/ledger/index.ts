@@ -32,7 +32,7 @@ export type { GrantEnd } from './validity';
 export { moveAllUnits, type MovedAll } from './moving';
 export { setOverageTerms, type PeriodOverage } from './overage';
 export type { LedgerPorts, MovedValue, PaidOutside } from './ports';
-export type { AwaitedPayment, Shortage, Suggester } from './suggestions';
+export type { Shortage, Suggester } from './suggestions';
 export { MAX_PROBLEMS, verifyLedger } from './verify';
 export { unitsUsed } from './used-units';
 export { shareValue } from './value';

@@ -23,7 +23,7 @@ export type { EntryKind } from './lines';
 export type { Overage, SetOverageRequest } from './overage';
 export type { RestoreAnswer, RestoreRequest } from './restore';
 export type { StatementPage } from './statement';
-export type { AwaitedFields, SuggestedOffer } from './suggestions';
+export type { AwaitedFields, AwaitedPayment, SuggestedOffer } from './suggestions';
 export type { TransferAnswer, TransferRequest } from './transfer';
 export type { ConsumeAnswer } from './use-answers';
 export type { Problem, Verification, VerifyOptions } from './verify';

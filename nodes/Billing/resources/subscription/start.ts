@@ -18,6 +18,18 @@ const properties: INodeProperties[] = [
   idempotencyKeyParameter,
   optionsParameter([
     {
+      displayName: 'Access',
+      name: 'access',
+      type: 'options',
+      options: [
+        { name: 'At Once', value: 'at_once', description: 'The customer is trusted' },
+        { name: 'On Payment', value: 'on_payment', description: 'Units come when it is paid' },
+      ],
+      default: 'at_once',
+      description:
+        'When the units of a first period come that is paid in advance. Default: as the offer says.',
+    },
+    {
       displayName: 'Collected By',
       name: 'collectedBy',
       type: 'options',
