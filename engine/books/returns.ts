@@ -73,9 +73,15 @@ export async function leftToGiveBack<Line extends SoldLineName & LinePart>(
   });
 }
 
-/** What is left of a line in its own terms: with the tax where its price holds it. */
-export const leftInTerms = ({ inclusive, left }: Pick<SoldLine, 'inclusive' | 'left'>): Decimal =>
-  inclusive ? left.net.plus(left.tax) : left.net;
+/** A part of a line in the line's own terms: with the tax where its price holds it. */
+export const inTerms = (
+  { inclusive }: Pick<SoldLine, 'inclusive'>,
+  { net, tax }: LinePart,
+): Decimal => (inclusive ? net.plus(tax) : net);
+
+/** What is left of a line in its own terms. */
+export const leftInTerms = (line: Pick<SoldLine, 'inclusive' | 'left'>): Decimal =>
+  inTerms(line, line.left);
 
 /** Splits an amount in the terms of a line, at most what is left of it, into net and tax as it has them. */
 export function partOfLine(

@@ -1,4 +1,4 @@
-import { leftInTerms, leftToGiveBack, type SoldLine } from '../books';
+import { inTerms, leftInTerms, leftToGiveBack, type SoldLine } from '../books';
 import { column, table, type Session } from '../database';
 import { Decimal, ZERO, type Instant } from '../kernel';
 import {
@@ -156,7 +156,9 @@ export async function soldCredits(
     const sold = await soldPeriod(session, ports, subscription, number);
     if (sold === null || (of.onlyPaid === true && !sold.isPaid)) continue;
     const part = of.credited.get(number) ?? ZERO;
-    const amount = takePart(leftInTerms(sold.line), part, of.decimals);
+    // A part of all that it was sold for: whatever came back by other ways, and in whatever order.
+    const { line } = sold;
+    const amount = Decimal.min(takePart(inTerms(line, line), part, of.decimals), leftInTerms(line));
     if (!amount.greaterThan(0)) continue;
     const item = {
       payerId,
