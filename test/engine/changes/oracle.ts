@@ -50,6 +50,8 @@ export interface Line {
 
 export interface Invoice {
   lines: Line[];
+  /** What of other lines goes back on it. */
+  credits: Credit[];
   /** What is asked for, after account credit. */
   total: Decimal;
   due: Decimal;
@@ -66,6 +68,11 @@ export interface Invoice {
   brings: () => void;
   /** What comes of it when nobody pays: the period in force that it is for. */
   isRenewal: boolean;
+}
+
+export interface Credit {
+  line: Line;
+  amount: Decimal;
 }
 
 /** One offer in a period, with the share of the period's days for which it was paid. */
@@ -95,23 +102,27 @@ interface Subscription {
   segments: Segment[];
   /** What tells this period from all others. */
   period: object;
+  /** Of MSG; of EXTRA nothing is used. */
   used: Decimal;
-  extra: Decimal;
   /** Offers that were in force: what they bring only once is not given again. */
   had: Set<Plan>;
-  /** Units of an earlier period that `add` let stay. */
-  stays: Decimal;
   /** What is named of the period that follows. */
   queued: { plan?: Plan; quantity?: number };
   ends: boolean;
   rests: boolean;
 }
 
+interface Stay {
+  product: 'MSG' | 'EXTRA';
+  amount: Decimal;
+  until: number;
+}
+
 /** What a use was taken of. */
 export interface Use {
   amount: Decimal;
   beyond: Decimal;
-  stays: Decimal;
+  stays: Array<[Stay, Decimal]>;
   ofPlan: Decimal;
   packs: Decimal;
   period: object | null;
@@ -120,12 +131,14 @@ export interface Use {
 /** What waits for the next invoice: something sold, or what comes back. */
 interface Waiting {
   line: Line | null;
-  back: Decimal;
+  back: Credit | null;
   /** Something that has to be paid first has an invoice of its own. */
   brings: (() => void) | null;
 }
 
 export const DAY = 86_400_000;
+/** What a test of the engine leaves out until the engine does it. */
+export const RULES = { paidFirst: true, refundEnds: true };
 const RETRIES = [3, 5, 7].map((days) => days * DAY);
 const GRACE = 7 * DAY;
 /** An attempt within a day of its time counts from its time. */
@@ -180,7 +193,13 @@ export class Oracle {
   /** Money that came by orders, less what went back of it. */
   byOrder = ZERO;
   packs = ZERO;
+  /** Units of periods that a change ended, which were paid for and stay until their end. */
+  stays: Stay[] = [];
   gifts = ZERO;
+  /** Whether units stayed over two changes that began a period: for how long, the rules leave open. */
+  staysTwice = false;
+  /** Whether a part of an invoice was taken back: of which line, the rules leave open. */
+  hasParts = false;
   /** Roundings so far: each may differ by a cent, and a unit. */
   roundings = 0;
   /** Set by what the rules do not settle to the unit. */
@@ -234,12 +253,13 @@ export class Oracle {
 
   /** Puts something on the next invoice. */
   private bill(line: Line, brings: Waiting['brings'] = null): void {
-    this.waiting.push({ line, back: ZERO, brings });
+    this.waiting.push({ line, back: null, brings });
   }
 
-  /** Puts on the next invoice what came back. */
-  private owe(back: Decimal): void {
-    if (!back.isZero()) this.waiting.push({ line: null, back, brings: null });
+  /** Puts on the next invoice what came back of a line. */
+  private owe(line: Line, amount: Decimal): void {
+    if (amount.isZero()) return;
+    this.waiting.push({ line: null, back: { line, amount }, brings: null });
   }
 
   /** Something comes back of a line: never more than is left. @returns what came */
@@ -258,7 +278,7 @@ export class Oracle {
     this.subscription = {
       ...{ plan, quantity, how, coupon, phase, couponPeriods: 0, state: 'live' },
       ...{ anchor: this.now, count: 0, from: this.now, to: this.now, segments: [] },
-      ...{ period: {}, used: ZERO, extra: ZERO, stays: ZERO, had: new Set<Plan>() },
+      ...{ period: {}, used: ZERO, had: new Set<Plan>() },
       ...{ queued: {}, ends: false, rests: false },
     };
     this.openPeriod(true);
@@ -278,8 +298,7 @@ export class Oracle {
       one.to = this.after(one.from, { unit: 'day', count: 1 }, phase.days);
       one.anchor = one.to;
     }
-    Object.assign(one, { period: {}, used: ZERO, stays: ZERO });
-    Object.assign(one, { segments: [], extra: ZERO });
+    Object.assign(one, { period: {}, used: ZERO, segments: [] });
     const price =
       phase === null
         ? this.lowered(one, one.plan, one.quantity, new Decimal(1))
@@ -297,7 +316,6 @@ export class Oracle {
     const bring = (line: Line | null): void => {
       one.segments = [{ ...segment, line }];
       if (one.phase !== null) return;
-      one.extra = new Decimal(plan.extra?.units ?? 0).times(quantity);
       this.giveOnce(one);
     };
     if (isFree || inArrears) return bring(null);
@@ -333,7 +351,7 @@ export class Oracle {
 
   private boundary(one: Subscription): void {
     const wasFree = one.segments.every(({ line }) => line === null) && one.plan.bill !== 'arrears';
-    if (one.plan.bill === 'arrears') this.billArrears(one, one.to);
+    this.billArrears(one, one.to);
     this.upgrade = null;
     if (one.ends) {
       one.state = 'over';
@@ -363,16 +381,14 @@ export class Oracle {
     this.openPeriod(wasFree);
   }
 
-  /** A period billed at its end: the days had of each offer, and what was used beyond. */
+  /** What is billed in arrears, when it is over: the days had, and what was used beyond. */
   private billArrears(one: Subscription, until: number): void {
     for (const segment of one.segments) {
-      const { plan, quantity, kept } = segment;
+      const { plan, quantity, kept, line } = segment;
+      if (plan.bill !== 'arrears' || line !== null) continue;
       const price = money(this.lowered(one, plan, quantity, kept));
       if (price.isZero()) continue;
-      segment.line = this.sell(
-        `${quantity} ${plan.sku} until ${new Date(until).toISOString()}`,
-        price,
-      );
+      segment.line = this.sell(`${plan.sku} until ${new Date(until).toISOString()}`, price);
       this.bill(segment.line);
     }
     this.billOverage(one);
@@ -380,7 +396,7 @@ export class Oracle {
 
   private billOverage(one: Subscription): void {
     if (this.overageUsed.isZero()) return;
-    const price = money(this.overageUsed.times(one.plan.overage!));
+    const price = money(this.overageUsed.times(one.plan.overage ?? 0));
     this.overageUsed = ZERO;
     this.bill(this.sell('overage', price));
   }
@@ -397,15 +413,20 @@ export class Oracle {
     return fresh.times(days(one.plan)).greaterThan(old.times(days(plan)));
   }
 
-  /** The share of the period that goes back, of the offer in force. */
-  private shareBack(rule: 'time' | 'least'): Decimal {
+  /**
+   * The share of the period that goes back, of the offer in force. `least`: no more than the share of
+   * units left. `covered`: the time, as far as what was used is paid for by what is kept and by what
+   * comes, since nothing may give more than was paid for.
+   */
+  private shareBack(rule: 'time' | 'least' | 'covered', coming = ZERO): Decimal {
     const one = this.subscription!;
     const { left, of } = this.daysLeft(one);
     const segment = one.segments.at(-1)!;
     const time = least(new Decimal(left).dividedBy(of), segment.kept);
     if (rule === 'time') return time;
     const units = new Decimal(segment.plan.units).times(segment.quantity);
-    return least(time, this.planUnits().dividedBy(units));
+    const room = rule === 'least' ? this.planUnits() : atLeastZero(this.restOf('MSG').plus(coming));
+    return least(time, room.dividedBy(units));
   }
 
   /** What goes back of the offer in force; nothing was paid for what is free, or not paid yet. */
@@ -414,6 +435,14 @@ export class Oracle {
     if (line === null) return ZERO;
     const amount = money(line.gross.times(share).dividedBy(charged));
     return least(amount, line.gross.minus(line.back));
+  }
+
+  /** What is on no invoice yet is lowered where it waits. @returns whether that is so */
+  private lower({ line, charged }: Segment, share: Decimal): boolean {
+    if (line === null || !this.waiting.some((one) => one.line === line)) return false;
+    line.price = money(line.price.times(new Decimal(1).minus(share.dividedBy(charged))));
+    line.gross = withTax(line.price, this.tax);
+    return true;
   }
 
   /** @returns false: the state does not allow it, and nothing happens */
@@ -448,22 +477,29 @@ export class Oracle {
     const rest = mode === 'prorate' && this.isPartOfPeriod(plan);
     const { left, of } = this.daysLeft(one);
     const share = rest ? new Decimal(left).dividedBy(of) : new Decimal(1);
-    const back = this.shareBack(this.isDearer(plan, quantity) ? 'time' : 'least');
-    const credit = mode === 'prorate' ? this.creditOf(back) : ZERO;
-    this.roundings += 1;
     const inArrears = plan.bill === 'arrears';
+    // What is billed afterwards is not paid for yet: it covers nothing.
+    const coming = inArrears ? ZERO : share.times(plan.units).times(quantity);
+    const back = this.shareBack(this.isDearer(plan, quantity) ? 'covered' : 'least', coming);
+    this.roundings += 1;
     const price = inArrears ? ZERO : money(this.lowered(one, plan, quantity, share));
     const old = one.segments.at(-1)!;
     const line = price.isZero() ? null : this.sell(plan.sku, price);
+    const isLowered = mode === 'prorate' && this.lower(old, back);
+    const credit = mode === 'prorate' && !isLowered ? this.creditOf(back) : ZERO;
     const apply = (): void => {
-      if (old.line !== null) this.giveBack(old.line, credit);
-      if (mode === 'prorate' || inArrears) old.kept = old.kept.minus(back);
+      if (old.line !== null && !isLowered) this.giveBack(old.line, credit);
+      if (mode === 'prorate' || old.plan.bill === 'arrears') old.kept = old.kept.minus(back);
+      if (old.plan.bill === 'arrears' && !rest) this.billArrears(one, this.now);
       this.takeOver(upgrade, rest, share, line);
     };
     const waits =
-      one.how === 'charge' && plan.access !== 'at_once' && line?.gross.greaterThan(credit) === true;
+      RULES.paidFirst &&
+      one.how === 'charge' &&
+      plan.access !== 'at_once' &&
+      line?.gross.greaterThan(credit) === true;
     if (!waits) {
-      this.owe(credit);
+      if (old.line !== null) this.owe(old.line, credit);
       apply();
       if (line !== null) this.bill(line);
       return;
@@ -471,7 +507,7 @@ export class Oracle {
     this.upgrade = upgrade;
     this.waiting.push({
       line,
-      back: credit,
+      back: old.line === null || credit.isZero() ? null : { line: old.line, amount: credit },
       brings: () => {
         if (this.upgrade !== upgrade) return;
         this.upgrade = null;
@@ -494,16 +530,28 @@ export class Oracle {
     line: Line | null,
   ): void {
     const one = this.subscription!;
-    const stays = mode === 'add' ? this.planUnits() : ZERO;
     const segment = { plan, quantity, charged: share, kept: share, line };
     Object.assign(one, { plan, quantity, queued, phase: null });
     if (rest) {
       one.segments.push(segment);
-      return;
+    } else {
+      const to = this.after(this.now, plan.interval, 1);
+      const ends = mode === 'add' ? Math.max(one.to, to) : one.to;
+      const left = (['MSG', 'EXTRA'] as const).map((product) => ({
+        ...{ product, amount: atLeastZero(this.restOf(product)), until: ends },
+      }));
+      const beyond = atLeastZero(this.restOf('MSG').negated());
+      const hasStays = this.stays.some(({ amount }) => !amount.isZero());
+      if (hasStays || (mode === 'add' && one.segments.length > 1)) this.staysTwice = true;
+      const earlier = this.stays.map((stay) =>
+        mode === 'add' ? { ...stay, until: Math.max(stay.until, to) } : stay,
+      );
+      this.stays = mode === 'full' ? earlier : [...earlier, ...left];
+      Object.assign(one, { anchor: this.now, count: 1, from: this.now, to, segments: [segment] });
+      Object.assign(one, { period: {}, used: beyond });
+      one.couponPeriods += 1;
     }
-    const to = this.after(this.now, plan.interval, 1);
-    Object.assign(one, { anchor: this.now, count: 1, from: this.now, to, segments: [segment] });
-    Object.assign(one, { period: {}, used: ZERO, stays });
+    this.giveOnce(one);
   }
 
   // --- the end --------------------------------------------------------------------------------
@@ -517,7 +565,13 @@ export class Oracle {
       return true;
     }
     if (one.state === 'live') this.endNow(one, credit);
+    this.end(one);
+    return true;
+  }
+
+  private end(one: Subscription): void {
     one.state = 'over';
+    this.stays = [];
     this.upgrade = null;
     // What waited for its payment, and is on no invoice yet, is dropped.
     this.waiting = this.waiting.filter(({ brings, line }) => {
@@ -525,7 +579,6 @@ export class Oracle {
       return brings === null;
     });
     for (const invoice of this.invoices) invoice.tryAt = null;
-    return true;
   }
 
   private endNow(one: Subscription, credit: CreditRule): void {
@@ -536,14 +589,15 @@ export class Oracle {
       return;
     }
     if (credit === false || segment.line === null) return;
-    const back = this.creditOf(this.shareBack(credit === 'time' ? 'time' : 'least'));
+    const share = this.shareBack(credit === 'time' ? 'time' : 'least');
     this.roundings += 1;
-    this.owe(this.giveBack(segment.line, back));
+    if (!this.lower(segment, share))
+      this.owe(segment.line, this.giveBack(segment.line, this.creditOf(share)));
   }
 
   undo(): boolean {
     const one = this.subscription;
-    if (one === null || !isInForce(one)) return false;
+    if (one === null || one.state === 'over') return false;
     const waits = Object.values(one.queued).some((named) => named !== undefined);
     if (!one.ends && !one.rests && !waits) return false;
     if (one.ends) one.ends = false;
@@ -574,34 +628,44 @@ export class Oracle {
 
   // --- units ----------------------------------------------------------------------------------
 
-  /** What the plan itself still brings: the shares of its offers, less what was used. */
-  private planUnits(): Decimal {
-    const one = this.subscription;
-    if (one?.state !== 'live') return ZERO;
+  /** The shares of the period's offers in sum, less what was used; below 0 where more was. */
+  private restOf(product: 'MSG' | 'EXTRA'): Decimal {
+    const { segments, used } = this.subscription!;
     const allowance = sumOf(
-      one.segments.map(({ plan, quantity, kept }) => kept.times(plan.units).times(quantity)),
+      segments.map(({ plan, quantity, kept }) =>
+        kept.times(product === 'MSG' ? plan.units : (plan.extra?.units ?? 0)).times(quantity),
+      ),
     );
-    return atLeastZero(allowance.minus(one.used));
+    return product === 'MSG' ? allowance.minus(used) : allowance;
+  }
+
+  /** What the plan itself still brings. */
+  private planUnits(product: 'MSG' | 'EXTRA' = 'MSG'): Decimal {
+    if (this.subscription?.state !== 'live') return ZERO;
+    return atLeastZero(this.restOf(product));
+  }
+
+  /** What stays of earlier periods. */
+  private staying(product: 'MSG' | 'EXTRA'): Stay[] {
+    return this.stays.filter((stay) => stay.product === product && stay.until > this.now);
   }
 
   usable(): { MSG: Decimal; GIFT: Decimal; EXTRA: Decimal } {
     if (this.isOverdue()) return { MSG: ZERO, GIFT: ZERO, EXTRA: ZERO };
-    const one = this.subscription?.state === 'live' ? this.subscription : null;
-    return {
-      MSG: this.planUnits()
-        .plus(one?.stays ?? ZERO)
-        .plus(this.packs),
-      GIFT: this.gifts,
-      EXTRA: one?.extra ?? ZERO,
-    };
+    const all = (product: 'MSG' | 'EXTRA'): Decimal =>
+      sumOf(this.staying(product).map(({ amount }) => amount)).plus(this.planUnits(product));
+    return { MSG: all('MSG').plus(this.packs), GIFT: this.gifts, EXTRA: all('EXTRA') };
   }
 
   /** @returns of what the units were taken; null: it was not allowed */
   use(amount: Decimal): Use | null {
     const one = this.subscription?.state === 'live' ? this.subscription : null;
-    const beyond = atLeastZero(amount.minus(this.usable().MSG));
+    const missing = atLeastZero(amount.minus(this.usable().MSG));
     const isBilled = one?.plan.overage !== undefined;
-    if (this.isOverdue() || (beyond.greaterThan(0) && !isBilled)) return null;
+    // What is there may be rounded up, by less than a unit each time.
+    const isRounded = missing.lessThanOrEqualTo(this.roundings) && one !== null;
+    if (this.isOverdue() || (missing.greaterThan(0) && !isBilled && !isRounded)) return null;
+    const beyond = isBilled ? missing : ZERO;
     this.overageUsed = this.overageUsed.plus(beyond);
     let rest = amount.minus(beyond);
     const take = (there: Decimal): Decimal => {
@@ -609,13 +673,20 @@ export class Oracle {
       rest = rest.minus(taken);
       return taken;
     };
-    const stays = take(one?.stays ?? ZERO);
-    const ofPlan = take(this.planUnits());
+    // In the order of their ends; the plan's own after those that end with them.
+    const stays: Use['stays'] = [];
+    const takeStays = (until: (at: number) => boolean): void => {
+      for (const stay of this.staying('MSG').sort((a, b) => a.until - b.until)) {
+        if (until(stay.until)) stays.push([stay, take(stay.amount)]);
+      }
+    };
+    takeStays((at) => at <= (one?.to ?? 0));
+    let ofPlan = take(this.planUnits());
+    takeStays((at) => at > (one?.to ?? 0));
     const packs = take(this.packs);
-    if (one !== null) {
-      one.stays = one.stays.minus(stays);
-      one.used = one.used.plus(ofPlan);
-    }
+    if (one !== null) ofPlan = ofPlan.plus(rest);
+    if (one !== null) one.used = one.used.plus(ofPlan);
+    for (const [stay, taken] of stays) stay.amount = stay.amount.minus(taken);
     this.packs = this.packs.minus(packs);
     return { amount, beyond, stays, ofPlan, packs, period: one?.period ?? null };
   }
@@ -636,16 +707,14 @@ export class Oracle {
     this.packs = this.packs.plus(give(packs));
     const one = this.subscription;
     const backToPlan = give(ofPlan);
-    const backToStays = give(stays);
-    if (one?.state !== 'live' || one.period !== period) return;
-    one.used = one.used.minus(backToPlan);
-    one.stays = one.stays.plus(backToStays);
+    if (one?.period === period && one.state === 'live') one.used = one.used.minus(backToPlan);
+    for (const [stay, taken] of stays) stay.amount = stay.amount.plus(give(taken));
   }
 
   // --- invoices and money ---------------------------------------------------------------------
 
   private issue(
-    lines: Line[],
+    of: Pick<Invoice, 'lines' | 'credits'>,
     asked: Decimal,
     how: 'charge' | 'send',
     isRenewal: boolean,
@@ -654,7 +723,7 @@ export class Oracle {
     this.credit = this.credit.minus(fromCredit).plus(atLeastZero(asked.negated()));
     const total = atLeastZero(asked).minus(fromCredit);
     const invoice: Invoice = {
-      ...{ lines, total, due: total, paid: ZERO, refunded: ZERO, issuedAt: this.now },
+      ...{ ...of, total, due: total, paid: ZERO, refunded: ZERO, issuedAt: this.now },
       ...{ tryAt: how === 'charge' ? this.now : null, tries: 0, failedAt: null },
       ...{ how, brings: () => undefined, isRenewal },
     };
@@ -673,12 +742,15 @@ export class Oracle {
       }
     }
     const asked = (all: readonly Waiting[]): Decimal =>
-      sumOf(all.map(({ line, back }) => (line?.gross ?? ZERO).minus(back)));
-    const linesOf = (all: readonly Waiting[]): Line[] => all.flatMap(({ line }) => line ?? []);
+      sumOf(all.map(({ line, back }) => (line?.gross ?? ZERO).minus(back?.amount ?? 0)));
+    const of = (all: readonly Waiting[]): Pick<Invoice, 'lines' | 'credits'> => ({
+      lines: all.flatMap(({ line }) => line ?? []),
+      credits: all.flatMap(({ back }) => back ?? []),
+    });
     const shared = waiting.filter(({ brings }) => brings === null);
-    if (shared.length > 0) this.issue(linesOf(shared), asked(shared), how, true);
+    if (shared.length > 0) this.issue(of(shared), asked(shared), how, true);
     for (const one of waiting.filter(({ brings }) => brings !== null)) {
-      this.issue(linesOf([one]), asked([one]), how, false).brings = one.brings!;
+      this.issue(of([one]), asked([one]), how, false).brings = one.brings!;
     }
     for (const invoice of this.invoices) this.collect(invoice);
   }
@@ -739,13 +811,47 @@ export class Oracle {
    * @returns what came back
    */
   takeBack(invoice: Invoice, to: 'refund' | 'credit'): Decimal {
-    const left = sumOf(invoice.lines.map(({ gross, back }) => gross.minus(back)));
-    const most = least(left, invoice.paid.minus(invoice.refunded));
-    let rest = most;
-    for (const line of invoice.lines) rest = rest.minus(this.giveBack(line, rest));
+    const { lines, credits } = invoice;
+    const left = sumOf(lines.map(({ gross, back }) => gross.minus(back))).minus(
+      sumOf(credits.map(({ amount }) => amount)),
+    );
+    const most = atLeastZero(least(left, invoice.paid.minus(invoice.refunded)));
+    if (most.equals(left)) {
+      // What it gave back of other lines is not given back any more.
+      for (const line of lines) line.back = line.gross;
+      for (const { line, amount } of credits) line.back = line.back.minus(amount);
+      invoice.credits = [];
+    } else {
+      this.hasParts = true;
+      let rest = most;
+      for (const line of lines) rest = rest.minus(this.giveBack(line, rest));
+    }
     if (to === 'refund') invoice.refunded = invoice.refunded.plus(most);
     else this.credit = this.credit.plus(most);
     return most;
+  }
+
+  /** A refund: all that paid for what is in force ends it. */
+  refund(invoice: Invoice): Decimal {
+    const came = this.takeBack(invoice, 'refund');
+    if (!came.isZero()) this.endIfRefunded(invoice);
+    return came;
+  }
+
+  private endIfRefunded(invoice: Invoice): void {
+    const one = this.subscription;
+    const line = one?.segments.at(-1)?.line;
+    if (!RULES.refundEnds || one?.state !== 'live' || line == null) return;
+    if (invoice.lines.includes(line) && line.back.equals(line.gross)) this.end(one);
+  }
+
+  /** The gateway took back what it had paid out, whatever came back of it before: that is no credit. */
+  dispute(invoice: Invoice): void {
+    const amount = invoice.paid.minus(invoice.refunded);
+    const came = this.takeBack(invoice, 'refund');
+    invoice.refunded = invoice.refunded.plus(amount.minus(came));
+    this.credit = atLeastZero(this.credit.minus(amount.minus(came)));
+    if (!came.isZero()) this.endIfRefunded(invoice);
   }
 
   order(price: string, units: number): Line {

@@ -197,13 +197,19 @@ const action: fc.Arbitrary<Action> = fc.oneof(
 );
 
 /** What the engine does not do by the rules yet. Shorter is better; empty is the aim. */
-const AWAITED = {
+export const AWAITED = {
   /** Changes now: allowance follows use, paid first, prorations. */
   changeNow: true,
   /** Cancelled now with credit. */
-  cancelCredit: true,
+  cancelCredit: false,
+  /** What is left of a period that was changed, when it is ended or restored to. */
+  changedThenEnded: true,
+  /** Changes that cost more come when they are paid. */
+  paidFirst: true,
+  /** What pays the present period ends it when it is refunded. */
+  refundEnds: false,
   /** What came back of a line, of whatever; what pays the present period ends with its refund. */
-  returns: true,
+  returns: false,
   /** A first payment that is awaited: free phases, declines, `send`. */
   firstPayment: true,
   /** Good cards saved when something is overdue. */
@@ -214,7 +220,7 @@ function isLanded(act: Action): boolean {
   switch (act.do) {
     case 'start': {
       const { phases } = planOf(act.plan);
-      if (AWAITED.changeNow && act.plan === 'trusted') return false;
+      if (AWAITED.firstPayment && act.plan === 'trusted') return false;
       return !AWAITED.firstPayment || (act.how === 'charge' && phases === undefined);
     }
     case 'change':
@@ -278,7 +284,7 @@ export async function fillCatalog({ catalog }: Billing): Promise<void> {
     await catalog.saveTaxRate({ key, name: key, percent: tax.percent, inclusive: tax.inclusive });
   }
   for (const one of Object.values<Plan>(PLANS)) {
-    const { sku, price, interval, units, bill, phases, gift, extra, overage } = one;
+    const { sku, price, interval, units, bill, phases, access, gift, extra, overage } = one;
     const perUnit = { model: 'per_unit', unitPrice: overage ?? '0' } as const;
     await catalog.saveOffer({
       ...{ sku, name: sku, price, currency: 'USD', billing: 'recurring', interval },
@@ -299,8 +305,8 @@ export async function fillCatalog({ catalog }: Billing): Promise<void> {
         items: [{ product: 'MSG', quantity: few }],
       })),
       bonuses: gift === undefined ? [] : [{ product: 'GIFT', quantity: gift }],
-      collect: { bill: bill ?? 'advance' },
-    } as Parameters<typeof catalog.saveOffer>[0]);
+      collect: { bill: bill ?? 'advance', access },
+    });
   }
   await catalog.saveOffer({
     ...{ sku: PACK.sku, name: 'Pack', price: PACK.price, currency: 'USD' },

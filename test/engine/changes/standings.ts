@@ -21,10 +21,9 @@ const PRODUCTS = ['MSG', 'GIFT', 'EXTRA'] as const;
 
 const moneyOf = (schema: string): string => `
 select a.account_id::text as account,
-  ((select coalesce(sum(i.paid - i.refunded), 0) from "${schema}".invoices i
-    where i.payer_id = a.account_id and i.status <> 'draft')
-   + (select coalesce(sum(o.paid - o.refunded), 0) from "${schema}".orders o
-      where o.payer_id = a.account_id))::text as kept,
+  (select coalesce(sum(l.amount), 0)::text from "${schema}".postings p
+   cross join unnest(p.accounts, p.amounts) as l (account, amount)
+   where p.payer_id = a.account_id and l.account = 'cash') as kept,
   (select coalesce(sum(i.amount_due), 0)::text from "${schema}".invoices i
    where i.payer_id = a.account_id and i.status not in ('draft', 'void')) as due,
   (select coalesce(sum(c.amount), 0)::text from "${schema}".account_credits c
