@@ -1,14 +1,16 @@
 import { resolveAccount, changeOfAccount } from '../accounts';
 import { findProduct, markProductsUsed, requireUnits } from '../catalog';
-import { column, table, type Context, type Session } from '../database';
+import { column, grouped, table, type Context, type Session } from '../database';
 import {
   MAX_UNIT_DECIMALS,
+  ZERO,
   accountReference,
   amount,
   changeFields,
   input,
   key,
   parse,
+  sumOf,
   type AccountReference,
   type Decimal,
   type RequestOf,
@@ -55,42 +57,69 @@ from {schema}.overage_terms t
 where t.payer_id = $1::uuid and ($2::text is null or t.product = $2)
 order by t.product`;
 
-/** Of what a period allows; `none` where it allows none. What was never allowed needs no row for that. */
+/**
+ * Of what a period allows; `none` where it allows none. What was never allowed needs no row for that.
+ * Where several subscriptions allow it, what others left counts on, up to what they allow in all.
+ */
 const SAVE_PERIOD_TERMS = `
 insert into {schema}.overage_terms as t (payer_id, product, unit_limit)
 select n.payer_id, n.product, n.more
-from unnest($1::uuid[], $2::text[], $3::numeric[], $4::boolean[])
-     as n (payer_id, product, more, is_none)
+from unnest($1::uuid[], $2::text[], $3::numeric[], $4::numeric[], $5::boolean[])
+     as n (payer_id, product, more, in_all, is_none)
 where not n.is_none or exists (
   select 1 from {schema}.overage_terms o where o.payer_id = n.payer_id and o.product = n.product)
 on conflict (payer_id, product) do update
-  set unit_limit = case when excluded.unit_limit > 0 then t.used + excluded.unit_limit
-                        else excluded.unit_limit end`;
+  set unit_limit = (
+    select case
+      when n.is_none then 0
+      when n.in_all is null then null
+      else t.used + least(greatest(t.unit_limit - t.used, 0) + n.more, n.in_all) end
+    from unnest($1::uuid[], $2::text[], $3::numeric[], $4::numeric[], $5::boolean[])
+         as n (payer_id, product, more, in_all, is_none)
+    where n.payer_id = t.payer_id and n.product = t.product)`;
 
 /** How much of a counted product may be used beyond the grants of a period. */
 export type PeriodOverage =
-  /** Null: without limit. */
-  { product: string; limit: Decimal | null } | { product: string; none: true };
+  | {
+      product: string;
+      /** Null: without limit. */
+      limit: Decimal | null;
+      /** What all subscriptions in force allow, this one among them. Null: without limit. */
+      inAll: Decimal | null;
+    }
+  | { product: string; none: true };
 
 /**
  * Sets how much of products may be used beyond the grants from now on: a limit counts from what was
  * used beyond them so far, so that each period has its own. The payers must be locked.
- *
- * @param given of what is given twice the last counts
  */
 export async function setOverageTerms(
   session: Session,
   given: ReadonlyArray<PeriodOverage & { payerId: string }>,
 ): Promise<void> {
-  const last = new Map(given.map((one) => [`${one.payerId} ${one.product}`, one]));
-  const terms = [...last.values()];
+  const terms = joined(given);
   if (terms.length === 0) return;
+  const limits = terms.map((one) => ('none' in one ? { limit: ZERO, inAll: ZERO } : one));
   await session.query(SAVE_PERIOD_TERMS, [
     terms.map(({ payerId }) => payerId),
     terms.map(({ product }) => product),
-    terms.map((one) => ('none' in one ? '0' : (one.limit?.toFixed() ?? null))),
+    limits.map(({ limit }) => limit?.toFixed() ?? null),
+    limits.map(({ inAll }) => inAll?.toFixed() ?? null),
     terms.map((one) => 'none' in one),
   ]);
+}
+
+/** One of each payer and product: what periods that open at once allow is added up. */
+function joined<T extends PeriodOverage & { payerId: string }>(given: readonly T[]): T[] {
+  return [...grouped(given, ({ payerId, product }) => `${payerId} ${product}`).values()].map(
+    (same) => {
+      const last = same.at(-1)!;
+      if ('none' in last) return last;
+      const limits = same.map((one) => ('limit' in one ? one.limit : ZERO));
+      const some = limits.filter((one) => one !== null);
+      return { ...last, limit: some.length < limits.length ? null : sumOf(some) };
+    },
+  );
 }
 
 export class Overages {

@@ -1,5 +1,6 @@
 import type { Offer } from '../catalog';
-import type { Session } from '../database';
+import { grouped, type Session } from '../database';
+import { Decimal, sumOf } from '../kernel';
 import { setGates, setOverageTerms, type GateReason } from '../ledger';
 import { OfferVersions } from './offer-versions';
 import { productsOf } from './period-units';
@@ -40,6 +41,8 @@ interface OfferRow {
 
 const IN_FORCE: readonly SubscriptionStatus[] = ['trialing', 'active', 'past_due'];
 
+const isLive = (row: OfferRow): boolean => row.isPresent && IN_FORCE.includes(row.status);
+
 const overageProducts = (offer: Offer): string[] =>
   offer.items.filter(({ overage }) => overage !== null).map(({ product }) => product);
 
@@ -68,13 +71,8 @@ export async function refreshAccess(
       joining === undefined ? [] : [[payerId, joining]],
     ),
   ];
-  const rows = await session.query<OfferRow>(FIND_OFFERS, [
-    names.map(([payerId]) => payerId),
-    names.map(([, name]) => name),
-  ]);
+  const { rows, offers } = await offersHad(session, names);
   for (const row of rows) byPayer.get(row.payerId)!.push(row);
-  const offers = new OfferVersions();
-  await offers.load(session, rows);
   const said = [...byPayer].map(([payerId, own]) => ({ payerId, ...accessOf(own, offers.of) }));
   await setGates(
     session,
@@ -90,6 +88,41 @@ export async function refreshAccess(
   );
 }
 
+/** The offers that subscriptions of payers were in force with, under each of some names of theirs. */
+async function offersHad(
+  session: Session,
+  names: ReadonlyArray<readonly string[]>,
+): Promise<{ rows: OfferRow[]; offers: OfferVersions }> {
+  const rows = await session.query<OfferRow>(FIND_OFFERS, [
+    names.map(([payerId]) => payerId),
+    names.map(([, name]) => name),
+  ]);
+  const offers = new OfferVersions();
+  await offers.load(session, rows);
+  return { rows, offers };
+}
+
+/**
+ * What all subscriptions in force of payers allow to be used beyond their units; null: without limit.
+ * Children's are their payer's, and what one of them was given must not take another's away.
+ */
+export async function overageInAll(
+  session: Session,
+  payerIds: readonly string[],
+): Promise<(payerId: string, product: string) => Decimal | null> {
+  const names = [...new Set(payerIds)].map((payerId) => [payerId, payerId]);
+  const { rows, offers } = await offersHad(session, names);
+  const live = grouped(rows.filter(isLive), ({ payerId }) => payerId);
+  return (payerId, product) => {
+    const items = (live.get(payerId) ?? []).flatMap(({ sku, version }) =>
+      offers.of(sku, version).items.filter((item) => item.product === product),
+    );
+    const limits = items.flatMap(({ overage }) => (overage === null ? [] : [overage.limit]));
+    if (limits.includes(null)) return null;
+    return sumOf(limits.map((limit) => new Decimal(limit!)));
+  };
+}
+
 /** What a payer's subscriptions say: of products why they are not there, and of which no overage is left. */
 function accessOf(
   rows: readonly OfferRow[],
@@ -98,7 +131,6 @@ function accessOf(
   const reasons = new Map<string, GateReason | null>();
   const allowing = new Set<string>();
   const allowed = new Set<string>();
-  const isLive = (row: OfferRow): boolean => row.isPresent && IN_FORCE.includes(row.status);
   const say = (row: OfferRow, reason: GateReason | null, overage: Set<string>): void => {
     const offer = offerOf(row.sku, row.version);
     for (const product of productsOf(offer)) {

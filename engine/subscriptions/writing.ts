@@ -3,7 +3,7 @@ import type { Session } from '../database';
 import { recordEvents } from '../events';
 import { Decimal, type Instant } from '../kernel';
 import { setOverageTerms } from '../ledger';
-import { refreshAccess } from './access';
+import { overageInAll, refreshAccess } from './access';
 import { lapseChanges } from './awaiting-records';
 import { giveUpUnpaid } from './never-paid';
 import { addPendingItems, type NewPendingItem } from './pending-items';
@@ -119,16 +119,25 @@ export async function allowOverage(
     offer: Offer;
   }>,
 ): Promise<void> {
+  const allowed = openings
+    .filter(({ period }) => period.phase === null)
+    .flatMap(({ receiver: { payerId }, offer }) =>
+      offer.items.flatMap(({ product, overage }) =>
+        overage === null ? [] : [{ payerId, product, limit: overage.limit }],
+      ),
+    );
+  if (allowed.length === 0) return;
+  const inAll = await overageInAll(
+    session,
+    allowed.map(({ payerId }) => payerId),
+  );
   await setOverageTerms(
     session,
-    openings
-      .filter(({ period }) => period.phase === null)
-      .flatMap(({ receiver, offer }) =>
-        offer.items.flatMap(({ product, overage }) => {
-          if (overage === null) return [];
-          const limit = overage.limit === null ? null : new Decimal(overage.limit);
-          return [{ payerId: receiver.payerId, product, limit }];
-        }),
-      ),
+    allowed.map(({ payerId, product, limit }) => ({
+      payerId,
+      product,
+      limit: limit === null ? null : new Decimal(limit),
+      inAll: inAll(payerId, product),
+    })),
   );
 }

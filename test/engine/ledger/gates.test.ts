@@ -398,17 +398,24 @@ describe.each(databaseKinds)('gates (%s)', (name) => {
   });
 
   describe('overage of a period', () => {
-    const terms = (account: string, limit: PeriodOverage) =>
+    const terms = (account: string, ...given: PeriodOverage[]) =>
       opened.locked([account], (session) =>
-        setOverageTerms(session, [{ ...limit, payerId: account }]),
+        setOverageTerms(
+          session,
+          given.map((one) => ({ ...one, payerId: account })),
+        ),
       );
+    const alone = (limit: number | null) => {
+      const own = limit === null ? null : new Decimal(limit);
+      return { product: 'A', limit: own, inAll: own };
+    };
 
     test('each has its own limit, counted from what was used before', async () => {
       const account = await newAccount(1);
-      await terms(account, { product: 'A', limit: new Decimal(2) });
+      await terms(account, alone(2));
       expect(await use(account, 3)).toMatchObject({ allowed: true, overage: '2' });
       expect(said(await use(account))).toBe('usage_limit');
-      await terms(account, { product: 'A', limit: new Decimal(2) });
+      await terms(account, alone(2));
       expect(await ledger.overage({ account, product: 'A' })).toEqual({
         product: 'A',
         limit: '4',
@@ -416,17 +423,39 @@ describe.each(databaseKinds)('gates (%s)', (name) => {
       });
       expect(await use(account, 2)).toMatchObject({ allowed: true, overage: '2' });
       expect(said(await use(account))).toBe('usage_limit');
-      await terms(account, { product: 'A', limit: null });
+      await terms(account, alone(null));
       expect(await use(account, 1000)).toMatchObject({ allowed: true, overage: '1000' });
       await terms(account, { product: 'A', none: true });
       expect(said(await use(account))).toBe('insufficient_balance');
+    });
+
+    test('where several allow it, what others left counts on, up to what all allow', async () => {
+      const account = await newAccount(1);
+      const limit = async () => (await ledger.overage({ account, product: 'A' })).limit;
+      const ofTwo = { product: 'A', limit: new Decimal(2), inAll: new Decimal(5) };
+      await terms(account, { ...ofTwo, limit: new Decimal(3) });
+      await terms(account, ofTwo);
+      expect(await limit()).toBe('5');
+      expect(await use(account, 5)).toMatchObject({ allowed: true, overage: '4' });
+      // One that goes on has its own anew, beside the 1 that is left.
+      await terms(account, ofTwo);
+      expect(await limit()).toBe('7');
+      await terms(account, ofTwo);
+      expect(await limit()).toBe('9');
+      await terms(account, ofTwo);
+      expect(await limit()).toBe('9');
+      await terms(account, { ...ofTwo, inAll: null });
+      expect(await limit()).toBeNull();
+      // Two that begin at once, after one without limit is over.
+      await terms(account, ofTwo, { ...ofTwo, limit: new Decimal(1) });
+      expect(await limit()).toBe('7');
     });
 
     test('what was never allowed needs no terms to be forbidden', async () => {
       const account = await newAccount();
       await terms(account, { product: 'A', none: true });
       expect(await ledger.overage({ account })).toEqual([]);
-      await terms(account, { product: 'A', limit: new Decimal(0) });
+      await terms(account, alone(0));
       expect(said(await use(account))).toBe('insufficient_balance');
     });
   });

@@ -81,6 +81,51 @@ onEachDatabase('subscriptions and their accounts', (database) => {
     });
   });
 
+  test('what one child may use beyond its units, another child does not take away', async () => {
+    await billing.catalog.saveProduct({ key: 'CALLS', name: 'Calls' });
+    const plan = (sku: string, limit: number) =>
+      billing.catalog.saveOffer({
+        sku,
+        name: sku,
+        price: '10.00',
+        currency: 'USD',
+        billing: 'recurring',
+        interval: { unit: 'month', count: 1 },
+        items: [
+          {
+            product: 'CALLS',
+            quantity: 10,
+            overage: { limit, pricing: { model: 'per_unit', unitPrice: '0.10' } },
+          },
+        ],
+        collect: { bill: 'arrears' },
+      });
+    await plan('calls-wide', 100);
+    await plan('calls-narrow', 5);
+    const parent = await newAccount();
+    const [one, other] = [await newAccount(), await newAccount()];
+    for (const child of [one, other]) await billing.accounts.attachChild({ parent, child });
+    const overage = () => billing.ledger.overage({ account: parent, product: 'CALLS' });
+    await begun(one, { sku: 'calls-wide' });
+    expect(await overage()).toMatchObject({ limit: '100', used: '0' });
+    clock.advance(86_400_000);
+    const narrow = await begun(other, { sku: 'calls-narrow' });
+    expect(await overage()).toMatchObject({ limit: '105', used: '0' });
+    const used = await billing.ledger.consume({ account: one, product: 'CALLS', amount: 80 });
+    expect(used).toMatchObject({ allowed: true, overage: '60' });
+    // Its period is anew on 1 July, the other's a day later: each brings what is its own, 105 at most.
+    clock.set(Date.parse(END));
+    await billing.ledger.balance({ account: parent, product: 'CALLS' });
+    expect(await overage()).toMatchObject({ limit: '165', used: '60' });
+    clock.advance(86_400_000);
+    await billing.ledger.balance({ account: parent, product: 'CALLS' });
+    expect(await overage()).toMatchObject({ limit: '165', used: '60' });
+    await billing.subscriptions.cancel({ subscriptionId: narrow, when: 'now' });
+    clock.set(Date.parse('2027-08-01T09:00:00Z'));
+    await billing.ledger.balance({ account: parent, product: 'CALLS' });
+    expect(await overage()).toMatchObject({ limit: '160', used: '60' });
+  });
+
   test('S6: merged, its subscriptions are found under the other and go on there', async () => {
     const [into, from] = [await newAccount(), await newAccount()];
     const subscriptionId = await begun(from);
