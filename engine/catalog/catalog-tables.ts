@@ -172,6 +172,7 @@ const OFFER_COLUMNS: readonly Column[] = [
   column('access'),
   column('firstPaymentWithin', asDuration, null),
   column('withoutMethod'),
+  column('prorations'),
   column('trialPhases', asJson, []),
   column('bonuses', asJson, []),
   column('upsells', asList, []),
@@ -187,6 +188,7 @@ const COLLECT_COLUMNS = [
   'access',
   'firstPaymentWithin',
   'withoutMethod',
+  'prorations',
 ] as const;
 
 const ITEM_COLUMNS: readonly Column[] = [

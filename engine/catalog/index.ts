@@ -17,7 +17,7 @@ export {
   unitPriceOf,
   unknownOffer,
 } from './offer-records';
-export { ACCESS, DEFAULT_PRIORITY } from './offer-terms';
+export { ACCESS, DEFAULT_PRIORITY, PRORATIONS } from './offer-terms';
 export { PRICING_MODELS, formatUnitPrice, priceOf } from './pricing';
 export {
   decimalsOfCurrency,

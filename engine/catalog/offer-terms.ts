@@ -49,6 +49,9 @@ export interface OfferBonus {
 /** When units come that are to be paid: as an offer says, or a call. */
 export const ACCESS = ['on_payment', 'at_once'] as const;
 
+/** When the prorations of a change are invoiced: as an offer says, or a call. */
+export const PRORATIONS = ['now', 'period_end'] as const;
+
 /** How a recurring offer is billed. */
 export interface Collect {
   /** The fee at period start, or with everything else at period end. */
@@ -67,6 +70,8 @@ export interface Collect {
   firstPaymentWithin: Duration | null;
   /** What a free phase does that ends when there is nothing to charge. */
   withoutMethod: 'invoice' | 'cancel' | 'pause';
+  /** Whether prorations of a change are invoiced at once, those of a day together, or with the next period. */
+  prorations: (typeof PRORATIONS)[number];
 }
 
 /** What a version of an offer says beside its price, its items, and who may buy it. */
@@ -158,6 +163,7 @@ export const offerTermsFields = {
     access: oneOf(ACCESS).optional(),
     firstPaymentWithin: duration().nullish(),
     withoutMethod: oneOf(['invoice', 'cancel', 'pause']).optional(),
+    prorations: oneOf(PRORATIONS).optional(),
   }).nullish(),
 };
 
@@ -173,6 +179,7 @@ const DEFAULT_COLLECT: Collect = {
   access: 'on_payment',
   firstPaymentWithin: null,
   withoutMethod: 'invoice',
+  prorations: 'now',
 };
 
 /** The offer that terms belong to, as far as they are judged by it. */
@@ -410,6 +417,7 @@ function checkedCollect(
     access: written?.access ?? base.access,
     firstPaymentWithin: given(written?.firstPaymentWithin, base.firstPaymentWithin),
     withoutMethod: written?.withoutMethod ?? base.withoutMethod,
+    prorations: written?.prorations ?? base.prorations,
   };
   const unit = of.interval?.unit;
   if (collect.anchorDay !== null && unit !== 'month' && unit !== 'year') {

@@ -1,5 +1,5 @@
 import { column, table, type RowOf, type Session } from '../database';
-import { isoTime, newId, type Instant } from '../kernel';
+import { isoTime, localDay, newId, type Instant } from '../kernel';
 import { usualCollections, type Collection, type PaymentContext } from '../payments';
 import type { PayerNames } from './chunks';
 import { LINE_KINDS, type LineKind } from './invoice-lines';
@@ -30,6 +30,7 @@ const ITEMS = table('pending_items', {
   changeId: column.uuid().orNull,
   collection: column.text<Invoice['collection']>().orNull,
   collectedBy: column.text<Invoice['collectedBy']>().orNull,
+  timeZone: column.text(),
 });
 type Item = RowOf<typeof ITEMS>;
 
@@ -45,6 +46,7 @@ const PERIODS = table('subscription_periods', {
   cutSequence: column.bigint().orNull,
   collection: column.text<Invoice['collection']>(),
   collectedBy: column.text<Invoice['collectedBy']>(),
+  timeZone: column.text(),
 });
 type Period = RowOf<typeof PERIODS>;
 
@@ -80,8 +82,9 @@ const FIND_ITEMS = `
 select ${ITEMS.select('due')}
 from (
   select w.payer_id, w.name, i.item_id, i.kind, i.currency, i.due_at, i.change_id,
-         s.collection, s.collected_by
+         s.collection, s.collected_by, a.time_zone
   from unnest($1::uuid[], $2::uuid[]) as w (payer_id, name)
+  join {schema}.accounts a on a.account_id = w.payer_id
   cross join lateral (
     select * from {schema}.pending_items i
     where i.payer_id = w.name and i.invoice_id is null and i.dropped_at is null
@@ -97,8 +100,9 @@ const FIND_PERIODS = `
 select ${PERIODS.select('due')}
 from (
   select w.payer_id, w.name, p.subscription_id, p.number, p.currency, p.ends_at,
-         p.cut_ledger_id, p.cut_sequence, s.collection, s.collected_by
+         p.cut_ledger_id, p.cut_sequence, s.collection, s.collected_by, a.time_zone
   from unnest($1::uuid[], $2::uuid[]) as w (payer_id, name)
+  join {schema}.accounts a on a.account_id = w.payer_id
   cross join lateral (
     select * from {schema}.subscription_periods p
     where p.payer_id = w.name and p.drafted_at is null and p.ends_at <= $3::timestamptz
@@ -190,9 +194,14 @@ update {schema}.subscription_periods p set drafted_at = $4::timestamptz
 from ${CLOSED.lookedUp()}
 where p.payer_id = n.name and p.subscription_id = n.subscription_id and p.number = n.number`;
 
+const MOVED = DRAFTS.pick('payerId', 'invoiceId', 'boundaryAt');
+const MOVE = MOVED.update('payerId', 'invoiceId');
+
 /** A draft that is made, or was there before. */
 interface Draft extends RowOf<typeof PRESENT> {
   isNew: boolean;
+  /** Something of later that day came onto it. */
+  isMoved: boolean;
   lastPosition: number;
 }
 
@@ -202,18 +211,22 @@ class PayersDrafts {
 
   constructor(private readonly payerId: string) {}
 
-  private find(
-    boundaryAt: Instant,
+  private find(boundaryAt: Instant, currency: string, collected: Collected): Draft | undefined {
+    return this.all.find(
+      (one) => one.boundaryAt === boundaryAt && this.fits(one, currency, collected),
+    );
+  }
+
+  private fits(
+    one: Draft,
     currency: string,
     { collection, collectedBy, changeId = null }: Collected,
-  ): Draft | undefined {
-    return this.all.find(
-      (one) =>
-        one.boundaryAt === boundaryAt &&
-        one.currency === currency &&
-        one.collection === (collection ?? 'charge') &&
-        one.collectedBy === (collectedBy ?? 'engine') &&
-        one.changeId === changeId,
+  ): boolean {
+    return (
+      one.currency === currency &&
+      one.collection === (collection ?? 'charge') &&
+      one.collectedBy === (collectedBy ?? 'engine') &&
+      one.changeId === changeId
     );
   }
 
@@ -222,6 +235,7 @@ class PayersDrafts {
     if (draft === undefined) {
       draft = {
         isNew: true,
+        isMoved: false,
         payerId: this.payerId,
         invoiceId: newId(),
         currency,
@@ -236,14 +250,44 @@ class PayersDrafts {
     return draft;
   }
 
+  /**
+   * The draft of a calendar day of the payer: what changes come to goes on one, as long as that is not
+   * issued. Its boundary is the last of them, so that what was used before each is on it, too.
+   */
+  ofDay(at: Instant, currency: string, collected: Collected & { timeZone: string }): Draft {
+    const day = localDay(at, collected.timeZone);
+    const [found] = this.all
+      .filter((one) => this.fits(one, currency, collected))
+      .filter(({ boundaryAt }) => localDay(boundaryAt, collected.timeZone) === day)
+      .toSorted((a, b) => b.boundaryAt - a.boundaryAt);
+    const exact = this.find(at, currency, collected);
+    if (exact !== undefined || found === undefined) return this.at(at, currency, collected);
+    if (found.boundaryAt < at) {
+      found.boundaryAt = at;
+      found.isMoved = !found.isNew;
+    }
+    return found;
+  }
+
   /** Whether there is a draft for the use of a period anyway. */
   expects(period: Period): boolean {
     return this.find(period.endsAt, period.currency, period) !== undefined;
   }
 
+  forUse(period: Period): Draft {
+    const { endsAt, currency } = period;
+    // One that was cut short ended with a change.
+    if (period.cutLedgerId !== null) return this.ofDay(endsAt, currency, period);
+    return this.at(endsAt, currency, period);
+  }
+
   /** Null: it belongs to no subscription. */
   forItem(item: Item): Draft | null {
-    return item.collection === null ? null : this.at(item.dueAt, item.currency, item);
+    if (item.collection === null) return null;
+    const isOfChange = item.kind === 'proration_credit' || item.kind === 'proration_charge';
+    return isOfChange
+      ? this.ofDay(item.dueAt, item.currency, item)
+      : this.at(item.dueAt, item.currency, item);
   }
 
   /** What is billed anyway, but for changes that wait to be paid; null: nothing. */
@@ -286,7 +330,7 @@ export async function draftDue(
   const own = items.map((item) => draftsOf(item).forItem(item));
   const unsure = periods.filter((period) => !draftsOf(period).expects(period));
   for (const period of await usedOf(session, payers, unsure)) {
-    draftsOf(period).at(period.endsAt, period.currency, period);
+    draftsOf(period).forUse(period);
   }
   const alone = items.flatMap(({ payerId }, index) => (own[index] === null ? payerId : []));
   const usual = alone.length === 0 ? null : await usualCollections(session, gateways, alone);
@@ -301,6 +345,8 @@ export async function draftDue(
   }
   const made = [...drafts.values()].flatMap(({ all }) => all.filter(({ isNew }) => isNew));
   await writeDrafts(session, made, now);
+  const moved = [...drafts.values()].flatMap(({ all }) => all.filter(({ isMoved }) => isMoved));
+  if (moved.length > 0) await session.query(MOVE, MOVED.values(moved));
   await takeItems(session, taken);
   if (periods.length > 0) {
     await session.query(CLOSE_PERIODS, [...CLOSED.values(periods), isoTime(now)]);
@@ -370,6 +416,7 @@ async function presentDrafts(
     const draft = {
       ...PRESENT.read(row),
       isNew: false,
+      isMoved: false,
       lastPosition,
     };
     drafts.get(draft.payerId)!.all.push(draft);

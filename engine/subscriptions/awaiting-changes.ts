@@ -105,7 +105,7 @@ async function takeForce(
   const isSame = sku === old.sku && version === old.version;
   const fresh = isSame ? old : await findOfferVersion(session, sku, version);
   // It is paid: nothing waits any more.
-  const target: Target = { old, fresh, quantity, mode, byTime: false, atOnce: true };
+  const target: Target = { old, fresh, quantity, mode, byTime: false, atOnce: true, later: false };
   const isNew = !(await hadOffer(session, subscription, sku));
   const periods = await openPeriods(session, subscription, at);
   const next = nextBy(target, subscription, periods, { isNew, zone: receiver.timeZone, at });

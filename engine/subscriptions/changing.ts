@@ -1,4 +1,4 @@
-import { ACCESS, findOffer, findOfferVersion } from '../catalog';
+import { ACCESS, PRORATIONS, findOffer, findOfferVersion } from '../catalog';
 import type { Context, Session } from '../database';
 import {
   BillingError,
@@ -72,6 +72,8 @@ const changeInput = input({
   credit: oneOf(CHANGE_CREDITS).default('left'),
   /** `at_once`: what is to be paid first comes before that. Default: as the new offer says. */
   access: oneOf(ACCESS).optional(),
+  /** When what a change now credits and charges is invoiced. Default: as the new offer says. */
+  prorations: oneOf(PRORATIONS).optional(),
   ...changeFields,
 });
 export type ChangeSubscriptionRequest = RequestOf<typeof changeInput>;
@@ -180,7 +182,8 @@ export class Changes {
     const credited = creditedBy(target, subscription, periods, hand.cycle, fresh, terms);
     const change = { periods, next, credited, hand, fresh };
     if (await this.waits(session, subscription, target, named, change, now)) return;
-    const of = { credited, decimals: decimalsOfPrice(target.old) };
+    const decimals = decimalsOfPrice(target.old);
+    const of = { credited, decimals, dueAt: next.opening.dueAt };
     await giveBackRest(session, this.ports, subscription, periods, of, now);
     await applyChange(session, standing, target, change, now);
     await narrowQueued(session, subscription, named, now);
@@ -198,7 +201,9 @@ export class Changes {
     const charge = feeItem(next.opening, now);
     const isCharged =
       subscription.collection === 'charge' && target.fresh.collect?.bill !== 'arrears';
-    if (target.atOnce || !isCharged || charge === null) return false;
+    // What is invoiced with the next period costs nothing now.
+    const isLater = next.opening.dueAt !== undefined;
+    if (target.atOnce || !isCharged || isLater || charge === null) return false;
     const decimals = decimalsOfPrice(target.old);
     const of = { credited, decimals };
     const credits = await soldCredits(session, this.ports, subscription, periods, of, now);
@@ -304,8 +309,9 @@ async function targetOf(
     });
   }
   const { mode, credit, access = fresh.collect?.access } = wanted;
+  const later = (wanted.prorations ?? fresh.collect?.prorations) === 'period_end';
   const atOnce = access === 'at_once';
-  return { old, fresh, quantity, mode, byTime: credit === 'time', atOnce };
+  return { old, fresh, quantity, mode, byTime: credit === 'time', atOnce, later };
 }
 
 const soldOnce = (sku: string): BillingError =>

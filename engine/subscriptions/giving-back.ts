@@ -110,14 +110,20 @@ export async function waitingFee(
  * waits; of what is, a credit goes on the next one. An invoice that is still to be paid counts as paid,
  * since it goes on being collected, unless `onlyPaid` says otherwise.
  *
- * @param of `credited`: the part of each period by its number; `decimals`: of the currency
+ * @param of `credited`: the part of each period by its number; `decimals`: of the currency;
+ *   `dueAt`: when credits are invoiced, by default now
  */
 export async function giveBackRest(
   session: Session,
   ports: PeriodPorts,
   subscription: StoredSubscription,
   periods: readonly OpenPeriod[],
-  of: { credited: ReadonlyMap<number, Decimal>; decimals: number; onlyPaid?: boolean },
+  of: {
+    credited: ReadonlyMap<number, Decimal>;
+    decimals: number;
+    onlyPaid?: boolean;
+    dueAt?: Instant;
+  },
   now: Instant,
 ): Promise<void> {
   const lowered: NewPendingItem[] = [];
@@ -147,7 +153,12 @@ export async function soldCredits(
   ports: PeriodPorts,
   subscription: StoredSubscription,
   periods: readonly OpenPeriod[],
-  of: { credited: ReadonlyMap<number, Decimal>; decimals: number; onlyPaid?: boolean },
+  of: {
+    credited: ReadonlyMap<number, Decimal>;
+    decimals: number;
+    onlyPaid?: boolean;
+    dueAt?: Instant;
+  },
   now: Instant,
 ): Promise<NewCredit[]> {
   const { payerId, subscriptionId, accountId, currency } = subscription;
@@ -171,7 +182,7 @@ export async function soldCredits(
       currency,
       serviceFrom: Math.max(now, startsAt),
       serviceTo: endsAt,
-      dueAt: now,
+      dueAt: of.dueAt ?? now,
     };
     credits.push({ item, amount, line: sold.line });
   }

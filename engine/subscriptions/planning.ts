@@ -34,6 +34,8 @@ export interface Opening {
   isRest?: boolean;
   /** What it costs was asked for before. */
   isBilled?: boolean;
+  /** When its fee is due. Default: as the offer is billed. */
+  dueAt?: Instant;
   /** What its refilled items bring, where that is not their share of the period. */
   comes?: Units;
 }

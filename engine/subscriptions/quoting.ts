@@ -24,6 +24,8 @@ export interface Target {
   byTime: boolean;
   /** The customer is trusted: what is to be paid first comes at once. */
   atOnce: boolean;
+  /** What is prorated is invoiced with the next period. */
+  later: boolean;
 }
 
 /** A subscription as a change leaves it, with the period that begins by that. */
@@ -83,7 +85,7 @@ export const nextBy = (
 /** The rest of the interval is the new offer's; boundaries stay as they are. */
 function withinCycle(
   one: StoredSubscription,
-  { old, fresh, quantity }: Target,
+  { old, fresh, quantity, later }: Target,
   periods: readonly OpenPeriod[],
   { isNew, zone, at }: Terms,
 ): Next {
@@ -106,6 +108,7 @@ function withinCycle(
       offer: fresh,
       gives: true,
       isRest: true,
+      ...(later ? { dueAt: endsAt } : {}),
       period: {
         ...next.period,
         fee,

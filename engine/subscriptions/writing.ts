@@ -19,7 +19,13 @@ import { saveSubscriptions } from './records';
  * arrears. Null: a free trial phase, or one that an order has paid.
  */
 export function feeItem(
-  { period, offer, isRest, isBilled }: Pick<Opening, 'period' | 'offer' | 'isRest' | 'isBilled'>,
+  {
+    period,
+    offer,
+    isRest,
+    isBilled,
+    dueAt,
+  }: Pick<Opening, 'period' | 'offer' | 'isRest' | 'isBilled' | 'dueAt'>,
   now: Instant,
 ): NewPendingItem | null {
   const { phase, fee, orderId, startsAt, endsAt } = period;
@@ -41,7 +47,7 @@ export function feeItem(
     serviceFrom: startsAt,
     serviceTo: endsAt,
     // One that is bought before it begins is paid at once.
-    dueAt: offer.collect?.bill === 'arrears' ? endsAt : Math.min(startsAt, now),
+    dueAt: dueAt ?? (offer.collect?.bill === 'arrears' ? endsAt : Math.min(startsAt, now)),
   };
 }
 

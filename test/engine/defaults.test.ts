@@ -424,6 +424,7 @@ const TABLE: Table = {
         mode: is('prorate'),
         credit: is('left'),
         access: open('as the new offer says'),
+        prorations: open('as the new offer says'),
       },
       request: async (world) => ({ subscriptionId: await subscribed(world), sku: 'plan' }),
     },

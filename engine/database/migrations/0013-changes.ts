@@ -432,5 +432,13 @@ create trigger trial_marks_stay before update on {schema}.trial_marks
   for each statement execute function {schema}.refuse_change();
 create trigger ordered_trial_marks_stay before delete on {schema}.trial_marks
   for each row when (old.order_id is not null) execute function {schema}.refuse_change();
+
+-- Changes of one day share a draft: its boundary is that of the last of them.
+create or replace trigger invoices_stay before update of
+  payer_id, invoice_id, account_id, kind, currency, created_at on {schema}.invoices
+  for each statement execute function {schema}.refuse_change();
+create trigger invoices_boundary_stays before update of boundary_at on {schema}.invoices
+  for each row when (old.status <> 'draft' or new.boundary_at < old.boundary_at)
+  execute function {schema}.refuse_change();
 `,
 };

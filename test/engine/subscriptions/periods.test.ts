@@ -32,6 +32,7 @@ const offer = (more: object = {}): Offer =>
       access: 'on_payment',
       firstPaymentWithin: null,
       withoutMethod: 'invoice',
+      prorations: 'now',
       ...(more as { collect?: object }).collect,
     },
     ...Object.fromEntries(Object.entries(more).filter(([name]) => name !== 'collect')),

@@ -152,6 +152,17 @@ export const termsFields: INodeProperties[] = [
         ],
       },
       {
+        displayName: 'Prorations',
+        name: 'prorations',
+        type: 'options',
+        options: [
+          { name: 'At Period End', value: 'period_end', description: 'With the next period' },
+          { name: 'Now', value: 'now', description: 'At once, those of a day together' },
+        ],
+        default: 'now',
+        description: 'When the credits and charges of a change are invoiced',
+      },
+      {
         displayName: 'Renewal Grants',
         name: 'renewalGrants',
         type: 'options',

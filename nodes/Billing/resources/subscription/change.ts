@@ -85,6 +85,19 @@ const modeOption: INodeProperties = {
   description: 'How a change that takes force now is charged',
 };
 
+const prorationsOption: INodeProperties = {
+  displayName: 'Prorations',
+  name: 'prorations',
+  type: 'options',
+  options: [
+    { name: 'At Period End', value: 'period_end', description: 'With the next period' },
+    { name: 'Now', value: 'now', description: 'At once, those of a day together' },
+  ],
+  default: 'now',
+  description:
+    'When the credit and the charge of a change now are invoiced. Without this as the offer says.',
+};
+
 const whenOption: INodeProperties = {
   displayName: 'When',
   name: 'when',
@@ -100,7 +113,7 @@ const whenOption: INodeProperties = {
 
 const properties = changeParameters(
   [changesParameter],
-  [accessOption, creditOption, modeOption, whenOption],
+  [accessOption, creditOption, modeOption, prorationsOption, whenOption],
 );
 
 export const description = shownFor('subscription', 'change', properties);
