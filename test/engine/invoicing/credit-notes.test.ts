@@ -53,6 +53,18 @@ onEachDatabase('credit notes', (database) => {
   const balance = async (account: string, name: string): Promise<string | undefined> =>
     (await billing.books.balances({ account })).find((row) => row.account === name)?.balance;
 
+  /** The invoice of a second period, which nobody has paid; the first was. */
+  const owedForMonth = async (account: string) => {
+    clock.set(START);
+    await billing.subscriptions.start({ account, sku: 'monthly', collection: 'send' });
+    await billing.invoicing.runBillingCycle();
+    const [first] = (await billing.invoicing.listInvoices({ account })).items;
+    await billing.invoicing.markPaid({ invoiceId: first!.invoiceId, method: 'cash' });
+    clock.set(START + 31 * DAY);
+    await billing.invoicing.runBillingCycle();
+    return (await billing.invoicing.listInvoices({ account, status: 'open' })).items[0]!;
+  };
+
   it('lowers what is due, net and tax by the line, in a series of its own', async () => {
     const account = await customer();
     const { invoiceId } = await issued(account, '10.00', '20.01');
@@ -148,14 +160,13 @@ onEachDatabase('credit notes', (database) => {
 
   it('what a fee has not earned yet is taken out of what is deferred', async () => {
     const account = await customer(null);
-    await billing.subscriptions.start({ account, sku: 'monthly', collection: 'send' });
-    await billing.invoicing.runBillingCycle();
-    const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+    const invoice = await owedForMonth(account);
     expect(invoice).toMatchObject({ status: 'open', total: '31.00' });
-    clock.set(START + 10 * DAY);
-    await billing.invoicing.createCreditNote({ invoiceId: invoice!.invoiceId });
+    clock.set(START + 41 * DAY);
+    await billing.invoicing.createCreditNote({ invoiceId: invoice.invoiceId });
     expect(await balance(account, 'deferred')).toBe('0.00000000');
-    expect(await balance(account, 'revenue')).toBe('0.00000000');
+    // The month before.
+    expect(await balance(account, 'revenue')).toBe('-31.00000000');
     expect(await balance(account, 'receivable')).toBe('0.00000000');
   });
 
@@ -167,17 +178,17 @@ onEachDatabase('credit notes', (database) => {
       provider: 'shop',
       externalId: `customer-${counter}`,
     });
-    await billing.subscriptions.start({ account: from, sku: 'monthly', collection: 'send' });
-    await billing.invoicing.runBillingCycle();
-    const [invoice] = (await billing.invoicing.listInvoices({ account: from })).items;
-    clock.set(START + 10 * DAY);
+    const { invoiceId } = await owedForMonth(from);
+    clock.set(START + 41 * DAY);
     await billing.accounts.merge({ into: account, from });
-    await billing.invoicing.createCreditNote({ invoiceId: invoice!.invoiceId });
-    clock.set(START + 20 * DAY);
+    await billing.invoicing.createCreditNote({ invoiceId });
+    clock.set(START + 51 * DAY);
     await billing.runDue();
-    for (const name of ['receivable', 'deferred', 'revenue']) {
+    for (const name of ['receivable', 'deferred']) {
       expect([name, await balance(account, name)]).toEqual([name, '0.00000000']);
     }
+    // The month before.
+    expect(await balance(account, 'revenue')).toBe('-31.00000000');
   });
 
   it('the same key answers the same', async () => {

@@ -29,6 +29,8 @@ onEachDatabase('items on the next invoice', (database) => {
     ({ accountId: account } = await billing.accounts.identify({ externalId: 'payer' }));
     await billing.subscriptions.start({ account, sku: 'plan' });
     await billing.invoicing.runBillingCycle();
+    const { items } = await billing.invoicing.listInvoices({ account });
+    await billing.invoicing.markPaid({ invoiceId: items[0]!.invoiceId, method: 'cash' });
   });
 
   const add = (description: string, more: { currency?: string; dueAt?: string } = {}) =>
@@ -88,7 +90,7 @@ onEachDatabase('items on the next invoice', (database) => {
     await billing.invoicing.runBillingCycle();
     const { items } = await billing.invoicing.listInvoices({ account, status: 'open' });
     const totals = items.map(({ currency, total }) => `${total} ${currency}`);
-    expect(totals.toSorted()).toEqual(['30.00 USD', '30.00 USD', '30.00 USD', '5.00 EUR']);
+    expect(totals.toSorted()).toEqual(['30.00 USD', '30.00 USD', '5.00 EUR']);
     clock.set(dueAt);
     await billing.invoicing.runBillingCycle();
     expect(await latest()).toMatchObject({ total: '35.00', lines: ['plan', 'May'] });

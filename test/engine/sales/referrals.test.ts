@@ -672,7 +672,7 @@ onEachDatabase('referrals', (database) => {
         'bonus_grants',
       ]);
       // And with the guards on nothing of it can be done.
-      for (const table of ['commissions', 'trial_marks', 'referral_bonuses', 'referral_programs']) {
+      for (const table of ['commissions', 'referral_bonuses', 'referral_programs']) {
         await expect(knex.raw(`delete from "${schema}".${table}`)).rejects.toThrow();
       }
       await expect(
