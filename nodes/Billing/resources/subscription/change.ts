@@ -49,12 +49,12 @@ const creditOption: INodeProperties = {
   name: 'credit',
   type: 'options',
   options: [
+    { name: 'Time Alone', value: 'time', description: 'The days left, whatever was used' },
     {
       name: 'What Is Left',
       value: 'left',
       description: 'The days, and of what becomes no dearer no more than the share of units left',
     },
-    { name: 'Time Alone', value: 'time', description: 'The days left, whatever was used' },
   ],
   default: 'left',
   description: 'What of the old price comes back when it changes now',
