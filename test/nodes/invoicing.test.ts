@@ -331,7 +331,11 @@ describe('Billing: Subscription', () => {
         changes: ofOffer('yearly'),
         options: { when: 'now', mode: 'prorate' },
       }),
-    ).toMatchObject([{ sku: 'yearly' }]);
+    ).toMatchObject([{ sku: 'monthly', awaitingChange: { sku: 'yearly' } }]);
+    await dispatch('runBillingCycle');
+    expect(await does('subscription', 'get', of)).toMatchObject([
+      { sku: 'yearly', awaitingChange: null },
+    ]);
     expect(await does('subscription', 'pause', of)).toMatchObject([
       { pauseAt: expect.any(String) as string },
     ]);
