@@ -1,9 +1,9 @@
 import type { Session } from '../database';
 import { ZERO, type Decimal, type Instant } from '../kernel';
 import { unitsAfter, type Segment, type Units } from './allowance';
-import type { CycleAtHand } from './cycles';
+import { endRefilled, type CycleAtHand } from './cycles';
 import { endAccess, lapseUnits, prolongRest } from './left-over-units';
-import { cutPeriods, writeCredited } from './period-records';
+import { cutPeriods, replacedPeriods, writeCredited } from './period-records';
 import { eventOf, outcomeOf, type Standing } from './planning';
 import type { Next, Target } from './quoting';
 import type { OpenPeriod } from './stored-period';
@@ -64,9 +64,15 @@ async function moveUnits(
   now: Instant,
 ): Promise<Units | undefined> {
   const { subscription, receiver } = standing;
-  if (mode === 'add') {
-    const until = next.subscription.periodEnd;
-    await prolongRest(session, subscription, periods, receiver, until, now);
+  if (mode !== 'prorate') {
+    const all = [...(await replacedPeriods(session, periods[0]!)), ...periods];
+    if (mode === 'add') {
+      const until = next.subscription.periodEnd;
+      await prolongRest(session, subscription, all, receiver, until, now);
+    } else {
+      await endRefilled(session, standing, all, now);
+      await endAccess(session, subscription, periods, receiver, now);
+    }
     return undefined;
   }
   const segments = hand.cycle.segments.map((segment) => {
@@ -77,11 +83,9 @@ async function moveUnits(
   const moves = (product: string): boolean =>
     offer === old &&
     offer.items.some((item) => item.product === product && item.expiresAtNextPayment);
-  const stays = (product: string): Decimal =>
-    mode === 'full' || moves(product) ? ZERO : after.get(product)!.stay;
+  const stays = (product: string): Decimal => (moves(product) ? ZERO : after.get(product)!.stay);
   await lapseUnits(session, subscription, hand.left, stays, receiver, now);
   await endAccess(session, subscription, periods, receiver, now);
-  if (mode === 'full') return undefined;
   return new Map(
     [...after].map(([product, { stay, come }]) => [
       product,

@@ -10,8 +10,15 @@ import {
   type Segment,
   type Units,
 } from './allowance';
-import { OWN, countedProducts, unitsThere, type Counted, type UnitsThere } from './left-over-units';
-import type { OfferVersions } from './offer-versions';
+import {
+  OWN,
+  countedProducts,
+  endUnits,
+  unitsThere,
+  type Counted,
+  type UnitsThere,
+} from './left-over-units';
+import { OfferVersions } from './offer-versions';
 import type { GrantKind } from './period-grants';
 import { cyclesUpTo } from './period-records';
 import { productsOf } from './period-units';
@@ -140,6 +147,21 @@ export async function cycleAtHand(
     left: summed(left.map(({ product, remaining }) => ({ product, amount: remaining }))),
   };
   return { cycle, left, counted };
+}
+
+/** What came anew with some periods ends. The payer is locked. */
+export async function endRefilled(
+  session: Session,
+  { subscription, receiver }: Standing,
+  periods: readonly OpenPeriod[],
+  now: Instant,
+): Promise<void> {
+  const offers = new OfferVersions();
+  await offers.load(session, periods);
+  const numbers = periods.map(({ number }) => number);
+  const there = await unitsThere(session, subscription, numbers, receiver, OWN, now);
+  const counts = countingIn(periods, offers, await countedProducts(session, there));
+  await endUnits(session, there.filter(counts), now);
 }
 
 /**

@@ -6,7 +6,7 @@ import { dropFees } from './giving-back';
 import { endRest } from './left-over-units';
 import { freePlaces } from './never-paid';
 import { addPendingItems, dropPendingItems, findFee, hastenItems } from './pending-items';
-import { cutPeriods, openPeriods } from './period-records';
+import { cutPeriods, openPeriods, replacedPeriods } from './period-records';
 import { decimalsOfPrice } from './periods';
 import { daysLeft, shareOf } from './proration';
 import type { OpenPeriod } from './stored-period';
@@ -80,7 +80,9 @@ export async function endEarly(
   const { subscription, receiver } = standing;
   const at = await ledgerTime(session, receiver.payerId, now);
   const periods = await openPeriods(session, subscription, at);
-  await offers.load(session, periods);
+  const replaced = periods.length === 0 ? [] : await replacedPeriods(session, periods[0]!);
+  const all = [...replaced, ...periods];
+  await offers.load(session, all);
   await dropFees(session, subscription, periods, at);
   await freePlace(session, subscription, receiver, at);
   const inArrears = periods.filter((period) => isInArrears(period, offers));
@@ -90,7 +92,7 @@ export async function endEarly(
     at,
   );
   await hastenItems(session, subscription, at);
-  await endRest(session, subscription, periods, receiver, offers, at);
+  await endRest(session, subscription, all, receiver, offers, at);
   await cutPeriods(session, subscription, periods, at);
   const { periodStart, periodEnd } = subscription;
   const over: StoredSubscription = {

@@ -35,6 +35,7 @@ const LASTING: readonly GrantKind[] = ['item', 'order', 'step'];
 /** Bonuses and steps are beside what a period itself brings. */
 export const OWN: readonly GrantKind[] = ['item', 'order'];
 
+/** What periods brought that is not over, grant by grant: used up ones, too. */
 export async function unitsThere(
   session: Session,
   { payerId, subscriptionId }: StoredSubscription,
@@ -45,8 +46,9 @@ export async function unitsThere(
 ): Promise<UnitsThere[]> {
   const ledgerId = receiver.payerId;
   const range = { first: Math.min(...numbers), last: Math.max(...numbers) };
-  const wanted = numbers.length === 0 ? [] : [{ payerId, subscriptionId, ledgerId, ...range }];
-  const found = (await grantsThere(session, wanted, now)).filter(
+  const wanted = { payerId, subscriptionId, ledgerId, ...range, usedUp: true as const };
+  const some = numbers.length === 0 ? [] : [wanted];
+  const found = (await grantsThere(session, some, now)).filter(
     ({ number, kind }) => numbers.includes(number) && kinds.includes(kind),
   );
   const sequences = found.map(({ sequence }) => sequence);
@@ -101,6 +103,13 @@ export async function lapseUnits(
   await withdrawUnits(session, { payerId, accountId, grants, kind: 'deduction', note, now });
 }
 
+/** Units end now: what is on hold, or is restored, is lost, too. */
+export const endUnits = (
+  session: Session,
+  units: readonly GrantName[],
+  now: Instant,
+): Promise<void> => endGrants(session, units.map(endingAt(now)), now);
+
 /** Access by time that came with periods ends, for the new one brings its own. */
 export async function endAccess(
   session: Session,
@@ -121,7 +130,7 @@ async function endUncounted(
   now: Instant,
 ): Promise<void> {
   const ending = units.filter(({ product }) => !counted.has(product));
-  await endGrants(session, ending.map(endingAt(now)), now);
+  await endUnits(session, ending, now);
 }
 
 const endingAt =
@@ -172,7 +181,7 @@ export async function endRest(
     const hasOwnTime = period.phase === null && item?.expiresAfter != null;
     return expiresAt !== null && !hasOwnTime;
   });
-  await endGrants(session, ending.map(endingAt(now)), now);
+  await endUnits(session, ending, now);
 }
 
 /** What was to last as long as the last of some periods ends with the one before again. */

@@ -31,6 +31,8 @@ export interface PeriodRange {
   ledgerId: string;
   first: number;
   last: number;
+  /** Used up grants, too: units may come back to them. */
+  usedUp?: true;
 }
 
 /** Of them the items of one position that last until the offer is paid for again. */
@@ -69,15 +71,15 @@ order by p.number desc limit 1`;
 
 /**
  * Along primary keys, through merges and changes of ends, as `followGrants` of the ledger goes. Used up
- * grants are left out, but for what ends with the next payment: units may come back to it.
+ * grants are left out unless they are asked for, or what ends with the next payment is.
  */
 const FIND_THERE = `
 with recursive steps as (
-  select n.place, n.ledger_id, n.position is not null as used_up, g.period_number, g.kind, g.position,
+  select n.place, n.ledger_id, n.used_up, g.period_number, g.kind, g.position,
          g.product, g.ledger_id as payer_id, g.grant_sequence as sequence
   from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::integer[], $5::integer[], $6::integer[],
-              $7::text[], $8::integer[]) with ordinality
-       as n (payer_id, subscription_id, ledger_id, first, last, position, sku, version, place)
+              $7::text[], $8::integer[], $9::boolean[]) with ordinality
+       as n (payer_id, subscription_id, ledger_id, first, last, position, sku, version, used_up, place)
   cross join lateral (select coalesce((${LAST_PAID}), n.first) as first offset 0) as f
   cross join lateral (
     select g.* from {schema}.period_grants g
@@ -103,7 +105,7 @@ from (
     from {schema}.grants k where k.payer_id = s.payer_id and k.sequence = s.sequence
     offset 0) as k
   where s.payer_id = s.ledger_id) as s
-where (s.used_up or s.is_left) and (s.expires_at is null or s.expires_at > $9::timestamptz)
+where (s.used_up or s.is_left) and (s.expires_at is null or s.expires_at > $10::timestamptz)
 order by s.place, s.period_number, s.sequence`;
 
 /** What periods brought that is not over: in one statement, however old the subscriptions are. */
@@ -122,6 +124,7 @@ export async function grantsThere<Wanted extends PeriodRange | UntilNext>(
     wanted.map((one) => ('position' in one ? one.position : null)),
     wanted.map((one) => ('sku' in one ? one.sku : null)),
     wanted.map((one) => ('version' in one ? one.version : null)),
+    wanted.map((one) => 'position' in one || one.usedUp === true),
     isoTime(now),
   ]);
   return rows.map((row) => ({ ...THERE.read(row), wanted: wanted[row.place - 1]! }));

@@ -79,6 +79,23 @@ export const openPeriods = (
 ): Promise<OpenPeriod[]> =>
   PERIODS.rows(session, FIND_OPEN, [payerId, subscriptionId, isoTime(now)]);
 
+/** Back from a period to the last one that lasted its time: changes ended those between. */
+const FIND_REPLACED = `
+select ${PERIODS.select('p')} from {schema}.subscription_periods p
+where p.payer_id = $1::uuid and p.subscription_id = $2::uuid and p.number < $3::integer
+  and p.number > coalesce((
+    select q.number from {schema}.subscription_periods q
+    where q.payer_id = $1::uuid and q.subscription_id = $2::uuid and q.number < $3::integer
+      and q.cut_ledger_id is null
+    order by q.number desc limit 1), 0)
+order by p.number`;
+
+/** The periods in the place of which one came, by one change after the other: units of them may be left. */
+export const replacedPeriods = (
+  session: Session,
+  { payerId, subscriptionId, number }: PeriodName,
+): Promise<OpenPeriod[]> => PERIODS.rows(session, FIND_REPLACED, [payerId, subscriptionId, number]);
+
 /** Back from a period to where its cycle began, and those that changes ended for it; then all since. */
 const FIND_CYCLES = `
 with recursive back as (

@@ -303,6 +303,63 @@ onEachDatabase('allowance follows use', (database) => {
     expect(await full.left()).toBe('650');
   });
 
+  test('cancelled now after changes: units of each of its segments end, and do not come back', async () => {
+    type Subscriber = Awaited<ReturnType<typeof subscriber>>;
+    const programs: Array<[string, (one: Subscriber) => Promise<unknown>]> = [
+      ['small', (one) => one.change({ sku: 'cent' })],
+      ['small', (one) => one.change({ quantity: 2 })],
+      ['yearly', (one) => one.change({ sku: 'small', when: 'now' })],
+      ['small', (one) => one.change({ sku: 'large', mode: 'add' })],
+    ];
+    for (const [sku, change] of programs) {
+      for (const credit of [false, true, 'time'] as const) {
+        clock.set(START);
+        const one = await subscriber(sku);
+        await order(one.account, 'pack');
+        await one.use(110);
+        clock.set(MID);
+        await change(one);
+        clock.advance(5 * DAY);
+        const { subscriptionId } = one;
+        await billing.subscriptions.cancel({ subscriptionId, when: 'now', credit });
+        const back = await billing.ledger.restore({
+          account: one.account,
+          product: 'TOKENS',
+          amount: 60,
+        });
+        expect([sku, await one.left(), back.restored, back.expired]).toEqual([
+          sku,
+          '50',
+          '0',
+          '60',
+        ]);
+      }
+    }
+  });
+
+  test('full ends what was used up, too: nothing of it comes back', async () => {
+    const one = await subscriber('small', 10);
+    clock.advance(DAY);
+    await one.change({ sku: 'seat', quantity: 3, when: 'now', mode: 'add' });
+    await one.use(3900);
+    clock.advance(DAY);
+    await one.change({ sku: 'large', quantity: 1, mode: 'full' });
+    const restored = { account: one.account, product: 'TOKENS', amount: 3900 };
+    expect(await billing.ledger.restore(restored)).toMatchObject({ restored: '0' });
+    expect(await one.left()).toBe('600');
+  });
+
+  test('add after a change: units of each segment last as long as the new ones', async () => {
+    const one = await subscriber('small');
+    clock.set(MID);
+    await one.change({ sku: 'large' });
+    expect(await one.left()).toBe('450');
+    await one.change({ sku: 'seat', when: 'now', mode: 'add' });
+    expect(await one.left()).toBe('750');
+    clock.set(END);
+    expect(await one.left()).toBe('750');
+  });
+
   test('what was bought ahead: what of it was used is not given back', async () => {
     const one = await subscriber('small');
     await order(one.account, 'small');

@@ -199,4 +199,20 @@ onEachDatabase('ends before the end of a period', (database) => {
     const used = (await invoices(account)).flat().filter((line) => line.startsWith('usage'));
     expect(used.toSorted()).toEqual(['usage late 2.00', 'usage late-large 1.00']);
   });
+
+  test('a refund that ends it after a change leaves no units of before the change', async () => {
+    const account = await person();
+    const subscriptionId = await paid(account, 'early');
+    at('2027-01-16T00:00:00Z');
+    await billing.subscriptions.change({ subscriptionId, sku: 'early-large' });
+    await invoices(account);
+    const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+    const { invoiceId } = invoice!;
+    await billing.invoicing.markPaid({ invoiceId, method: 'bank_transfer' });
+    at('2027-01-20T00:00:00Z');
+    expect(await use(account, 1)).toMatchObject({ allowed: true });
+    await billing.invoicing.refundInvoice({ invoiceId });
+    expect(await billing.subscriptions.get({ subscriptionId })).toMatchObject({ status: 'ended' });
+    expect(await use(account, 1)).toMatchObject({ allowed: false });
+  });
 });
