@@ -64,6 +64,8 @@ export interface Invoice {
   /** When its first attempt failed, or when a sent one fell due. */
   failedAt: number | null;
   how: 'charge' | 'send';
+  /** Of account credit, before anything was due. */
+  fromCredit: Decimal;
   /** What its payment brings. */
   brings: () => void;
   /** What comes of it when nobody pays: the period in force that it is for. */
@@ -171,7 +173,7 @@ export type Card = 'good' | 'bad' | null;
 export type CreditRule = boolean | 'time';
 export type Mode = 'prorate' | 'add' | 'full';
 
-/** What has to be paid before it comes. */
+/** What is changed to. */
 interface Upgrade {
   plan: Plan;
   quantity: number;
@@ -202,8 +204,8 @@ export class Oracle {
   hasParts = false;
   /** Roundings so far: each may differ by a cent, and a unit. */
   roundings = 0;
-  /** Set by what the rules do not settle to the unit. */
-  private upgrade: Upgrade | null = null;
+  /** The change that has to be paid before it comes. */
+  private awaited: Waiting | null = null;
   private waiting: Waiting[] = [];
   private overageUsed = ZERO;
 
@@ -352,7 +354,7 @@ export class Oracle {
   private boundary(one: Subscription): void {
     const wasFree = one.segments.every(({ line }) => line === null) && one.plan.bill !== 'arrears';
     this.billArrears(one, one.to);
-    this.upgrade = null;
+    this.lapse();
     if (one.ends) {
       one.state = 'over';
     } else if (one.rests) {
@@ -458,6 +460,7 @@ export class Oracle {
     if (plan === undefined || (one.plan === plan && one.quantity === quantity)) return false;
     const when = wanted.when ?? (this.isDearer(plan, quantity) ? 'now' : 'period_end');
     if (when === 'period_end') {
+      this.lapse();
       if (wanted.plan !== undefined) one.queued.plan = plan;
       if (wanted.quantity !== undefined) one.queued.quantity = quantity;
       return true;
@@ -467,8 +470,22 @@ export class Oracle {
       plan: wanted.plan === undefined ? one.queued.plan : undefined,
       quantity: wanted.quantity === undefined ? one.queued.quantity : undefined,
     };
+    this.lapse();
     this.changeNow({ plan, quantity, mode, queued });
     return true;
+  }
+
+  /** A change that waits for its payment comes no more: nothing is asked for it, and nothing goes back. */
+  private lapse(): void {
+    const { awaited } = this;
+    if (awaited === null) return;
+    this.awaited = null;
+    this.waiting = this.waiting.filter((one) => one !== awaited);
+    this.lines.splice(this.lines.indexOf(awaited.line!), 1);
+    const invoice = this.invoices.find(({ brings }) => brings === awaited.brings);
+    if (invoice === undefined) return;
+    this.credit = this.credit.plus(invoice.fromCredit);
+    Object.assign(invoice, { due: ZERO, tryAt: null, lines: [], credits: [] });
   }
 
   private changeNow(upgrade: Upgrade): void {
@@ -504,16 +521,15 @@ export class Oracle {
       if (line !== null) this.bill(line);
       return;
     }
-    this.upgrade = upgrade;
-    this.waiting.push({
+    this.awaited = {
       line,
       back: old.line === null || credit.isZero() ? null : { line: old.line, amount: credit },
       brings: () => {
-        if (this.upgrade !== upgrade) return;
-        this.upgrade = null;
+        this.awaited = null;
         apply();
       },
-    });
+    };
+    this.waiting.push(this.awaited);
   }
 
   /** Whether a change shares the period that is running, or begins one of its own. */
@@ -572,7 +588,7 @@ export class Oracle {
   private end(one: Subscription): void {
     one.state = 'over';
     this.stays = [];
-    this.upgrade = null;
+    this.lapse();
     // What waited for its payment, and is on no invoice yet, is dropped.
     this.waiting = this.waiting.filter(({ brings, line }) => {
       if (brings !== null && line !== null) this.lines.splice(this.lines.indexOf(line), 1);
@@ -599,9 +615,10 @@ export class Oracle {
     const one = this.subscription;
     if (one === null || one.state === 'over') return false;
     const waits = Object.values(one.queued).some((named) => named !== undefined);
-    if (!one.ends && !one.rests && !waits) return false;
+    if (!one.ends && !one.rests && this.awaited === null && !waits) return false;
     if (one.ends) one.ends = false;
     else if (one.rests) one.rests = false;
+    else if (this.awaited !== null) this.lapse();
     else one.queued = {};
     return true;
   }
@@ -725,7 +742,7 @@ export class Oracle {
     const invoice: Invoice = {
       ...{ ...of, total, due: total, paid: ZERO, refunded: ZERO, issuedAt: this.now },
       ...{ tryAt: how === 'charge' ? this.now : null, tries: 0, failedAt: null },
-      ...{ how, brings: () => undefined, isRenewal },
+      ...{ how, fromCredit, brings: () => undefined, isRenewal },
     };
     this.invoices.push(invoice);
     return invoice;
@@ -771,9 +788,9 @@ export class Oracle {
     const next = RETRIES[invoice.tries];
     invoice.tries += 1;
     invoice.tryAt = next === undefined ? null : from + next;
-    if (next === undefined && invoice.isRenewal && this.subscription !== null) {
-      this.subscription.state = 'over';
-    }
+    if (next !== undefined) return;
+    if (invoice.brings === this.awaited?.brings) this.lapse();
+    if (invoice.isRenewal && this.subscription !== null) this.subscription.state = 'over';
   }
 
   private bring(invoice: Invoice): void {
