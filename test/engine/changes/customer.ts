@@ -10,6 +10,7 @@ import {
   planOf,
   taxOf,
   type Action,
+  type PlanName,
   type Program,
   type Step,
   type TaxName,
@@ -70,6 +71,9 @@ export class Customer {
   private readonly packs: Array<{ orderId: string; line: Line }> = [];
   /** Those of which the gateway took the money back, on both sides. */
   private readonly disputed = new Set<unknown>();
+  /** Those that were paid by bank: money of theirs goes back by hand. */
+  private readonly byHand = new Set<Sold>();
+  private hadArrears = false;
   private keys = 0;
 
   private constructor(
@@ -150,6 +154,8 @@ export class Customer {
         const isBilledLater = oracle.subscription?.plan.bill === 'arrears';
         if (isBilledLater && when !== 'period_end' && plan !== 'late') return null;
         if (AWAITED.changedThenEnded && plan === 'late' && when !== 'period_end') return null;
+        if (AWAITED.unbilledWaits && when !== 'period_end' && oracle.isUnbilled()) return null;
+        if (this.isUnpaidArrears(plan, oracle.subscription?.how)) return null;
         const wanted = { ...onSubscription, sku: plan, quantity, when, mode };
         const engine = await send(() => billing.subscriptions.change(wanted as never));
         return {
@@ -160,11 +166,12 @@ export class Customer {
       case 'cancel': {
         const { when, credit } = act;
         if (when === 'now' && this.wasChanged()) return null;
+        const isAwaited = oracle.subscription?.state === 'awaiting';
+        if (AWAITED.cancelledFirst && isAwaited && when === 'period_end') return null;
         const wanted = { ...onSubscription, when, credit };
         const engine = await send(() => billing.subscriptions.cancel(wanted as never));
         return { engine, oracle: oracle.cancel(when, credit) };
       }
-      case 'undo':
       case 'undo':
       case 'pause':
       case 'resume': {
@@ -196,10 +203,18 @@ export class Customer {
         oracle.tax = taxOf(act.tax);
         return null;
       case 'card':
-        oracle.card = act.card;
+        if (AWAITED.unpaidArrears && this.hadArrears && act.card !== 'good') return null;
+        oracle.saveCard(act.card);
         await this.saveCard();
         return null;
     }
+  }
+
+  /** Arrears that nobody pays are not settled yet. */
+  private isUnpaidArrears(plan?: PlanName, how?: 'charge' | 'send'): boolean {
+    if (!AWAITED.unpaidArrears || plan !== 'late') return false;
+    this.hadArrears = true;
+    return this.oracle.card !== 'good' || how === 'send';
   }
 
   /** What is left of a period that was changed, and is ended then, is not settled yet. */
@@ -225,6 +240,7 @@ export class Customer {
     const code = coupon === undefined ? null : couponOf(coupon);
     const before = this.oracle.subscription;
     if (before !== null && before.state !== 'over') return null;
+    if (this.isUnpaidArrears(plan, how)) return null;
     const oracle = this.oracle.start(planOf(plan), quantity, how, code);
     const answer = await this.send(
       () =>
@@ -381,9 +397,12 @@ export class Customer {
       const engine = await send(() =>
         invoicing.markPaid({ invoiceId, method: 'bank_transfer', idempotencyKey }),
       );
+      this.byHand.add(ours);
       this.oracle.pay(ours);
       return { engine, oracle: true };
     }
+    const asMoney = act.do === 'refund' || (act.do === 'note' && act.to === 'refund');
+    if (asMoney && this.byHand.has(ours)) return null;
     if (act.do === 'dispute') {
       if (!(await this.dispute(theirs))) return null;
       this.disputed.add(invoiceId).add(ours);
@@ -445,9 +464,14 @@ export class Customer {
     const usable = oracle.usable();
     if (!oracle.staysTwice) {
       this.same('MSG', standing.MSG, usable.MSG, oracle.roundings + 0.999);
-      this.same('EXTRA', standing.EXTRA, usable.EXTRA, oracle.roundings + 0.999);
     }
-    this.same('GIFT', standing.GIFT, usable.GIFT, 0);
+    // What is overdue denies what it brought, and nothing beside.
+    if (!oracle.isOverdue()) {
+      if (!oracle.staysTwice) {
+        this.same('EXTRA', standing.EXTRA, usable.EXTRA, oracle.roundings + 0.999);
+      }
+      this.same('GIFT', standing.GIFT, usable.GIFT, 0);
+    }
     this.same('money kept', standing.kept, oracle.kept(), cents);
     this.same('money due', standing.due, oracle.due(), cents);
     this.same('account credit', standing.credit, oracle.credit, cents);

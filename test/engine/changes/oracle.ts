@@ -61,6 +61,8 @@ export interface Invoice {
   /** When the card is tried next; null: never again. */
   tryAt: number | null;
   tries: number;
+  /** The card that was tried last. */
+  triedWith: Card;
   /** When its first attempt failed, or when a sent one fell due. */
   failedAt: number | null;
   how: 'charge' | 'send';
@@ -95,6 +97,8 @@ interface Subscription {
   coupon: Coupon | null;
   couponPeriods: number;
   state: 'awaiting' | 'live' | 'paused' | 'over';
+  /** Over because its first payment did not come: money that comes later begins it again. */
+  lapsed: boolean;
   phase: number | null;
   anchor: number;
   /** How many periods lie between the anchor and the present one's end. */
@@ -110,6 +114,8 @@ interface Subscription {
   had: Set<Plan>;
   /** What is named of the period that follows. */
   queued: { plan?: Plan; quantity?: number };
+  /** What its first payment brings. */
+  brings: () => void;
   ends: boolean;
   rests: boolean;
 }
@@ -143,6 +149,9 @@ export const DAY = 86_400_000;
 export const RULES = { paidFirst: true, refundEnds: true };
 const RETRIES = [3, 5, 7].map((days) => days * DAY);
 const GRACE = 7 * DAY;
+/** What is sent is due by then. */
+const TERM = 14 * DAY;
+const CHARGE_WITHIN = (23 * DAY) / 24;
 /** An attempt within a day of its time counts from its time. */
 const ZERO = new Decimal(0);
 const money = (amount: Decimal): Decimal => amount.toDecimalPlaces(2, Decimal.ROUND_HALF_UP);
@@ -278,10 +287,10 @@ export class Oracle {
     if (this.subscription !== null && this.subscription.state !== 'over') return false;
     const phase = plan.phases === undefined || quantity > 1 ? null : 0;
     this.subscription = {
-      ...{ plan, quantity, how, coupon, phase, couponPeriods: 0, state: 'live' },
+      ...{ plan, quantity, how, coupon, phase, couponPeriods: 0, state: 'live', lapsed: false },
       ...{ anchor: this.now, count: 0, from: this.now, to: this.now, segments: [] },
       ...{ period: {}, used: ZERO, had: new Set<Plan>() },
-      ...{ queued: {}, ends: false, rests: false },
+      ...{ queued: {}, brings: () => undefined, ends: false, rests: false },
     };
     this.openPeriod(true);
     return true;
@@ -291,21 +300,27 @@ export class Oracle {
   private openPeriod(isFirst: boolean): void {
     const one = this.subscription!;
     const phase = one.phase === null ? null : one.plan.phases![one.phase]!;
-    one.from = one.to;
-    if (phase === null) {
-      one.count += 1;
-      one.to = this.after(one.anchor, one.plan.interval, one.count);
-      one.couponPeriods += 1;
-    } else {
-      one.to = this.after(one.from, { unit: 'day', count: 1 }, phase.days);
-      one.anchor = one.to;
-    }
+    this.span(one);
+    if (phase === null) one.couponPeriods += 1;
     Object.assign(one, { period: {}, used: ZERO, segments: [] });
     const price =
       phase === null
         ? this.lowered(one, one.plan, one.quantity, new Decimal(1))
         : new Decimal(phase.price);
     this.begin(one, isFirst, money(price));
+  }
+
+  /** The days of the next period. */
+  private span(one: Subscription): void {
+    one.from = one.to;
+    if (one.phase === null) {
+      one.count += 1;
+      one.to = this.after(one.anchor, one.plan.interval, one.count);
+    } else {
+      const { days } = one.plan.phases![one.phase]!;
+      one.to = this.after(one.from, { unit: 'day', count: 1 }, days);
+      one.anchor = one.to;
+    }
   }
 
   private begin(one: Subscription, isFirst: boolean, price: Decimal): void {
@@ -329,11 +344,16 @@ export class Oracle {
       return;
     }
     one.state = 'awaiting';
-    this.bill(line, () => {
-      if (one.state !== 'awaiting') return;
-      one.state = 'live';
+    one.brings = (): void => {
+      if (one !== this.subscription || (one.state !== 'awaiting' && !one.lapsed)) return;
+      if (one.lapsed || one.to <= this.now) {
+        Object.assign(one, { anchor: this.now, count: 0, to: this.now });
+        this.span(one);
+      }
+      Object.assign(one, { state: 'live', lapsed: false });
       bring(line);
-    });
+    };
+    this.bill(line, one.brings);
   }
 
   /** What comes along only once with an offer, and stays. */
@@ -348,7 +368,25 @@ export class Oracle {
   /** What the clock alone does. */
   advance(now: number): void {
     this.now = now;
+    this.lapseFirst();
+    for (const one of this.invoices) {
+      if (one.how === 'send' && one.isRenewal && !one.due.isZero() && now >= one.issuedAt + TERM) {
+        one.failedAt ??= one.issuedAt + TERM;
+      }
+    }
     for (let one = this.subscription; one?.state === 'live' && one.to <= now;) this.boundary(one);
+  }
+
+  /** A first payment is waited for so long only, from its invoice on. */
+  private lapseFirst(): void {
+    const one = this.subscription;
+    if (one?.state !== 'awaiting') return;
+    const invoice = this.invoices.find(({ brings }) => brings === one.brings);
+    if (invoice === undefined) return;
+    const within = one.how === 'charge' ? CHARGE_WITHIN : TERM + GRACE;
+    if (this.now < invoice.issuedAt + within) return;
+    Object.assign(one, { state: 'over', lapsed: true });
+    invoice.tryAt = null;
   }
 
   private boundary(one: Subscription): void {
@@ -486,6 +524,7 @@ export class Oracle {
     if (invoice === undefined) return;
     this.credit = this.credit.plus(invoice.fromCredit);
     Object.assign(invoice, { due: ZERO, tryAt: null, lines: [], credits: [] });
+    invoice.brings = () => undefined;
   }
 
   private changeNow(upgrade: Upgrade): void {
@@ -502,10 +541,14 @@ export class Oracle {
     const price = inArrears ? ZERO : money(this.lowered(one, plan, quantity, share));
     const old = one.segments.at(-1)!;
     const line = price.isZero() ? null : this.sell(plan.sku, price);
-    const isLowered = mode === 'prorate' && this.lower(old, back);
-    const credit = mode === 'prorate' && !isLowered ? this.creditOf(back) : ZERO;
+    // What is on no invoice yet goes on as it was until the change takes force.
+    const isBilled = !this.waiting.some((waiting) => waiting.line === old.line);
+    const credit = mode === 'prorate' && isBilled ? this.creditOf(back) : ZERO;
     const apply = (): void => {
-      if (old.line !== null && !isLowered) this.giveBack(old.line, credit);
+      if (old.line !== null && isBilled) this.giveBack(old.line, credit);
+      if (mode === 'prorate' && !isBilled && !this.lower(old, back)) {
+        this.owe(old.line!, this.giveBack(old.line!, this.creditOf(back)));
+      }
       if (mode === 'prorate' || old.plan.bill === 'arrears') old.kept = old.kept.minus(back);
       if (old.plan.bill === 'arrears' && !rest) this.billArrears(one, this.now);
       this.takeOver(upgrade, rest, share, line);
@@ -741,7 +784,7 @@ export class Oracle {
     const total = atLeastZero(asked).minus(fromCredit);
     const invoice: Invoice = {
       ...{ ...of, total, due: total, paid: ZERO, refunded: ZERO, issuedAt: this.now },
-      ...{ tryAt: how === 'charge' ? this.now : null, tries: 0, failedAt: null },
+      ...{ tryAt: how === 'charge' ? this.now : null, tries: 0, failedAt: null, triedWith: null },
       ...{ how, fromCredit, brings: () => undefined, isRenewal },
     };
     this.invoices.push(invoice);
@@ -750,6 +793,11 @@ export class Oracle {
 
   /** What the billing cycle does, whenever it runs. */
   settle(): void {
+    do this.invoiceAll();
+    while (this.waiting.length > 0);
+  }
+
+  private invoiceAll(): void {
     const { waiting } = this;
     this.waiting = [];
     const how = this.subscription?.how ?? 'charge';
@@ -770,6 +818,7 @@ export class Oracle {
       this.issue(of([one]), asked([one]), how, false).brings = one.brings!;
     }
     for (const invoice of this.invoices) this.collect(invoice);
+    if (this.invoices.some((one) => one.how === 'send' && this.isFinal(one))) this.giveUp();
   }
 
   private collect(invoice: Invoice): void {
@@ -784,13 +833,37 @@ export class Oracle {
       return;
     }
     invoice.failedAt ??= this.now;
+    invoice.triedWith = this.card;
     const from = this.now - invoice.tryAt < DAY ? invoice.tryAt : this.now;
     const next = RETRIES[invoice.tries];
     invoice.tries += 1;
     invoice.tryAt = next === undefined ? null : from + next;
     if (next !== undefined) return;
     if (invoice.brings === this.awaited?.brings) this.lapse();
-    if (invoice.isRenewal && this.subscription !== null) this.subscription.state = 'over';
+    if (invoice.isRenewal) this.giveUp();
+  }
+
+  /** What is sent is given up when it would have been tried as often. */
+  private isFinal({ due, failedAt, isRenewal }: Invoice): boolean {
+    if (!isRenewal || due.isZero() || failedAt === null) return false;
+    return this.now >= RETRIES.reduce((at, days) => at + days, failedAt);
+  }
+
+  /** Nobody pays what is in force: it ends. */
+  private giveUp(): void {
+    const one = this.subscription;
+    if (one === null || one.state === 'over') return;
+    if (one.state === 'live') this.endNow(one, false);
+    this.end(one);
+  }
+
+  /** Another card is tried at once for what failed; the one that was tried last has its days. */
+  saveCard(card: Card): void {
+    this.card = card;
+    for (const invoice of this.invoices) {
+      if (invoice.tryAt === null || invoice.tries === 0 || invoice.triedWith === card) continue;
+      invoice.tryAt = Math.min(invoice.tryAt, this.now);
+    }
   }
 
   private bring(invoice: Invoice): void {
@@ -810,7 +883,13 @@ export class Oracle {
     );
   }
 
-  private isOverdue(): boolean {
+  /** Whether what is in force is on no invoice yet. */
+  isUnbilled(): boolean {
+    const line = this.subscription?.segments.at(-1)?.line ?? null;
+    return line !== null && this.waiting.some((one) => one.line === line);
+  }
+
+  isOverdue(): boolean {
     return (
       this.subscription?.state === 'live' &&
       this.invoices.some(

@@ -211,9 +211,15 @@ export const AWAITED = {
   /** What came back of a line, of whatever; what pays the present period ends with its refund. */
   returns: false,
   /** A first payment that is awaited: free phases, declines, `send`. */
-  firstPayment: true,
+  firstPayment: false,
+  /** Cancelled for the end of its period before it was paid, and paid when it had lapsed. */
+  cancelledFirst: true,
+  /** A change that waits for its payment, of what is on no invoice yet. */
+  unbilledWaits: true,
+  /** Arrears of which the payment fails, or that are sent. */
+  unpaidArrears: true,
   /** Good cards saved when something is overdue. */
-  declines: true,
+  declines: false,
 };
 
 function isLanded(act: Action): boolean {
