@@ -90,7 +90,7 @@ export async function askFirstPayments(
 const presentKey = ({ subscriptionId, periodNumber: number }: StoredSubscription): string =>
   periodKey({ subscriptionId, number });
 
-/** Whether nothing of what an invoice asks for goes on: each ended before its first payment. */
+/** Whether money for an invoice could begin nothing any more: each ended, and its place is taken. */
 export async function isGivenUp(
   session: Session,
   payerId: string,
@@ -100,8 +100,10 @@ export async function isGivenUp(
   const names = subscriptionIds.map((subscriptionId) => ({ payerId, subscriptionId }));
   const found = await findOfPayers(session, names);
   if (found.length === 0 || !found.every((one) => one.firstUnpaid)) return false;
-  const standings = await broughtUpToDate(session, found, now);
-  return standings.every(({ subscription }) => subscription.endedAt !== null);
+  for (const { subscription: one } of await broughtUpToDate(session, found, now)) {
+    if ((await whyTooLate(session, one, one.periodNumber, now)) === null) return false;
+  }
+  return true;
 }
 
 /** Why money for a first period that was given up cannot be used any more. */

@@ -24,7 +24,7 @@ export async function isCancelledByCustomer(
   return row!.cancelled;
 }
 
-/** Whether its subscriptions ended before this first payment of theirs came, by the clock. */
+/** Whether its subscriptions lapsed before this first payment came, and could not begin with it any more. */
 export const hasLapsed = async (
   session: Session,
   invoice: StoredInvoice,

@@ -31,7 +31,7 @@ export interface CollectionRecord {
    * to try. `closed`: paid, void, written off.
    */
   status: 'waiting' | 'stopped' | 'exhausted' | 'closed';
-  /** `payment_lapsed`: its subscription ended before this first payment came; paid late, it begins. */
+  /** `payment_lapsed`: its subscription lapsed before this first payment, and another is in its place. */
   stopReason: StopReason | null;
   /** Attempts made, those included for which there was nothing to charge. */
   attempts: number;

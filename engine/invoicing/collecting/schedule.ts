@@ -118,7 +118,7 @@ export const stoppedByCustomer = (before: CollectionState): CollectionState =>
     finalAt: null,
   });
 
-/** Its subscription ended before this first payment came: it can still be paid, and is not tried again. */
+/** Its subscription lapsed, and could not begin any more: nobody is charged for what is not to be had. */
 export const stoppedByLapse = (before: CollectionState, now: Instant): CollectionState =>
   withNextLook({
     ...stoppedByCustomer(before),

@@ -123,10 +123,10 @@ onEachDatabase('first payments', (database) => {
       const [invoice, ...others] = await invoicesOf(account);
       expect(others).toEqual([]);
       expect(invoice).toMatchObject({ status: 'open', total: '1.00' });
-      expect(await billing.invoicing.attempts(named(invoice))).toHaveLength(1);
+      // On the day of issue and by the schedule, and no more.
+      expect(await billing.invoicing.attempts(named(invoice))).toHaveLength(4);
       expect(await billing.invoicing.collection(named(invoice))).toMatchObject({
-        status: 'stopped',
-        stopReason: 'payment_lapsed',
+        status: 'exhausted',
         nextAttemptAt: null,
       });
       expect(await present(one)).toMatchObject({
@@ -139,6 +139,49 @@ onEachDatabase('first payments', (database) => {
       expect(await told(account, 'subscription.ended')).toMatchObject([
         { reason: 'payment_lapsed' },
       ]);
+    });
+
+    test('C10 dunning goes on when it has lapsed: an attempt that succeeds begins it then', async () => {
+      const account = await newAccount('test_declined');
+      const one = await start(account, await daily());
+      await cycle();
+      clock.advance(2 * DAY);
+      await billing.runDue();
+      expect((await present(one)).endReason).toBe('payment_lapsed');
+      await card(account, 'test_ok');
+      const done = await billing.invoicing.dispatchInvoices();
+      expect(done).toMatchObject({ retried: 1, paid: 1 });
+      const now = clock.now().getTime();
+      expect(await present(one)).toMatchObject({
+        status: 'active',
+        period: { number: 1, startsAt: new Date(now).toISOString() },
+      });
+      expect(await calls(account)).toBe('300');
+    });
+
+    test('nobody is charged for what lapsed when another one is in its place', async () => {
+      const account = await newAccount('test_declined');
+      const sku = await offer();
+      await start(account, sku);
+      await cycle();
+      clock.advance(2 * DAY);
+      await billing.runDue();
+      const [lapsed] = await invoicesOf(account);
+      await card(account, 'test_ok');
+      await start(account, sku);
+      await days(20);
+      expect(await billing.invoicing.attempts(named(lapsed))).toHaveLength(1);
+      expect(await billing.invoicing.collection(named(lapsed))).toMatchObject({
+        status: 'stopped',
+        stopReason: 'payment_lapsed',
+        nextAttemptAt: null,
+      });
+      const totals = (await invoicesOf(account)).map(({ status, total }) => [status, total]);
+      expect(totals).toEqual([
+        ['paid', '30.00'],
+        ['open', '30.00'],
+      ]);
+      expect(await calls(account)).toBe('300');
     });
 
     test('C10 paid after it lapsed it begins then, once', async () => {
@@ -194,7 +237,6 @@ onEachDatabase('first payments', (database) => {
       clock.advance(2 * DAY);
       await billing.runDue();
       await card(account, 'test_ok');
-      await days(10);
       const [invoice] = await invoicesOf(account);
       expect(await billing.invoicing.attempts(named(invoice))).toHaveLength(1);
       const retried = await billing.invoicing.retryInvoice(named(invoice));
