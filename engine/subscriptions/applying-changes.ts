@@ -3,9 +3,10 @@ import { ZERO, type Decimal, type Instant } from '../kernel';
 import { unitsAfter, type Segment, type Units } from './allowance';
 import { endRefilled, type CycleAtHand } from './cycles';
 import { endAccess, lapseUnits, prolongRest } from './left-over-units';
+import { hastenItems } from './pending-items';
 import { cutPeriods, replacedPeriods, writeCredited } from './period-records';
 import { eventOf, outcomeOf, type Standing } from './planning';
-import type { Next, Target } from './quoting';
+import { leavesArrears, type Next, type Target } from './quoting';
 import type { OpenPeriod } from './stored-period';
 import { writeOutcomes } from './writing';
 
@@ -23,7 +24,7 @@ export interface ReckonedChange {
   fresh: Segment;
 }
 
-/** Writes a change that takes force, but for the money. The payer is locked. */
+/** Writes a change that takes force, but for what goes back. The payer is locked. */
 export async function applyChange(
   session: Session,
   standing: Standing,
@@ -34,6 +35,9 @@ export async function applyChange(
   const { receiver } = standing;
   const { periods, credited } = change;
   const { subscription, opening } = change.next;
+  if (leavesArrears(target, periods, change.next)) {
+    await hastenItems(session, subscription, opening.period.startsAt);
+  }
   const comes = await moveUnits(session, standing, target, change, now);
   await writeCredited(
     session,
@@ -51,6 +55,25 @@ export async function applyChange(
   await writeOutcomes(session, [outcome], now);
 }
 
+/** Of a period that ends and is not prorated the units go on beside the new ones, or end. */
+async function moveWholePeriods(
+  session: Session,
+  standing: Standing,
+  { mode }: Target,
+  { periods, next }: ReckonedChange,
+  now: Instant,
+): Promise<void> {
+  const { subscription, receiver } = standing;
+  const all = [...(await replacedPeriods(session, periods[0]!)), ...periods];
+  if (mode === 'add') {
+    const until = next.subscription.periodEnd;
+    await prolongRest(session, subscription, all, receiver, until, now);
+  } else {
+    await endRefilled(session, standing, all, now);
+    await endAccess(session, subscription, periods, receiver, now);
+  }
+}
+
 /**
  * What becomes of the units that are left; access by time ends, for the new period brings its own.
  *
@@ -59,22 +82,13 @@ export async function applyChange(
 async function moveUnits(
   session: Session,
   standing: Standing,
-  { old, fresh: offer, mode }: Target,
-  { periods, next, credited, hand, fresh }: ReckonedChange,
+  target: Target,
+  change: ReckonedChange,
   now: Instant,
 ): Promise<Units | undefined> {
   const { subscription, receiver } = standing;
-  if (mode !== 'prorate') {
-    const all = [...(await replacedPeriods(session, periods[0]!)), ...periods];
-    if (mode === 'add') {
-      const until = next.subscription.periodEnd;
-      await prolongRest(session, subscription, all, receiver, until, now);
-    } else {
-      await endRefilled(session, standing, all, now);
-      await endAccess(session, subscription, periods, receiver, now);
-    }
-    return undefined;
-  }
+  const { old, fresh: offer, mode } = target;
+  const { periods, credited, hand, fresh } = change;
   const segments = hand.cycle.segments.map((segment) => {
     return { ...segment, credited: credited.get(segment.number) ?? segment.credited };
   });
@@ -84,7 +98,14 @@ async function moveUnits(
     offer === old &&
     offer.items.some((item) => item.product === product && item.expiresAtNextPayment);
   const stays = (product: string): Decimal => (moves(product) ? ZERO : after.get(product)!.stay);
-  await lapseUnits(session, subscription, hand.left, stays, receiver, now);
+  // Without proration that is so of days in arrears alone, which nobody is asked for.
+  if (mode === 'prorate' || [...credited.values()].some((part) => !part.isZero())) {
+    await lapseUnits(session, subscription, hand.left, stays, receiver, now);
+  }
+  if (mode !== 'prorate') {
+    await moveWholePeriods(session, standing, target, change, now);
+    return undefined;
+  }
   await endAccess(session, subscription, periods, receiver, now);
   return new Map(
     [...after].map(([product, { stay, come }]) => [

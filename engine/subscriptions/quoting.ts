@@ -173,7 +173,18 @@ export function creditedOf(
   return new Map(periods.map(({ number }, place) => [number, shares[place]!]));
 }
 
-/** The same of a change. */
+/** Whether a period is not paid before it is over. */
+const isInArrears = ({ old }: Target, { orderId }: OpenPeriod): boolean =>
+  old.collect?.bill === 'arrears' && orderId === null;
+
+/** Whether a change ends a period that is billed in arrears: what it cost until then is asked for. */
+export const leavesArrears = (target: Target, [present]: readonly OpenPeriod[], next: Next) =>
+  isInArrears(target, present!) && next.opening.isRest !== true;
+
+/**
+ * The same of a change. One that is not prorated gives nothing back, but of a period in arrears only the
+ * days had are owed. What comes in arrears is not paid for yet: it covers nothing that was.
+ */
 export function creditedBy(
   target: Target,
   one: StoredSubscription,
@@ -182,7 +193,17 @@ export function creditedBy(
   fresh: Segment,
   terms: Terms,
 ): Map<number, Decimal> {
-  if (target.mode !== 'prorate') return new Map(periods.map(({ number }) => [number, ZERO]));
+  if (target.mode !== 'prorate') {
+    const days = creditedOf(periods, cycle, { fresh, rule: 'time' }, terms);
+    return new Map(
+      periods.map((period) => {
+        const { number } = period;
+        return [number, isInArrears(target, period) ? days.get(number)! : ZERO];
+      }),
+    );
+  }
   const rule = becomesDearer(target, one, terms) ? 'covered' : 'units';
-  return creditedOf(periods, cycle, { fresh, rule: target.byTime ? 'time' : rule }, terms);
+  const covers = target.fresh.collect?.bill !== 'arrears' || isInArrears(target, periods[0]!);
+  const after = { fresh: covers ? fresh : null, rule: target.byTime ? 'time' : rule } as const;
+  return creditedOf(periods, cycle, after, terms);
 }

@@ -215,4 +215,34 @@ onEachDatabase('ends before the end of a period', (database) => {
     expect(await billing.subscriptions.get({ subscriptionId })).toMatchObject({ status: 'ended' });
     expect(await use(account, 1)).toMatchObject({ allowed: false });
   });
+
+  test('what comes in arrears is not paid for yet: it covers nothing that was used', async () => {
+    const account = await person();
+    const subscriptionId = await paid(account, 'early');
+    await use(account, 100);
+    await billing.subscriptions.change({ subscriptionId, sku: 'late-large' });
+    expect((await invoices(account)).slice(1)).toEqual([]);
+    await cancel(subscriptionId);
+    expect((await invoices(account)).slice(1)).toEqual([]);
+  });
+
+  test('left in whole, arrears are the days had, that day, and no more units stay', async () => {
+    for (const [mode, left] of [
+      ['full', '100'],
+      ['add', '140'],
+    ] as const) {
+      at('2027-01-01T00:00:00Z');
+      const account = await person();
+      const subscriptionId = await started(account, 'late');
+      await use(account, 8);
+      at('2027-01-16T00:00:00Z');
+      await billing.subscriptions.change({ subscriptionId, sku: 'early-large', mode });
+      const lines = (await invoices(account)).flat().toSorted();
+      expect(lines).toEqual(['fee early-large 62.00', 'fee late 15.00']);
+      const { available } = await billing.ledger.balance({ account, product: 'MSG' });
+      expect(available).toBe(left);
+      at('2027-02-02T00:00:00Z');
+      expect((await invoices(account)).flat()).toHaveLength(2);
+    }
+  });
 });
