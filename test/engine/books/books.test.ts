@@ -528,8 +528,7 @@ onEachDatabase('the money book', (database) => {
           await billing.ledger.entries({ account, limit: 1000 })
         ).items) {
           if (kind === 'grant' || currency === null) continue;
-          const sign = kind === 'restore' ? -1 : 1;
-          earned.set(currency, new Decimal(value!).times(sign).plus(earned.get(currency) ?? ZERO));
+          earned.set(currency, (earned.get(currency) ?? ZERO).minus(value!));
         }
         const mixed = (await billing.ledger.entries({ account, limit: 1000 })).items.some(
           ({ kind, value }) => kind !== 'grant' && value === null,
