@@ -386,7 +386,6 @@ export class Oracle {
     const within = one.how === 'charge' ? CHARGE_WITHIN : TERM + GRACE;
     if (this.now < invoice.issuedAt + within) return;
     Object.assign(one, { state: 'over', lapsed: true });
-    invoice.tryAt = null;
   }
 
   private boundary(one: Subscription): void {
