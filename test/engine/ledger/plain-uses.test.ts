@@ -277,7 +277,7 @@ onEachDatabase('plain uses', (database) => {
       (all, [value]) => all.plus(value as string),
       new Decimal(0),
     );
-    expect(sum.toFixed(2)).toBe('19.99');
+    expect(sum.toFixed(2)).toBe('-19.99');
   });
 });
 
