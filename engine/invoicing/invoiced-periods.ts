@@ -13,6 +13,12 @@ const LINES = table('invoice_lines', {
   isPaid: column.flag(),
 });
 
+/** A draft that is being issued by this transaction: its sums stand, so that it counts as issued. */
+const IS_BEING_ISSUED = `
+(v.status = 'draft' and exists (
+  select from {schema}.invoice_details d
+  where d.payer_id = v.payer_id and d.invoice_id = v.invoice_id and d.snapshot is not null))`;
+
 /** Along the items of the period. */
 const FIND = `
 select ${LINES.select('f')}
@@ -25,14 +31,15 @@ from (
     and l.item_id = i.item_id
   where i.payer_id = $1::uuid and i.subscription_id = $2::uuid and i.period_number = $3::integer
     and i.kind in ('fee', 'proration_charge') and i.dropped_at is null ${OF_PERIOD}
-    and v.status in ('open', 'paid')) as f`;
+    and (v.status in ('open', 'paid') or ${IS_BEING_ISSUED})) as f`;
 
 /** The line of a draft goes, and the item that it bills waits again. The payer is locked. */
 const FREE = `
 with draft as (
   select i.payer_id as item_payer, i.item_id, l.payer_id, l.invoice_id, l.position
   from {schema}.pending_items i
-  join {schema}.invoices v on v.invoice_id = i.invoice_id and v.status = 'draft'
+  join {schema}.invoices v
+    on v.invoice_id = i.invoice_id and v.status = 'draft' and not ${IS_BEING_ISSUED}
   join {schema}.invoice_lines l on l.payer_id = v.payer_id and l.invoice_id = v.invoice_id
     and l.item_id = i.item_id
   where i.payer_id = $1::uuid and i.item_id = $2::uuid

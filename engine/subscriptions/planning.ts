@@ -335,7 +335,8 @@ function endsOfWaiting(
   const ends: Array<{ reason: EndReason; at: Instant | null }> = [
     { reason: 'cancelled', at: one.cancelAt },
     { reason: 'account_closed', at: isClosed ? one.periodEnd : null },
-    { reason: 'payment_lapsed', at: one.lapsesAt },
+    // What its customer had cancelled does not begin by late money.
+    { reason: one.cancelAt === null ? 'payment_lapsed' : 'cancelled', at: one.lapsesAt },
     // Nothing would follow it, and nothing was asked for.
     { reason: 'expired', at: one.renews || one.lapsesAt !== null ? null : one.periodEnd },
   ];

@@ -159,6 +159,23 @@ onEachDatabase('first payments', (database) => {
       expect(await calls(account)).toBe('300');
     });
 
+    test('cancelled for the end of its period and lapsed it does not begin by late money', async () => {
+      const account = await newAccount('test_declined');
+      const one = await start(account, await offer());
+      await cycle();
+      await billing.subscriptions.cancel({ subscriptionId: one.subscriptionId });
+      clock.advance(2 * DAY);
+      await billing.runDue();
+      expect(await present(one)).toMatchObject({ status: 'cancelled', endReason: 'cancelled' });
+      const [invoice] = await invoicesOf(account);
+      await pay(invoice!);
+      expect((await present(one)).status).toBe('cancelled');
+      expect(await told(account, 'refund.due')).toMatchObject([
+        { reason: 'subscription_cancelled', amount: '30.00' },
+      ]);
+      expect(await calls(account)).toBe('0');
+    });
+
     test('nobody is charged for what lapsed when another one is in its place', async () => {
       const account = await newAccount('test_declined');
       const sku = await offer();

@@ -96,6 +96,24 @@ onEachDatabase('changes that are paid first', (database) => {
 
   beforeEach(() => clock.set(START));
 
+  test('what stands on an invoice of the same run counts as issued when the change takes force', async () => {
+    const one = await subscriber('giant', { quantity: 2 });
+    clock.set(MID);
+    await one.change({ sku: 'trusting', quantity: 1, when: 'now' });
+    await one.change({ sku: 'large', quantity: 2 });
+    for (let run = 0; run < 3; run += 1) await one.cycle();
+    expect(await one.get()).toMatchObject({ sku: 'large', quantity: 2, awaitingChange: null });
+    const kept = async (): Promise<string> => {
+      const { credits } = await billing.invoicing.accountCredit({ account: one.account });
+      return credits[0]!.amount;
+    };
+    // Half of 6000.00 came back, and half of 120.00 was paid of it; the plan between had no day.
+    clock.advance(DAY);
+    await one.cycle();
+    expect(await kept()).toBe('2940.00');
+    expect(await billing.verify()).toMatchObject({ ok: true, problems: [] });
+  });
+
   test('C6: a 3.00 plan changed to one of 3000.00, declined: all goes on; paid later it comes, once', async () => {
     const one = await subscriber('tiny');
     await one.card('declined');
