@@ -203,7 +203,7 @@ export const AWAITED = {
   /** Cancelled now with credit. */
   cancelCredit: false,
   /** What is left of a period that was changed, when it is ended or restored to. */
-  changedThenEnded: true,
+  changedThenEnded: false,
   /** Changes that cost more come when they are paid. */
   paidFirst: false,
   /** What pays the present period ends it when it is refunded. */
@@ -215,7 +215,7 @@ export const AWAITED = {
   /** Cancelled for the end of its period before it was paid, and paid when it had lapsed. */
   cancelledFirst: true,
   /** A change that waits for its payment, of what is on no invoice yet. */
-  unbilledWaits: true,
+  unbilledWaits: false,
   /** Arrears of which the payment fails, or that are sent. */
   unpaidArrears: true,
   /** Good cards saved when something is overdue. */
