@@ -1,13 +1,15 @@
 import type { Session } from '../database';
 import { ZERO, type Decimal, type Instant } from '../kernel';
 import { unitsAfter, type Segment, type Units } from './allowance';
-import { endRefilled, type CycleAtHand } from './cycles';
+import { cycleAtHand, endRefilled, segmentOf, type CycleAtHand } from './cycles';
 import { endAccess, lapseUnits, prolongRest } from './left-over-units';
 import { hastenItems } from './pending-items';
-import { cutPeriods, replacedPeriods, writeCredited } from './period-records';
+import { OfferVersions } from './offer-versions';
+import { cutPeriods, openPeriods, replacedPeriods, writeCredited } from './period-records';
 import { eventOf, outcomeOf, type Standing } from './planning';
-import { leavesArrears, type Next, type Target } from './quoting';
+import { leavesArrears, nextBy, type Next, type Target, type Terms } from './quoting';
 import type { OpenPeriod } from './stored-period';
+import type { StoredSubscription } from './stored-subscription';
 import { writeOutcomes } from './writing';
 
 /** How a change takes force: what was in force ends, the new one begins, and units follow. */
@@ -22,6 +24,42 @@ export interface ReckonedChange {
   hand: CycleAtHand;
   /** The new period in its cycle. */
   fresh: Segment;
+}
+
+const HAD_OFFER = `
+select 1 as found from {schema}.subscription_periods
+where payer_id = $1::uuid and subscription_id = $2::uuid and sku = $3 and phase is null limit 1`;
+
+/** Whether a subscription was in force with an offer before: what comes only once is not given again. */
+async function hadOffer(
+  session: Session,
+  { payerId, subscriptionId }: StoredSubscription,
+  sku: string,
+): Promise<boolean> {
+  return (await session.query(HAD_OFFER, [payerId, subscriptionId, sku])).length > 0;
+}
+
+/**
+ * What a change works on, but for what goes back. The payer is locked.
+ *
+ * @param at from when on it counts
+ */
+export async function changeAtHand(
+  session: Session,
+  standing: Standing,
+  target: Target,
+  at: Instant,
+  now: Instant,
+): Promise<Omit<ReckonedChange, 'credited'> & { terms: Terms }> {
+  const { subscription, receiver } = standing;
+  const isNew = !(await hadOffer(session, subscription, target.fresh.sku));
+  const terms = { isNew, zone: receiver.timeZone, at };
+  const periods = await openPeriods(session, subscription, at);
+  const next = nextBy(target, subscription, periods, terms);
+  const offers = new OfferVersions();
+  const hand = await cycleAtHand(session, standing, periods[0]!, offers, target.fresh, now);
+  const fresh = segmentOf(target.fresh, next.opening.period, hand.counted);
+  return { terms, periods, next, hand, fresh };
 }
 
 /** Writes a change that takes force, but for what goes back. The payer is locked. */
@@ -39,10 +77,7 @@ export async function applyChange(
     await hastenItems(session, subscription, opening.period.startsAt);
   }
   const comes = await moveUnits(session, standing, target, change, now);
-  await writeCredited(
-    session,
-    periods.map((period) => ({ ...period, credited: credited.get(period.number)! })),
-  );
+  await writeCredited(session, periods, credited);
   await cutPeriods(session, subscription, periods, opening.period.startsAt);
   const outcome = outcomeOf(
     { receiver, subscription },

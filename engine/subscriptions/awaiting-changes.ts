@@ -1,21 +1,15 @@
-import { findOfferVersion } from '../catalog';
+import { decimalsOfPrice, findOfferVersion } from '../catalog';
 import type { Session } from '../database';
 import { Decimal, type Instant } from '../kernel';
-import { advancePayers } from './advancing';
-import { applyChange } from './applying-changes';
+import { broughtUpToDate } from './advancing';
+import { applyChange, changeAtHand } from './applying-changes';
 import { changeApplied, findAwaiting, lapseChanges, type AwaitingChange } from './awaiting-records';
-import { cycleAtHand, segmentOf } from './cycles';
 import { giveBackRest, type PeriodPorts } from './giving-back';
-import { hadOffer } from './had-offer';
-import { OfferVersions } from './offer-versions';
 import { itemsOfChange } from './pending-items';
-import { openPeriods } from './period-records';
-import { decimalsOfPrice } from './periods';
 import type { Standing } from './planning';
-import { nextBy, type Target } from './quoting';
+import type { Target } from './quoting';
 import { narrowQueued } from './queued-changes';
 import { findOfPayers } from './records';
-import { readStandings } from './standings';
 
 /** What payments mean to changes that wait for them. In the transaction of the payment; the payers are locked. */
 
@@ -37,12 +31,7 @@ async function stillAwaiting(
     named.map(({ changeId }) => changeId),
   );
   if (before.length === 0) return [];
-  const found = await readStandings(session, await findOfPayers(session, before));
-  await advancePayers(session, [...new Set(found.map(({ receiver }) => receiver.payerId))], now);
-  const standings = await readStandings(
-    session,
-    found.map(({ subscription }) => subscription),
-  );
+  const standings = await broughtUpToDate(session, before, now);
   const byId = new Map(standings.map((one) => [one.subscription.subscriptionId, one]));
   const late = before.filter(({ lapsesAt }) => lapsesAt <= now);
   await lapseChanges(
@@ -99,19 +88,14 @@ async function takeForce(
   { change, standing }: { change: AwaitingChange; standing: Standing },
   now: Instant,
 ): Promise<void> {
-  const { subscription, receiver } = standing;
+  const { subscription } = standing;
   const { sku, version, quantity, mode, effectiveAt: at } = change;
   const old = await findOfferVersion(session, subscription.sku, subscription.version);
   const isSame = sku === old.sku && version === old.version;
   const fresh = isSame ? old : await findOfferVersion(session, sku, version);
   // It is paid: nothing waits any more.
   const target: Target = { old, fresh, quantity, mode, byTime: false, atOnce: true, later: false };
-  const isNew = !(await hadOffer(session, subscription, sku));
-  const periods = await openPeriods(session, subscription, at);
-  const next = nextBy(target, subscription, periods, { isNew, zone: receiver.timeZone, at });
-  const offers = new OfferVersions();
-  const hand = await cycleAtHand(session, standing, periods[0]!, offers, fresh, now);
-  const segment = segmentOf(fresh, next.opening.period, hand.counted);
+  const { periods, next, ...rest } = await changeAtHand(session, standing, target, at, now);
   const credited = new Map(
     periods.map(({ number }) => [number, new Decimal(change.credited[number] ?? 0)]),
   );
@@ -119,19 +103,18 @@ async function takeForce(
   await changeApplied(session, change.changeId, number, now);
   // What was on no invoice when it was asked for could not go back with it.
   const billed = await itemsOfChange(session, change);
-  const rest = periods.filter((period) => !billed.includes(period.number));
+  const unbilled = periods.filter((period) => !billed.includes(period.number));
   const of = { credited, decimals: decimalsOfPrice(old) };
-  await giveBackRest(session, ports, subscription, rest, of, at);
+  await giveBackRest(session, ports, subscription, unbilled, of, at);
   await applyChange(
     session,
     standing,
     target,
     {
+      ...rest,
       periods,
       next: { ...next, opening: { ...next.opening, isBilled: true } },
       credited,
-      hand,
-      fresh: segment,
     },
     now,
   );

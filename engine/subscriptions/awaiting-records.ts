@@ -3,7 +3,7 @@ import { isoTime, type Instant } from '../kernel';
 import { freePlaceWithoutOrder } from '../sales';
 import { dropItemsOfChanges } from './pending-items';
 import type { ChangeMode } from './quoting';
-import type { StoredSubscription, SubscriptionName } from './stored-subscription';
+import { keysOf, type StoredSubscription, type SubscriptionName } from './stored-subscription';
 
 /**
  * Changes that wait for their payment, at most one of each subscription. Until it comes nothing of the
@@ -61,11 +61,6 @@ returning ${FOUND.select('c')}`;
 const APPLY = `
 update {schema}.awaiting_changes c set applied_at = $2::timestamptz, period_number = $3::integer
 where c.change_id = $1::uuid and ${OPEN}`;
-
-const keysOf = (names: readonly SubscriptionName[]): string[][] => [
-  [...new Set(names.map(({ payerId }) => payerId))],
-  names.map(({ subscriptionId }) => subscriptionId),
-];
 
 /** Puts down that a change waits. The payer is locked, and no other one waits. */
 export const letChangeWait = (session: Session, change: AwaitingChange): Promise<void> =>

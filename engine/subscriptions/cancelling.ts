@@ -1,4 +1,4 @@
-import { findOffer, findOfferVersion } from '../catalog';
+import { decimalsOfPrice, findOffer, findOfferVersion } from '../catalog';
 import type { Context, Session } from '../database';
 import { recordEvents } from '../events';
 import {
@@ -30,7 +30,6 @@ import { cycleAtHand } from './cycles';
 import { endEarly } from './ending';
 import { giveBackRest, type SubscriptionPorts } from './giving-back';
 import { writeCredited } from './period-records';
-import { decimalsOfPrice } from './periods';
 import { eventOf, type Standing } from './planning';
 import { creditedOf } from './quoting';
 import { dropQueuedChanges, queuedChanges } from './queued-changes';
@@ -84,10 +83,7 @@ export async function endNow(
     const credited = creditedOf(periods, cycle, { fresh: null, rule }, terms);
     const of = { credited, decimals, onlyPaid: true };
     await giveBackRest(session, ports, subscription, periods, of, at);
-    await writeCredited(
-      session,
-      periods.map((period) => ({ ...period, credited: credited.get(period.number)! })),
-    );
+    await writeCredited(session, periods, credited);
   });
   await writeOutcomes(session, [outcome], now);
 }
@@ -102,8 +98,9 @@ export class Cancellations {
 
   /**
    * Ends a subscription: when its period ends, so that what was paid for can be used until then; or
-   * now. One that is paused, or has not begun, is over at once; a trial that has not begun was none. Invoices that were issued stay as they
-   * are, and are not charged by themselves any more once it is over.
+   * now. One that is paused, or has not begun, is over at once; a trial that has not begun was none.
+   * Invoices that were issued stay as they are, and are not charged by themselves any more once it is
+   * over.
    *
    * @throws invalid_input (a credit without `when: "now"`), unknown_subscription, subscription_state (it
    *   is over, or cancelled for the end of its period already), idempotency_conflict

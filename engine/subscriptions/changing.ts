@@ -1,4 +1,4 @@
-import { ACCESS, PRORATIONS, findOffer, findOfferVersion } from '../catalog';
+import { ACCESS, PRORATIONS, decimalsOfPrice, findOffer, findOfferVersion } from '../catalog';
 import type { Context, Session } from '../database';
 import {
   BillingError,
@@ -24,26 +24,15 @@ import {
   wrongState,
   type ChangedAnswer,
 } from './change-of-subscription';
-import { applyChange, type ReckonedChange } from './applying-changes';
+import { applyChange, changeAtHand, type ReckonedChange } from './applying-changes';
 import { awaitingChanges, lapseChanges, letChangeWait } from './awaiting-records';
-import { cycleAtHand, segmentOf } from './cycles';
 import { giveBackRest, soldCredits, type SubscriptionPorts } from './giving-back';
-import { hadOffer } from './had-offer';
-import { OfferVersions } from './offer-versions';
 import { addCredits, addPendingItems } from './pending-items';
-import { openPeriods } from './period-records';
-import { decimalsOfPrice } from './periods';
 import type { Standing } from './planning';
-import {
-  CHANGE_CREDITS,
-  CHANGE_MODES,
-  becomesDearer,
-  creditedBy,
-  nextBy,
-  type Target,
-} from './quoting';
+import { CHANGE_CREDITS, CHANGE_MODES, becomesDearer, creditedBy, type Target } from './quoting';
 import { joined, narrowQueued, queueChange, queuedChanges } from './queued-changes';
 import { subscriberOf } from './records';
+import { daysOf } from './stored-period';
 import { isInForce, type StoredSubscription } from './stored-subscription';
 import { MAX_QUANTITY, refusalToSubscribe, requireRecurring, takePlaceOf } from './starting';
 import { feeItem } from './writing';
@@ -96,8 +85,7 @@ export class Changes {
    * the new offer are charged there, and the allowance follows: of each the share of days that is kept,
    * less what was used. What costs more than it gives back waits for its payment where it is charged:
    * until then nothing changes (`awaitingChange`); `access: 'at_once'` trusts the customer. Where the old
-   * one was free, is a trial phase, or has another interval, a whole
-   * period begins instead.
+   * one was free, is a trial phase, or has another interval, a whole period begins instead.
    *
    * @returns the subscription; or `allowed: false` with `offer_unavailable`, `already_purchased`,
    *   `account_suspended`, `account_closed`
@@ -163,7 +151,7 @@ export class Changes {
     named: Pick<Wanted, 'sku' | 'quantity'>,
     now: Instant,
   ): Promise<void> {
-    const { subscription, receiver } = standing;
+    const { subscription } = standing;
     if (subscription.status === 'past_due') {
       throw wrongState(
         subscription,
@@ -171,16 +159,10 @@ export class Changes {
         'Let the open invoice be paid first, or change it with when: "period_end".',
       );
     }
-    const zone = receiver.timeZone;
-    const isNew = !(await hadOffer(session, subscription, target.fresh.sku));
-    const terms = { isNew, zone, at: now };
-    const periods = await openPeriods(session, subscription, now);
-    const next = nextBy(target, subscription, periods, terms);
-    const offers = new OfferVersions();
-    const hand = await cycleAtHand(session, standing, periods[0]!, offers, target.fresh, now);
-    const fresh = segmentOf(target.fresh, next.opening.period, hand.counted);
+    const { terms, ...reckoned } = await changeAtHand(session, standing, target, now, now);
+    const { periods, next, hand, fresh } = reckoned;
     const credited = creditedBy(target, subscription, periods, hand.cycle, fresh, terms);
-    const change = { periods, next, credited, hand, fresh };
+    const change = { ...reckoned, credited };
     if (await this.waits(session, subscription, target, named, change, now)) return;
     const decimals = decimalsOfPrice(target.old);
     const of = { credited, decimals, dueAt: next.opening.dueAt };
@@ -225,8 +207,7 @@ export class Changes {
       opens: period.number,
       cycle: period.cycle ?? period.number,
       fee: period.fee,
-      partDays: period.share?.left ?? null,
-      wholeDays: period.share?.of ?? null,
+      ...daysOf(period.share),
       amount,
       credited: Object.fromEntries([...credited].map(([number, part]) => [number, part.toFixed()])),
       effectiveAt: now,

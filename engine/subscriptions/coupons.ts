@@ -1,6 +1,7 @@
 import { column, table, type Session } from '../database';
 import { Decimal, isoTime, type Instant } from '../kernel';
 import type { Days } from './proration';
+import { shareIn } from './stored-period';
 
 /**
  * What coupons of subscriptions lower. They count periods, from one boundary to the next: however many
@@ -101,9 +102,8 @@ export async function couponPeriods(
     wanted.map(({ number }) => number),
   ]);
   const found = new Map(
-    rows.map(({ subscriptionId, number, cycle, fee, partDays, wholeDays }) => {
-      const share = partDays === null ? null : { left: partDays, of: wholeDays! };
-      return [`${subscriptionId} ${number}`, { cycle, fee, share }];
+    rows.map(({ subscriptionId, number, cycle, fee, ...days }) => {
+      return [`${subscriptionId} ${number}`, { cycle, fee, share: shareIn(days) }];
     }),
   );
   return (subscriptionId, number) => found.get(`${subscriptionId} ${number}`);

@@ -23,7 +23,7 @@ import type { GrantKind } from './period-grants';
 import { cyclesUpTo } from './period-records';
 import { productsOf } from './period-units';
 import type { Standing } from './planning';
-import type { OpenPeriod, StoredPeriod } from './stored-period';
+import { shareIn, type OpenPeriod, type StoredPeriod } from './stored-period';
 
 /** Cycles of subscriptions as changes find them: what was sold, what of it was used, what is left. */
 
@@ -78,9 +78,9 @@ export function segmentOf(offer: Offer, period: SoldPeriod, counted: Counted): S
 
 /** One that is on record: what waits for its payment, or was missed, brought nothing. */
 function storedSegment(period: OpenPeriod, offers: OfferVersions, counted: Counted): Segment {
-  const { partDays, wholeDays, sku, version, grantedAt } = period;
-  const share = partDays === null ? null : { left: partDays, of: wholeDays! };
-  const segment = segmentOf(offers.of(sku, version), { ...period, share }, counted);
+  const { sku, version, grantedAt } = period;
+  const sold = { ...period, share: shareIn(period) };
+  const segment = segmentOf(offers.of(sku, version), sold, counted);
   return grantedAt === null ? { ...segment, brings: new Map() } : segment;
 }
 

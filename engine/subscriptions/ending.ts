@@ -1,13 +1,13 @@
+import { decimalsOfPrice } from '../catalog';
 import type { Session } from '../database';
 import type { Instant } from '../kernel';
 import { ledgerTime } from '../ledger';
 import { freePlaceWithoutOrder } from '../sales';
-import { dropFees } from './giving-back';
+import { dropFees, lowerFees } from './giving-back';
 import { endRest } from './left-over-units';
 import { freePlaces } from './never-paid';
-import { addPendingItems, dropPendingItems, findFee, hastenItems } from './pending-items';
+import { findFee, hastenItems } from './pending-items';
 import { cutPeriods, openPeriods, replacedPeriods } from './period-records';
-import { decimalsOfPrice } from './periods';
 import { daysLeft, shareOf } from './proration';
 import type { OpenPeriod } from './stored-period';
 import type { Receiver } from './period-units';
@@ -49,16 +49,16 @@ async function billDaysHad(
   { offers, zone }: { offers: OfferVersions; zone: string },
   at: Instant,
 ): Promise<void> {
+  const lowered = [];
   for (const period of periods) {
-    const item = await findFee(session, subscription, period.number);
-    if (item === null || item.isTaken) continue;
-    const until = Math.max(at, period.startsAt);
+    const fee = await findFee(session, subscription, period.number);
+    if (fee === null || fee.isTaken) continue;
+    const serviceTo = Math.max(at, period.startsAt);
     const decimals = decimalsOfPrice(offers.of(period.sku, period.version));
-    const amount = item.amount.minus(shareOf(item.amount, daysLeft(period, until, zone), decimals));
-    await dropPendingItems(session, subscription.payerId, [item.itemId], at);
-    if (!amount.isZero())
-      await addPendingItems(session, [{ ...item, amount, serviceTo: until }], at);
+    const left = shareOf(fee.amount, daysLeft(period, serviceTo, zone), decimals);
+    lowered.push({ fee, amount: fee.amount.minus(left), serviceTo });
   }
+  await lowerFees(session, subscription, lowered, at);
 }
 
 /**
@@ -83,7 +83,13 @@ export async function endEarly(
   const replaced = periods.length === 0 ? [] : await replacedPeriods(session, periods[0]!);
   const all = [...replaced, ...periods];
   await offers.load(session, all);
-  await dropFees(session, subscription, periods, at);
+  const unbrought = periods.filter(({ grantedAt }) => grantedAt === null);
+  await dropFees(
+    session,
+    subscription,
+    unbrought.map(({ number }) => number),
+    at,
+  );
   await freePlace(session, subscription, receiver, at);
   const inArrears = periods.filter((period) => isInArrears(period, offers));
   await billDaysHad(session, subscription, inArrears, { offers, zone: receiver.timeZone }, at);

@@ -8,7 +8,6 @@ import {
   findFee,
   type FeeOfPeriod,
   type NewCredit,
-  type NewPendingItem,
 } from './pending-items';
 import type { OpenPeriod, PeriodName } from './stored-period';
 import { takePart } from './proration';
@@ -105,29 +104,57 @@ export async function waitingFee(
   return (await ports.freeFromDraft(session, fee)) ? { ...fee, isTaken: false } : null;
 }
 
+/** What is given back of periods. */
+export interface GivenBack {
+  /** The part of each period, by its number. */
+  credited: ReadonlyMap<number, Decimal>;
+  /** Of the currency. */
+  decimals: number;
+  /** An invoice that is still to be paid counts for nothing, not as paid. */
+  onlyPaid?: boolean;
+  /** When credits are invoiced; default now. */
+  dueAt?: Instant;
+}
+
+/** A fee that waits, and what is left of it when its period is over before its time. */
+interface LoweredFee {
+  fee: FeeOfPeriod;
+  amount: Decimal;
+  serviceTo: Instant;
+}
+
+/** Lowers fees where they wait; nothing is asked for where nothing is left. The payer is locked. */
+export async function lowerFees(
+  session: Session,
+  { payerId }: StoredSubscription,
+  lowered: readonly LoweredFee[],
+  now: Instant,
+): Promise<void> {
+  const itemIds = lowered.map(({ fee }) => fee.itemId);
+  await dropPendingItems(session, payerId, itemIds, now);
+  await addPendingItems(
+    session,
+    lowered.flatMap(({ fee, amount, serviceTo }) =>
+      amount.isZero() ? [] : [{ ...fee, amount, serviceTo }],
+    ),
+    now,
+  );
+}
+
 /**
  * Gives back parts of what periods cost. What is on no issued invoice yet is lowered where it
  * waits; of what is, a credit goes on the next one. An invoice that is still to be paid counts as paid,
  * since it goes on being collected, unless `onlyPaid` says otherwise.
- *
- * @param of `credited`: the part of each period by its number; `decimals`: of the currency;
- *   `dueAt`: when credits are invoiced, by default now
  */
 export async function giveBackRest(
   session: Session,
   ports: PeriodPorts,
   subscription: StoredSubscription,
   periods: readonly OpenPeriod[],
-  of: {
-    credited: ReadonlyMap<number, Decimal>;
-    decimals: number;
-    onlyPaid?: boolean;
-    dueAt?: Instant;
-  },
+  of: GivenBack,
   now: Instant,
 ): Promise<void> {
-  const lowered: NewPendingItem[] = [];
-  const dropped: string[] = [];
+  const lowered: LoweredFee[] = [];
   const sold: OpenPeriod[] = [];
   for (const period of periods) {
     const fee = await waitingFee(session, ports, subscription, period.number);
@@ -136,14 +163,11 @@ export async function giveBackRest(
       continue;
     }
     const part = of.credited.get(period.number) ?? ZERO;
-    const rest = fee.amount.minus(takePart(fee.amount, part, of.decimals));
-    dropped.push(fee.itemId);
-    const serviceTo = Math.max(now, period.startsAt);
-    if (!rest.isZero()) lowered.push({ ...fee, amount: rest, serviceTo });
+    const amount = fee.amount.minus(takePart(fee.amount, part, of.decimals));
+    lowered.push({ fee, amount, serviceTo: Math.max(now, period.startsAt) });
   }
   const credits = await soldCredits(session, ports, subscription, sold, of, now);
-  await dropPendingItems(session, subscription.payerId, dropped, now);
-  await addPendingItems(session, lowered, now);
+  await lowerFees(session, subscription, lowered, now);
   await addCredits(session, credits, of.decimals, now);
 }
 
@@ -153,12 +177,7 @@ export async function soldCredits(
   ports: PeriodPorts,
   subscription: StoredSubscription,
   periods: readonly OpenPeriod[],
-  of: {
-    credited: ReadonlyMap<number, Decimal>;
-    decimals: number;
-    onlyPaid?: boolean;
-    dueAt?: Instant;
-  },
+  of: GivenBack,
   now: Instant,
 ): Promise<NewCredit[]> {
   const { payerId, subscriptionId, accountId, currency } = subscription;
@@ -189,15 +208,15 @@ export async function soldCredits(
   return credits;
 }
 
-/** Takes back what is on no invoice yet of those of some periods that brought nothing. */
+/** Takes back what periods of some numbers cost, as far as it is on no invoice yet. The payer is locked. */
 export async function dropFees(
   session: Session,
   subscription: StoredSubscription,
-  periods: readonly OpenPeriod[],
+  numbers: readonly number[],
   now: Instant,
 ): Promise<void> {
   const waiting: string[] = [];
-  for (const { number } of periods.filter(({ grantedAt }) => grantedAt === null)) {
+  for (const number of numbers) {
     const item = await findFee(session, subscription, number);
     if (item?.isTaken === false) waiting.push(item.itemId);
   }

@@ -2,7 +2,7 @@ import { lapseCoupon } from '../catalog';
 import type { Session } from '../database';
 import type { Instant } from '../kernel';
 import { freePlaceWithoutOrder } from '../sales';
-import { dropPendingItems, findFee } from './pending-items';
+import { dropFees } from './giving-back';
 import { cutPeriods, openPeriods } from './period-records';
 import type { Receiver } from './period-units';
 import type { Outcome } from './planning';
@@ -39,9 +39,7 @@ export async function giveUpUnpaid(
 ): Promise<void> {
   for (const { subscription, receiver, neverPaidAt } of outcomes) {
     if (neverPaidAt === null) continue;
-    const { payerId, periodNumber } = subscription;
-    const fee = await findFee(session, subscription, periodNumber);
-    if (fee?.isTaken === false) await dropPendingItems(session, payerId, [fee.itemId], now);
+    await dropFees(session, subscription, [subscription.periodNumber], now);
     const open = await openPeriods(session, subscription, neverPaidAt);
     await cutPeriods(session, subscription, open, neverPaidAt);
     await freePlaces(session, subscription, receiver, now);

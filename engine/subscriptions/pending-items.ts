@@ -153,8 +153,17 @@ export async function dropPendingItems(
   itemIds: readonly string[],
   now: Instant,
 ): Promise<void> {
-  if (itemIds.length === 0) return;
-  const rows = await session.query<{ item_id: string }>(DROP, [payerId, itemIds, isoTime(now)]);
+  if (itemIds.length > 0) await dropBy(session, DROP, [payerId, itemIds], now);
+}
+
+/** What dropped items would have given back is left again. */
+async function dropBy(
+  session: Session,
+  statement: string,
+  values: readonly unknown[],
+  now: Instant,
+): Promise<void> {
+  const rows = await session.query<{ item_id: string }>(statement, [...values, isoTime(now)]);
   await undoReturns(
     session,
     rows.map((row) => row.item_id),
@@ -188,16 +197,9 @@ export async function dropItemsOfChanges(
   changes: ReadonlyArray<{ payerId: string; changeId: string }>,
   now: Instant,
 ): Promise<void> {
-  const rows = await session.query<{ item_id: string }>(DROP_OF_CHANGES, [
-    [...new Set(changes.map(({ payerId }) => payerId))],
-    changes.map(({ changeId }) => changeId),
-    isoTime(now),
-  ]);
-  await undoReturns(
-    session,
-    rows.map((row) => row.item_id),
-    now,
-  );
+  const payerIds = [...new Set(changes.map(({ payerId }) => payerId))];
+  const changeIds = changes.map(({ changeId }) => changeId);
+  await dropBy(session, DROP_OF_CHANGES, [payerIds, changeIds], now);
 }
 
 const NUMBERS_OF_CHANGE = `

@@ -1,8 +1,10 @@
-import type { RowOf, Session } from '../database';
-import { isoTime, type Instant } from '../kernel';
+import type { Session } from '../database';
+import { isoTime, type Decimal, type Instant } from '../kernel';
 import {
   NAMED,
   PERIODS,
+  daysOf,
+  shareIn,
   type OpenPeriod,
   type PeriodName,
   type StoredPeriod,
@@ -15,11 +17,7 @@ import type { StoredSubscription, SubscriptionName } from './stored-subscription
 export const writePeriods = (session: Session, periods: readonly StoredPeriod[]): Promise<void> =>
   PERIODS.write(
     session,
-    periods.map(({ share, ...period }) => ({
-      ...period,
-      partDays: share?.left ?? null,
-      wholeDays: share?.of ?? null,
-    })),
+    periods.map(({ share, ...period }) => ({ ...period, ...daysOf(share) })),
   );
 
 /** By the primary key, of periods named one by one. */
@@ -45,7 +43,7 @@ export async function findPeriods(
   return found.map(({ partDays, wholeDays, ...period }) => ({
     ...period,
     accountId: accounts.get(period.subscriptionId)!,
-    share: partDays === null ? null : { left: partDays, of: wholeDays! },
+    share: shareIn({ partDays, wholeDays }),
   }));
 }
 
@@ -132,12 +130,15 @@ export async function cyclesUpTo(
 const CREDITED = PERIODS.pick('payerId', 'subscriptionId', 'number', 'credited');
 const CREDIT = CREDITED.update('payerId', 'subscriptionId', 'number');
 
-/** Puts down which parts of periods were given back. */
+/** Puts down which parts of periods, by their numbers, were given back. */
 export async function writeCredited(
   session: Session,
-  periods: ReadonlyArray<RowOf<typeof CREDITED>>,
+  periods: readonly PeriodName[],
+  parts: ReadonlyMap<number, Decimal>,
 ): Promise<void> {
-  const some = periods.filter(({ credited }) => !credited.isZero());
+  const some = periods
+    .map((period) => ({ ...period, credited: parts.get(period.number)! }))
+    .filter(({ credited }) => !credited.isZero());
   if (some.length > 0) await session.query(CREDIT, CREDITED.values(some));
 }
 

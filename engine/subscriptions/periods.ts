@@ -22,8 +22,6 @@ import type { StoredSubscription } from './stored-subscription';
  * the anchor, never from the boundary before.
  */
 
-export { decimalsOfPrice };
-
 type Anchor = Pick<StoredSubscription, 'anchorAt' | 'anchorZone' | 'anchorNumber'>;
 
 const times = ({ unit, count }: Duration, factor: number): Duration => ({

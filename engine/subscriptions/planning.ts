@@ -1,8 +1,8 @@
-import type { Offer } from '../catalog';
+import { decimalsOfPrice, type Offer } from '../catalog';
 import type { NewEvent } from '../events';
 import { formatMoney, isoTime, type Instant } from '../kernel';
 import type { Units } from './allowance';
-import { nextPeriod, reminderAt, decimalsOfPrice, feeOf } from './periods';
+import { nextPeriod, reminderAt, feeOf } from './periods';
 import type { OpenedPeriod } from './stored-period';
 import type { Receiver } from './period-units';
 import { changedTo, type QueuedChange } from './queued-changes';

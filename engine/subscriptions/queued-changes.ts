@@ -2,7 +2,7 @@ import type { Offer } from '../catalog';
 import { column, table, type RowOf, type Session } from '../database';
 import { isoTime, newId, type Instant } from '../kernel';
 import { isSameInterval } from './proration';
-import type { StoredSubscription, SubscriptionName } from './stored-subscription';
+import { keysOf, type StoredSubscription, type SubscriptionName } from './stored-subscription';
 
 /**
  * Changes that take force at the end of the period: at most one waits for each subscription. Of what it
@@ -74,11 +74,6 @@ export async function queuedChanges(
   const found = await WAITING.rows(session, FIND, keysOf(subscriptions));
   return new Map(found.map((change) => [change.subscriptionId, change]));
 }
-
-const keysOf = (subscriptions: readonly SubscriptionName[]): string[][] => [
-  [...new Set(subscriptions.map(({ payerId }) => payerId))],
-  subscriptions.map(({ subscriptionId }) => subscriptionId),
-];
 
 /** Takes back what waits for some subscriptions. The payers are locked. */
 export async function dropQueuedChanges(

@@ -1,7 +1,7 @@
-import { offerPrice, type Offer } from '../catalog';
+import { decimalsOfPrice, offerPrice, type Offer } from '../catalog';
 import { Decimal, ZERO, type Instant } from '../kernel';
 import { creditedShares, type PresentCycle, type Segment } from './allowance';
-import { boundary, decimalsOfPrice, feeOf, nextPeriod } from './periods';
+import { boundary, feeOf, nextPeriod } from './periods';
 import { openNext, type Opening } from './planning';
 import { daysLeft, isDearer, isSameInterval, partLeft, shareOf } from './proration';
 import { changedTo } from './queued-changes';

@@ -1,4 +1,4 @@
-import type { Offer } from '../catalog';
+import { decimalsOfPrice, type Offer } from '../catalog';
 import type { Session } from '../database';
 import {
   Decimal,
@@ -10,7 +10,7 @@ import {
 } from '../kernel';
 import { awaitingChanges } from './awaiting-records';
 import { OfferVersions } from './offer-versions';
-import { decimalsOfPrice, feeOf, nextPeriod } from './periods';
+import { feeOf, nextPeriod } from './periods';
 import { changedTo, queuedChanges, type QueuedChange } from './queued-changes';
 import { NAMED } from './stored-period';
 import type { EndReason, StoredSubscription, SubscriptionStatus } from './stored-subscription';

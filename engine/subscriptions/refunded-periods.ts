@@ -1,14 +1,13 @@
 import type { Session } from '../database';
 import type { Instant } from '../kernel';
 import { ledgerTime } from '../ledger';
-import { advancePayers } from './advancing';
+import { broughtUpToDate } from './advancing';
 import { endNow } from './cancelling';
 import { NO_INVOICES } from './giving-back';
 import { shortenRest } from './left-over-units';
 import { cutPeriods, openPeriods } from './period-records';
 import type { Standing } from './planning';
 import { findSubscription, saveSubscriptions } from './records';
-import { readStandings } from './standings';
 import type { OpenPeriod } from './stored-period';
 
 /** Periods of which all that was paid went back: they are over, and with the present one the subscription. */
@@ -24,8 +23,7 @@ export async function periodsRefunded(
 ): Promise<void> {
   for (const { subscriptionId, number } of periods) {
     const named = await findSubscription(session, subscriptionId);
-    await advancePayers(session, [named.payerId], now);
-    const [standing] = await readStandings(session, [named]);
+    const [standing] = await broughtUpToDate(session, [named], now);
     if (standing!.subscription.endedAt !== null) continue;
     const at = await ledgerTime(session, standing!.receiver.payerId, now);
     const open = await openPeriods(session, named, at);

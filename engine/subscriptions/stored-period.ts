@@ -46,6 +46,19 @@ export interface StoredPeriod extends Omit<OpenPeriod, 'partDays' | 'wholeDays'>
   share: Days | null;
 }
 
+/** The part of a whole period that one is on record as; null: all of it. */
+export const shareIn = ({
+  partDays,
+  wholeDays,
+}: Pick<OpenPeriod, 'partDays' | 'wholeDays'>): Days | null =>
+  partDays === null ? null : { left: partDays, of: wholeDays! };
+
+/** The same as it goes on record. */
+export const daysOf = (share: Days | null): Pick<OpenPeriod, 'partDays' | 'wholeDays'> => ({
+  partDays: share?.left ?? null,
+  wholeDays: share?.of ?? null,
+});
+
 /** A period that is opened. */
 export type OpenedPeriod = Omit<StoredPeriod, 'grantedAt'>;
 

@@ -81,6 +81,12 @@ export type StoredSubscription = RowOf<typeof SUBSCRIPTIONS>;
 export const NAMES = SUBSCRIPTIONS.pick('payerId', 'subscriptionId');
 export type SubscriptionName = RowOf<typeof NAMES>;
 
+/** As statements take subscriptions that are found by both parts of their names apart. */
+export const keysOf = (names: readonly SubscriptionName[]): string[][] => [
+  [...new Set(names.map(({ payerId }) => payerId))],
+  names.map(({ subscriptionId }) => subscriptionId),
+];
+
 /** The account that the payer of a row is by now: another one after a merge. */
 export const presentPayer = (row: string): string => `
 join {schema}.accounts b on b.account_id = ${row}.payer_id
