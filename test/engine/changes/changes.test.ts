@@ -5,12 +5,11 @@ import { TestClock, openBilling, type Billing } from '../../../engine';
 import { openMigrated } from '../../postgres/migrated';
 import { Random, seedOfRun } from '../../faults/random';
 import { databaseKinds, isLong, newSchema, runs, serverUrl } from '../each-database';
-import { mortalKnex } from '../mortal-knex';
-import { QUIET, watchedKnex, type Line } from '../watched-knex';
+import { knexDyingAt, mortalKnex } from '../mortal-knex';
+import { QUIET } from '../watched-knex';
 import { Customer } from './customer';
-import { RULES } from './oracle';
 import { standingsOf } from './standings';
-import { AWAITED, STARTS, TICKS, fillCatalog, program, textOf, type Program } from './programs';
+import { STARTS, TICKS, fillCatalog, program, textOf, type Program } from './programs';
 
 /**
  * No sequence of starts, changes, cancellations, refunds, coupons and repeats gives more than was paid
@@ -41,22 +40,6 @@ interface Failure {
   error: unknown;
 }
 
-/**
- * One that dies at a statement: what it had begun on any line is undone, as by a server that loses it.
- * The embedded database has one line, which nobody opens again: there it dies between transactions.
- */
-function dyingKnex(knex: Knex, statements: number): Knex {
-  let left = statements;
-  const undone = new WeakSet<Line>();
-  return watchedKnex(knex, async (line, _text, call) => {
-    left -= 1;
-    if (left > 0) return call();
-    if (!undone.has(line)) await (line.exec ?? line.query).call(line, 'ROLLBACK');
-    undone.add(line);
-    throw new Error('The process is dead.');
-  });
-}
-
 /** Each of a list, so many at a time. */
 async function each<T>(list: readonly T[], width: number, work: (one: T) => Promise<void>) {
   const left = [...list].reverse();
@@ -73,7 +56,6 @@ describe.each(databaseKinds)('random programs against the rules (%s)', (name) =>
   let close: () => Promise<void>;
 
   beforeAll(async () => {
-    Object.assign(RULES, { paidFirst: !AWAITED.paidFirst, refundEnds: !AWAITED.refundEnds });
     if (name === 'server') {
       knex = knexFactory({
         ...{ client: 'pg', connection: serverUrl(), pool: { min: 0, max: 12 }, log: QUIET },
@@ -91,7 +73,7 @@ describe.each(databaseKinds)('random programs against the rules (%s)', (name) =>
       const statements = random.between(1, 400);
       const doomed =
         name === 'server'
-          ? dyingKnex(knex, statements)
+          ? knexDyingAt(knex, statements)
           : mortalKnex(knex, Math.ceil(statements / 10)).knex;
       await openBilling({ connection: doomed, schema, clock, testGateway: TEST_GATEWAY })
         .then((dying) => dying.invoicing.runBillingCycle().then(() => dying.runDue()))

@@ -153,8 +153,6 @@ export class Customer {
         // How much of a period in arrears is owed then, the rules do not say.
         const isBilledLater = oracle.subscription?.plan.bill === 'arrears';
         if (isBilledLater && when !== 'period_end' && plan !== 'late') return null;
-        if (AWAITED.changedThenEnded && plan === 'late' && when !== 'period_end') return null;
-        if (AWAITED.unbilledWaits && when !== 'period_end' && oracle.isUnbilled()) return null;
         if (this.isUnpaidArrears(plan, oracle.subscription?.how)) return null;
         const wanted = { ...onSubscription, sku: plan, quantity, when, mode };
         const engine = await send(() => billing.subscriptions.change(wanted as never));
@@ -165,7 +163,6 @@ export class Customer {
       }
       case 'cancel': {
         const { when, credit } = act;
-        if (when === 'now' && this.wasChanged()) return null;
         const isAwaited = oracle.subscription?.state === 'awaiting';
         if (AWAITED.cancelledFirst && isAwaited && when === 'period_end') return null;
         const wanted = { ...onSubscription, when, credit };
@@ -215,20 +212,6 @@ export class Customer {
     if (!AWAITED.unpaidArrears || plan !== 'late') return false;
     this.hadArrears = true;
     return this.oracle.card !== 'good' || how === 'send';
-  }
-
-  /** What is left of a period that was changed, and is ended then, is not settled yet. */
-  private wasChanged(): boolean {
-    const { subscription, stays } = this.oracle;
-    const isChanged = (subscription?.segments.length ?? 0) > 1 || stays.length > 0;
-    return AWAITED.changedThenEnded && isChanged;
-  }
-
-  /** Units that come back to a period that was ended are not settled yet. */
-  private isOver({ period }: Use): boolean {
-    const { subscription } = this.oracle;
-    const isPresent = subscription?.state === 'live' && subscription.period === period;
-    return AWAITED.changedThenEnded && !isPresent && period !== null;
   }
 
   private async start(
@@ -333,7 +316,6 @@ export class Customer {
   private async settleHold(share: number, idempotencyKey: string, twice: boolean): Promise<void> {
     const hold = this.holds.pop();
     if (hold === undefined) return;
-    if (this.isOver(hold.use)) return;
     const amount = hold.use.amount.times(share).floor();
     const { ledger } = this.setting.billing;
     const { holdId } = hold;
@@ -348,7 +330,6 @@ export class Customer {
     const last = this.uses.pop();
     if (last === undefined) return;
     const { entryId, use } = last;
-    if (this.isOver(use)) return;
     await this.send(() => this.setting.billing.ledger.restore({ entryId, idempotencyKey }), twice);
     this.oracle.restore(use, use.amount);
   }
@@ -385,7 +366,6 @@ export class Customer {
     idempotencyKey: string,
     twice: boolean,
   ): Promise<{ engine: boolean; oracle: boolean } | null> {
-    if ((act.do === 'refund' || act.do === 'dispute') && this.wasChanged()) return null;
     const found = await this.invoiceAt(act.which, act.do === 'pay' ? 'due' : 'paid');
     if (found === null) return null;
     const { invoicing } = this.setting.billing;

@@ -145,14 +145,11 @@ interface Waiting {
 }
 
 export const DAY = 86_400_000;
-/** What a test of the engine leaves out until the engine does it. */
-export const RULES = { paidFirst: true, refundEnds: true };
 const RETRIES = [3, 5, 7].map((days) => days * DAY);
 const GRACE = 7 * DAY;
 /** What is sent is due by then. */
 const TERM = 14 * DAY;
 const CHARGE_WITHIN = (23 * DAY) / 24;
-/** An attempt within a day of its time counts from its time. */
 const ZERO = new Decimal(0);
 const money = (amount: Decimal): Decimal => amount.toDecimalPlaces(2, Decimal.ROUND_HALF_UP);
 const least = (...all: Decimal[]): Decimal => Decimal.min(...all);
@@ -167,7 +164,7 @@ const withTax = (price: Decimal, tax: Tax): Decimal =>
     ? money(price)
     : money(price.times(100 + tax.percent).dividedBy(100));
 
-export const taxIn = (gross: Decimal, tax: Tax): Decimal =>
+const taxIn = (gross: Decimal, tax: Tax): Decimal =>
   tax === null ? ZERO : gross.times(tax.percent).dividedBy(100 + tax.percent);
 
 export interface Terms {
@@ -553,10 +550,7 @@ export class Oracle {
       this.takeOver(upgrade, rest, share, line);
     };
     const waits =
-      RULES.paidFirst &&
-      one.how === 'charge' &&
-      plan.access !== 'at_once' &&
-      line?.gross.greaterThan(credit) === true;
+      one.how === 'charge' && plan.access !== 'at_once' && line?.gross.greaterThan(credit) === true;
     if (!waits) {
       if (old.line !== null) this.owe(old.line, credit);
       apply();
@@ -833,6 +827,7 @@ export class Oracle {
     }
     invoice.failedAt ??= this.now;
     invoice.triedWith = this.card;
+    // An attempt within a day of its time counts from its time.
     const from = this.now - invoice.tryAt < DAY ? invoice.tryAt : this.now;
     const next = RETRIES[invoice.tries];
     invoice.tries += 1;
@@ -880,12 +875,6 @@ export class Oracle {
     return this.invoices.some(
       ({ isRenewal, due, failedAt }) => isRenewal && !due.isZero() && failedAt !== null,
     );
-  }
-
-  /** Whether what is in force is on no invoice yet. */
-  isUnbilled(): boolean {
-    const line = this.subscription?.segments.at(-1)?.line ?? null;
-    return line !== null && this.waiting.some((one) => one.line === line);
   }
 
   isOverdue(): boolean {
@@ -936,7 +925,7 @@ export class Oracle {
   private endIfRefunded(invoice: Invoice): void {
     const one = this.subscription;
     const line = one?.segments.at(-1)?.line;
-    if (!RULES.refundEnds || one?.state !== 'live' || line == null) return;
+    if (one?.state !== 'live' || line == null) return;
     if (invoice.lines.includes(line) && line.back.equals(line.gross)) this.end(one);
   }
 
