@@ -206,6 +206,20 @@ onEachDatabase('trial phases', (database) => {
     ).toMatchObject({ allowed: false, reason: 'trial_already_used' });
   });
 
+  test('that an order was a trial stays on record', async () => {
+    const account = await newAccount();
+    const { orderId } = await billing.sales.createOrder({ account, items: [{ sku: 'tripwire' }] });
+    await billing.sales.confirmOrder({ orderId: orderId!, paymentId: `paid-${counter}` });
+    for (const what of [
+      'delete from {schema}.trial_marks',
+      'update {schema}.trial_marks set ends_at = null',
+    ]) {
+      await expect(tell.sql(`${what} where order_id = $1::uuid`, [orderId])).rejects.toThrow(
+        'what is written there stays',
+      );
+    }
+  });
+
   test('a phase that is missed altogether is invoiced, and brings nothing', async () => {
     const account = await newAccount();
     const one = await start(account, 'tripwire');
