@@ -1,5 +1,6 @@
 import { TestClock, type Billing, type Invoice } from '../../../engine';
 import { onEachDatabase } from '../each-database';
+import { invoicesOf, payOpen } from '../subscriptions/monthly-plans';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -42,15 +43,6 @@ onEachDatabase('invoices', (database) => {
     if (timeZone !== undefined) await billing.accounts.update({ account: accountId, timeZone });
     return accountId;
   }
-
-  const invoicesOf = async (billing: Billing, account: string) =>
-    (await billing.invoicing.listInvoices({ account })).items.toReversed();
-
-  const payAll = async (billing: Billing, account: string): Promise<void> => {
-    for (const { invoiceId, status } of await invoicesOf(billing, account)) {
-      if (status === 'open') await billing.invoicing.markPaid({ invoiceId, method: 'cash' });
-    }
-  };
 
   const plan = (billing: Billing, more: Record<string, unknown> = {}) =>
     billing.catalog.saveOffer({
@@ -258,7 +250,7 @@ onEachDatabase('invoices', (database) => {
     const account = await person(billing, { timeZone: 'Europe/Berlin' });
     await billing.subscriptions.start({ account, sku: 'plan', collection: 'send' });
     await billing.invoicing.runBillingCycle();
-    await payAll(billing, account);
+    await payOpen(billing, account, 'cash');
     clock.set('2027-04-02T00:00:00Z');
     expect(await billing.invoicing.runBillingCycle()).toMatchObject({
       created: { created: 2, items: 2 },
@@ -424,7 +416,7 @@ onEachDatabase('invoices', (database) => {
     clock.set('2027-01-31T23:59:59.999Z');
     await billing.invoicing.runBillingCycle();
     expect(await invoicesOf(billing, account)).toHaveLength(2);
-    await payAll(billing, account);
+    await payOpen(billing, account, 'cash');
     clock.set('2027-02-01T00:00:00Z');
     expect(await billing.invoicing.runBillingCycle()).toMatchObject({ dispatched: { issued: 2 } });
     const invoices = await invoicesOf(billing, account);
@@ -467,7 +459,7 @@ onEachDatabase('invoices', (database) => {
     for (const month of ['01', '02', '03']) {
       clock.set(`2027-${month}-01T00:00:00Z`);
       await billing.invoicing.runBillingCycle();
-      if (month === '01') await payAll(billing, account);
+      if (month === '01') await payOpen(billing, account, 'cash');
     }
     const invoices = await invoicesOf(billing, account);
     expect(invoices.map(({ discount, net, tax, total }) => [discount, net, tax, total])).toEqual([

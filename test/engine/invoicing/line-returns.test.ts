@@ -1,6 +1,12 @@
 import knexFactory, { type Knex } from 'knex';
 
-import { TestClock, signTestNotice, type Billing, type CreditNote } from '../../../engine';
+import {
+  TestClock,
+  signTestNotice,
+  type Billing,
+  type CreditNote,
+  type SaveOfferRequest,
+} from '../../../engine';
 import {
   databaseKinds,
   newSchema,
@@ -8,6 +14,7 @@ import {
   openOnServer,
   serverUrl,
 } from '../each-database';
+import { bill, invoicesOf, monthlyPlan, startPlan } from '../subscriptions/monthly-plans';
 
 const SECRET = 'a secret of the test gateway';
 /** A month of 30 days follows. */
@@ -22,28 +29,19 @@ const failure = (promise: Promise<unknown>): Promise<unknown> =>
     (error: { code: unknown }) => error.code,
   );
 
-const monthly = {
-  currency: 'EUR',
-  billing: 'recurring' as const,
-  interval: { unit: 'month' as const, count: 1 },
-};
-
 async function fill({ catalog }: Billing): Promise<void> {
   await catalog.saveProduct({ key: 'TOKENS', name: 'Tokens' });
-  const plan = (sku: string, price: string) =>
-    catalog.saveOffer({
-      sku,
-      name: sku,
-      price,
-      ...monthly,
-      items: [{ product: 'TOKENS', quantity: 300 }],
-    });
+  const plan = (sku: string, price: string, more: Partial<SaveOfferRequest> = {}) =>
+    catalog.saveOffer(
+      monthlyPlan(sku, price, {
+        currency: 'EUR',
+        items: [{ product: 'TOKENS', quantity: 300 }],
+        ...more,
+      }),
+    );
   await plan('plan', '30.00');
-  await catalog.saveOffer({
-    sku: 'metered',
+  await plan('metered', '10.00', {
     name: 'Metered',
-    price: '10.00',
-    ...monthly,
     items: [
       {
         product: 'TOKENS',
@@ -74,12 +72,8 @@ onEachDatabase('what comes back comes back once', (database) => {
     if (tax !== undefined) await billing.accounts.update({ account: accountId, tax });
     return accountId;
   };
-  const cycle = async (account: string): Promise<void> => {
-    await billing.invoicing.createInvoices({ account });
-    await billing.invoicing.dispatchInvoices({ account });
-  };
-  const invoices = async (account: string) =>
-    (await billing.invoicing.listInvoices({ account })).items.toReversed();
+  const cycle = (account: string) => bill(billing, account);
+  const invoices = (account: string) => invoicesOf(billing, account);
   const latest = async (account: string) => (await invoices(account)).at(-1)!;
   const creditOf = async (account: string): Promise<string> => {
     const { credits } = await billing.invoicing.accountCredit({ account });
@@ -93,12 +87,11 @@ onEachDatabase('what comes back comes back once', (database) => {
 
   /** A plan whose first invoice is paid by card. */
   const subscribed = async (account: string, sku = 'plan', more: object = {}) => {
-    const answer = await billing.subscriptions.start({ account, sku, ...more });
-    if (!answer.allowed) throw new Error(answer.reason);
+    const { subscriptionId } = await startPlan(billing, { account, sku, ...more });
     await cycle(account);
     const [invoice] = await invoices(account);
     expect(invoice).toMatchObject({ status: 'paid' });
-    return { subscriptionId: answer.subscriptionId, invoiceId: invoice!.invoiceId };
+    return { subscriptionId, invoiceId: invoice!.invoiceId };
   };
   /** The same, paid by an order. */
   const ordered = async (account: string) => {
@@ -530,13 +523,8 @@ onEachDatabase('what comes back comes back once', (database) => {
 
     it('stands against voiding the invoice of its line, until it is void itself', async () => {
       const account = await newAccount();
-      const answer = await billing.subscriptions.start({
-        account,
-        sku: 'plan',
-        collection: 'send',
-      });
-      if (!answer.allowed) throw new Error(answer.reason);
-      const { subscriptionId } = answer;
+      const wanted = { account, sku: 'plan', collection: 'send' as const };
+      const { subscriptionId } = await startPlan(billing, wanted);
       await cycle(account);
       const { invoiceId } = await latest(account);
       await billing.invoicing.markPaid({ invoiceId, method: 'cash' });
@@ -593,13 +581,11 @@ if (databaseKinds.includes('server')) {
       clock.set(START);
       const { accountId: account } = await billing.accounts.identify({ externalId });
       await billing.payments.saveMethod({ account, gateway: 'test', token: 'test_ok' });
-      const answer = await billing.subscriptions.start({ account, sku: 'plan' });
-      if (!answer.allowed) throw new Error(answer.reason);
-      await billing.invoicing.createInvoices({ account });
-      await billing.invoicing.dispatchInvoices({ account });
-      const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+      const { subscriptionId } = await startPlan(billing, { account, sku: 'plan' });
+      await bill(billing, account);
+      const [invoice] = await invoicesOf(billing, account);
       clock.set(TWO_THIRDS);
-      return { account, subscriptionId: answer.subscriptionId, invoiceId: invoice!.invoiceId };
+      return { account, subscriptionId, invoiceId: invoice!.invoiceId };
     };
     const back = async (invoiceId: string): Promise<number> => {
       const { rows } = await knex.raw<{ rows: Array<{ sum: string }> }>(

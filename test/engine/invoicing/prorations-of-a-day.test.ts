@@ -1,5 +1,6 @@
 import { TestClock, type Billing } from '../../../engine';
 import { onEachDatabase } from '../each-database';
+import { bill, invoicesOf, monthlyPlan, payOpen, startPlan } from '../subscriptions/monthly-plans';
 
 const HOUR = 3_600_000;
 
@@ -13,22 +14,18 @@ onEachDatabase('when prorations are invoiced', (database) => {
     const { catalog } = billing;
     await catalog.saveProduct({ key: 'TOKENS', name: 'Tokens' });
     const plan = (sku: string, price: string, collect: object = {}) =>
-      catalog.saveOffer({
-        sku,
-        name: sku,
-        price,
-        currency: 'USD',
-        billing: 'recurring',
-        interval: { unit: 'month', count: 1 },
-        items: [
-          {
-            product: 'TOKENS',
-            quantity: 100,
-            overage: { pricing: { model: 'per_unit', unitPrice: '0.10' } },
-          },
-        ],
-        collect: { access: 'at_once', ...collect },
-      });
+      catalog.saveOffer(
+        monthlyPlan(sku, price, {
+          items: [
+            {
+              product: 'TOKENS',
+              quantity: 100,
+              overage: { pricing: { model: 'per_unit', unitPrice: '0.10' } },
+            },
+          ],
+          collect: { access: 'at_once', ...collect },
+        }),
+      );
     await plan('seat', '30.00');
     await plan('large', '60.00');
     await plan('later', '30.00', { prorations: 'period_end' });
@@ -41,20 +38,15 @@ onEachDatabase('when prorations are invoiced', (database) => {
       externalId: `payer-${counter}`,
     });
     await billing.accounts.update({ account, timeZone });
-    const answer = await billing.subscriptions.start({ account, sku, collection: 'send' });
-    if (!answer.allowed) throw new Error(answer.reason);
+    const { subscriptionId } = await startPlan(billing, { account, sku, collection: 'send' });
     await billed(account);
-    return { account, subscriptionId: answer.subscriptionId };
+    return { account, subscriptionId };
   };
   /** Totals of the invoices by now, all of them paid. */
   async function billed(account: string): Promise<string[]> {
-    await billing.invoicing.createInvoices({ account });
-    await billing.invoicing.dispatchInvoices({ account });
-    const { items } = await billing.invoicing.listInvoices({ account });
-    for (const { invoiceId, status } of items) {
-      if (status === 'open') await billing.invoicing.markPaid({ invoiceId, method: 'cash' });
-    }
-    return items.map(({ total }) => total).toReversed();
+    await bill(billing, account);
+    await payOpen(billing, account, 'cash');
+    return (await invoicesOf(billing, account)).map(({ total }) => total);
   }
   const seats = (subscriptionId: string, quantity: number, more: object = {}) =>
     billing.subscriptions.change({ subscriptionId, quantity, when: 'now', ...more });

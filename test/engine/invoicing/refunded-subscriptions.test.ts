@@ -1,5 +1,6 @@
 import { TestClock, type Billing } from '../../../engine';
 import { onEachDatabase } from '../each-database';
+import { bill, invoicesOf, monthlyPlan, payOpen, startPlan } from '../subscriptions/monthly-plans';
 
 onEachDatabase('refunds of what pays a subscription', (database) => {
   const clock = new TestClock('2027-06-01T09:00:00Z');
@@ -12,16 +13,13 @@ onEachDatabase('refunds of what pays a subscription', (database) => {
     await catalog.saveProduct({ key: 'TOKENS', name: 'Tokens' });
     await catalog.saveTaxRate({ key: 'de', name: 'VAT', percent: '19', country: 'DE' });
     const plan = (sku: string, price: string, more: object = {}) =>
-      catalog.saveOffer({
-        sku,
-        name: sku,
-        price,
-        currency: 'EUR',
-        billing: 'recurring',
-        interval: { unit: 'month', count: 1 },
-        items: [{ product: 'TOKENS', quantity: 100, step: { size: 10, price: '5.00' } }],
-        ...more,
-      });
+      catalog.saveOffer(
+        monthlyPlan(sku, price, {
+          currency: 'EUR',
+          items: [{ product: 'TOKENS', quantity: 100, step: { size: 10, price: '5.00' } }],
+          ...more,
+        }),
+      );
     await plan('small', '30.00');
     await plan('large', '60.00', { collect: { access: 'at_once' } });
     await plan('late', '30.00', { collect: { bill: 'arrears' } });
@@ -36,19 +34,15 @@ onEachDatabase('refunds of what pays a subscription', (database) => {
   };
   /** Bills what is due; gives the invoices of an account, all paid, the latest first. */
   const billed = async (account: string) => {
-    await billing.invoicing.createInvoices({ account });
-    await billing.invoicing.dispatchInvoices({ account });
-    for (const { invoiceId, status } of (await billing.invoicing.listInvoices({ account })).items) {
-      if (status === 'open') await billing.invoicing.markPaid({ invoiceId, method: 'cash' });
-    }
-    return (await billing.invoicing.listInvoices({ account })).items;
+    await bill(billing, account);
+    await payOpen(billing, account, 'cash');
+    return (await invoicesOf(billing, account)).toReversed();
   };
   const begun = async (sku = 'small') => {
     const account = await person();
-    const answer = await billing.subscriptions.start({ account, sku, collection: 'send' });
-    if (!answer.allowed) throw new Error(answer.reason);
+    const { subscriptionId } = await startPlan(billing, { account, sku, collection: 'send' });
     const [invoice] = await billed(account);
-    return { account, subscriptionId: answer.subscriptionId, invoiceId: invoice?.invoiceId ?? '' };
+    return { account, subscriptionId, invoiceId: invoice?.invoiceId ?? '' };
   };
   const status = async (subscriptionId: string) => {
     const found = await billing.subscriptions.get({ subscriptionId });

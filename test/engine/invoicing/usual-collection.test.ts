@@ -1,6 +1,7 @@
 import { TestClock, type Billing } from '../../../engine';
 import { newSchema, onEachDatabase } from '../each-database';
 import { CountingGateway } from '../payments/counting-gateway';
+import { invoicesOf, monthlyPlan, payOpen, startPlan } from '../subscriptions/monthly-plans';
 
 /** How what is owed is collected where nobody says it: sent where nothing could charge it. */
 
@@ -22,21 +23,18 @@ onEachDatabase('usual collection', (database) => {
     bare = await database.open(clock, schema);
     charging = await database.open(clock, schema, { gateways: [gateway] });
     await bare.catalog.saveProduct({ key: 'CALLS', name: 'Calls' });
-    await bare.catalog.saveOffer({
-      sku: 'plan',
-      name: 'Plan',
-      price: '30.00',
-      currency: 'USD',
-      billing: 'recurring',
-      interval: { unit: 'month', count: 1 },
-      items: [
-        {
-          product: 'CALLS',
-          quantity: 10,
-          overage: { pricing: { model: 'per_unit', unitPrice: '0.50' } },
-        },
-      ],
-    });
+    await bare.catalog.saveOffer(
+      monthlyPlan('plan', '30.00', {
+        name: 'Plan',
+        items: [
+          {
+            product: 'CALLS',
+            quantity: 10,
+            overage: { pricing: { model: 'per_unit', unitPrice: '0.50' } },
+          },
+        ],
+      }),
+    );
   });
 
   const person = async (): Promise<string> => {
@@ -47,22 +45,14 @@ onEachDatabase('usual collection', (database) => {
     billing: Billing,
     account: string,
     collection?: 'charge' | 'send',
-  ): Promise<string> => {
-    const started = await billing.subscriptions.start({ account, sku: 'plan', collection });
-    if (!started.allowed) throw new Error(started.reason);
-    return started.subscriptionId;
-  };
+  ): Promise<string> =>
+    (await startPlan(billing, { account, sku: 'plan', collection })).subscriptionId;
   const collectionOf = async (subscriptionId: string) =>
     (await bare.subscriptions.get({ subscriptionId })).collection;
   const save = (account: string) =>
     charging.payments.saveMethod({ account, gateway: 'counting', token: 'card' });
-  const invoices = async (account: string) =>
-    (await bare.invoicing.listInvoices({ account })).items.toReversed();
-  const pay = async (account: string): Promise<void> => {
-    for (const { invoiceId, status } of await invoices(account)) {
-      if (status === 'open') await bare.invoicing.markPaid({ invoiceId, method: 'bank_transfer' });
-    }
-  };
+  const invoices = (account: string) => invoicesOf(bare, account);
+  const pay = (account: string) => payOpen(bare, account, 'bank_transfer');
 
   test('where no gateway charges the first month is sent, and is no failed payment', async () => {
     const account = await person();

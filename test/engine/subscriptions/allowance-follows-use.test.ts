@@ -1,5 +1,6 @@
 import { TestClock, type Billing } from '../../../engine';
 import { onEachDatabase } from '../each-database';
+import { monthlyPlan } from './monthly-plans';
 
 const DAY = 86_400_000;
 /** A month of 30 days follows. */
@@ -7,7 +8,6 @@ const START = Date.parse('2027-06-01T09:00:00Z');
 const MID = Date.parse('2027-06-16T11:00:00Z');
 const END = Date.parse('2027-07-01T09:00:00Z');
 
-const month = { unit: 'month' as const, count: 1 };
 const year = { unit: 'year' as const, count: 1 };
 
 onEachDatabase('allowance follows use', (database) => {
@@ -16,18 +16,14 @@ onEachDatabase('allowance follows use', (database) => {
   let counter = 0;
 
   const plan = (sku: string, price: string, quantity: number, more: object = {}) =>
-    billing.catalog.saveOffer({
-      sku,
-      name: sku,
-      price,
-      currency: 'USD',
-      billing: 'recurring',
-      interval: month,
-      // What is paid first is another subject.
-      collect: { access: 'at_once' },
-      items: [{ product: 'TOKENS', quantity }],
-      ...more,
-    });
+    billing.catalog.saveOffer(
+      monthlyPlan(sku, price, {
+        // What is paid first is another subject.
+        collect: { access: 'at_once' },
+        items: [{ product: 'TOKENS', quantity }],
+        ...more,
+      }),
+    );
 
   beforeAll(async () => {
     billing = await database.open(clock);

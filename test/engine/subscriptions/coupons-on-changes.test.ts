@@ -1,5 +1,6 @@
 import { TestClock, type Billing } from '../../../engine';
 import { onEachDatabase } from '../each-database';
+import { bill, invoicesOf, monthlyPlan, payOpen, startPlan } from './monthly-plans';
 
 onEachDatabase('coupons of subscriptions that change', (database) => {
   const clock = new TestClock('2027-06-01T09:00:00Z');
@@ -11,16 +12,12 @@ onEachDatabase('coupons of subscriptions that change', (database) => {
     const { catalog } = billing;
     await catalog.saveProduct({ key: 'TOKENS', name: 'Tokens' });
     const plan = (sku: string, price: string, more: object = {}) =>
-      catalog.saveOffer({
-        sku,
-        name: sku,
-        price,
-        currency: 'USD',
-        billing: 'recurring',
-        interval: { unit: 'month', count: 1 },
-        items: [{ product: 'TOKENS', quantity: 100, step: { size: 10, price: '6.00' } }],
-        ...more,
-      });
+      catalog.saveOffer(
+        monthlyPlan(sku, price, {
+          items: [{ product: 'TOKENS', quantity: 100, step: { size: 10, price: '6.00' } }],
+          ...more,
+        }),
+      );
     await plan('small', '30.00');
     await plan('large', '60.00');
     await plan('late', '30.00', { collect: { bill: 'arrears' } });
@@ -45,30 +42,16 @@ onEachDatabase('coupons of subscriptions that change', (database) => {
     const { accountId: account } = await billing.accounts.identify({
       externalId: `payer-${counter}`,
     });
-    const answer = await billing.subscriptions.start({
-      account,
-      sku,
-      collection: 'send',
-      ...more,
-    });
-    if (!answer.allowed) throw new Error(answer.reason);
+    const wanted = { account, sku, collection: 'send' as const, ...more };
+    const { subscriptionId } = await startPlan(billing, wanted);
     await billAll(account);
-    return { account, subscriptionId: answer.subscriptionId };
+    return { account, subscriptionId };
   };
-  const invoices = async (account: string) =>
-    (await billing.invoicing.listInvoices({ account })).items.toReversed();
-  const pay = async (account: string): Promise<void> => {
-    for (const { invoiceId, status } of await invoices(account)) {
-      if (status === 'open') {
-        await billing.invoicing.markPaid({ invoiceId, method: 'bank_transfer' });
-      }
-    }
-  };
+  const invoices = (account: string) => invoicesOf(billing, account);
   /** Totals of the invoices by now, all of them paid. */
   async function billAll(account: string): Promise<string[]> {
-    await billing.invoicing.createInvoices({ account });
-    await billing.invoicing.dispatchInvoices({ account });
-    await pay(account);
+    await bill(billing, account);
+    await payOpen(billing, account, 'bank_transfer');
     return (await invoices(account)).map(({ total }) => total);
   }
   const change = (subscriptionId: string, more: object) =>
@@ -180,8 +163,7 @@ onEachDatabase('coupons of subscriptions that change', (database) => {
   test('what is void uses none up; what is billed again is lowered again', async () => {
     const { account } = await begun('late', { coupon: 'TEN-ONCE' });
     month(2, 2);
-    await billing.invoicing.createInvoices({ account });
-    await billing.invoicing.dispatchInvoices({ account });
+    await bill(billing, account);
     const [first] = await invoices(account);
     expect(first).toMatchObject({ total: '20.00' });
     await billing.invoicing.voidInvoice({ invoiceId: first!.invoiceId, rebill: true });
@@ -193,8 +175,7 @@ onEachDatabase('coupons of subscriptions that change', (database) => {
     clock.set('2027-06-01T09:00:00Z');
     const other = await begun('late', { coupon: 'TEN-ONCE' });
     month(2, 2);
-    await billing.invoicing.createInvoices({ account: other.account });
-    await billing.invoicing.dispatchInvoices({ account: other.account });
+    await bill(billing, other.account);
     const [wrong] = await invoices(other.account);
     await billing.invoicing.voidInvoice({ invoiceId: wrong!.invoiceId });
     month(3, 2);

@@ -1,5 +1,6 @@
 import { TestClock, type Billing } from '../../../engine';
 import { newSchema, onEachDatabase } from '../each-database';
+import { bill, invoicesOf, monthlyPlan, payOpen, startPlan } from './monthly-plans';
 
 const SECOND = 1_000;
 
@@ -18,23 +19,19 @@ onEachDatabase('ends before the end of a period', (database) => {
     const { catalog } = billing;
     await catalog.saveProduct({ key: 'MSG', name: 'Messages' });
     const plan = (sku: string, price: string, more: object = {}, overage = '0.50') =>
-      catalog.saveOffer({
-        sku,
-        name: sku,
-        price,
-        currency: 'USD',
-        billing: 'recurring',
-        interval: { unit: 'month', count: 1 },
-        items: [
-          {
-            product: 'MSG',
-            quantity: 100,
-            step: { size: 50, price: '4.00' },
-            overage: { pricing: { model: 'per_unit', unitPrice: overage } },
-          },
-        ],
-        ...more,
-      });
+      catalog.saveOffer(
+        monthlyPlan(sku, price, {
+          items: [
+            {
+              product: 'MSG',
+              quantity: 100,
+              step: { size: 50, price: '4.00' },
+              overage: { pricing: { model: 'per_unit', unitPrice: overage } },
+            },
+          ],
+          ...more,
+        }),
+      );
     await plan('late', '31.00', { collect: { bill: 'arrears' } });
     await plan('late-large', '62.00', { collect: { bill: 'arrears' } }, '0.10');
     await plan('early', '31.00');
@@ -51,38 +48,23 @@ onEachDatabase('ends before the end of a period', (database) => {
     counter += 1;
     return (await billing.accounts.identify({ externalId: `person-${counter}` })).accountId;
   };
-  const started = async (account: string, sku: string, more: object = {}): Promise<string> => {
-    const answer = await billing.subscriptions.start({
-      account,
-      sku,
-      collection: 'send',
-      ...more,
-    });
-    if (!answer.allowed) throw new Error(answer.reason);
-    return answer.subscriptionId;
-  };
+  const started = async (account: string, sku: string): Promise<string> =>
+    (await startPlan(billing, { account, sku, collection: 'send' })).subscriptionId;
   /** One in force whose first period is paid. */
   const paid = async (account: string, sku: string): Promise<string> => {
     const subscriptionId = await started(account, sku);
-    await billing.invoicing.createInvoices({ account });
-    await billing.invoicing.dispatchInvoices({ account });
-    for (const { invoiceId } of (await billing.invoicing.listInvoices({ account })).items) {
-      await billing.invoicing.markPaid({ invoiceId, method: 'bank_transfer' });
-    }
+    await bill(billing, account);
+    await payOpen(billing, account, 'bank_transfer');
     return subscriptionId;
   };
   const use = (account: string, amount: number, by = billing) =>
     by.ledger.consume({ account, product: 'MSG', amount });
   /** Lines of all invoices, oldest first. */
   const invoices = async (account: string) => {
-    await billing.invoicing.createInvoices({ account });
-    await billing.invoicing.dispatchInvoices({ account });
-    const { items } = await billing.invoicing.listInvoices({ account });
-    return items
-      .toReversed()
-      .map(({ lines }) =>
-        lines.map(({ kind, sku, subtotal }) => `${kind} ${sku} ${subtotal}`).toSorted(),
-      );
+    await bill(billing, account);
+    return (await invoicesOf(billing, account)).map(({ lines }) =>
+      lines.map(({ kind, sku, subtotal }) => `${kind} ${sku} ${subtotal}`).toSorted(),
+    );
   };
   const cancel = (subscriptionId: string, more: object = {}) =>
     billing.subscriptions.cancel({ subscriptionId, when: 'now', ...more });

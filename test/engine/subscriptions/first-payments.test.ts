@@ -3,11 +3,10 @@ import {
   type Billing,
   type Invoice,
   type SaveOfferRequest,
-  type StartAnswer,
   type StartRequest,
-  type Subscription,
 } from '../../../engine';
 import { newSchema, onEachDatabase } from '../each-database';
+import { startPlan } from './monthly-plans';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -18,11 +17,6 @@ const code = (promise: Promise<unknown>): Promise<unknown> =>
     () => 'done',
     (error: { code: unknown }) => error.code,
   );
-
-const begun = (answer: StartAnswer): Subscription => {
-  if (!answer.allowed) throw new Error(`denied: ${answer.reason}`);
-  return answer;
-};
 
 const named = (invoice: Invoice | undefined) => ({ invoiceId: invoice!.invoiceId });
 
@@ -84,8 +78,8 @@ onEachDatabase('first payments', (database) => {
   };
   const card = (account: string, token: 'test_ok' | 'test_declined') =>
     billing.payments.saveMethod({ account, gateway: 'test', token, makeDefault: true });
-  const start = async (account: string, sku: string, more: Partial<StartRequest> = {}) =>
-    begun(await billing.subscriptions.start({ account, sku, ...more }));
+  const start = (account: string, sku: string, more: Partial<StartRequest> = {}) =>
+    startPlan(billing, { account, sku, ...more });
   const present = ({ subscriptionId }: { subscriptionId: string }) =>
     billing.subscriptions.get({ subscriptionId });
   const cycle = () => billing.invoicing.runBillingCycle();

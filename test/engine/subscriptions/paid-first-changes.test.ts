@@ -1,5 +1,6 @@
 import { TestClock, type Billing } from '../../../engine';
 import { databaseKinds, newSchema, onEachDatabase, openOnServer } from '../each-database';
+import { monthlyPlan, startPlan } from './monthly-plans';
 
 const DAY = 86_400_000;
 const SECRET = 'a secret of sixteen';
@@ -11,16 +12,9 @@ const END = Date.parse('2027-07-01T09:00:00Z');
 async function fill({ catalog }: Billing): Promise<void> {
   await catalog.saveProduct({ key: 'TOKENS', name: 'Tokens' });
   const plan = (sku: string, price: string, quantity: number, more: object = {}) =>
-    catalog.saveOffer({
-      sku,
-      name: sku,
-      price,
-      currency: 'USD',
-      billing: 'recurring',
-      interval: { unit: 'month', count: 1 },
-      items: [{ product: 'TOKENS', quantity }],
-      ...more,
-    });
+    catalog.saveOffer(
+      monthlyPlan(sku, price, { items: [{ product: 'TOKENS', quantity }], ...more }),
+    );
   await plan('tiny', '3.00', 300);
   await plan('giant', '3000.00', 300_000);
   await plan('small', '30.00', 300);
@@ -36,10 +30,7 @@ async function fill({ catalog }: Billing): Promise<void> {
 /** Accounts with a card and a subscription whose first period is paid. */
 const subscribers = (billing: Billing, clock: TestClock) => {
   let counter = 0;
-  return async (
-    sku: string,
-    { quantity = 1, more = {} }: { quantity?: number; more?: object } = {},
-  ) => {
+  return async (sku: string, quantity = 1) => {
     counter += 1;
     const externalId = `payer-${sku}-${counter}`;
     const { accountId: account } = await billing.accounts.identify({ externalId });
@@ -51,9 +42,7 @@ const subscribers = (billing: Billing, clock: TestClock) => {
         makeDefault: true,
       });
     await card('ok');
-    const started = await billing.subscriptions.start({ account, sku, quantity, ...more });
-    if (!started.allowed) throw new Error(started.reason);
-    const { subscriptionId } = started;
+    const { subscriptionId } = await startPlan(billing, { account, sku, quantity });
     await billing.invoicing.runBillingCycle();
     const invoices = async () => (await billing.invoicing.listInvoices({ account })).items;
     return {
@@ -74,7 +63,7 @@ const subscribers = (billing: Billing, clock: TestClock) => {
       /** Each day's job for a while. */
       days: async (count: number) => {
         for (let day = 0; day < count; day += 1) {
-          clock.set(clock.now().getTime() + DAY);
+          clock.advance(DAY);
           await billing.invoicing.runBillingCycle();
           await billing.runDue();
         }
@@ -97,7 +86,7 @@ onEachDatabase('changes that are paid first', (database) => {
   beforeEach(() => clock.set(START));
 
   test('what stands on an invoice of the same run counts as issued when the change takes force', async () => {
-    const one = await subscriber('giant', { quantity: 2 });
+    const one = await subscriber('giant', 2);
     clock.set(MID);
     await one.change({ sku: 'trusting', quantity: 1, when: 'now' });
     await one.change({ sku: 'large', quantity: 2 });
@@ -171,7 +160,7 @@ onEachDatabase('changes that are paid first', (database) => {
   });
 
   test('declined to the end: it lapses, its invoice is void, and the old plan never owed anything', async () => {
-    const one = await subscriber('small', { more: {} });
+    const one = await subscriber('small');
     clock.set(START + 2 * DAY);
     await one.card('declined');
     await one.change({ sku: 'large' });
@@ -256,7 +245,7 @@ onEachDatabase('changes that are paid first', (database) => {
     ]);
   });
 
-  test('money for one that lapsed is given back', async () => {
+  test('the invoice of one that lapsed is not paid by hand any more', async () => {
     const one = await subscriber('small');
     await one.card('declined');
     clock.set(MID);
@@ -338,10 +327,10 @@ onEachDatabase('changes that are paid first', (database) => {
     await one.cycle();
     expect(await one.get()).toMatchObject({ sku: 'large' });
     await one.cycle();
-    const credit = await billing.invoicing.accountCredit({ account: one.account });
+    const { credits } = await billing.invoicing.accountCredit({ account: one.account });
     const sums = (await one.invoices()).slice(0, -1).map(({ total }) => Number(total));
     const paid = sums.reduce((sum, total) => sum + total, 0);
-    expect([paid, JSON.stringify(credit).includes('30.00')]).toEqual([90, true]);
+    expect([paid, credits.map(({ amount }) => amount)]).toEqual([90, ['30.00']]);
     expect(await one.left()).toBe('600');
   });
 

@@ -1,5 +1,6 @@
 import { TestClock, type Billing } from '../../../engine';
 import { onEachDatabase } from '../each-database';
+import { monthlyPlan, startPlan } from './monthly-plans';
 
 const START = Date.parse('2027-06-01T09:00:00Z');
 const END = '2027-07-01T09:00:00.000Z';
@@ -10,17 +11,13 @@ onEachDatabase('what waits for the end of a period', (database) => {
   let counter = 0;
 
   const plan = (sku: string, price: string, more: object = {}) =>
-    billing.catalog.saveOffer({
-      sku,
-      name: sku,
-      price,
-      currency: 'USD',
-      billing: 'recurring',
-      interval: { unit: 'month', count: 1 },
-      items: [{ product: 'TOKENS', quantity: 10 }],
-      collect: { bill: 'arrears' },
-      ...more,
-    });
+    billing.catalog.saveOffer(
+      monthlyPlan(sku, price, {
+        items: [{ product: 'TOKENS', quantity: 10 }],
+        collect: { bill: 'arrears' },
+        ...more,
+      }),
+    );
 
   beforeAll(async () => {
     billing = await database.open(clock);
@@ -39,9 +36,7 @@ onEachDatabase('what waits for the end of a period', (database) => {
     const { accountId: account } = await billing.accounts.identify({
       externalId: `subscriber-${counter}`,
     });
-    const answer = await billing.subscriptions.start({ account, sku: 'large', quantity: 3 });
-    if (!answer.allowed) throw new Error(answer.reason);
-    return answer.subscriptionId;
+    return (await startPlan(billing, { account, sku: 'large', quantity: 3 })).subscriptionId;
   };
   const change = (subscriptionId: string, more: object) =>
     billing.subscriptions.change({ subscriptionId, ...more });
