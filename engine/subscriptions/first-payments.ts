@@ -90,22 +90,6 @@ export async function askFirstPayments(
 const presentKey = ({ subscriptionId, periodNumber: number }: StoredSubscription): string =>
   periodKey({ subscriptionId, number });
 
-/** Whether money for an invoice could begin nothing any more: each ended, and its place is taken. */
-export async function isGivenUp(
-  session: Session,
-  payerId: string,
-  subscriptionIds: readonly string[],
-  now: Instant,
-): Promise<boolean> {
-  const names = subscriptionIds.map((subscriptionId) => ({ payerId, subscriptionId }));
-  const found = await findOfPayers(session, names);
-  if (found.length === 0 || !found.every((one) => one.firstUnpaid)) return false;
-  for (const { subscription: one } of await broughtUpToDate(session, found, now)) {
-    if ((await whyTooLate(session, one, one.periodNumber, now)) === null) return false;
-  }
-  return true;
-}
-
 /** Why money for a first period that was given up cannot be used any more. */
 export type TooLate =
   'already_purchased' | 'coupon_unavailable' | 'subscription_cancelled' | 'subscription_ended';

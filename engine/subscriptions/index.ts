@@ -37,7 +37,6 @@ export {
 } from './coupons';
 export {
   askFirstPayments,
-  isGivenUp,
   periodKey,
   tooLateFor,
   type AskedPayment,

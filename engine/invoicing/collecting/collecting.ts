@@ -17,8 +17,8 @@ import { findCollections, writeCollection } from './collections';
 import { withdrawAllLapsed } from '../withdrawing-changes';
 import { takeSteps } from './dunning';
 import { readDunning } from './dunning-settings';
-import { hasLapsed, isCancelledByCustomer, methodPlan } from './planning';
-import { stoppedByCustomer, stoppedByDecline, stoppedByLapse } from './schedule';
+import { isCancelledByCustomer, methodPlan } from './planning';
+import { stoppedByCustomer, stoppedByDecline } from './schedule';
 import { WaitingInvoices, type WaitingForGateway, type WaitingInvoice } from './waiting-invoices';
 
 /** Charges what is due, and takes the steps that are due by the clock. */
@@ -237,6 +237,8 @@ async function collectOne(
       return null;
     },
   });
+  // What is not to be paid any more, though it is due, is not looked at for ever.
+  if (attempt === null) await takeStepsOf(context, [{ payerId, invoiceId }]);
   // One of ours is never left as it was opened: another process has this in hand, and counts it.
   if (attempt === null || attempt.status === 'open') return;
   count(done, attempt);
@@ -258,10 +260,6 @@ async function planAttempt(session: Session, invoiceId: string, now: Instant): P
   if (collection?.status !== 'waiting' || collection.mode !== 'charge') return null;
   if (collection.nextAttemptAt === null || collection.nextAttemptAt > now) return null;
   const { finalAction } = collection;
-  if (await hasLapsed(session, invoice, now)) {
-    await writeCollection(session, invoice, stoppedByLapse(collection, now), finalAction);
-    return null;
-  }
   if (collection.attempts > 0 && (await isCancelledByCustomer(session, invoice))) {
     await writeCollection(session, invoice, stoppedByCustomer(collection), finalAction);
     return null;

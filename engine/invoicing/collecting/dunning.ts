@@ -7,10 +7,10 @@ import { changesGivenUp, dunningEnded, paymentFailed, paymentOverdue } from '../
 import { writeOff } from '../closing';
 import { invoiceEvent } from '../invoice-events';
 import type { StoredInvoice } from '../invoice-records';
+import { tooLateToPay } from '../when-paid';
 import { closeCollections, subscriptionsOf } from './closing-collections';
 import { writeCollection } from './collections';
 import { readDunning, type Dunning } from './dunning-settings';
-import { hasLapsed } from './planning';
 import { failed, finished, isFinal, isLapsing, lapsed, stoppedByLapse, unpaid } from './schedule';
 import type { Collection, CollectionState } from './stored-collection';
 
@@ -103,7 +103,7 @@ export async function takeSteps(
     await recordEvents(session, [{ ...event, recordedAt: now }]);
     await tellFirstFailure(session, invoice, state, now);
   }
-  if (await hasLapsed(session, invoice, now)) {
+  if ((await tooLateToPay(session, invoice, now)) !== null) {
     const stopped = stoppedByLapse(state, now);
     return writeCollection(session, invoice, stopped, collection.finalAction);
   }

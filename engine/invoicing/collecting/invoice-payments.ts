@@ -3,7 +3,7 @@ import type { Session } from '../../database';
 import { isId, type Instant } from '../../kernel';
 import { NOT_SENT, type PurposeHandlers, type StoredRefund } from '../../payments';
 import { moveCredits } from '../account-credit';
-import { findInvoiceOwner, requireInvoice } from '../invoice-records';
+import { findInvoiceOwner, requireInvoice, type StoredInvoice } from '../invoice-records';
 import { settleInvoice } from '../settling';
 import { ofLapsedChanges } from '../lapsed-changes';
 import { tooLateToPay } from '../when-paid';
@@ -25,6 +25,12 @@ async function payersOf(session: Session, invoiceId: string): Promise<string[]> 
   return [...new Set([payerId, payer.payerId, ...aliases])];
 }
 
+/** Why money for an invoice would go back: nobody is asked for it, and what comes all the same does. */
+const whyRefused = async (session: Session, invoice: StoredInvoice, now: Instant) =>
+  (await ofLapsedChanges(session, [invoice], now)).length > 0
+    ? 'change_lapsed'
+    : tooLateToPay(session, invoice, now);
+
 export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => ({
   payersToLock: payersOf,
 
@@ -32,7 +38,7 @@ export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => 
     if (!isId(invoiceId)) return null;
     const invoice = await requireInvoice(session, invoiceId);
     if (invoice.status !== 'open' || !invoice.amountDue.greaterThan(0)) return null;
-    if ((await ofLapsedChanges(session, [invoice], now)).length > 0) return null;
+    if ((await whyRefused(session, invoice, now)) !== null) return null;
     const { payerId, accountId, currency, decimals, amountDue: amount, number } = invoice;
     return { payerId, accountId, currency, decimals, amount, description: number ?? invoiceId };
   },
@@ -45,9 +51,8 @@ export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => 
     if (currency !== settlement.currency) return 'wrong_currency';
     if (status === 'paid') return 'paid_twice';
     if (status !== 'open' && status !== 'uncollectible') return `invoice_${status}`;
-    if ((await ofLapsedChanges(session, [invoice], now)).length > 0) return 'change_lapsed';
-    const tooLate = await tooLateToPay(session, invoice, now);
-    if (tooLate !== null) return tooLate;
+    const refused = await whyRefused(session, invoice, now);
+    if (refused !== null) return refused;
     const payment = { payerId, invoiceId, attemptId, gateway, reference, amount, paidAt: now };
     if (settlement.isFirstOutcome) await countAttempt(session, payment);
     const { excess, replayed } = await settleInvoice(session, payment, now);

@@ -1,9 +1,7 @@
 import { resolveAccount } from '../../accounts';
 import type { Session } from '../../database';
-import type { Instant } from '../../kernel';
 import { NO_METHOD, defaultMethod, findMethod, type Plan, type StoredMethod } from '../../payments';
 import type { StoredInvoice } from '../invoice-records';
-import { isGivenUp } from '../../subscriptions';
 import { subscriptionsOf } from './closing-collections';
 
 /** With what an invoice is charged, and whether it may be. */
@@ -23,16 +21,6 @@ export async function isCancelledByCustomer(
   const [row] = await session.query<{ cancelled: boolean }>(CANCELLED, [ids]);
   return row!.cancelled;
 }
-
-/** Whether its subscriptions lapsed before this first payment came, and could not begin with it any more. */
-export const hasLapsed = async (
-  session: Session,
-  invoice: StoredInvoice,
-  now: Instant,
-): Promise<boolean> => {
-  const ids = subscriptionsOf(invoice);
-  return ids.length > 0 && isGivenUp(session, invoice.payerId, ids, now);
-};
 
 /** However many there were: a method may be made the default again after another was declined. */
 const DECLINED_FOR_GOOD = `

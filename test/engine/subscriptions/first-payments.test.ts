@@ -384,6 +384,27 @@ onEachDatabase('first payments', (database) => {
       expect(await calls(account)).toBe('300');
     });
 
+    test('nobody is charged for what lapsed and was begun anew, however it is asked for', async () => {
+      const account = await newAccount('test_declined');
+      const { subscriptionId } = await start(account, await offer());
+      await cycle();
+      clock.advance(2 * DAY);
+      const [old] = await invoicesOf(account);
+      await card(account, 'test_ok');
+      await billing.subscriptions.reactivate({ subscriptionId });
+      await cycle();
+      await days(20);
+      expect(await billing.invoicing.attempts(named(old))).toHaveLength(1);
+      expect(await billing.invoicing.collection(named(old))).toMatchObject({
+        status: 'stopped',
+        stopReason: 'payment_lapsed',
+      });
+      expect(await code(billing.invoicing.retryInvoice(named(old)))).toBe('invoice_state');
+      const link = { account, gateway: 'test', returnUrl: 'https://shop.example', ...named(old) };
+      expect(await code(billing.payments.checkoutLink(link))).toBe('unknown_invoice');
+      expect(await calls(account)).toBe('300');
+    });
+
     test('a credit note of the whole invoice brings no units, and leaves nothing deferred', async () => {
       const account = await newAccount();
       await start(account, await offer());
