@@ -224,7 +224,7 @@ export class InvoiceRefunds {
    *
    * An amount without a line must be all that is left, or exactly the amount of one line.
    *
-   * @returns the credit note, with its refunds
+   * @returns the credit note, with its refunds as they stand: of a repeat under its key, too
    * @throws unknown_invoice, invoice_state, refund_ambiguous, refund_exceeds_paid, payment_mismatch (a
    *   `refundId` that was one of another amount), invalid_input, idempotency_conflict
    */
@@ -276,11 +276,14 @@ export class InvoiceRefunds {
         return { answer: { ...creditNoteRecord(done.note, done.invoice), refunds } };
       },
     );
-    if (tx !== undefined || answer.replayed || refundIds.length === 0) return answer;
-    await this.execute(refundIds);
-    const { database } = this.context;
-    const invoice = await requireInvoice(database, invoiceId);
-    return { ...answer, refunds: await this.refundsNow(database, invoice, refundIds) };
+    if (refundId !== undefined) return answer;
+    if (tx === undefined && !answer.replayed) await this.execute(refundIds);
+    // What a gateway was asked for is told as it stands, also to a repeat.
+    const ids = answer.refunds.map((refund) => refund.refundId);
+    const refunds = await this.context.database.transaction(tx, async (session) =>
+      this.refundsNow(session, await requireInvoice(session, invoiceId), ids),
+    );
+    return { ...answer, refunds };
   }
 
   /** Asks the gateways, after the commit. What is not answered is asked again by `runDue`. */

@@ -286,11 +286,26 @@ onEachDatabase('refunds of invoices', (database) => {
     const { invoiceId } = await charged('10.00');
     const request = { invoiceId, amount: '4.00', idempotencyKey: 'once' };
     const first = await billing.invoicing.refundInvoice(request);
-    expect(await billing.invoicing.refundInvoice(request)).toMatchObject({
-      creditNoteId: first.creditNoteId,
-      replayed: true,
-    });
+    expect(first.refunds).toMatchObject([{ status: 'succeeded', amount: '4.00' }]);
+    expect(await billing.invoicing.refundInvoice(request)).toEqual({ ...first, replayed: true });
     expect(await billing.invoicing.getInvoice({ invoiceId })).toMatchObject({ refunded: '4.00' });
+  });
+
+  it('the same key tells what became of the refund since, in a transaction of the caller, too', async () => {
+    const { invoiceId } = await charged('10.00');
+    const request = { invoiceId, idempotencyKey: 'later' };
+    const first = await billing.transaction((tx) =>
+      billing.invoicing.refundInvoice({ ...request, tx }),
+    );
+    expect(first.refunds).toMatchObject([{ status: 'open' }]);
+    expect(await billing.invoicing.refundInvoice(request)).toEqual({ ...first, replayed: true });
+    await billing.runDue();
+    const refunds = first.refunds.map((refund) => ({ ...refund, status: 'succeeded' }));
+    const now = { ...first, refunds, replayed: true };
+    expect(await billing.invoicing.refundInvoice(request)).toEqual(now);
+    await billing.transaction(async (tx) => {
+      expect(await billing.invoicing.refundInvoice({ ...request, tx })).toEqual(now);
+    });
   });
 
   it('in a transaction of the caller the gateway is asked by runDue', async () => {
