@@ -52,55 +52,86 @@ const holdsInput = input({
 });
 export type HoldsRequest = RequestOf<typeof holdsInput>;
 
-/** When it was made is when its line was recorded. */
-const MADE = table('entries', { createdAt: column.instant().named('recorded_at') });
+/** The line by which a hold is known, and when that was recorded. */
+const MADE = table('entries', {
+  first: column.sequence(),
+  createdAt: column.instant().named('recorded_at'),
+});
 
 export type StoredHold = RowOf<typeof HOLDS> & RowOf<typeof MADE>;
 
 const readRow = (row: object): StoredHold => ({ ...HOLDS.read(row), ...MADE.read(row) });
 
+/**
+ * A hold whose units got a later end goes on as another line, which names the first as its cause: the row
+ * of the last one says how the hold stands.
+ */
+const lastOf = (payer: string, first: string): string => `coalesce((
+  select n.sequence from {schema}.entries n
+  where n.payer_id = ${payer} and n.cause_sequence = ${first} and n.kind = 'hold'
+  order by n.sequence desc limit 1), ${first})`;
+
 const READ_HOLD = `
-select ${HOLDS.select('h')}, ${MADE.select('e')}
-from {schema}.holds h
-join {schema}.entries e on e.payer_id = h.payer_id and e.sequence = h.sequence
-where h.payer_id = $1::uuid and h.sequence = $2::bigint`;
+select ${HOLDS.select('h')}, ${MADE.select('h')}
+from (
+  select h.*, e.sequence as first, e.recorded_at
+  from {schema}.entries e
+  join {schema}.holds h on h.payer_id = e.payer_id and h.sequence = ${lastOf('e.payer_id', 'e.sequence')}
+  where e.payer_id = $1::uuid and e.sequence = $2::bigint) as h`;
 
 /**
- * A page of holds, newest first, behind the one named by $6 and $7. Each ledger's part is read backwards
- * along a key, no further than the page needs. Of another's ledger, present or earlier, only the
- * account's own holds are its business.
+ * A page of holds, newest first, behind the one named by $6 and $7. Of another's ledger, present or
+ * earlier, only the account's own holds are its business.
+ *
+ * @param rows of `p.payer_id`, with the line by which each is known
  */
-const readHolds = (condition: string): string => `
+const readHolds = (rows: string): string => `
 select ${HOLDS.select('h')}, ${MADE.select('h')}
 from unnest($1::uuid[], $2::uuid[]) as p (payer_id, only_account)
 left join {schema}.entries before on before.payer_id = $6::uuid and before.sequence = $7::bigint
 cross join lateral (
-  select h.*, e.recorded_at
-  from {schema}.holds h
-  join {schema}.entries e on e.payer_id = h.payer_id and e.sequence = h.sequence
-  where h.payer_id = p.payer_id
-    and (p.only_account is null or h.account_id = p.only_account)
+  select h.* from (${rows}) as h
+  where (p.only_account is null or h.account_id = p.only_account)
     and ($3::text is null or h.product = $3)
     and ($6::uuid is null
-      or (e.recorded_at, h.payer_id, h.sequence)
+      or (h.recorded_at, h.payer_id, h.first)
        < (before.recorded_at, before.payer_id, before.sequence))
-    and ${condition}
-  order by h.sequence desc
+  order by h.first desc
   limit $4::integer
 ) as h
-order by h.recorded_at desc, h.payer_id desc, h.sequence desc
+order by h.recorded_at desc, h.payer_id desc, h.first desc
 limit $4::integer`;
 
-const READ_OPEN_HOLDS = readHolds('h.outcome is null and h.expires_at > $5::timestamptz');
-/** Those that ended, too; the moment is not asked for. */
-const READ_ALL_HOLDS = readHolds('$5::timestamptz is not null');
+/** By the index holds_open. */
+const READ_OPEN_HOLDS = readHolds(`
+    select h.*, f.sequence as first, f.recorded_at
+    from {schema}.holds h
+    join {schema}.entries e on e.payer_id = h.payer_id and e.sequence = h.sequence
+    join {schema}.entries f
+      on f.payer_id = h.payer_id and f.sequence = coalesce(e.cause_sequence, e.sequence)
+    where h.payer_id = p.payer_id and h.outcome is null and h.expires_at > $5::timestamptz`);
+
+/**
+ * Those that ended, too; the moment is not asked for. Each ledger's part is read backwards along a key, no
+ * further than the page needs.
+ */
+const READ_ALL_HOLDS = readHolds(`
+    select l.*, h.sequence as first, e.recorded_at
+    from {schema}.holds h
+    join {schema}.entries e
+      on e.payer_id = h.payer_id and e.sequence = h.sequence and e.cause_sequence is null
+    cross join lateral (
+      select l.* from {schema}.holds l
+      where l.payer_id = h.payer_id and l.sequence = ${lastOf('h.payer_id', 'h.sequence')}
+      offset 0) as l
+    where h.payer_id = p.payer_id and $5::timestamptz is not null`);
 
 /** @param now holds over by then are free, whether or not that was written */
 export function holdRecord(hold: StoredHold, now: Instant): HoldRecord {
   const lapsed = hold.outcome === null && isOver(hold, now);
   const endedAt = lapsed ? hold.expiresAt : hold.endedAt;
   return {
-    holdId: ledgerId(hold.payerId, hold.sequence),
+    holdId: ledgerId(hold.payerId, hold.first),
     account: hold.accountId,
     product: hold.product,
     amount: formatUnits(hold.amount),

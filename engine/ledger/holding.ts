@@ -275,7 +275,7 @@ export class Holds {
           pocket,
           hold,
           used,
-          { beyond: reason === null, strict },
+          { beyond: reason === null, strict, holdId: ledgerId(row.payerId, row.first) },
           { metadata: wanted.metadata },
         );
         const time = journal.now(row.payerId);
@@ -313,7 +313,7 @@ export class Holds {
         const first = {
           released: formatUnits(hold.amount),
           remaining: formatUnits(available(pocket.grants, journal.now(payerId))),
-          holdId: ledgerId(payerId, row.sequence),
+          holdId: ledgerId(payerId, row.first),
           entryId: ledgerId(payerId, sequence),
         };
         journal.answerEnd(hold, first);

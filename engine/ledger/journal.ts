@@ -1,4 +1,4 @@
-import { Decimal, ZERO, formatUnits, ledgerId, type Instant } from '../kernel';
+import { Decimal, ZERO, formatUnits, type Instant } from '../kernel';
 import { JournalLines, grantIn, type Line } from './journal-lines';
 import type { NewGrant, Note, Trace } from './lines';
 import type { Draw, Drawn } from './order-of-use';
@@ -278,16 +278,58 @@ export class Journal extends JournalLines {
   ): Hold | null {
     const drawn = this.drawWithin(pocket, amount, ZERO);
     if (drawn === null) return null;
-    const traces = drawn.draws.map(({ grant, amount: aside }) =>
+    return this.setAside(pocket, drawn.draws, { accountId, amount, expiresAt }, note);
+  }
+
+  private setAside(
+    pocket: Pocket,
+    draws: ReadonlyArray<Draw<Grant>>,
+    { cause, ...terms }: Pick<Hold, 'accountId' | 'amount' | 'expiresAt'> & { cause?: bigint },
+    note: Note,
+  ): Hold {
+    const traces = draws.map(({ grant, amount: aside }) =>
       this.move(grant, grant.remaining.minus(aside), grant.held.plus(aside)),
     );
-    const entry = this.append(pocket, { kind: 'hold', accountId, traces }, note);
-    const { payerId, product, sequence } = entry;
-    const parts = drawn.draws.map((one) => ({ sequence: one.grant.sequence, amount: one.amount }));
-    const hold: Hold = { payerId, product, sequence, accountId, amount, expiresAt, parts };
+    const line = { kind: 'hold', accountId: terms.accountId, traces, cause } as const;
+    const { payerId, product, sequence } = this.append(pocket, line, note);
+    const parts = draws.map(({ grant, amount }) => ({ sequence: grant.sequence, amount }));
+    const hold: Hold = { ...terms, payerId, product, sequence, parts };
     pocket.holds.push(hold);
     this.unwritten.holds.push(hold);
     return hold;
+  }
+
+  /**
+   * Gives back what holds have of some grants, for these are about to move: `holdAgain` follows in the
+   * same transaction. What is due must be on record.
+   */
+  liftHolds(pocket: Pocket, grants: readonly Grant[]): Hold[] {
+    const moving = new Set(grants.map(({ sequence }) => sequence));
+    const lifted = pocket.holds.filter(({ parts }) =>
+      parts.some(({ sequence }) => moving.has(sequence)),
+    );
+    const now = this.now(pocket.payerId);
+    for (const hold of lifted) this.endHold(pocket, hold, 'released', now, null, {});
+    return lifted;
+  }
+
+  /**
+   * A hold that was lifted goes on, with the same units wherever they are by now.
+   *
+   * @param first the line by which it is known
+   * @param moved the grants that live on as others
+   */
+  holdAgain(
+    pocket: Pocket,
+    { accountId, amount, expiresAt, parts }: Hold,
+    first: bigint,
+    moved: ReadonlyMap<bigint, Grant>,
+  ): void {
+    const draws = parts.map((part) => ({
+      grant: moved.get(part.sequence) ?? grantIn(pocket, part.sequence),
+      amount: part.amount,
+    }));
+    this.setAside(pocket, draws, { accountId, amount, expiresAt, cause: first }, {});
   }
 
   /**
@@ -297,14 +339,14 @@ export class Journal extends JournalLines {
    * use.
    *
    * @param terms `beyond`: whether more than is on hold may be taken; `strict`: nothing may be
-   *   uncovered
+   *   uncovered; `holdId`: by which it is known
    * @returns null, and nothing changed, when `strict` does not allow it
    */
   settle(
     pocket: Pocket,
     hold: Hold,
     amount: Decimal,
-    terms: { beyond: boolean; strict: boolean },
+    terms: { beyond: boolean; strict: boolean; holdId: string },
     note: Note,
   ): Settled | null {
     const fromHold = Decimal.min(amount, hold.amount);
@@ -326,7 +368,7 @@ export class Journal extends JournalLines {
     const { accountId, sequence: cause } = hold;
     const use = { accountId, amount: amount.minus(uncovered), traces, overage, cause };
     const used = this.appendUse(pocket, use, note);
-    if (uncovered.greaterThan(0)) this.leaveUncovered(pocket, hold, uncovered);
+    if (uncovered.greaterThan(0)) this.leaveUncovered(pocket, hold, uncovered, terms.holdId);
     this.loseGivenBack(pocket, hold.parts, now, cause);
     return { ...used, uncovered };
   }
@@ -336,6 +378,7 @@ export class Journal extends JournalLines {
     pocket: Pocket,
     { accountId, sequence: cause }: Hold,
     units: Decimal,
+    holdId: string,
   ): void {
     const amount = units.negated();
     this.append(pocket, { kind: 'uncovered', accountId, amount, traces: [], cause }, {});
@@ -345,7 +388,7 @@ export class Journal extends JournalLines {
       payerId,
       accountId,
       at: this.now(payerId),
-      data: { product, holdId: ledgerId(payerId, cause), amount: formatUnits(units) },
+      data: { product, holdId, amount: formatUnits(units) },
     });
   }
 

@@ -343,7 +343,7 @@ with payers as (
   cross join lateral (
     select coalesce(sum(held.amount), 0) as amount
     from unnest(c.cause_grants, c.cause_amounts) as held (grant_sequence, amount)
-    where held.grant_sequence = t.grant_sequence and t.kind = 'use'
+    where held.grant_sequence = t.grant_sequence and t.kind in ('use', 'hold')
   ) as held
   where t.kind in ('use', 'hold', 'exchange', 'deduction')
     and (t.effective_at < b.valid_from
@@ -368,6 +368,7 @@ with payers as (
     or case kind when 'restore' then cause_kind <> 'use'
          when 'expiry' then cause_kind not in ('hold', 'restore')
          when 'use' then cause_kind <> 'hold' when 'release' then cause_kind <> 'hold'
+         when 'hold' then cause_kind <> 'hold'
          when 'uncovered' then cause_kind <> 'hold' when 'grant' then cause_kind <> 'exchange'
          when 'debt' then cause_kind <> 'owed' else true end
   ${also('cause')} 'is of kind ' || kind || ' and names no cause'
@@ -385,6 +386,10 @@ with payers as (
   from lines l
   left join set_aside h on h.payer_id = l.payer_id and h.sequence = l.sequence
   where l.kind = 'hold' and h.sequence is null
+  ${also('hold_again', 'entries', 'l.')} 'goes on with the hold ' || l.cause_sequence || ', but not with all of it'
+  from lines l
+  join caused c on c.payer_id = l.payer_id and c.sequence = l.sequence
+  where l.kind = 'hold' and c.cause_amount is distinct from l.amount
   ${also('hold_entry', 'holds')} 'has no entry of its own that set aside ' || amount || ' for it'
   from set_aside
   where entry is null or entry_kind <> 'hold' or entry_account <> account_id

@@ -7,7 +7,7 @@ import { pocketOf, type Journal } from './journal';
 import { openJournal, writeJournal } from './journal-store';
 import type { Note } from './lines';
 import { hasExpired } from './order-of-use';
-import type { Grant, Pocket } from './pockets';
+import type { Grant, Hold, Pocket } from './pockets';
 import { LINE } from './tables';
 import type { Validity } from './validity';
 import { valueLeft } from './value';
@@ -235,18 +235,30 @@ export async function endGrants(
     const time = journal.now(grant.payerId);
     // What would have begun later does not begin at all.
     const isLater = at > time && grant.validFrom < at;
-    if (isLater) moveToEnd(journal, pocket, grant, { expiresAt: at });
+    const isLeft = grant.remaining.greaterThan(0);
+    if (isLater && isLeft) moveToEnd(journal, pocket, grant, { expiresAt: at });
     journal.end(grant, isLater ? at : time);
-    if (!isLater && grant.remaining.greaterThan(0)) journal.expire(pocket, grant, time);
+    if (!isLater && isLeft) journal.expire(pocket, grant, time);
   }
   await writeJournal(session, journal, [], now);
 }
 
+const FIRSTS = table('entries', { ...LINE, first: column.sequence() });
+const HOLD_LINES = FIRSTS.pick('payerId', 'sequence');
+
+/** Holds that moved before name the line by which they are known. */
+const FIND_FIRSTS = `
+select ${FIRSTS.select('e')}
+from (
+  select e.payer_id, e.sequence, coalesce(e.cause_sequence, e.sequence) as first
+  from ${HOLD_LINES.unnest()}
+  join {schema}.entries e on e.payer_id = n.payer_id and e.sequence = n.sequence) as e`;
+
 /**
  * Gives grants a later end: what is left of them moves to new ones with that end, with its value and
- * priority (`followGrants` finds them). Grants that are over, that never end, or that end later anyway
- * stay as they are; units on hold stay with the old end. Access for months keeps its first day where the
- * new end is so many months after it. The payers must be locked.
+ * priority (`followGrants` finds them), and what is on hold of them with it: the holds go on. Grants that
+ * are over, that never end, or that end later anyway stay as they are. Access for months keeps its first
+ * day where the new end is so many months after it. The payers must be locked.
  */
 export async function prolongGrants(
   session: Session,
@@ -256,31 +268,48 @@ export async function prolongGrants(
   if (ends.length === 0) return;
   const { journal, grants } = await openOn(session, ends, now);
   const ending = grants.filter(
-    ({ grant: { remaining, expiresAt }, name }) =>
-      remaining.greaterThan(0) && expiresAt !== null && expiresAt < name.until,
+    ({ grant: { remaining, held, expiresAt }, name }) =>
+      remaining.plus(held).greaterThan(0) && expiresAt !== null && expiresAt < name.until,
   );
   if (ending.length === 0) return;
+  const lifted = new Map<Hold, Pocket>();
+  for (const pocket of new Set(ending.map((one) => one.pocket))) {
+    const own = ending.filter((one) => one.pocket === pocket).map(({ grant }) => grant);
+    for (const hold of journal.liftHolds(pocket, own)) lifted.set(hold, pocket);
+  }
   const accounts = ending.map(({ grant }) => ({ accountId: grant.payerId }));
   const payers = await resolveAccounts(session, accounts);
+  const moved = new Map<string, Map<bigint, Grant>>();
   ending.forEach(({ grant, pocket, name: { until } }, index) => {
+    // Named twice.
+    if (grant.remaining.isZero()) return;
     const anchor = anchorFor(grant, until, payers[index]!.timeZone);
-    moveToEnd(journal, pocket, grant, { expiresAt: until, ...anchor });
+    const after = moveToEnd(journal, pocket, grant, { expiresAt: until, ...anchor });
+    const ofPayer = moved.get(grant.payerId) ?? new Map<bigint, Grant>();
+    moved.set(grant.payerId, ofPayer.set(grant.sequence, after));
   });
+  if (lifted.size > 0) {
+    const firsts = await FIRSTS.rows(session, FIND_FIRSTS, HOLD_LINES.values([...lifted.keys()]));
+    const known = new Map(firsts.map((one) => [nameOf(one), one.first]));
+    for (const [hold, pocket] of lifted) {
+      journal.holdAgain(pocket, hold, known.get(nameOf(hold))!, moved.get(hold.payerId)!);
+    }
+  }
   await writeJournal(session, journal, [], now);
 }
 
-/** What is left of a grant, if anything, goes on as another one with another end. */
+/** What is left of a grant goes on as another one with another end. */
 function moveToEnd(
   journal: Journal,
   pocket: Pocket,
   grant: Grant,
   end: Pick<Validity, 'expiresAt'> & Partial<Validity>,
-): void {
+): Grant {
   const { payerId, remaining: quantity, validFrom } = grant;
-  if (quantity.isZero()) return;
   const validity = { validFrom, anchorAt: null, anchorMonths: null, ...end };
   const terms = { accountId: payerId, quantity, validity, why: 'end' } as const;
-  journal.moveUnits(pocket, payerId, [{ grant, amount: quantity }], pocket, terms, {});
+  const draws = [{ grant, amount: quantity }];
+  return journal.moveUnits(pocket, payerId, draws, pocket, terms, {}).grant;
 }
 
 /** The first day that a grant keeps, when its new end is whole months after it. */

@@ -157,13 +157,13 @@ describe('what comes of a hold', () => {
     const hold = journal.hold(pocket, payerId, new Decimal(6), NOW + HOUR, {})!;
     const six = new Decimal(6);
     expect(
-      journal.settle(pocket, hold, six.plus(1), { beyond: false, strict: true }, {}),
+      journal.settle(pocket, hold, six.plus(1), { beyond: false, strict: true, holdId: 'h' }, {}),
     ).toBeNull();
     const settled = journal.settle(
       pocket,
       hold,
       new Decimal(13),
-      { beyond: true, strict: false },
+      { beyond: true, strict: false, holdId: 'h' },
       {},
     );
     expect(settled).toMatchObject({ uncovered: new Decimal(3), overage: ZERO });

@@ -455,6 +455,11 @@ describe.each(databaseKinds)('verify (%s)', (name) => {
       ],
       ['a hold of another product', held(30, `product = 'GB'`), ['hold_entry holds 30']],
       [
+        'a hold that goes on with another amount',
+        entry(9, 'cause_sequence = 3'),
+        ['hold_again entries 9'],
+      ],
+      [
         'an ended hold opened again',
         held(9, 'ended_at = null, outcome = null, answer = null'),
         ['hold_end holds 9'],

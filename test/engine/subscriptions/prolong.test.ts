@@ -113,16 +113,96 @@ describe.each(databaseKinds)('prolonging grants (%s)', (name) => {
     await prolong(account, [], in50Days);
   });
 
-  test('units on hold keep the old end', async () => {
-    const account = await newAccount();
-    const first = await give(account, 10, { expiresAt: iso(START + DAY) });
-    const expiresIn = { unit: 'day', count: 2 } as const;
-    const { holdId } = await ledger.hold({ account, product: 'A', amount: 4, expiresIn });
-    await prolong(account, [first], in30Days);
-    clock.advance(DAY);
-    expect(await balance(account)).toMatchObject({ available: '6', held: '4' });
-    expect(await ledger.settle({ holdId: holdId!, amount: 1 })).toMatchObject({ consumed: '1' });
-    expect((await balance(account)).available).toBe('6');
+  describe('units on hold', () => {
+    const setAside = async (account: string, amount: number, days: number): Promise<string> => {
+      const expiresIn = { unit: 'day', count: days } as const;
+      const { holdId } = await ledger.hold({ account, product: 'A', amount, expiresIn });
+      return holdId!;
+    };
+    const stateOf = async (account: string) => {
+      const { available, held } = await balance(account);
+      return [available, held];
+    };
+
+    test('get the later end, too: what is not used counts up to it', async () => {
+      const account = await newAccount();
+      const paid = { amount: '10.00', currency: 'USD' };
+      const first = await give(account, 10, { expiresAt: iso(START + DAY), priority: 7, paid });
+      const holdId = await setAside(account, 4, 9);
+      await prolong(account, [first], in30Days);
+      expect(await ledger.holds({ account })).toMatchObject([
+        { holdId, amount: '4', status: 'open', createdAt: iso(START) },
+      ]);
+      clock.advance(DAY);
+      expect(await stateOf(account)).toEqual(['6', '4']);
+      expect(await ledger.settle({ holdId, amount: 1 })).toMatchObject({ consumed: '1' });
+      expect(await ledger.settle({ holdId, amount: 1 })).toMatchObject({ replayed: true });
+      expect(await stateOf(account)).toEqual(['9', '0']);
+      expect((await ledger.grants({ account }))[0]).toMatchObject({
+        initial: '10',
+        priority: 7,
+        value: '10.00000000',
+        valueLeft: '9.00000000',
+      });
+      expect(await ledger.holds({ account, open: false })).toMatchObject([
+        { holdId, status: 'settled', settled: '1', createdAt: iso(START) },
+      ]);
+      clock.set(in30Days);
+      expect(await stateOf(account)).toEqual(['0', '0']);
+    });
+
+    test('though nothing else is left, and again and again', async () => {
+      const account = await newAccount();
+      const first = await give(account, 10, { expiresAt: iso(START + DAY) });
+      const other = await give(account, 5, { expiresAt: iso(START + 2 * DAY) });
+      const holdId = await setAside(account, 12, 60);
+      const late = await setAside(account, 3, 60);
+      await prolong(account, [first], in30Days);
+      clock.advance(DAY);
+      await prolong(account, await followed(account, first), in50Days);
+      expect((await ledger.holds({ account })).map((hold) => hold.holdId)).toEqual([late, holdId]);
+      const older = await ledger.holds({ account, cursor: late, open: false });
+      expect(older.map((hold) => hold.holdId)).toEqual([holdId]);
+      clock.set(START + 3 * DAY);
+      const sources = await followed(account, other);
+      expect(sources).toEqual([other]);
+      // Of those of the other grant, which is over, nothing comes back.
+      expect(await ledger.release({ holdId })).toMatchObject({ holdId, released: '12' });
+      expect(await ledger.release({ holdId })).toMatchObject({ holdId, replayed: true });
+      expect(await stateOf(account)).toEqual(['10', '3']);
+      clock.set(in50Days - 1);
+      expect(await stateOf(account)).toEqual(['10', '3']);
+    });
+
+    test('that move while others of the hold are over stay where they are', async () => {
+      const account = await newAccount();
+      await give(account, 5, { expiresAt: iso(START + DAY) });
+      const first = await give(account, 10, { expiresAt: iso(START + 2 * DAY) });
+      const holdId = await setAside(account, 8, 60);
+      clock.advance(DAY);
+      await prolong(account, [first], in30Days);
+      clock.set(START + 3 * DAY);
+      expect(await ledger.settle({ holdId, amount: 6 })).toMatchObject({ consumed: '6' });
+      expect(await stateOf(account)).toEqual(['9', '0']);
+    });
+
+    test('a hold that is over by itself gives back to the later end', async () => {
+      const account = await newAccount();
+      const first = await give(account, 10, { expiresAt: iso(START + DAY) });
+      const holdId = await setAside(account, 4, 5);
+      await prolong(account, [first], in30Days);
+      await ledger.extend({ holdId, expiresIn: { unit: 'day', count: 6 } });
+      clock.set(START + 6 * DAY);
+      expect(await stateOf(account)).toEqual(['10', '0']);
+      expect(await ledger.check({ account, product: 'A', amount: 10 })).toMatchObject({
+        allowed: true,
+      });
+      await runDue(opened.context);
+      expect(await stateOf(account)).toEqual(['10', '0']);
+      expect(await ledger.holds({ account, open: false })).toMatchObject([
+        { holdId, status: 'expired' },
+      ]);
+    });
   });
 
   test('L11: access for months keeps its first day', async () => {
