@@ -3,30 +3,22 @@ import { post, type Leg } from '../books';
 import type { Session } from '../database';
 import { recordEvents, type NewEvent } from '../events';
 import {
-  BillingError,
-  Decimal,
-  LIMITS,
   ZERO,
   changeFields,
   flag,
-  formatMoney,
   input,
-  instant,
   isoTime,
-  oneOf,
   parse,
   recordId,
   text,
-  units,
   type Instant,
   type RequestOf,
 } from '../kernel';
-import { findUndecided, openRefund, type PaymentContext } from '../payments';
+import { findUndecided, type PaymentContext } from '../payments';
 import { changesGivenUp, couponPeriods, couponsFreed, cycleOfChange } from '../subscriptions';
 import { moveCredits, writeCredits } from './account-credit';
 import { changeOfInvoice, type InvoiceAtHand } from './change-of-invoice';
 import { closeCollections } from './collecting/closing-collections';
-import { requireMoney } from './credit-notes';
 import { leftOfAll, planCredit } from './credit-plan';
 import { invoiceEvent } from './invoice-events';
 import {
@@ -45,10 +37,8 @@ import {
   type IssuedNote,
 } from './issuing-credit-notes';
 import { sumTaken } from './reckoning';
-import { HAND_METHODS, settleInvoice } from './settling';
-import { tooLateToPay } from './when-paid';
 
-/** How an invoice ends without being charged: paid by hand, void, written off. */
+/** How an invoice ends without being paid: void, written off. */
 
 const invoiceInput = input({ invoiceId: recordId(), ...changeFields });
 export type InvoiceRequest = RequestOf<typeof invoiceInput>;
@@ -62,19 +52,6 @@ const voidInput = input({
   ...changeFields,
 });
 export type VoidInvoiceRequest = RequestOf<typeof voidInput>;
-
-const markPaidInput = input({
-  invoiceId: recordId(),
-  /** What came in. Default: all that is due. More than that becomes account credit. */
-  amount: units().optional(),
-  method: oneOf(HAND_METHODS),
-  /** What tells this payment from others: the same again is counted once. Default: made up. */
-  reference: text(LIMITS.idempotencyKey).optional(),
-  /** When it came in. Default: now. */
-  paidAt: instant().optional(),
-  ...changeFields,
-});
-export type MarkPaidRequest = RequestOf<typeof markPaidInput>;
 
 const VOID = `
 update {schema}.invoices
@@ -300,68 +277,6 @@ export class Closings {
       await closeCollections(session, [after], now, false);
       return false;
     });
-  }
-
-  /**
-   * Counts a payment that came in outside any gateway; a part is fine. What is beyond the invoice
-   * becomes account credit. A first payment that comes when its subscription cannot begin any more is not
-   * counted: the invoice stays as it is, and `refund.due` says that the money is to be given back.
-   *
-   * @throws unknown_invoice, invoice_state (a draft, void, paid already), payment_mismatch (the reference
-   *   was one of another amount), invalid_input, idempotency_conflict
-   */
-  async markPaid(request: MarkPaidRequest): Promise<Invoice & { replayed: boolean }> {
-    const wanted = parse(markPaidInput, request);
-    return this.change('markPaid', wanted, async (session, { invoice, payer }, now) => {
-      requireMoney(wanted.amount, invoice, 'amount');
-      const paidAt = wanted.paidAt ?? now;
-      if (paidAt > now) {
-        throw new BillingError('invalid_input', '"paidAt" is yet to come.', {
-          parameter: 'paidAt',
-        });
-      }
-      const { payerId, invoiceId } = invoice;
-      const amount = wanted.amount ?? invoice.amountDue;
-      const reference =
-        wanted.reference ?? `${wanted.method} ${isoTime(now)} ${invoice.paid.toFixed()}`;
-      const isPayable = invoice.status === 'open' || invoice.status === 'uncollectible';
-      const tooLate = isPayable ? await tooLateToPay(session, invoice, now) : null;
-      if (tooLate !== null) {
-        await this.giveBack(session, invoice, { amount, charge: reference, reason: tooLate }, now);
-        return false;
-      }
-      const by = { gateway: 'manual', method: wanted.method, reference, paidAt };
-      const settled = await settleInvoice(session, { payerId, invoiceId, amount, ...by }, now);
-      const counted = settled.applied.plus(settled.excess);
-      if (settled.replayed && wanted.amount !== undefined && !wanted.amount.equals(counted)) {
-        throw new BillingError(
-          'payment_mismatch',
-          `The payment ${wanted.reference} was one of ${formatMoney(counted, invoice.decimals)}.`,
-          { parameter: 'reference', advice: 'Each payment has a reference of its own.' },
-        );
-      }
-      if (!settled.replayed) {
-        const { currency: money } = invoice;
-        await moveCredits(
-          session,
-          [{ from: payerId, into: payer.payerId, currency: money, amount: settled.excess }],
-          now,
-        );
-      }
-      return settled.replayed;
-    });
-  }
-
-  /** Money that cannot be used any more: on record, so that it is given back. */
-  private async giveBack(
-    session: Session,
-    { payerId, accountId, invoiceId, currency }: StoredInvoice,
-    back: { amount: Decimal; charge: string; reason: string },
-    now: Instant,
-  ): Promise<void> {
-    const about = { purpose: 'invoice' as const, purposeId: invoiceId, attemptId: null };
-    const refund = { payerId, accountId, currency, gateway: 'manual', ...about, ...back };
-    await openRefund(this.context, session, refund, now);
   }
 
   private change(

@@ -22,6 +22,7 @@ import {
   openInvoicesObstacle,
   type ForgottenPapers,
 } from './invoice-parts';
+import { HandPayments } from './hand-payments';
 import { ManualInvoices } from './manual-invoices';
 import { Previews } from './preview';
 import type { OwnRating } from './rating';
@@ -50,7 +51,8 @@ export interface Invoicing
     Pick<InvoiceReading, 'getInvoice' | 'listInvoices'>,
     Pick<ManualInvoices, 'createInvoice' | 'deleteDraft' | 'finalizeInvoice'>,
     Pick<DraftItems, 'addItem' | 'updateItem' | 'removeItem'>,
-    Pick<Closings, 'voidInvoice' | 'markUncollectible' | 'markPaid'>,
+    Pick<Closings, 'voidInvoice' | 'markUncollectible'>,
+    Pick<HandPayments, 'markPaid'>,
     Pick<AccountCredits, 'addCredit' | 'accountCredit'>,
     Pick<CreditNotes, 'createCreditNote' | 'getCreditNote' | 'listCreditNotes'>,
     Pick<InvoiceRefunds, 'refundInvoice'>,
@@ -91,7 +93,8 @@ export function openInvoicing(
     ...bound(new InvoiceReading(context), 'getInvoice', 'listInvoices'),
     ...bound(byHand, 'createInvoice', 'deleteDraft', 'finalizeInvoice'),
     ...bound(new DraftItems(context), 'addItem', 'updateItem', 'removeItem'),
-    ...bound(new Closings(context), 'voidInvoice', 'markUncollectible', 'markPaid'),
+    ...bound(new Closings(context), 'voidInvoice', 'markUncollectible'),
+    ...bound(new HandPayments(context), 'markPaid'),
     ...bound(new AccountCredits(context), 'addCredit', 'accountCredit'),
     ...bound(creditNotes, 'createCreditNote', 'getCreditNote', 'listCreditNotes'),
     ...bound(refunds, 'refundInvoice'),

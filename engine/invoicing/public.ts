@@ -1,6 +1,7 @@
 /** What callers of the engine can name of this room. */
 export type { RunProblem } from './chunks';
-export type { InvoiceRequest, MarkPaidRequest, VoidInvoiceRequest } from './closing';
+export type { InvoiceRequest, VoidInvoiceRequest } from './closing';
+export type { MarkPaidRequest } from './hand-payments';
 export type { CollectDueDone } from './collecting/collecting';
 export type { Dunning, FinalAction } from './collecting/dunning-settings';
 export type {
