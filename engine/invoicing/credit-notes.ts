@@ -1,4 +1,4 @@
-import { idsWithAliases } from '../accounts';
+import { idsWithAliases, resolveAccount } from '../accounts';
 import type { Context, Session } from '../database';
 import {
   BillingError,
@@ -34,11 +34,21 @@ import {
   CREDIT_TARGETS,
   allocate,
   planCredit,
-  type CreditTarget,
+  leftOf,
+  leftOfAll,
+  settledLeft,
+  spreadCredit,
   type PlannedCredit,
+  type Target,
 } from './credit-plan';
 import { invoiceEvent } from './invoice-events';
-import { findInvoice, findInvoices, type StoredInvoice } from './invoice-records';
+import {
+  findInvoice,
+  findInvoices,
+  requireInvoice,
+  type InvoiceName,
+  type StoredInvoice,
+} from './invoice-records';
 import {
   creditableLines,
   issueCreditNote,
@@ -47,7 +57,7 @@ import {
   undoCorrections,
   type IssuedNote,
 } from './issuing-credit-notes';
-import { invoicesPaid } from './when-paid';
+import { invoicesPaid, tooLateLines } from './when-paid';
 
 const MAX_LINES = 1_000;
 
@@ -172,7 +182,7 @@ export class CreditNotes {
     session: Session,
     atHand: InvoiceAtHand,
     planned: readonly PlannedCredit[],
-    to: CreditTarget | { made: (refund: MadeRefund) => Promise<void> },
+    to: Target | { made: (refund: MadeRefund) => Promise<void> },
     why: Pick<IssuedNote, 'reason' | 'note' | 'metadata'>,
     now: Instant,
   ): Promise<{ note: StoredCreditNote; invoice: StoredInvoice; refundIds: string[] }> {
@@ -200,7 +210,39 @@ export class CreditNotes {
     };
     await undoCorrections(session, planned, now);
     const wanted = { planned, to: target, ...why, meanwhile };
-    return { ...(await issueCreditNote(this.context, session, atHand, wanted, now)), refundIds };
+    const done = await issueCreditNote(this.context, session, atHand, wanted, now);
+    if (invoice.status !== 'paid') {
+      refundIds.push(...(await this.giveBackLate(session, done.invoice, now)));
+    }
+    return { ...done, refundIds };
+  }
+
+  /**
+   * What of an invoice that was paid came too late to begin anything: its lines are taken back, the way
+   * that their money came. The payers are locked.
+   *
+   * @returns ids of refunds that a gateway is to be asked for
+   */
+  async giveBackLate(
+    session: Session,
+    { payerId, invoiceId }: InvoiceName,
+    now: Instant,
+  ): Promise<string[]> {
+    const invoice = await requireInvoice(session, invoiceId);
+    if (invoice.status !== 'paid') return [];
+    const late = await tooLateLines(session, invoice, now);
+    if (late.size === 0) return [];
+    const lines = (await creditableLines(session, invoice)).filter(
+      (line) => late.has(line.position) && leftOf(line).total.greaterThan(ZERO),
+    );
+    // What other lines lowered was never paid.
+    const most = Decimal.min(leftOfAll(lines), settledLeft(await settledOf(session, invoice)));
+    if (!most.greaterThan(ZERO)) return [];
+    const planned = spreadCredit(lines, most, invoice.decimals);
+    const payer = await resolveAccount(session, { accountId: payerId });
+    const why = { reason: 'refund' as const, note: null, metadata: {} };
+    const atHand = { invoice, payer };
+    return (await this.issue(session, atHand, planned, 'as it came', why, now)).refundIds;
   }
 
   /** @throws unknown_invoice */

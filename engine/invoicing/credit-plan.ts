@@ -178,6 +178,8 @@ export function spreadCredit(
 export const CREDIT_TARGETS = ['due', 'credit', 'refund'] as const;
 /** Where a credit note's money goes: off what is due, to the account's credit, back as money. */
 export type CreditTarget = (typeof CREDIT_TARGETS)[number];
+/** The way that it came: as money as far as it can, else as credit. */
+export type Target = CreditTarget | 'as it came';
 
 /** What of an invoice was settled, and how much of that was given back. */
 export interface SettledAmounts {
@@ -192,7 +194,7 @@ export interface SettledAmounts {
 }
 
 /** What of a payment can still go back as credit; as money never more than came as such. */
-const settledLeft = ({ paid, credited, toCredit, toRefund }: SettledAmounts): Decimal =>
+export const settledLeft = ({ paid, credited, toCredit, toRefund }: SettledAmounts): Decimal =>
   paid.plus(credited).minus(toCredit).minus(toRefund);
 
 export const givableOf = (settled: SettledAmounts): Decimal =>
@@ -206,7 +208,7 @@ export const givableOf = (settled: SettledAmounts): Decimal =>
  */
 export function allocate(
   total: Decimal,
-  to: CreditTarget,
+  to: Target,
   settled: SettledAmounts,
   decimals: number,
 ): { due: Decimal; credit: Decimal; refund: Decimal } {
@@ -214,7 +216,8 @@ export function allocate(
     const due = Decimal.min(total, settled.due);
     return { due, credit: total.minus(due), refund: ZERO };
   }
-  const most = to === 'credit' ? settledLeft(settled) : givableOf(settled);
+  const money = givableOf(settled);
+  const most = to === 'refund' ? money : settledLeft(settled);
   if (total.greaterThan(most)) {
     throw new BillingError(
       'refund_exceeds_paid',
@@ -227,7 +230,6 @@ export function allocate(
       },
     );
   }
-  return to === 'credit'
-    ? { due: ZERO, credit: total, refund: ZERO }
-    : { due: ZERO, credit: ZERO, refund: total };
+  const refund = to === 'credit' ? ZERO : Decimal.min(total, money);
+  return { due: ZERO, credit: total.minus(refund), refund };
 }

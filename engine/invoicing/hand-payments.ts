@@ -20,7 +20,7 @@ import {
 import { openRefund, type PaymentContext } from '../payments';
 import { moveCredits } from './account-credit';
 import { changeOfInvoice, type InvoiceAtHand } from './change-of-invoice';
-import { requireMoney } from './credit-notes';
+import { requireMoney, type CreditNotes } from './credit-notes';
 import { invoiceRecord, requireInvoice, type Invoice, type StoredInvoice } from './invoice-records';
 import { HAND_METHODS, settleInvoice } from './settling';
 import { tooLateToPay } from './when-paid';
@@ -41,7 +41,10 @@ const markPaidInput = input({
 export type MarkPaidRequest = RequestOf<typeof markPaidInput>;
 
 export class HandPayments {
-  constructor(private readonly context: PaymentContext) {}
+  constructor(
+    private readonly context: PaymentContext,
+    private readonly creditNotes: Pick<CreditNotes, 'giveBackLate'>,
+  ) {}
 
   /**
    * Counts a payment that came in outside any gateway; a part is fine. What is beyond the invoice
@@ -95,6 +98,7 @@ export class HandPayments {
       const { currency } = invoice;
       const excess = { from: payerId, into: payer.payerId, currency, amount: settled.excess };
       await moveCredits(session, [excess], now);
+      await this.creditNotes.giveBackLate(session, invoice, now);
     }
     return settled.replayed;
   }

@@ -82,7 +82,13 @@ export function openInvoicing(
   });
   const refunds: InvoiceRefunds = new InvoiceRefunds(context, creditNotes);
   const topUps = new TopUps(context, ports);
-  paying.purposes.set('invoice', invoicePayments(refunds));
+  paying.purposes.set(
+    'invoice',
+    invoicePayments({
+      giveBackLate: (...paid) => creditNotes.giveBackLate(...paid),
+      refunded: (...refund) => refunds.refunded(...refund),
+    }),
+  );
   paying.onMethodSaved.push((...saved) => methodSaved(paying, ...saved));
   const byHand = new ManualInvoices(context);
   const calls: Invoicing = {
@@ -94,7 +100,7 @@ export function openInvoicing(
     ...bound(byHand, 'createInvoice', 'deleteDraft', 'finalizeInvoice'),
     ...bound(new DraftItems(context), 'addItem', 'updateItem', 'removeItem'),
     ...bound(new Closings(context), 'voidInvoice', 'markUncollectible'),
-    ...bound(new HandPayments(context), 'markPaid'),
+    ...bound(new HandPayments(context, creditNotes), 'markPaid'),
     ...bound(new AccountCredits(context), 'addCredit', 'accountCredit'),
     ...bound(creditNotes, 'createCreditNote', 'getCreditNote', 'listCreditNotes'),
     ...bound(refunds, 'refundInvoice'),

@@ -14,6 +14,7 @@ import { verifyTables, type Check } from '../database';
  *  - Numbers of a series are 1, 2, 3 ... with none missing.
  *  - Account credit is never below 0, and is what the book has on customer_credit.
  *  - What the book has on receivable for an invoice is what is due of it, less what is to go back.
+ *  - What waits on `deferred` for a first payment is on an invoice that may still be paid.
  *  - A line of use is of as many units as the entries that it bills; a pending item that is billed is on
  *    its invoice.
  *  - What coupons took off periods of a subscription is what stands on its invoices that are not void.
@@ -30,6 +31,7 @@ const TABLES = [
   'invoice_refunds',
   'account_credits',
   'line_returns',
+  'held_fees',
 ];
 
 /** Periods under any name of the payer of an entry `e` that price the use of its product, from its start. */
@@ -298,6 +300,16 @@ full join (
   where l.reference_type in ('invoice', 'credit_note')
   group by 1) as b on b.invoice_id = i.invoice_id::text
 where coalesce(i.due, 0) <> coalesce(b.amount, 0)`,
+  },
+  {
+    code: 'held_fee',
+    table: 'held_fees',
+    message: 'Fee % waits for a first payment that has come, or is not asked for any more.',
+    statement: `
+select f.payer_id || '.' || f.fee_id as id
+from {schema}.held_fees f
+join {schema}.invoices i on f.reference_type = 'invoice' and i.invoice_id::text = f.reference_id
+where f.released_at is null and i.status in ('paid', 'void')`,
   },
   {
     code: 'usage_billed',

@@ -58,22 +58,34 @@ export async function invoicesPaid(
 }
 
 /**
- * Why money for an invoice cannot be used any more: all that it asks for are first payments that came too
- * late. Null: it can, at least in part. The payer is locked.
+ * Why money for lines of an invoice cannot be used any more, by their positions: first payments that came
+ * too late. The payer is locked.
  */
+export async function tooLateLines(
+  session: Session,
+  { payerId, lines, changeId }: StoredInvoice,
+  now: Instant,
+): Promise<Map<number, TooLate>> {
+  const late = new Map<number, TooLate>();
+  if (changeId !== null) return late;
+  const reasons = await tooLateFor(session, periodsOf({ payerId, lines }), now);
+  for (const line of reasons.size === 0 ? [] : lines) {
+    const period = periodOf(payerId, line);
+    const reason = period === null ? undefined : reasons.get(periodKey(period));
+    if (reason !== undefined) late.set(line.position, reason);
+  }
+  return late;
+}
+
+/** Why money for an invoice cannot be used any more: all that it asks for came too late. Null: it can. */
 export async function tooLateToPay(
   session: Session,
   invoice: StoredInvoice,
   now: Instant,
 ): Promise<TooLate | null> {
-  if (invoice.changeId !== null) return null;
-  const late = await tooLateFor(session, periodsOf(invoice), now);
-  const reasons = invoice.lines.map((line) => {
-    const period = periodOf(invoice.payerId, line);
-    return period === null ? undefined : late.get(periodKey(period));
-  });
-  const [reason] = reasons;
-  return reason === undefined || reasons.includes(undefined) ? null : reason;
+  const late = await tooLateLines(session, invoice, now);
+  const [reason] = late.values();
+  return reason === undefined || late.size < invoice.lines.length ? null : reason;
 }
 
 /** What first payments are for is earned from the beginning of their periods. */

@@ -60,7 +60,7 @@ export async function decideUnderLocks(
   if (outcome.status === 'succeeded') {
     const refused = await take(session, handlers, decided, isUndecided(attempt), now);
     const paid = await writeDecision(session, { ...decided, surplus: refused !== null });
-    await announce(context, session, paid, refused, now);
+    await announce(context, session, handlers, paid, refused, now);
     return paid;
   }
   if (!isUndecided(attempt)) return attempt;
@@ -92,12 +92,13 @@ async function take(
 async function announce(
   context: PaymentContext,
   session: Session,
+  handlers: PurposeHandlers,
   attempt: Attempt,
   refused: string | null,
   now: Instant,
 ): Promise<void> {
   await tellOfTransfer(session, 'payment.succeeded', attempt, now);
-  if (refused === null) return;
+  if (refused === null) return handlers.kept(session, attempt.purposeId, now);
   const back = { gateway: attempt.gateway!, charge: attempt.reference!, reason: refused };
   await openRefund(context, session, { ...attempt, ...back }, now);
 }
@@ -121,6 +122,6 @@ export async function recordIncoming(
   const refused = await take(session, handlers, attempt, false, now);
   const written = { ...attempt, surplus: refused !== null };
   await writeAttempt(session, written);
-  await announce(context, session, written, refused, now);
+  await announce(context, session, handlers, written, refused, now);
   return written;
 }

@@ -41,6 +41,8 @@ export interface PurposeHandlers {
    * Money came. Null when it was taken; else the code of why it was not: then the money is given back.
    */
   settled(session: Session, settlement: Settlement, now: Instant): Promise<string | null>;
+  /** Money that was taken is on record: what of it is for nothing that is to be had goes back. */
+  kept(session: Session, purposeId: string, now: Instant): Promise<void>;
   /** An attempt of ours failed, or asks for the customer. */
   failed(session: Session, attempt: Attempt, now: Instant): Promise<void>;
   /** Money went back of which the gateway told us, or that we asked it to give back. */

@@ -60,6 +60,8 @@ export const orderPayments = (
     return refused ?? tooLate;
   },
 
+  kept: () => Promise.resolve(),
+
   failed: () => Promise.resolve(),
 
   /**

@@ -68,10 +68,12 @@ export async function periodsPaid(
     ({ subscription }) => subscription.endedAt === null,
   );
   if (live.length === 0) return [];
-  const paid = grouped(periods, ({ subscriptionId }) => subscriptionId);
+  const timely = periods.filter((period) => inTime.has(periodKey(period)));
+  const paid = grouped(timely, ({ subscriptionId }) => subscriptionId);
   const names = live.flatMap(({ subscription }) => {
-    const numbers = new Set(paid.get(subscription.subscriptionId)!.map(({ number }) => number));
-    if (subscription.awaitingPayment) numbers.add(subscription.periodNumber);
+    const numbers = new Set(paid.get(subscription.subscriptionId)?.map(({ number }) => number));
+    // One that was begun anew awaits a payment of its own.
+    if (isWaitingFor(subscription)) numbers.add(subscription.periodNumber);
     return [...numbers].map((number) => ({ subscription, number }));
   });
   const all = await findPeriods(session, names);
@@ -83,7 +85,7 @@ export async function periodsPaid(
   for (const standing of live) {
     const { subscription } = standing;
     const { subscriptionId } = subscription;
-    const isPaid = new Set(paid.get(subscriptionId)!.map(({ number }) => number));
+    const isPaid = new Set(paid.get(subscriptionId)?.map(({ number }) => number));
     const own = found.get(subscriptionId) ?? [];
     const given = own.filter(
       (period) =>
@@ -97,7 +99,7 @@ export async function periodsPaid(
     const isThere = (period: StoredPeriod): boolean =>
       period.number === subscription.periodNumber &&
       (given.includes(period) || period.grantedAt !== null);
-    if (subscription.awaitingPayment && own.some(isThere)) {
+    if (isWaitingFor(subscription) && own.some(isThere)) {
       changed.push({ ...subscription, awaitingPayment: false });
     }
   }
@@ -105,6 +107,10 @@ export async function periodsPaid(
   await saveSubscriptions(session, changed);
   return openAccess(session, live, first, now);
 }
+
+/** Whether its present period waits for units, though not for a first payment. */
+const isWaitingFor = ({ awaitingPayment, firstUnpaid }: StoredSubscription): boolean =>
+  awaitingPayment && !firstUnpaid;
 
 /** What began with its first payment may be used from now on. */
 async function openAccess(

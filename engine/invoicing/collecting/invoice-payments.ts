@@ -3,7 +3,12 @@ import type { Session } from '../../database';
 import { isId, type Instant } from '../../kernel';
 import { NOT_SENT, type PurposeHandlers, type StoredRefund } from '../../payments';
 import { moveCredits } from '../account-credit';
-import { findInvoiceOwner, requireInvoice, type StoredInvoice } from '../invoice-records';
+import {
+  findInvoiceOwner,
+  requireInvoice,
+  type InvoiceName,
+  type StoredInvoice,
+} from '../invoice-records';
 import { settleInvoice } from '../settling';
 import { ofLapsedChanges } from '../lapsed-changes';
 import { tooLateToPay } from '../when-paid';
@@ -13,6 +18,8 @@ import { attemptFailed } from './dunning';
 /** What payments through gateways mean to invoices. */
 
 export interface InvoicePaymentPorts {
+  /** An invoice was paid, at least in part: what of it came too late goes back. */
+  giveBackLate(session: Session, invoice: InvoiceName, now: Instant): Promise<unknown>;
   /** Money of an invoice went back: asked for by a credit note, or done by the gateway itself. */
   refunded(session: Session, refund: StoredRefund, now: Instant): Promise<void>;
 }
@@ -62,6 +69,11 @@ export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => 
       await moveCredits(session, [{ from: payerId, into, currency, amount: excess }], now);
     }
     return null;
+  },
+
+  async kept(session, invoiceId, now) {
+    const { payerId } = await findInvoiceOwner(session, invoiceId);
+    await ports.giveBackLate(session, { payerId, invoiceId }, now);
   },
 
   async failed(session, attempt, now) {

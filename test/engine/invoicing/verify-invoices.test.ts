@@ -194,6 +194,12 @@ describe.each(databaseKinds)('invoices in the database (%s)', (name) => {
       `delete from {schema}.postings where kind = 'payment' and reference_type = 'invoice'`,
     ],
     [
+      'held_fee',
+      `insert into {schema}.held_fees (payer_id, fee_id, currency, amount, reference_type, reference_id)
+       select payer_id, gen_random_uuid(), currency, 1, 'invoice', invoice_id
+       from {schema}.invoices where invoice_id = {paid}`,
+    ],
+    [
       'item_billed',
       'update {schema}.pending_items set invoice_id = {paid} where invoice_id is not null',
     ],

@@ -72,6 +72,7 @@ describe('what was left without an outcome', () => {
         description: 'a thing',
       }),
     settled: (_session, { purposeId }) => work(purposeId),
+    kept: () => Promise.resolve(),
     failed: () => Promise.resolve(),
     refunded: async (_session, { purposeId }) => {
       await work(purposeId);
