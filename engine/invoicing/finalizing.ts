@@ -1,6 +1,6 @@
 import { deferFees, holdFees, postAll } from '../books';
 import { column, table, type Session } from '../database';
-import { BillingError, addDuration, type Instant } from '../kernel';
+import { BillingError, type Instant } from '../kernel';
 import type { PaymentContext } from '../payments';
 import { askFirstPayments, couponsUsed, periodKey, type AskedPayment } from '../subscriptions';
 import { moveCredits, writeCredits } from './account-credit';
@@ -188,8 +188,7 @@ async function askForFirst(
   const asked = reckoned.flatMap(({ invoice, taxed: { timeZone } }): AskedPayment[] => {
     const days = dueDaysOf(invoice, terms) + graceDays;
     const isCharged = invoice.collection === 'charge' && invoice.collectedBy === 'engine';
-    const sentUntil = days === 0 ? now : addDuration(now, { unit: 'day', count: days }, timeZone);
-    return periodsOf(invoice).map((period) => ({ ...period, isCharged, sentUntil }));
+    return periodsOf(invoice).map((period) => ({ ...period, isCharged, days, timeZone }));
   });
   const first = await askFirstPayments(session, asked, now);
   const lines = reckoned.flatMap(({ invoice }) =>

@@ -23,9 +23,10 @@ const CHARGE_WITHIN: Duration = { unit: 'hour', count: 23 };
 
 /** A payment that an invoice asks for. */
 export interface AskedPayment extends PeriodName {
-  /** By the engine; else whoever pays has until then. */
+  /** By the engine; else whoever pays has so many days of its zone. */
   isCharged: boolean;
-  sentUntil: Instant;
+  days: number;
+  timeZone: string;
 }
 
 /** As one string: a period, whoever pays for it by now. */
@@ -77,10 +78,13 @@ export async function askFirstPayments(
   await saveSubscriptions(
     session,
     waiting.map((one) => {
-      const { isCharged, sentUntil } = terms.get(presentKey(one))!;
+      const { isCharged, days: count, timeZone } = terms.get(presentKey(one))!;
       const said = offers.of(one.sku, one.version).collect?.firstPaymentWithin ?? null;
       const within = said ?? (isCharged ? CHARGE_WITHIN : null);
-      const lapsesAt = within === null ? sentUntil : addDuration(now, within, one.anchorZone);
+      const lapsesAt =
+        within === null
+          ? addDuration(now, { unit: 'day', count }, timeZone)
+          : addDuration(now, within, one.anchorZone);
       return { ...one, lapsesAt: Math.max(lapsesAt, now) };
     }),
   );
