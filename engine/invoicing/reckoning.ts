@@ -140,14 +140,13 @@ class DraftCoupons {
     return this.find(subscriptionId!, periodNumber!);
   }
 
-  /** What reckoned lines were lowered by, period by period. */
+  /** What reckoned lines were lowered by, line by line. */
   takenBy(lines: readonly StoredInvoiceLine[]): CouponTaken[] {
-    const lowered = lines.flatMap((line) => {
+    return lines.flatMap((line) => {
       const cycle = line.coupon === null ? undefined : this.periodOf(line)?.cycle;
       if (cycle === undefined) return [];
       return { subscriptionId: line.subscriptionId!, cycle, taken: line.discount };
     });
-    return sumTaken(lowered);
   }
 
   use(taken: readonly CouponTaken[]): void {

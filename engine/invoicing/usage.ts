@@ -40,6 +40,12 @@ interface BilledWindow {
   used: UsedByAccount | null;
 }
 
+/** A period whose offer prices the use of a product in a ledger. */
+interface PeriodOfUse extends FoundPeriod {
+  pricing: Pricing;
+  lastLine: bigint;
+}
+
 /** What was used from then on is not billed here. */
 interface BilledUntil {
   ledgerId: string;
@@ -58,16 +64,11 @@ class Grouping {
   private readonly places = new Map<string, number>();
 
   /** Lays what was found in a ledger into periods whose offers price it, and those on drafts. */
-  add(
-    found: FoundUsage,
-    periods: ReadonlyArray<FoundPeriod & { pricing: Pricing }>,
-    drafts: readonly StoredInvoice[],
-  ): void {
+  add(found: FoundUsage, periods: readonly PeriodOfUse[], drafts: readonly StoredInvoice[]): void {
     const { ledgerId, product, firstAt, lastAt, firstSequence, lastSequence } = found;
     let hold = -Infinity;
     let isHeld = false;
-    const own = periods.map((period) => ({ ...period, ...lastLineOf(period, ledgerId) }));
-    for (const { period, from, to } of windowsOf(own)) {
+    for (const { period, from, to } of windowsOf(periods)) {
       const draft = draftFor(period, drafts);
       if (!isHeld) hold = draft === null ? from.at : to.at;
       isHeld ||= draft === null;
@@ -80,11 +81,7 @@ class Grouping {
     this.limits.push({ ledgerId, product, from: hold, lastAt, lastSequence });
   }
 
-  private placeOf(
-    draft: StoredInvoice,
-    period: FoundPeriod & { pricing: Pricing },
-    product: string,
-  ): number {
+  private placeOf(draft: StoredInvoice, period: PeriodOfUse, product: string): number {
     const { payerId, subscriptionId, number, sku, version, pricing, startsAt, endsAt } = period;
     const key = `${subscriptionId} ${number} ${product}`;
     const known = this.places.get(key);
@@ -138,11 +135,12 @@ export class DraftUsage {
     const periods = await findPeriodsSince(session, payers, since);
     const draftsOf = byPayer(payers, drafts);
     for (const one of found) {
-      const priced: Array<FoundPeriod & { pricing: Pricing }> = [];
+      const priced: PeriodOfUse[] = [];
       for (const period of periods.get(one.payerId) ?? []) {
         const { sku, version } = period;
         const pricing = await memory.overagePricing(session, sku, version, one.product);
-        if (pricing !== null) priced.push({ ...period, pricing });
+        if (pricing === null) continue;
+        priced.push({ ...period, pricing, lastLine: lastLineOf(period, one.ledgerId) });
       }
       // Overage that nothing prices is nobody's debt.
       if (priced.length > 0) grouping.add(one, priced, draftsOf.get(one.payerId) ?? []);
@@ -227,10 +225,8 @@ const isOf = (line: StoredInvoiceLine, usage: PeriodUsage): boolean =>
   line.product === usage.product;
 
 /** Lines tell apart what is of the instant in which a period was cut, in the ledger that it was of then. */
-const lastLineOf = (period: FoundPeriod, ledgerId: string): { lastLine?: bigint } =>
-  period.cutLedgerId === ledgerId && period.cutSequence !== null
-    ? { lastLine: BigInt(period.cutSequence) }
-    : {};
+const lastLineOf = ({ cutLedgerId, cutSequence }: FoundPeriod, ledgerId: string): bigint =>
+  cutLedgerId === ledgerId ? BigInt(cutSequence ?? 0) : 0n;
 
 /** The window as it is looked up: without its times where everything lies in it. */
 const spanOf = (window: BilledWindow): UsageWindow => ({
