@@ -60,6 +60,15 @@ export async function aliasesOf(session: Session, accountId: string): Promise<st
   return rows.map((row) => row.account_id);
 }
 
+/**
+ * The ids under which something of a payer may stand: the one that it had, that of whoever pays by now,
+ * and those that were merged into that one.
+ */
+export async function namesOfPayer(session: Session, accountId: string): Promise<string[]> {
+  const { payerId } = await resolveAccount(session, { accountId });
+  return [...new Set([accountId, payerId, ...(await aliasesOf(session, payerId))])];
+}
+
 const READ_WITH_ALIASES = `
 select account_id::text as account_id from {schema}.accounts
 where account_id = any($1::uuid[]) or merged_into = any($1::uuid[])`;

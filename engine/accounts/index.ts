@@ -3,6 +3,7 @@ export {
   aliasesOf,
   idsWithAliases,
   ledgersOf,
+  namesOfPayer,
   resolveWithAliases,
   type AccountWithAliases,
   type LedgerOf,

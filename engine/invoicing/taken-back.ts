@@ -1,4 +1,4 @@
-import { aliasesOf, resolveAccount } from '../accounts';
+import { namesOfPayer, resolveAccount } from '../accounts';
 import { leftToGiveBack, post, type Leg, type SoldLine } from '../books';
 import { column, table } from '../database';
 import { Decimal, ZERO, currencyDecimals, split } from '../kernel';
@@ -55,9 +55,7 @@ export const moneyTakenBack: MoneyTakenBack = {
   async lowerCredits(session, lines, { currency, amount }, now) {
     const [first] = lines;
     if (first === undefined || !amount.greaterThan(ZERO)) return;
-    const payer = await resolveAccount(session, { accountId: first.payerId });
-    const names = [...new Set([payer.payerId, first.payerId])];
-    names.push(...(await aliasesOf(session, payer.payerId)));
+    const names = await namesOfPayer(session, first.payerId);
     const decimals = currencyDecimals(currency)!;
     const rows = await session.query<object>(FIND_WAITING, [...LINES.values(lines), names]);
     let left = amount;

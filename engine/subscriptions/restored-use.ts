@@ -1,4 +1,4 @@
-import { aliasesOf, resolveAccount } from '../accounts';
+import { namesOfPayer } from '../accounts';
 import type { Session } from '../database';
 
 /**
@@ -22,7 +22,6 @@ export async function useRestored(
   sequences: readonly bigint[],
 ): Promise<void> {
   if (sequences.length === 0) return;
-  const { payerId: present } = await resolveAccount(session, { accountId: payerId });
-  const names = new Set([payerId, present, ...(await aliasesOf(session, present))]);
-  await session.query(REOPEN, [[...names], payerId, sequences.map(String)]);
+  const names = await namesOfPayer(session, payerId);
+  await session.query(REOPEN, [names, payerId, sequences.map(String)]);
 }

@@ -1,4 +1,4 @@
-import { aliasesOf, resolveAccount } from '../../accounts';
+import { namesOfPayer, resolveAccount } from '../../accounts';
 import type { Session } from '../../database';
 import { isId, type Instant } from '../../kernel';
 import { NOT_SENT, type PurposeHandlers, type StoredRefund } from '../../payments';
@@ -27,9 +27,7 @@ export interface InvoicePaymentPorts {
 /** Whoever pays by now, the one named on the invoice first, and all that were merged into them. */
 async function payersOf(session: Session, invoiceId: string): Promise<string[]> {
   const { payerId } = await findInvoiceOwner(session, invoiceId);
-  const payer = await resolveAccount(session, { accountId: payerId });
-  const aliases = await aliasesOf(session, payer.payerId);
-  return [...new Set([payerId, payer.payerId, ...aliases])];
+  return namesOfPayer(session, payerId);
 }
 
 /** Why money for an invoice would go back: nobody is asked for it, and what comes all the same does. */
