@@ -62,10 +62,18 @@ const WRITE_OFF = `
 update {schema}.invoices set status = 'uncollectible', uncollectible_at = $3::timestamptz
 where payer_id = $1::uuid and invoice_id = $2::uuid`;
 
-/** What was billed by a void invoice may be billed again. */
 const FREE_ITEMS = `
 update {schema}.pending_items set invoice_id = null
 where payer_id = any($1::uuid[]) and invoice_id = $2::uuid`;
+
+/** What was billed by an invoice may be billed again. The payers, in all their names, are locked. */
+export async function freeItems(
+  session: Session,
+  names: readonly string[],
+  { invoiceId }: StoredInvoice,
+): Promise<void> {
+  await session.query(FREE_ITEMS, [names, invoiceId]);
+}
 
 /** Usage is followed line by line of a ledger: the next invoice looks again from the first freed one. */
 const FREE_USAGE = `
@@ -145,7 +153,7 @@ async function becomeVoid(
   const names = [...new Set([payerId, present, ...(await aliasesOf(session, present))])];
   await freeCoupons(session, names, invoice);
   if (rebill) {
-    await session.query(FREE_ITEMS, [names, invoiceId]);
+    await freeItems(session, names, invoice);
     await session.query(FREE_USAGE, [payerId, invoiceId]);
     await session.query(REOPEN_PERIODS, [names, payerId, invoiceId]);
   }
@@ -181,13 +189,8 @@ export class Closings {
       }
       await requireNoCharge(session, invoice);
       const { rebill } = wanted;
-      await this.takeBack(
-        session,
-        atHand,
-        { rebill, note: wanted.reason ?? null, metadata: wanted.metadata ?? {} },
-        (after) => becomeVoid(session, atHand, after, rebill, now),
-        now,
-      );
+      const why = { note: wanted.reason ?? null, metadata: wanted.metadata ?? {} };
+      await this.takeBack(session, atHand, { ...why, rebill }, now);
       const { payerId, changeId } = invoice;
       if (changeId !== null && !rebill) {
         await changesGivenUp(session, [{ payerId, changeId }], now);
@@ -198,9 +201,7 @@ export class Closings {
 
   /** Voids an unpaid invoice of what nobody wants any more. The payer is locked. */
   async withdraw(session: Session, atHand: InvoiceAtHand, now: Instant): Promise<void> {
-    const why = { rebill: false, note: null, metadata: {} };
-    const meanwhile = (after: StoredInvoice) => becomeVoid(session, atHand, after, false, now);
-    await this.takeBack(session, atHand, why, meanwhile, now);
+    await this.takeBack(session, atHand, { rebill: false, note: null, metadata: {} }, now);
   }
 
   /** By a credit note where the customer has the invoice; else by a posting alone. */
@@ -208,7 +209,6 @@ export class Closings {
     session: Session,
     atHand: InvoiceAtHand,
     { rebill, ...why }: { rebill: boolean; note: string | null; metadata: Record<string, unknown> },
-    meanwhile: (after: StoredInvoice) => Promise<NewEvent[]>,
     now: Instant,
   ): Promise<void> {
     const { invoice, payer } = atHand;
@@ -228,6 +228,7 @@ export class Closings {
     // What is billed again gives back again as it did; use is priced anew.
     const undone = planned.filter(({ line }) => !rebill || line.kind === 'usage');
     await undoCorrections(session, undone, now);
+    const meanwhile = (after: StoredInvoice) => becomeVoid(session, atHand, after, rebill, now);
     if (invoice.sentAt !== null) {
       const to = { due: invoice.amountDue, credit, refund: ZERO };
       const wanted: IssuedNote = { planned, to, reason: 'void', ...why, meanwhile };

@@ -198,6 +198,11 @@ cross join lateral (
   where i.payer_id = w.payer_id and i.invoice_id = w.invoice_id offset 0) as i
 order by w.place`;
 
+/** Lines first, in one statement each. */
+const DELETE_DRAFT = ['invoice_lines', 'invoice_details', 'invoices'].map(
+  (name) => `delete from {schema}.${name} where payer_id = $1::uuid and invoice_id = $2::uuid`,
+);
+
 /** Drafts of the billing cycle that are due by $2. $3: only these; null: all. */
 const FIND_DUE_DRAFTS = `
 select ${COLUMNS}
@@ -475,6 +480,14 @@ export async function findInvoices(
   if (wanted.length === 0) return [];
   const rows = await session.query<InvoiceRow>(FIND_INVOICES, NAMES.values(wanted));
   return rows.map(invoiceOf);
+}
+
+/** Deletes a draft with what stands on it. The payer is locked. */
+export async function deleteDraft(
+  session: Session,
+  { payerId, invoiceId }: InvoiceName,
+): Promise<void> {
+  for (const statement of DELETE_DRAFT) await session.query(statement, [payerId, invoiceId]);
 }
 
 /** Drafts of payers that are due, with their lines; only those named, where some are. */

@@ -24,7 +24,7 @@ import { changeOfDraft, changeOfInvoice, requireDraft } from './change-of-invoic
 import { takeRiding } from './drafting';
 import { finalizeInvoices, type InvoicingContext } from './finalizing';
 import { insertLines } from './invoice-lines';
-import { invoiceRecord, requireInvoice, type Invoice } from './invoice-records';
+import { deleteDraft, invoiceRecord, requireInvoice, type Invoice } from './invoice-records';
 import { itemsInput, linesOfItems } from './items';
 
 /** Invoices that people write: started, issued, or deleted while they are drafts. */
@@ -70,10 +70,6 @@ const DETAILS = table('invoice_details', {
   memo: column.text().orNull,
   metadata: column.json<Record<string, unknown>>(),
 });
-
-const DELETE_DRAFT = ['invoice_lines', 'invoice_details', 'invoices'].map(
-  (name) => `delete from {schema}.${name} where payer_id = $1::uuid and invoice_id = $2::uuid`,
-);
 
 /** What was on a draft that is deleted comes onto the next one. */
 const FREE_ITEMS = `
@@ -187,8 +183,7 @@ export class ManualInvoices {
           if (boundaryAt !== null) {
             await session.query(REOPEN_PERIODS, [names, isoTime(boundaryAt), invoice.currency]);
           }
-          for (const statement of DELETE_DRAFT)
-            await session.query(statement, [payerId, invoiceId]);
+          await deleteDraft(session, invoice);
           const deleted: DeletedDraft = { invoiceId, deleted: true };
           await this.onceDeleted(session, invoiceId, idempotencyKey, now, () => deleted);
           return { answer: deleted };

@@ -41,6 +41,7 @@ import { givableOf, leftOfAll, planCredit, spreadCredit, type PlannedCredit } fr
 import { requireInvoice, type StoredInvoice } from './invoice-records';
 import { creditableLines, requireIssued, settledOf } from './issuing-credit-notes';
 import { moneyTakenBack } from './taken-back';
+import { periodsOf } from './when-paid';
 
 /** Money back for invoices: always with the credit note that says so. */
 
@@ -412,20 +413,13 @@ export class InvoiceRefunds {
 /** Periods whose fee went back as a whole are over. */
 async function endRefunded(
   session: Session,
-  { lines }: StoredInvoice,
+  { payerId, lines }: StoredInvoice,
   planned: readonly PlannedCredit[],
   now: Instant,
 ): Promise<void> {
   const whole = new Set(planned.flatMap(({ line, isWhole }) => (isWhole ? line.position : [])));
-  const periods = lines.flatMap(({ position, kind, subscriptionId, periodNumber: number }) =>
-    whole.has(position) &&
-    (kind === 'fee' || kind === 'proration_charge') &&
-    subscriptionId !== null &&
-    number !== null
-      ? { subscriptionId, number }
-      : [],
-  );
-  await periodsRefunded(session, periods, now);
+  const back = lines.filter(({ position }) => whole.has(position));
+  await periodsRefunded(session, periodsOf({ payerId, lines: back }), now);
 }
 
 type Refunded = Pick<StoredRefund, 'refundId' | 'gateway' | 'currency' | 'amount'>;

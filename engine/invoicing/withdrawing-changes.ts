@@ -1,12 +1,18 @@
-import { aliasesOf, resolveAccount } from '../accounts';
+import { namesOfPayer, resolveAccount } from '../accounts';
 import { sweep, type Session } from '../database';
 import { isoTime, readClock, type Instant } from '../kernel';
 import { findUndecided, type PaymentContext } from '../payments';
 import { dropItemsOfChanges, presentPayer, type SubscriptionPorts } from '../subscriptions';
-import { Closings } from './closing';
+import { Closings, freeItems } from './closing';
 import { invoicedPeriods } from './invoiced-periods';
 import { ofLapsedChanges } from './lapsed-changes';
-import { NAMES, findInvoices, type InvoiceName, type StoredInvoice } from './invoice-records';
+import {
+  NAMES,
+  deleteDraft,
+  findInvoices,
+  type InvoiceName,
+  type StoredInvoice,
+} from './invoice-records';
 
 /**
  * Invoices of changes that wait for their payment: once the change has lapsed they are withdrawn, a draft
@@ -30,23 +36,9 @@ where ${OF_CHANGES} and (i.payer_id, i.invoice_id) > ($2::uuid, $3::uuid)
     where c.change_id = i.change_id and (c.lapsed_at is not null or c.lapses_at <= $1::timestamptz))
 order by i.payer_id, i.invoice_id limit $4::integer`;
 
-const FREE_ITEMS = `
-update {schema}.pending_items set invoice_id = null
-where payer_id = any($1::uuid[]) and invoice_id = $2::uuid`;
-
-/** Lines first, in one statement each. */
-const DELETE_DRAFT = ['invoice_lines', 'invoice_details', 'invoices'].map(
-  (table) => `delete from {schema}.${table} where payer_id = $1::uuid and invoice_id = $2::uuid`,
-);
-
-async function namesOf(session: Session, payerId: string): Promise<string[]> {
-  const { payerId: present } = await resolveAccount(session, { accountId: payerId });
-  return [...new Set([payerId, present, ...(await aliasesOf(session, present))])];
-}
-
 async function dropItems(session: Session, invoice: StoredInvoice, now: Instant): Promise<void> {
-  const names = await namesOf(session, invoice.payerId);
-  await session.query(FREE_ITEMS, [names, invoice.invoiceId]);
+  const names = await namesOfPayer(session, invoice.payerId);
+  await freeItems(session, names, invoice);
   const changeId = invoice.changeId!;
   await dropItemsOfChanges(
     session,
@@ -63,9 +55,7 @@ export async function dropDraftsOfChanges(
 ): Promise<void> {
   for (const draft of drafts) {
     await dropItems(session, draft, now);
-    for (const statement of DELETE_DRAFT) {
-      await session.query(statement, [draft.payerId, draft.invoiceId]);
-    }
+    await deleteDraft(session, draft);
   }
 }
 
@@ -81,7 +71,7 @@ export async function withdrawLapsed(
   now: Instant,
 ): Promise<boolean> {
   const names: string[] = [];
-  for (const payerId of payerIds) names.push(...(await namesOf(session, payerId)));
+  for (const payerId of payerIds) names.push(...(await namesOfPayer(session, payerId)));
   const found = await NAMES.rows(session, FIND_OF, [[...new Set(names)]]);
   if (found.length === 0) return false;
   const lapsed = await ofLapsedChanges(session, await findInvoices(session, found), now);
