@@ -146,7 +146,7 @@ const TAKEN = table('pending_items', {
   position: column.integer(),
 });
 
-/** What an item gives back, of which line, and how that was taxed. */
+/** What a credit gives back, of which line, and how that was taxed; other items are not looked up. */
 const CORRECTED = `
 select r.*, -r.back_net as net, -r.back_tax as tax,
        coalesce(l.tax_key, o.tax_key) as tax_key, coalesce(l.tax_name, o.tax_name) as tax_name,
@@ -156,7 +156,8 @@ from (
   select r.payer_id, r.position, case r.sold_by when 'invoice' then r.document_id end as invoice_id,
          case r.sold_by when 'order' then r.document_id end as order_id,
          sum(r.net) as back_net, sum(r.tax) as back_tax
-  from {schema}.line_returns r where r.item_id = t.item_id
+  from {schema}.line_returns r
+  where t.kind = 'proration_credit' and r.item_id = t.item_id
   group by r.payer_id, r.sold_by, r.document_id, r.position) as r
 left join {schema}.invoice_lines l on l.payer_id = r.payer_id and l.invoice_id = r.invoice_id
   and l.position = r.position
@@ -186,7 +187,7 @@ select t.draft_payer, t.invoice_id, t.line_id, t.position, t.item_id, t.kind, t.
   t.discountable, t.service_from, t.service_to, b.invoice_id, b.order_id, b.position, b.tax_key,
   b.tax_name, b.tax_percent, b.tax_inclusive
 from taken t
-left join lateral (${CORRECTED}) as b on t.kind = 'proration_credit'`;
+left join lateral (${CORRECTED}) as b on true`;
 
 const CLOSED = PERIODS.pick('name', 'subscriptionId', 'number');
 const CLOSE_PERIODS = `
