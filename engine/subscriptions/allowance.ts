@@ -1,4 +1,4 @@
-import { Decimal, ZERO, round } from '../kernel';
+import { Decimal, ONE, ZERO, round } from '../kernel';
 import { asPart, exactly, type Days } from './proration';
 
 /**
@@ -54,13 +54,11 @@ function soldUnits({ share, brings }: Segment, product: string): Decimal {
   return share === null ? whole : whole.times(share.left).dividedBy(share.of);
 }
 
-/** What segments allow of a product: not rounded yet. */
+/** What segments allow of a product: not rounded yet, dust neither. */
 export const allowanceOf = (segments: readonly Segment[], product: string): Decimal =>
-  exactly(
-    segments.reduce(
-      (sum, one) => sum.plus(soldUnits(one, product).times(new Decimal(1).minus(one.credited))),
-      ZERO,
-    ),
+  segments.reduce(
+    (sum, one) => sum.plus(soldUnits(one, product).times(ONE.minus(one.credited))),
+    ZERO,
   );
 
 /**
@@ -173,7 +171,7 @@ export function unitsAfter(
     const down = (units: Decimal): Decimal => round(units, decimals.get(product) ?? 0, 'down');
     const used = of(cycle.used, product).plus(of(cycle.carried, product));
     const usable = (segments: readonly Segment[]): Decimal =>
-      Decimal.max(down(allowanceOf(segments, product)).minus(used), ZERO);
+      Decimal.max(down(exactly(allowanceOf(segments, product).minus(used))), ZERO);
     const kept = usable(cycle.segments);
     after.set(product, {
       stay: Decimal.min(kept, of(cycle.left, product)),

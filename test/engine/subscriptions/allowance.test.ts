@@ -137,6 +137,19 @@ describe('allowance follows use', () => {
     expect(carriedFrom(three)).toEqual(units({ A: 0 }));
   });
 
+  test('what cycles carry over in thirds comes to whole units again', () => {
+    const third = (number: number, brings: number): Segment =>
+      segment(number, { A: brings }, [10, 30]);
+    const ended = { segments: [third(1, 10)], used: units({ A: 10 }) };
+    // 20 less two times 3 1/3 are 13 1/3; of 14 1/3 one is left.
+    const carried = carriedFrom([ended, ended]);
+    const before = cycle([third(3, 43)], {}, { left: units({ A: 14 }), carried });
+    const over = unitsAfter(before, third(4, 0), NO_DECIMALS).get('A')!;
+    expect([over.stay.toFixed(), over.come.toFixed()]).toEqual(['1', '0']);
+    const begun = unitsAfter(cycle([], {}, { carried }), third(3, 43), NO_DECIMALS).get('A')!;
+    expect([begun.stay.toFixed(), begun.come.toFixed()]).toEqual(['0', '1']);
+  });
+
   test('no sequence of changes lets more be used than was kept, to within a unit a change', () => {
     const steps = fc.array(
       fc.record({
