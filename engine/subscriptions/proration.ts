@@ -1,12 +1,4 @@
-import {
-  Decimal,
-  ZERO,
-  addDuration,
-  localDay,
-  round,
-  type Duration,
-  type Instant,
-} from '../kernel';
+import { Decimal, addDuration, localDay, round, type Duration, type Instant } from '../kernel';
 
 /**
  * What time and units are worth when a period is changed in its middle. Pure. Days are whole days of
@@ -58,27 +50,6 @@ export const partLeft = ({ left, of }: Days): Decimal => asPart(new Decimal(left
 /** A part of an amount, from 0 to 1, rounded once. */
 export const takePart = (amount: Decimal, part: Decimal, decimals: number): Decimal =>
   round(exactly(amount.times(part)), decimals);
-
-/**
- * The money of a change: what comes back of the old period, below 0, and what the new offer costs for
- * the days that are left of the interval.
- *
- * @param old `paid`: what the old period was invoiced for, after discount; of a period that began with a
- *   change, that is its own days' part
- * @param fresh `price`: what the new offer costs for the whole interval; `cycle`: that interval, from
- *   boundary to boundary
- */
-export function prorate(
-  old: { paid: Decimal; period: Span },
-  fresh: { price: Decimal; cycle: Span },
-  at: Instant,
-  zone: string,
-  decimals: number,
-): { credit: Decimal; charge: Decimal } {
-  const credit = shareOf(old.paid, daysLeft(old.period, at, zone), decimals);
-  const charge = shareOf(fresh.price, daysLeft(fresh.cycle, at, zone), decimals);
-  return { credit: credit.isZero() ? ZERO : credit.negated(), charge };
-}
 
 /** Whether two intervals are one, however they are written. */
 export const isSameInterval = (one: Duration, other: Duration): boolean =>

@@ -5,8 +5,9 @@ import {
   daysLeft,
   isDearer,
   isSameInterval,
-  prorate,
+  partLeft,
   shareOf,
+  takePart,
 } from '../../../engine/subscriptions/proration';
 
 const DAY = 86_400_000;
@@ -17,14 +18,9 @@ const june = { startsAt: at('2027-06-01T09:00:00Z'), endsAt: at('2027-07-01T09:0
 
 describe('proration', () => {
   test('I7: from 30.00 to 60.00 with 15 of 30 days left: 15.00 back, 30.00 to pay', () => {
-    const { credit, charge } = prorate(
-      { paid: money('30.00'), period: june },
-      { price: money('60.00'), cycle: june },
-      at('2027-06-16T11:00:00Z'),
-      'UTC',
-      2,
-    );
-    expect([credit.toFixed(2), charge.toFixed(2)]).toEqual(['-15.00', '30.00']);
+    const days = daysLeft(june, at('2027-06-16T11:00:00Z'), 'UTC');
+    expect(takePart(money('30.00'), partLeft(days), 2).toFixed(2)).toBe('15.00');
+    expect(shareOf(money('60.00'), days, 2).toFixed(2)).toBe('30.00');
   });
 
   test('the day of the change is the new offer’s, whatever the hour', () => {
@@ -117,15 +113,9 @@ describe('proration', () => {
         (zone, price, startsAt, part) => {
           const endsAt = addDuration(startsAt, { unit: 'month', count: 1 }, zone);
           const now = startsAt + Math.floor((endsAt - startsAt) * part);
-          const span = { startsAt, endsAt };
-          const { credit, charge } = prorate(
-            { paid: price, period: span },
-            { price, cycle: span },
-            now,
-            zone,
-            2,
-          );
-          expect(credit.plus(charge).isZero()).toBe(true);
+          const days = daysLeft({ startsAt, endsAt }, now, zone);
+          const [credit, charge] = [takePart(price, partLeft(days), 2), shareOf(price, days, 2)];
+          expect(credit.equals(charge)).toBe(true);
         },
       ),
     );
