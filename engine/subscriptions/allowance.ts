@@ -103,7 +103,8 @@ export function creditedShares(
     const limited = limits(product, open, cycle, fresh);
     limited.forEach((share, place) => (shares[place] = Decimal.min(shares[place]!, share)));
   }
-  return shares.map(asPart);
+  // Dust may be below 0.
+  return shares.map((share) => asPart(Decimal.max(share, ZERO)));
 }
 
 /** Each at most the share of its units that is left; units left are those of what was bought last. */
