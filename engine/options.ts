@@ -105,7 +105,9 @@ const optionsInput = input({
     .refine((value) => Buffer.byteLength(value) <= 63, {
       error: 'must not be longer than 63 bytes, as Postgres would cut it',
     })
-    .refine((value) => !/^pg_/i.test(value), { error: 'must not begin with pg_' })
+    .refine((value) => !/^pg_|^information_schema$/i.test(value), {
+      error: "must be none of Postgres's own: pg_... or information_schema",
+    })
     .optional(),
   install: flag().optional(),
   keep: input({

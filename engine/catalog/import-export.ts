@@ -194,9 +194,13 @@ const takesCountry = ({ table, request }: Written): boolean => {
   }
 };
 
-/** Two imports that lock the same records in different orders would wait for each other. */
+/**
+ * Two imports that lock the same records in different orders would wait for each other: one at a time
+ * in a schema, which is told by a table of it.
+ */
 const LOCK_IMPORTS = `
-select pg_advisory_xact_lock(hashtextextended('{schema}', 2718045)) is null as locked`;
+select pg_advisory_xact_lock(hashtextextended(max(tableoid::text), 2718045)) is null as locked
+from {schema}.migrations`;
 
 type Outcome = Pick<ImportCatalogAnswer, 'counts' | 'changes'>;
 

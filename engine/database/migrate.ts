@@ -1,5 +1,5 @@
 import { BillingError } from '../kernel';
-import { MIGRATIONS, SCHEMA_MAJOR } from './migrations';
+import { MIGRATIONS, SCHEMA_MAJOR, type Migration } from './migrations';
 import type { ConnectionSession } from './session';
 
 /** The oldest Postgres that the engine's suites run on. */
@@ -10,14 +10,21 @@ const LOCK = `select pg_advisory_xact_lock(hashtextextended($1, 7204751)) is nul
 
 /**
  * Reads the catalog by a query. to_regclass() would look into the connection's cache, which after a
- * wait for the lock still holds that there is no such schema.
+ * wait for the lock still holds that there is no such schema. Others have a table of the name
+ * `migrations`, too (n8n itself has one): ours is known by its columns.
  */
 const FIND_VERSION = `
 select current_setting('server_version_num')::int as postgres,
        current_setting('server_version') as postgres_name,
        exists (select 1 from pg_catalog.pg_class c
-               join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-               where n.nspname = $1 and c.relname = 'migrations') as installed`;
+               join pg_catalog.pg_attribute a on a.attrelid = c.oid
+               where c.relnamespace = n.oid and c.relname = 'migrations'
+                 and a.attname in ('major', 'applied_at')
+               having count(*) = 2) as installed,
+       exists (select 1 from pg_catalog.pg_class c where c.relnamespace = n.oid)
+         or exists (select 1 from pg_catalog.pg_proc f where f.pronamespace = n.oid) as in_use
+from (values (1)) as one
+left join pg_catalog.pg_namespace n on n.nspname = $1`;
 
 const READ_APPLIED = `select id, major from {schema}.migrations order by id`;
 
@@ -40,11 +47,18 @@ interface Applied {
   major: number;
 }
 
-async function readApplied(session: ConnectionSession, schema: string): Promise<Applied[]> {
+/** What of ours is in the schema; `isOthers`: it holds what is not ours. */
+interface Found {
+  applied: Applied[];
+  isOthers: boolean;
+}
+
+async function readApplied(session: ConnectionSession, schema: string): Promise<Found> {
   const [found] = await session.query<{
     postgres: number;
     postgres_name: string;
     installed: boolean;
+    in_use: boolean;
   }>(FIND_VERSION, [schema]);
   if (found!.postgres < OLDEST_POSTGRES) {
     throw new BillingError(
@@ -53,7 +67,28 @@ async function readApplied(session: ConnectionSession, schema: string): Promise<
       { parameter: 'connection', advice: 'Upgrade the server, or use the embedded database.' },
     );
   }
-  return found!.installed ? await session.query<Applied>(READ_APPLIED) : [];
+  if (!found!.installed) return { applied: [], isOthers: found!.in_use };
+  return { applied: await session.query<Applied>(READ_APPLIED), isOthers: false };
+}
+
+/**
+ * Only a schema that nobody else uses is installed in. In `public` everybody's tables are, sooner or
+ * later; who has ours there from before goes on.
+ */
+function refuseOthers({ applied, isOthers }: Found, schema: string): void {
+  if (applied.length > 0 || !(isOthers || schema === 'public')) return;
+  const why = isOthers ? 'holds tables or functions of others' : 'is where all programs may meet';
+  throw new BillingError('invalid_input', `The schema "${schema}" ${why}.`, {
+    parameter: 'schema',
+    advice: 'Name one that is for billing alone, such as "billing"; it is created when missing.',
+  });
+}
+
+/** Bodies of functions stand between `$$`; a schema whose name holds that has them between others. */
+function statementsFor({ statements }: Migration, schema: string): string {
+  let quote = '$$';
+  for (let number = 1; schema.includes(quote); number += 1) quote = `$body${number}$`;
+  return statements.replaceAll('$$', () => quote);
 }
 
 function refuseNewerMajor(applied: readonly Applied[], schema: string): void {
@@ -97,7 +132,7 @@ export async function migrate(
   install: boolean,
 ): Promise<void> {
   // The usual case, and the only one for a user who may not create anything: nothing to do.
-  const applied = await readApplied(session, schema);
+  const { applied } = await readApplied(session, schema);
   refuseNewerMajor(applied, schema);
   if (applied.length > 0 && missingFrom(applied).length === 0) return;
   if (!install) throw notInstalled(applied, schema);
@@ -106,11 +141,12 @@ export async function migrate(
   try {
     await session.query(LOCK, [schema]);
     const now = await readApplied(session, schema);
-    refuseNewerMajor(now, schema);
+    refuseNewerMajor(now.applied, schema);
+    refuseOthers(now, schema);
     await session.query(CREATE_SCHEMA);
     await session.query(CREATE_MIGRATIONS);
-    for (const migration of missingFrom(now)) {
-      await session.script(migration.statements);
+    for (const migration of missingFrom(now.applied)) {
+      await session.script(statementsFor(migration, schema));
       await session.query(RECORD, [migration.id, migration.name, migration.major]);
     }
     await session.script('COMMIT');

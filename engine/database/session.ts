@@ -63,7 +63,8 @@ export class Statements {
   prepare(statement: string): string {
     let text = this.prepared.get(statement);
     if (text === undefined) {
-      text = statement.replaceAll('{schema}', this.quotedSchema);
+      // By a function: as text, `$$` and `$&` in a name would stand for something else.
+      text = statement.replaceAll('{schema}', () => this.quotedSchema);
       this.prepared.set(statement, text);
     }
     return text;
