@@ -1,13 +1,16 @@
 import { atTime, column, table, type Session } from '../database';
 import {
   LIMITS,
+  PLAIN_ADDRESS_ONLY,
   accountReference,
   input,
   isId,
+  isPlainAddress,
   pageFields,
   pageOf,
   parse,
   text,
+  visible,
   type RequestOf,
   type z,
 } from '../kernel';
@@ -168,8 +171,8 @@ export async function listAccounts(
   return pageOf(accounts, limit, ({ accountId }) => accountId);
 }
 
-/** An e-mail address, roughly: who has one knows it, and nobody is found by it. */
+/** An e-mail address to write to, without what nobody sees in it. Nobody is found by it. */
 export const emailAddress = (): z.ZodType<string, string> =>
-  text(LIMITS.name).refine((value) => /^[^\s@]+@[^\s@]+$/.test(value), {
-    error: 'must be an e-mail address',
-  });
+  text(LIMITS.name)
+    .transform((value) => visible(value).normalize('NFC'))
+    .refine(isPlainAddress, { error: PLAIN_ADDRESS_ONLY });

@@ -1,21 +1,24 @@
-import { sharedChange, type Context } from '../database';
+import { sharedChange, type Context, type Session } from '../database';
 import {
   DEFAULT_PROVIDER,
   LIMITS,
+  PLAIN_ADDRESS_ONLY,
   canonicalExternalId,
   changeFields,
   externalId,
   input,
+  isPlainAddress,
   isoTime,
   newId,
   parse,
   provider,
+  refused,
   text,
   type RequestOf,
 } from '../kernel';
 import { emailAddress } from './account';
 import type { AccountPorts } from './ports';
-import { resolveAccount } from './resolving';
+import { resolveAccount, resolveAccounts } from './resolving';
 
 const identifyInput = input({
   provider: provider().default(DEFAULT_PROVIDER),
@@ -73,6 +76,9 @@ export class Identities {
    *
    * External ids are compared after Unicode NFC and trimming, case counts; e-mail addresses
    * (provider `email`) are compared in lower case.
+   *
+   * @throws invalid_input (also for more than an address under the provider `email`, unless it was
+   *   somebody's before), idempotency_conflict
    */
   async identify(request: IdentifyRequest): Promise<IdentifyAnswer> {
     const wanted = parse(identifyInput, request);
@@ -86,6 +92,7 @@ export class Identities {
       async (session, now) => {
         const newAccount = newId();
         const at = isoTime(now);
+        await requireIdentity(session, { provider: providerName, externalId: id });
         const claimed = await session.query(CLAIM_IDENTITY, [providerName, id, newAccount, at]);
         const created = claimed.length > 0;
         if (created) {
@@ -104,4 +111,18 @@ export class Identities {
       },
     );
   }
+}
+
+/** What may become an identity of the provider. */
+export const isIdentity = (providerName: string, externalId: string): boolean =>
+  providerName !== 'email' || isPlainAddress(externalId);
+
+/** Of e-mail addresses new ones are plain; what was stored before leads to its account. */
+async function requireIdentity(
+  session: Session,
+  identity: { provider: string; externalId: string },
+): Promise<void> {
+  if (isIdentity(identity.provider, identity.externalId)) return;
+  const [known] = await resolveAccounts(session, [identity]);
+  if (!known) throw refused('externalId', PLAIN_ADDRESS_ONLY);
 }

@@ -17,6 +17,7 @@ import {
   type Instant,
   type RequestOf,
 } from '../kernel';
+import { isIdentity } from './identifying';
 
 /** Identities for accounts that are known by something else so far. */
 
@@ -198,7 +199,7 @@ export async function migrateIdentities(
       const id = mapped === undefined ? value : mapped.get(value);
       if (id === undefined) continue;
       const read = externalId().safeParse(id);
-      if (!read.success) {
+      if (!read.success || !isIdentity(to, read.data)) {
         migration.conflict({ accountId, externalId: id }, 'invalid', null);
         continue;
       }

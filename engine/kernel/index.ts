@@ -3,6 +3,7 @@ export * from './calendar';
 export * from './clock';
 export * from './countries';
 export * from './cursors';
+export * from './email-address';
 export * from './errors';
 export * from './ids';
 export * from './money';

@@ -1,7 +1,7 @@
 import { createHmac, hash } from 'node:crypto';
 import { domainToASCII } from 'node:url';
 
-import { BillingError } from '../kernel';
+import { BillingError, PLAIN_ADDRESS_ONLY, isPlainAddress, refused, visible } from '../kernel';
 
 /**
  * What is kept of a person who had a trial: a hash of provider and external id, keyed by a secret of
@@ -67,7 +67,16 @@ const normalized = ({ externalId }: GivenIdentity): string =>
 const folded = (id: string): string => id.normalize('NFKC').trim().toLowerCase().normalize('NFKC');
 
 /** What is hashed of an identity; null for a phone number that is none. */
-export function canonicalIdentity({ provider, externalId }: GivenIdentity): string | null {
+export const canonicalIdentity = (identity: GivenIdentity): string | null =>
+  canonicalAsWritten(seen(identity));
+
+/** What nobody sees makes nobody another person. */
+const seen = ({ provider, externalId }: GivenIdentity): GivenIdentity => ({
+  provider,
+  externalId: visible(externalId),
+});
+
+function canonicalAsWritten({ provider, externalId }: GivenIdentity): string | null {
   const id = folded(externalId);
   if (PHONE_PROVIDERS.has(provider)) {
     const digits = canonicalPhone(id);
@@ -76,11 +85,14 @@ export function canonicalIdentity({ provider, externalId }: GivenIdentity): stri
   return `${provider}\u0000${provider === 'email' ? canonicalEmail(id) : id}`;
 }
 
-/** @throws invalid_input naming the identity that is no phone number; the number itself is not said */
+/** @throws invalid_input naming the identity that is no phone number or address; itself it is not said */
 export function requireHashable(identities: readonly GivenIdentity[]): void {
   identities.forEach((identity, index) => {
-    if (canonicalIdentity(identity) !== null) return;
     const parameter = `identities[${index}].externalId`;
+    if (identity.provider === 'email' && !isPlainAddress(identity.externalId)) {
+      throw refused(parameter, PLAIN_ADDRESS_ONLY);
+    }
+    if (canonicalIdentity(identity) !== null) return;
     throw new BillingError(
       'invalid_input',
       `"${parameter}" must be a phone number in international form, such as +49 30 123456.`,
@@ -88,6 +100,10 @@ export function requireHashable(identities: readonly GivenIdentity[]): void {
     );
   });
 }
+
+/** One that was stored before anybody asked whether it is a number is still somebody's. */
+const hashable = (identity: GivenIdentity): string =>
+  canonicalAsWritten(identity) ?? `phone\u0000${normalized(identity)}`;
 
 export class IdentityHashing {
   private readonly keys: ReadonlyArray<{ id: string; secret: string }>;
@@ -97,13 +113,17 @@ export class IdentityHashing {
     this.keys = given.map((key) => ({ id: idOf(key.secret), ...key }));
   }
 
-  /** The hashes of an identity under each secret, that of the newest first. */
+  /**
+   * The hashes of an identity under each secret, that of the newest first: it is the one to keep. Behind
+   * them, of one that was written with what nobody sees, those that were kept of it before.
+   */
   hashesOf(identity: GivenIdentity): HashedIdentity[] {
-    // One that was stored before anybody asked whether it is a number is still somebody's.
-    const canonical = canonicalIdentity(identity) ?? `phone\u0000${normalized(identity)}`;
-    return this.keys.map(({ id, secret }) => ({
-      keyId: id,
-      hash: createHmac('sha256', secret).update(canonical, 'utf8').digest('hex'),
-    }));
+    const spellings = new Set([seen(identity), identity].map(hashable));
+    return [...spellings].flatMap((spelling) =>
+      this.keys.map(({ id, secret }) => ({
+        keyId: id,
+        hash: createHmac('sha256', secret).update(spelling, 'utf8').digest('hex'),
+      })),
+    );
   }
 }

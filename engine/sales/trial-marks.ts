@@ -225,7 +225,7 @@ export class TrialMarks {
     return new Set(rows.map(({ hash }) => hash));
   }
 
-  /** For each person the hashes under all secrets, the newest first; none without a secret. */
+  /** For each identity its hashes, the one to keep first; none without a secret. */
   private async hashesOf(
     session: Session,
     account: ResolvedAccount,
@@ -234,7 +234,6 @@ export class TrialMarks {
     const { hashing } = this;
     if (hashing === null) return [];
     const own = await IDENTITIES.rows(session, FIND_PEOPLE, [[account.accountId]]);
-    const all = [...own, ...given].map((identity) => hashing.hashesOf(identity));
-    return [...new Map(all.map((hashes) => [hashes[0]!.hash, hashes])).values()];
+    return [...own, ...given].map((identity) => hashing.hashesOf(identity));
   }
 }
