@@ -1,5 +1,6 @@
 import {
   Decimal,
+  ONE,
   duration,
   flag,
   formatMoney,
@@ -206,7 +207,7 @@ export function checkedQuantity(
   if (written.quantity === undefined && product.kind === 'quantity') {
     throw refused(`${parameter}.quantity`, 'is missing');
   }
-  const quantity = written.quantity ?? new Decimal(1);
+  const quantity = written.quantity ?? ONE;
   requireUnits(quantity, product, `${parameter}.quantity`);
   return { product, quantity: formatUnits(quantity) };
 }

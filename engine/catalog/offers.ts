@@ -3,6 +3,7 @@ import {
   Decimal,
   LIMITS,
   MAX_UNIT_DECIMALS,
+  ONE,
   amount,
   changeFields,
   currency,
@@ -253,7 +254,7 @@ async function saveOffer(session: Session, change: OfferChange, now: string): Pr
     ...terms,
     metadata: change.metadata ?? old?.metadata ?? {},
   };
-  if (buyers.freeTier && !offerPrice(content, new Decimal(1)).isZero()) {
+  if (buyers.freeTier && !offerPrice(content, ONE).isZero()) {
     throw refused('pricing', 'must give 0, since the offer is a free tier');
   }
   if (old !== null && contentOf(old).equals(contentOf(content))) return old;

@@ -10,6 +10,7 @@ import {
 import {
   BillingError,
   Decimal,
+  ONE,
   ZERO,
   formatUnits,
   isoTime,
@@ -152,8 +153,6 @@ export function usageLines(
     }),
   );
 }
-
-const ONE = new Decimal(1);
 
 /** A line of which nothing is reckoned yet: what is not given of it, is as of a blank one. */
 export const newLine = (

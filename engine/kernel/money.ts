@@ -98,7 +98,7 @@ export function split(total: Decimal, weights: readonly Decimal[], decimals: num
   }
   if (weights.length === 1) return [total];
   const sum = sumOf(weights);
-  const shares = sum.isZero() ? weights.map(() => new Decimal(1)) : weights;
+  const shares = sum.isZero() ? weights.map(() => ONE) : weights;
   const whole = sum.isZero() ? new Decimal(weights.length) : sum;
 
   const exact = shares.map((share) => total.times(share).dividedBy(whole));

@@ -1,5 +1,6 @@
 import { arrayLiteral, type Context, type Session } from '../database';
 import {
+  ONE,
   accountReference,
   formatUnits,
   input,
@@ -29,7 +30,7 @@ import { Lane } from './lane';
 import { firstEnd, withFreed } from './order-of-use';
 import { pocketKey, isDue } from './pockets';
 import type { LedgerPorts } from './ports';
-import { ONE, recogniseCheck, type Recognised } from './recognise';
+import { recogniseCheck, type Recognised } from './recognise';
 import { lookAt, type Seen } from './sights';
 import {
   addSuggestions,

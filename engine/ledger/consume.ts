@@ -1,6 +1,7 @@
 import { MAX_LOCKED_ACCOUNTS, translate, type Context } from '../database';
 import {
   BillingError,
+  ONE,
   accountReference,
   changeFields,
   decimalsOf,
@@ -17,7 +18,7 @@ import type { KnownAccount, KnownPayers } from './known-payers';
 import { Lane, PatientLanes } from './lane';
 import { PlainUses, type Reason } from './plain-uses';
 import type { LedgerPorts } from './ports';
-import { ONE, recogniseUse, type Recognised } from './recognise';
+import { recogniseUse, type Recognised } from './recognise';
 import { lookAt } from './sights';
 import type { Suggester } from './suggestions';
 import type { ConsumeAnswer } from './use-answers';

@@ -14,6 +14,7 @@ import {
   BillingError,
   Decimal,
   LIMITS,
+  ONE,
   VALUE_DECIMALS,
   ZERO,
   accountReference,
@@ -259,7 +260,7 @@ function worthsOf(pocket: Pocket, { traces }: Taken): Worth[] {
       value: before.value.minus(value),
     });
   }
-  if (worths.size === 0) return [{ currency: null, units: new Decimal(1), value: ZERO }];
+  if (worths.size === 0) return [{ currency: null, units: ONE, value: ZERO }];
   return [...worths.values()].sort((a, b) => b.units.comparedTo(a.units));
 }
 

@@ -3,6 +3,7 @@ import { findProduct, requireUnits, type Product } from '../catalog';
 import type { Context, Session } from '../database';
 import {
   BillingError,
+  ONE,
   accountReference,
   addDuration,
   MAX_UNIT_DECIMALS,
@@ -35,7 +36,6 @@ import { openJournal, writeJournal } from './journal-store';
 import { available, isOver, withFreed } from './order-of-use';
 import type { Hold, Pocket } from './pockets';
 import type { LedgerPorts } from './ports';
-import { ONE } from './recognise';
 import {
   addSuggestions,
   type AwaitedFields,

@@ -1,4 +1,4 @@
-import { DEFAULT_PROVIDER, Decimal, type AccountReference } from '../kernel';
+import { DEFAULT_PROVIDER, Decimal, ONE, type AccountReference } from '../kernel';
 import type { KnownAccount, KnownPayer, KnownPayers, KnownPocket } from './known-payers';
 
 /**
@@ -13,8 +13,6 @@ export interface Recognised {
   amount: Decimal;
   key: string | undefined;
 }
-
-export const ONE = new Decimal(1);
 
 /** Printable, no blank at either end, not too long: text that parsing leaves as it is. */
 const PLAIN_KEY = /^[!-~](?:[ -~]{0,253}[!-~])?$/;

@@ -11,6 +11,7 @@ import {
   BillingError,
   Decimal,
   LIMITS,
+  ONE,
   ZERO,
   accountReference,
   changeFields,
@@ -360,7 +361,7 @@ function ratesOf(
   }
   return new Map(
     currencies.map((currency) => {
-      if (unitValue !== undefined) return [currency, { units: new Decimal(1), value: unitValue }];
+      if (unitValue !== undefined) return [currency, { units: ONE, value: unitValue }];
       const [newest] = target.grants
         .filter((grant) => grant.currency === currency && !grant.value.isZero())
         .filter((grant) => isInForce(grant, time) && grant.remaining.greaterThan(0))

@@ -3,6 +3,7 @@ import {
   BillingError,
   Decimal,
   MAX_UNIT_DECIMALS,
+  ONE,
   amount,
   changeFields,
   flag,
@@ -143,7 +144,7 @@ export class Refunds {
       await moveOrder(session, { ...order, status, refunded });
     }
     const netBack = order.lines.reduce((back, line) => back.plus(line.refundedNet), money.net);
-    const part = order.net.isZero() ? new Decimal(1) : netBack.dividedBy(order.net);
+    const part = order.net.isZero() ? ONE : netBack.dividedBy(order.net);
     const paid = { ...paidOrder(atHand), isFirst: false };
     const refund = { refundId, amount: money.amount, part };
     for (const hook of this.hooks.refunded) await hook(session, paid, refund, now);

@@ -1,6 +1,6 @@
 import { inTerms, leftInTerms, leftToGiveBack, type SoldLine } from '../books';
 import { column, table, type Session } from '../database';
-import { Decimal, ZERO, type Instant } from '../kernel';
+import { Decimal, ONE, ZERO, type Instant } from '../kernel';
 import {
   addCredits,
   addPendingItems,
@@ -197,7 +197,7 @@ export async function soldCredits(
       periodNumber: number,
       sku,
       version,
-      quantity: new Decimal(1),
+      quantity: ONE,
       currency,
       serviceFrom: Math.max(now, startsAt),
       serviceTo: endsAt,
