@@ -14,6 +14,12 @@ export interface OwnLine {
   sequence: string;
 }
 
+/** The account whose line it is, with the payer in whose ledger it stands. */
+interface AccountAtLine extends ResolvedAccount {
+  /** Who pays by now for whose ledger that is: another, if that account got a parent or was merged. */
+  home: string;
+}
+
 interface LineChange<Found extends { accountId: string }> {
   kind: string;
   /** The id as the caller gave it. */
@@ -35,16 +41,16 @@ interface LineChange<Found extends { accountId: string }> {
  * The key belongs to the account whose line it is. The ledger is the line's: a child that has another
  * payer by now still settles and restores where it used.
  *
- * @param work reads the line again, under the lock; gets its account with the payer in whose ledger it
- *   stands; its own `replayed` marks an answer that stands with the line and needs no key
+ * @param work gets the line as it stands under the lock; its own `replayed` marks an answer that stands
+ *   with the line and needs no key
  */
 export async function changeOfLine<T extends object, Found extends { accountId: string }>(
   context: Context,
   change: LineChange<Found>,
   work: (
     session: Session,
-    line: OwnLine,
-    account: ResolvedAccount,
+    found: Found,
+    account: AccountAtLine,
     now: Instant,
   ) => Promise<Answered<T>>,
 ): Promise<Changed<T>> {
@@ -54,16 +60,19 @@ export async function changeOfLine<T extends object, Found extends { accountId: 
     const found = await change.find(session, line);
     if (found === null) throw change.unknown(change.id);
     const owner = await resolveAccount(session, { accountId: found.accountId });
+    const ledger =
+      line.payerId === owner.payerId
+        ? owner
+        : await resolveAccount(session, { accountId: line.payerId });
     if (change.account !== undefined) {
       const named = await resolveAccount(session, change.account);
-      const isOwn =
-        [owner.accountId, line.payerId].includes(named.accountId) ||
-        // The ledger's owner may have been merged into another since.
-        (await resolveAccount(session, { accountId: line.payerId })).accountId === named.accountId;
-      if (!isOwn) throw change.unknown(change.id);
+      // The ledger's owner may have been merged into another since.
+      const own = [owner.accountId, line.payerId, ledger.accountId];
+      if (!own.includes(named.accountId)) throw change.unknown(change.id);
     }
-    const home = await payerOf(session, line, owner);
-    return { owner, found, locks: [line.payerId, home] };
+    const { payerId: home, payerStatus, timeZone } = ledger;
+    const place = { payerId: line.payerId, payerStatus, timeZone, home };
+    return { owner, found, place, locks: [line.payerId, home] };
   };
   return changeOf(
     context,
@@ -72,26 +81,7 @@ export async function changeOfLine<T extends object, Found extends { accountId: 
       parties,
       request: ({ found }) => ({ ...change.request(found), id: change.id }),
     },
-    async (session, { owner }, now) => work(session, line, await atLine(session, line, owner), now),
+    async (session, { owner, found, place }, now) =>
+      work(session, found, { ...owner, ...place }, now),
   );
-}
-
-/** Who pays by now for whose ledger it is: another, if that account got a parent or was merged. */
-const payerOf = async (
-  session: Session,
-  { payerId }: Pick<OwnLine, 'payerId'>,
-  account: ResolvedAccount,
-): Promise<string> =>
-  payerId === account.payerId
-    ? payerId
-    : (await resolveAccount(session, { accountId: payerId })).payerId;
-
-async function atLine(
-  session: Session,
-  { payerId }: OwnLine,
-  account: ResolvedAccount,
-): Promise<ResolvedAccount> {
-  if (payerId === account.payerId) return account;
-  const { payerStatus, timeZone } = await resolveAccount(session, { accountId: payerId });
-  return { ...account, payerId, payerStatus, timeZone };
 }

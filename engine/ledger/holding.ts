@@ -239,11 +239,11 @@ export class Holds {
   }
 
   /**
-   * Ends a hold with what was really used. Less than is on hold: the rest goes back, with 0 all of it. More: the rest
-   * is taken by the order of use, then as overage if that is allowed, and what is not there becomes an
-   * `uncovered` entry; with `strict: true` it is denied instead, and the hold stays open. An account
-   * that is suspended, or to whom the product is denied, settles what it holds, and more becomes
-   * uncovered.
+   * Ends a hold with what was really used. Less than is on hold: the rest goes back, with 0 all of it.
+   * More: the rest is taken by the order of use, then as overage if that is allowed, and what is not
+   * there becomes an `uncovered` entry; with `strict: true` it is denied instead, and the hold stays
+   * open. An account that is suspended, or to whom the product is denied, settles what it holds, and more
+   * becomes uncovered.
    *
    * Settling again with the same amount gives the first answer, `replayed`, with or without a key.
    *
@@ -354,7 +354,6 @@ export class Holds {
     );
   }
 
-  /** @param work gets the hold as it stands under the lock */
   private changeHold<T extends object>(
     kind: string,
     wanted: { holdId: string; account?: ResolvedReference; idempotencyKey?: string; tx?: unknown },
@@ -376,8 +375,7 @@ export class Holds {
         unknown: unknownHold,
         find: findHold,
       },
-      async (session, line, account, now) =>
-        work(session, (await findHold(session, line))!, account, now),
+      work,
     );
   }
 }

@@ -165,9 +165,9 @@ export class Restores {
 
   /**
    * Takes uses back: by the entry of one use, or by account, product and amount, the latest uses first
-   * (of a payer all uses on its ledger, of a child its own there, then those before it had a parent). Units return to the grants they
-   * came from, in the reverse order; never more than was used in sum. Those of an account that got a
-   * parent since go on to the parent, as its other units did.
+   * (of a payer all uses on its ledger, of a child its own there, then those before it had a parent).
+   * Units return to the grants they came from, in the reverse order; never more than was used in sum.
+   * Those of an account that got a parent since go on to the parent, as its other units did.
    *
    * @returns what is usable again, what expired at once, and the lines written
    * @throws unknown_entry, restore_exceeds_use, invalid_input, unknown_account, unknown_product,
@@ -206,8 +206,7 @@ export class Restores {
         unknown: unknownEntry,
         find: (session, { payerId, sequence }) => readUse(session, payerId, sequence),
       },
-      async (session, { payerId, sequence }, _account, now) => {
-        const use = (await readUse(session, payerId, sequence))!;
+      async (session, use, { payerId, home }, now) => {
         const product = await findProduct(session, use.product);
         const left = notRestored(use);
         const amount = wanted.amount ?? left;
@@ -215,7 +214,6 @@ export class Restores {
         if (left.isZero() || amount.greaterThan(left)) {
           throw exceedsUse(wanted.amount ?? null, left, product.key);
         }
-        const { payerId: home } = await resolveAccount(session, { accountId: payerId });
         const back = { product, taken: [{ use, amount }], metadata: wanted.metadata };
         return { answer: await takeBack(session, this.ports, { payerId, home }, back, now) };
       },
