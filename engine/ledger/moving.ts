@@ -3,10 +3,10 @@ import { findProducts } from '../catalog';
 import type { Session } from '../database';
 import { BillingError, ZERO, isoTime, ledgerId, type Instant } from '../kernel';
 import { moveGates } from './gates';
-import { pocketOf, type Moved } from './journal';
+import { pocketOf, type Journal, type Moved } from './journal';
 import { openJournal, readDebts, writeJournal } from './journal-store';
-import { isOver } from './order-of-use';
-import type { Pocket } from './pockets';
+import { isOver, type Draw } from './order-of-use';
+import type { Grant, Pocket } from './pockets';
 import type { LedgerPorts } from './ports';
 
 /** All that an account has moves to another: when they are merged, or a child is attached with it. */
@@ -84,16 +84,14 @@ export async function moveAllUnits(
 
   const moves: Moved[] = [];
   let debts = 0;
+  const accounts = { from: from.accountId, into: into.accountId };
   for (const { source, target } of pockets) {
     journal.writeDue(source);
     journal.writeDue(target);
     const units = source.grants.filter((grant) => grant.remaining.greaterThan(0));
     for (const grant of units) {
-      const { remaining: quantity, validFrom, expiresAt, anchorAt, anchorMonths } = grant;
-      const validity = { validFrom, expiresAt, anchorAt, anchorMonths };
-      const terms = { accountId: into.accountId, quantity, validity, why: 'merge' } as const;
-      const draws = [{ grant, amount: quantity }];
-      moves.push(journal.moveUnits(source, from.accountId, draws, target, terms, {}));
+      const draw = { grant, amount: grant.remaining };
+      moves.push(moveOn(journal, { source, target }, draw, accounts));
     }
     debts += journal.moveDebts(source, target, into.accountId);
   }
@@ -110,6 +108,20 @@ export async function moveAllUnits(
   const terms = await session.query(COPY_TERMS, payers);
   await moveGates(session, { from, into });
   return { grants: moves.length, debts, overageTerms: terms.length };
+}
+
+/** Units of a grant go on in another ledger, with their value, expiry and priority. */
+export function moveOn(
+  journal: Journal,
+  { source, target }: { source: Pocket; target: Pocket },
+  draw: Draw<Grant>,
+  accounts: { from: string; into: string },
+): Moved {
+  const { validFrom, expiresAt, anchorAt, anchorMonths } = draw.grant;
+  const validity = { validFrom, expiresAt, anchorAt, anchorMonths };
+  const given = { accountId: accounts.into, quantity: draw.amount, validity };
+  const terms = { ...given, why: 'merge' } as const;
+  return journal.moveUnits(source, accounts.from, [draw], target, terms, {});
 }
 
 function refuseHolds(pockets: readonly Pocket[], now: Instant): void {

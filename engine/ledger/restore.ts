@@ -24,7 +24,7 @@ import { partsTaken, readGrants } from './holdings';
 import { pocketOf, type Journal, type Moved } from './journal';
 import { grantIn } from './journal-lines';
 import { openJournal, writeJournal } from './journal-store';
-import { tellBook } from './moving';
+import { moveOn, tellBook } from './moving';
 import type { HeldUnits } from './order-of-use';
 import type { Pocket } from './pockets';
 import type { LedgerPorts } from './ports';
@@ -285,13 +285,10 @@ function moveHome(
   journal.writeDue(target);
   return parts.flatMap(({ sequence, amount }) => {
     const grant = grantIn(pocket, sequence);
-    const quantity = Decimal.min(amount, grant.remaining);
-    if (quantity.isZero()) return [];
-    const { validFrom, expiresAt, anchorAt, anchorMonths } = grant;
-    const validity = { validFrom, expiresAt, anchorAt, anchorMonths };
-    const terms = { accountId: home, quantity, validity, why: 'merge' } as const;
-    const draws = [{ grant, amount: quantity }];
-    return [journal.moveUnits(pocket, pocket.payerId, draws, target, terms, {})];
+    const draw = { grant, amount: Decimal.min(amount, grant.remaining) };
+    if (draw.amount.isZero()) return [];
+    const accounts = { from: pocket.payerId, into: home };
+    return [moveOn(journal, { source: pocket, target }, draw, accounts)];
   });
 }
 
