@@ -62,10 +62,14 @@ order by t.product`;
  * Where several subscriptions allow it, what others left counts on, up to what they allow in all.
  */
 const SAVE_PERIOD_TERMS = `
+with n as (
+  select *
+  from unnest($1::uuid[], $2::text[], $3::numeric[], $4::numeric[], $5::boolean[])
+       as n (payer_id, product, more, in_all, is_none)
+)
 insert into {schema}.overage_terms as t (payer_id, product, unit_limit)
 select n.payer_id, n.product, n.more
-from unnest($1::uuid[], $2::text[], $3::numeric[], $4::numeric[], $5::boolean[])
-     as n (payer_id, product, more, in_all, is_none)
+from n
 where not n.is_none or exists (
   select 1 from {schema}.overage_terms o where o.payer_id = n.payer_id and o.product = n.product)
 on conflict (payer_id, product) do update
@@ -74,8 +78,7 @@ on conflict (payer_id, product) do update
       when n.is_none then 0
       when n.in_all is null then null
       else t.used + least(greatest(t.unit_limit - t.used, 0) + n.more, n.in_all) end
-    from unnest($1::uuid[], $2::text[], $3::numeric[], $4::numeric[], $5::boolean[])
-         as n (payer_id, product, more, in_all, is_none)
+    from n
     where n.payer_id = t.payer_id and n.product = t.product)`;
 
 /** How much of a counted product may be used beyond the grants of a period. */
