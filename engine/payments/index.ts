@@ -20,10 +20,10 @@ export { NO_METHOD, collectPayment, type CollectRequest, type Plan } from './cha
 export type { LookedUp } from './in-hand';
 export { NOT_SENT, attemptsElsewhere, resumeAttempts } from './looking-up';
 export {
+  defaultGateways,
   defaultMethod,
   findMethod,
   listMethods,
-  payersWithMethod,
   type StoredMethod,
 } from './method-records';
 export { unknownOrder } from './order-charges';

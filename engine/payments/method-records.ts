@@ -182,20 +182,19 @@ export async function keepCustomer(
   await session.query(KEEP_CUSTOMER, [payerId, gateway, reference, isoTime(now)]);
 }
 
-/** Few of each; a method without its details is nothing that could be charged. */
-const FIND_ABLE = `
-select p.id::text as id
-from unnest($1::uuid[]) as p (id)
-where exists (
-  select from {schema}.payment_methods m
-  join {schema}.payment_method_details d on d.payer_id = m.payer_id and d.method_id = m.method_id
-  where m.payer_id = p.id and m.removed_at is null and m.is_default)`;
+/** Locks nothing. One that was erased is removed, too: each that is found can be charged. */
+const FIND_GATEWAYS = `
+select m.payer_id::text as "payerId", m.gateway
+from {schema}.payment_methods m
+where m.payer_id = any($1::uuid[]) and m.is_default and m.removed_at is null`;
 
-/** Of some payers those that have something to charge by default. */
-export async function payersWithMethod(
+/** The gateways of the methods that payers are charged by; who has none is left out. */
+export async function defaultGateways(
   session: Session,
   payerIds: readonly string[],
-): Promise<Set<string>> {
-  const rows = await session.query<{ id: string }>(FIND_ABLE, [[...new Set(payerIds)]]);
-  return new Set(rows.map(({ id }) => id));
+): Promise<Map<string, string>> {
+  const found = await session.query<{ payerId: string; gateway: string }>(FIND_GATEWAYS, [
+    [...new Set(payerIds)],
+  ]);
+  return new Map(found.map(({ payerId, gateway }) => [payerId, gateway]));
 }

@@ -1,17 +1,12 @@
 import type { Session } from '../database';
 import type { Gateways } from './gateways';
+import { defaultGateways } from './method-records';
 
 /**
  * How what is owed is collected where nobody says it: charged by the engine, or sent, so that the
  * customer pays by itself. What nothing could ever charge is sent: a charge would fail at once.
  */
 export type Collection = 'charge' | 'send';
-
-/** The gateways of the methods that payers are charged by. Locks nothing. */
-const FIND_GATEWAYS = `
-select m.payer_id::text as "payerId", m.gateway
-from {schema}.payment_methods m
-where m.payer_id = any($1::uuid[]) and m.is_default and m.removed_at is null`;
 
 /**
  * What decides is the method on file; without one by what the account has paid, if that is known; else
@@ -26,10 +21,7 @@ export async function usualCollections(
   payerIds: readonly string[],
   paidBy: string | null = null,
 ): Promise<(payerId: string) => Collection> {
-  const found = await session.query<{ payerId: string; gateway: string }>(FIND_GATEWAYS, [
-    payerIds,
-  ]);
-  const methods = new Map(found.map(({ payerId, gateway }) => [payerId, gateway]));
+  const methods = await defaultGateways(session, payerIds);
   const any = paidBy === null ? gateways.charging().length > 0 : gateways.canCharge(paidBy);
   return (payerId) => {
     const gateway = methods.get(payerId);

@@ -1,6 +1,6 @@
 import { MAX_LOCKED_ACCOUNTS, lockAccounts, sweep, type Context, type Session } from '../database';
 import { isoTime, readClock, type Instant } from '../kernel';
-import { payersWithMethod } from '../payments';
+import { defaultGateways } from '../payments';
 import { asksForMethod, planAdvance, type Outcome, type Standing } from './planning';
 import { queuedChanges } from './queued-changes';
 import { findOfPayers } from './records';
@@ -139,7 +139,7 @@ async function withMethods(
   );
   if (asking.size === 0) return standings;
   const ledgers = [...asking].map(({ receiver }) => receiver.payerId);
-  const able = await payersWithMethod(session, ledgers);
+  const able = await defaultGateways(session, ledgers);
   return standings.map((standing) =>
     asking.has(standing) && !able.has(standing.receiver.payerId)
       ? { ...standing, lacksMethod: true }
