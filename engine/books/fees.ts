@@ -1,7 +1,7 @@
 import type { MergePart } from '../accounts';
-import { column, sweep, table, type Context, type Session } from '../database';
+import { column, sweep, table, type Context, type RowOf, type Session } from '../database';
 import { Decimal, isoTime, readClock, type Instant } from '../kernel';
-import { dropHeldFees, moveHeldFees, takeHeldFees, type HeldFee } from './held-fees';
+import { moveHeldFees, takeHeldFees, type HeldFee } from './held-fees';
 import { earnedPosting, movePostings, post, postAll } from './posting';
 import { FEES } from './tables';
 
@@ -36,16 +36,19 @@ from ${FEES.unnest()}`;
  * amounts be credited to `deferred` by a posting of the caller's.
  */
 export async function deferFees(session: Session, fees: readonly DeferredFee[]): Promise<void> {
-  const some = fees.filter(({ amount }) => !amount.isZero());
-  if (some.length === 0) return;
-  const rows = some.map(({ from, to, reference, ...fee }) => ({
+  const rows = fees.map(({ from, to, reference, ...fee }) => ({
     ...fee,
     startsAt: from,
     endsAt: to,
     referenceType: reference.type,
     referenceId: reference.id,
   }));
-  await session.query(DEFER, FEES.values(rows));
+  await writeFees(session, rows);
+}
+
+async function writeFees(session: Session, fees: ReadonlyArray<RowOf<typeof FEES>>): Promise<void> {
+  const some = fees.filter(({ amount }) => !amount.isZero());
+  if (some.length > 0) await session.query(DEFER, FEES.values(some));
 }
 
 /**
@@ -61,15 +64,11 @@ export async function releaseFees(
   now: Instant,
 ): Promise<void> {
   if (fees.length === 0) return;
-  const times = new Map(fees.map(({ feeId, from, to }) => [feeId, { from, to }]));
+  const times = new Map(fees.map(({ feeId, from, to }) => [feeId, { startsAt: from, endsAt: to }]));
   const released = await takeHeldFees(session, payerIds, [...times.keys()], now);
-  await deferFees(
+  await writeFees(
     session,
-    released.map(({ referenceType: type, referenceId: id, ...fee }) => ({
-      ...fee,
-      ...times.get(fee.feeId)!,
-      reference: { type, id },
-    })),
+    released.map((fee) => ({ ...fee, ...times.get(fee.feeId)! })),
   );
 }
 
@@ -102,9 +101,9 @@ select fee_id::text as fee_id, currency, (whole - earned)::text as left_over,
 from wanted`;
 
 /**
- * Ends fees before their time: what is not earned by then is taken off, all of one that waits for it. Whoever calls posts where that
- * goes, from `deferred`. What was posted as earned beyond the moment is given back to `deferred` here.
- * The payer must be locked.
+ * Ends fees before their time: what is not earned by then is taken off, all of one that waits for it.
+ * Whoever calls posts where that goes, from `deferred`. What was posted as earned beyond the moment is
+ * given back to `deferred` here. The payer must be locked.
  *
  * @param at the end; a fee that ended before, or is over by then, stays as it is
  * @returns what was taken off each fee, signed as its amount; fees that do not exist are left out
@@ -130,9 +129,10 @@ export async function endFees(
     const reference = { type: 'fee', id: fee_id };
     await post(session, earnedPosting(payerId, { ...back, reference }));
   }
+  const held = await takeHeldFees(session, [payerId], ids, at);
   return new Map([
     ...rows.map((row) => [row.fee_id, new Decimal(row.left_over)] as const),
-    ...(await dropHeldFees(session, payerId, ids, at)),
+    ...held.map(({ feeId, amount }) => [feeId, amount] as const),
   ]);
 }
 
@@ -159,22 +159,16 @@ export const moveFees: MergePart = async (session, { from, into, now, dryRun }) 
   const held = await moveHeldFees(session, { from, into, now, dryRun });
   const count = left.length + held.length;
   if (dryRun || count === 0) return { fees: count };
-  const fees = left.map(({ startsAt, endsAt, referenceType, referenceId, ...fee }) => ({
-    ...fee,
-    from: startsAt,
-    to: endsAt,
-    reference: { type: referenceType, id: referenceId },
-  }));
   await endFees(
     session,
     from.payerId,
-    fees.map(({ feeId }) => feeId),
+    left.map(({ feeId }) => feeId),
     now,
   );
-  await deferFees(session, fees);
+  await writeFees(session, left);
   await postAll(
     session,
-    [...fees, ...held]
+    [...left, ...held]
       .filter(({ amount }) => !amount.isZero())
       .flatMap(({ feeId, currency, amount }) =>
         movePostings(

@@ -1,5 +1,5 @@
 import type { Merge } from '../accounts';
-import type { Session } from '../database';
+import type { RowOf, Session } from '../database';
 import { isoTime, type Decimal, type Instant } from '../kernel';
 import { HELD_FEES } from './tables';
 
@@ -37,24 +37,13 @@ update {schema}.held_fees f set released_at = $3::timestamptz
 where f.payer_id = any($1::uuid[]) and f.fee_id = any($2::uuid[]) and f.released_at is null
 returning ${HELD_FEES.select('f')}`;
 
-/** Takes fees out of waiting. @returns those that waited */
+/** Takes fees out of waiting. @returns those that waited: nothing of them was earned */
 export const takeHeldFees = (
   session: Session,
   payerIds: readonly string[],
   feeIds: readonly string[],
   now: Instant,
 ) => HELD_FEES.rows(session, RELEASE, [payerIds, feeIds, isoTime(now)]);
-
-/** Takes fees back that wait. @returns what they came to: nothing of it was earned */
-export async function dropHeldFees(
-  session: Session,
-  payerId: string,
-  feeIds: readonly string[],
-  now: Instant,
-): Promise<Map<string, Decimal>> {
-  const dropped = await takeHeldFees(session, [payerId], feeIds, now);
-  return new Map(dropped.map(({ feeId, amount }) => [feeId, amount]));
-}
 
 const FIND_OPEN = `
 select ${HELD_FEES.select('f')} from {schema}.held_fees f
@@ -69,16 +58,12 @@ order by f.fee_id`;
 export async function moveHeldFees(
   session: Session,
   { from, into, now, dryRun }: Pick<Merge, 'from' | 'into' | 'now' | 'dryRun'>,
-): Promise<HeldFee[]> {
+): Promise<Array<RowOf<typeof HELD_FEES>>> {
   const open = await HELD_FEES.rows(session, FIND_OPEN, [from.payerId]);
-  const moved = open.map(({ referenceType: type, referenceId: id, ...fee }) => ({
-    ...fee,
-    payerId: into.payerId,
-    reference: { type, id },
-  }));
+  const moved = open.map((fee) => ({ ...fee, payerId: into.payerId }));
   if (dryRun || open.length === 0) return moved;
   const ids = open.map(({ feeId }) => feeId);
   await takeHeldFees(session, [from.payerId], ids, now);
-  await holdFees(session, moved);
+  await HELD_FEES.write(session, moved);
   return moved;
 }

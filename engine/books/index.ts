@@ -23,9 +23,7 @@ export {
   undoReturns,
   writeReturns,
   type LinePart,
-  type NewReturn,
   type SoldLine,
-  type SoldLineName,
 } from './returns';
 export { verifyBooks } from './verify';
 
