@@ -166,34 +166,38 @@ interface TableOfRows {
 /** Names of columns are compared without case, blanks and lines: "List Price", list_price. */
 const foldColumn = (name: string): string => foldCase(name.replace(/[\s_-]/g, ''));
 
-/** The table's own names of the columns that are written; '' for one without a name. */
-function columnNames(table: Table, title: string, written: readonly string[]): string[] {
-  const known = new Map(COLUMNS[table].map(({ name }) => [foldColumn(name), name]));
-  const names = written.map((name, index) => {
-    if (name.trim() === '') return '';
+/** The table's columns by the names that are written; null for one without a name. */
+function columnsNamed(
+  table: Table,
+  title: string,
+  written: readonly string[],
+): Array<Column | null> {
+  const known = new Map(COLUMNS[table].map((column) => [foldColumn(column.name), column]));
+  const columns = written.map((name, index) => {
+    if (name.trim() === '') return null;
     const found = known.get(foldColumn(name));
     if (found !== undefined) return found;
     throw importInvalid(
       `${title}, column ${index + 1}`,
-      `there is no column "${name.trim().slice(0, 80)}"; there are ${[...known.values()].join(', ')}.`,
+      `there is no column "${name.trim().slice(0, 80)}"; there are ${COLUMNS[table].map((one) => one.name).join(', ')}.`,
     );
   });
-  const twice = names.find((name, index) => name !== '' && names.indexOf(name) !== index);
-  if (twice !== undefined) throw importInvalid(`${title}, ${twice}`, 'the column is there twice.');
-  return names;
+  const twice = columns.find((one, index) => one !== null && columns.indexOf(one) !== index);
+  if (twice) throw importInvalid(`${title}, ${twice.name}`, 'the column is there twice.');
+  return columns;
 }
 
 /** Blanks around what a cell says are not meant; a character that nobody could read is refused. */
 function cellsOf(
   where: string,
-  names: readonly string[],
+  columns: ReadonlyArray<Column | null>,
   line: readonly unknown[],
   { decimalComma }: TableOptions,
-  columns: readonly Column[],
 ): Cells {
   const cells = new Map<string, unknown>();
-  names.forEach((name, at) => {
-    if (name === '') return;
+  columns.forEach((column, at) => {
+    if (column === null) return;
+    const { name } = column;
     const cell = line[at];
     if (typeof cell !== 'string') {
       cells.set(name, typeof cell === 'number' ? `${cell}` : cell);
@@ -203,7 +207,6 @@ function cellsOf(
       const how = 'Name its encoding, such as windows-1252, where the bytes of the file are read.';
       throw importInvalid(`${where}, ${name}`, `holds a character that could not be read. ${how}`);
     }
-    const column = columns.find((one) => one.name === name)!;
     const written = cell.trim();
     const said = decimalComma ? withPoint(column, written) : written;
     if (said === null) {
@@ -225,10 +228,10 @@ function readCsv(table: Table, csv: unknown, options: TableOptions): TableOfRows
   const lines = linesOf(typeof csv === 'string' ? csv : textOf(csv, options.encoding));
   if (!Array.isArray(lines)) throw importInvalid(title, `is not CSV: ${lines.message}.`, lines);
   const [header = [], ...body] = lines;
-  const names = columnNames(table, title, header);
+  const columns = columnsNamed(table, title, header);
   const rows = body.map((line, index): Row => {
     const number = index + 2;
-    const stray = line.findIndex((cell, at) => cell.trim() !== '' && (names[at] ?? '') === '');
+    const stray = line.findIndex((cell, at) => cell.trim() !== '' && !columns[at]);
     if (stray >= 0) {
       throw importInvalid(
         `${title} row ${number}`,
@@ -236,7 +239,7 @@ function readCsv(table: Table, csv: unknown, options: TableOptions): TableOfRows
       );
     }
     const where = `${title} row ${number}`;
-    return { number, cells: cellsOf(where, names, line, options, COLUMNS[table]) };
+    return { number, cells: cellsOf(where, columns, line, options) };
   });
   return { table, title, rows };
 }
@@ -247,8 +250,8 @@ function readRows(table: Table, given: unknown, options: TableOptions): TableOfR
     const number = index + 1;
     if (!isObject(row)) throw importInvalid(`${table} row ${number}`, 'must be an object.');
     const where = `${table} row ${number}`;
-    const names = columnNames(table, where, Object.keys(row));
-    return { number, cells: cellsOf(where, names, Object.values(row), options, COLUMNS[table]) };
+    const columns = columnsNamed(table, where, Object.keys(row));
+    return { number, cells: cellsOf(where, columns, Object.values(row), options) };
   });
   return { table, title: table, rows };
 }
