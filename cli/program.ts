@@ -303,10 +303,11 @@ async function runCycle(
   { out, err }: Surroundings,
 ): Promise<number> {
   const done = await billing.invoicing.runBillingCycle({ limit: limitOf(limit) });
+  const { created, dispatched, reset, restored } = done;
+  const problems = [...created.problems, ...dispatched.problems];
   if (json === true) {
     await write(out, `${JSON.stringify(done)}\n`);
   } else {
-    const { created, dispatched, reset, restored } = done;
     const said = saidOf({
       draftsCreated: created.created,
       invoicesIssued: dispatched.issued,
@@ -318,15 +319,11 @@ async function runCycle(
       periodsRestored: restored.periods,
     });
     await write(out, `${said === '' ? 'Nothing was to be invoiced' : said}\n`);
-    for (const { payer, code, message } of created.problems) {
-      err.write(`${payer}: ${code}: ${message}\n`);
-    }
-    for (const { code, message, ...of } of dispatched.problems) {
+    for (const { code, message, ...of } of problems) {
       err.write(`${'invoiceId' in of ? of.invoiceId : of.payer}: ${code}: ${message}\n`);
     }
   }
-  const { created, dispatched } = done;
-  return created.problems.length + dispatched.problems.length === 0 ? DONE : PROBLEMS;
+  return problems.length === 0 ? DONE : PROBLEMS;
 }
 
 async function readers(
