@@ -13,7 +13,7 @@ import { forEachItemOrRefusal, Refusal } from '../shared/forEachItem';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../shared/idempotency';
 import { searchAccounts, searchOffers } from '../shared/listSearch';
 import { metadataOption, readMetadata } from '../shared/metadata';
-import { offerParameter } from '../shared/pickers';
+import { offerParameter, offerQuantityParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
 import { claimTrial, identitiesParameter } from '../shared/trial';
 
@@ -99,13 +99,8 @@ export class GrantOffer implements INodeType {
       offerParameter,
       { ...identitiesParameter, displayOptions: { show: { operation: ['claimTrial'] } } },
       {
-        displayName: 'Quantity',
-        name: 'quantity',
-        type: 'number',
+        ...offerQuantityParameter,
         required: true,
-        default: 1,
-        typeOptions: { minValue: 1, numberPrecision: 0 },
-        description: 'How many of the offer',
         displayOptions: { show: { operation: ['grant'] } },
       },
       {

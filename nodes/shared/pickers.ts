@@ -51,6 +51,15 @@ export const offerParameter: INodeProperties = {
   ],
 };
 
+export const offerQuantityParameter: INodeProperties = {
+  displayName: 'Quantity',
+  name: 'quantity',
+  type: 'number',
+  default: 1,
+  typeOptions: { minValue: 1, numberPrecision: 0 },
+  description: 'How many of the offer',
+};
+
 export const amountParameter: INodeProperties = {
   displayName: 'Amount',
   name: 'amount',

@@ -5,7 +5,7 @@ import { accountParameters, readAccount } from '../../../shared/accountParameter
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOption, readMetadata } from '../../../shared/metadata';
 import { optionsParameter } from '../../../shared/options';
-import { offerParameter } from '../../../shared/pickers';
+import { offerParameter, offerQuantityParameter } from '../../../shared/pickers';
 import { readAmount, readRequired } from '../../../shared/reading';
 import { shownFor } from '../../operation';
 
@@ -15,15 +15,7 @@ const properties: INodeProperties[] = [
     ...offerParameter,
     description: 'What is bought: an offer whose currency is a product that customers have',
   },
-  {
-    displayName: 'Quantity',
-    name: 'quantity',
-    type: 'number',
-    required: true,
-    default: 1,
-    typeOptions: { minValue: 1, numberPrecision: 0 },
-    description: 'How many of the offer',
-  },
+  { ...offerQuantityParameter, required: true },
   idempotencyKeyParameter,
   optionsParameter([metadataOption]),
 ];

@@ -2,6 +2,7 @@ import type { INodeProperties } from 'n8n-workflow';
 
 import type { SaveOfferRequest } from '../../../../engine';
 import { durationFields, durationOf, longDurationUnits } from '../../../shared/durations';
+import { accessOption, prorationsOption } from '../../../shared/periodTerms';
 import { emptied, missing, wordsOf } from '../../../shared/reading';
 import { pricingFields, pricingOf } from './pricing';
 import { expiryFields, expiryOf, priorityField, productField, quantityField } from './units';
@@ -79,17 +80,7 @@ export const termsFields: INodeProperties[] = [
     default: {},
     description: 'How a recurring offer is billed',
     options: [
-      {
-        displayName: 'Access',
-        name: 'access',
-        type: 'options',
-        options: [
-          { name: 'At Once', value: 'at_once', description: 'The customer is trusted' },
-          { name: 'On Payment', value: 'on_payment', description: 'Units come when it is paid' },
-        ],
-        default: 'on_payment',
-        description: 'When the units of a first period come that is paid in advance',
-      },
+      accessOption,
       {
         displayName: 'Anchor Day',
         name: 'anchorDay',
@@ -151,17 +142,7 @@ export const termsFields: INodeProperties[] = [
           },
         ],
       },
-      {
-        displayName: 'Prorations',
-        name: 'prorations',
-        type: 'options',
-        options: [
-          { name: 'At Period End', value: 'period_end', description: 'With the next period' },
-          { name: 'Now', value: 'now', description: 'At once, those of a day together' },
-        ],
-        default: 'now',
-        description: 'When the credits and charges of a change are invoiced',
-      },
+      prorationsOption,
       {
         displayName: 'Renewal Grants',
         name: 'renewalGrants',

@@ -3,7 +3,7 @@ import { isResourceLocatorValue, type IExecuteFunctions, type INodeProperties } 
 import type { Billing } from '../../../../engine';
 import { plainAmount } from '../../../shared/amounts';
 import { jsonOf } from '../../../shared/json';
-import { offerParameter } from '../../../shared/pickers';
+import { offerParameter, offerQuantityParameter } from '../../../shared/pickers';
 import { missing } from '../../../shared/reading';
 
 type Lines = Parameters<Billing['sales']['createOrder']>[0]['items'];
@@ -35,17 +35,7 @@ export const linesParameters: INodeProperties[] = [
       {
         displayName: 'Item',
         name: 'item',
-        values: [
-          { ...offerParameter, description: 'What is bought' },
-          {
-            displayName: 'Quantity',
-            name: 'quantity',
-            type: 'number',
-            default: 1,
-            typeOptions: { minValue: 1, numberPrecision: 0 },
-            description: 'How many of the offer',
-          },
-        ],
+        values: [{ ...offerParameter, description: 'What is bought' }, offerQuantityParameter],
       },
     ],
   },

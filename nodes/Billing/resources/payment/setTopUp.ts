@@ -4,7 +4,7 @@ import type { Billing } from '../../../../engine';
 import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { optionsParameter } from '../../../shared/options';
-import { offerParameter, productParameter } from '../../../shared/pickers';
+import { offerParameter, offerQuantityParameter, productParameter } from '../../../shared/pickers';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
@@ -40,14 +40,7 @@ const properties: INodeProperties[] = [
       typeOptions: { minValue: 1, numberPrecision: 0 },
       description: 'How often at most within a period, which is a calendar month',
     },
-    {
-      displayName: 'Quantity',
-      name: 'quantity',
-      type: 'number',
-      default: 1,
-      typeOptions: { minValue: 1, numberPrecision: 0 },
-      description: 'How many of the offer each time',
-    },
+    { ...offerQuantityParameter, description: 'How many of the offer each time' },
   ]),
 ];
 

@@ -2,7 +2,8 @@ import { isResourceLocatorValue, type IExecuteFunctions, type INodeProperties } 
 
 import type { Billing } from '../../../../engine';
 import { plainAmount } from '../../../shared/amounts';
-import { offerParameter } from '../../../shared/pickers';
+import { prorationsOption } from '../../../shared/periodTerms';
+import { offerParameter, offerQuantityParameter } from '../../../shared/pickers';
 import { readOptions } from '../../../shared/reading';
 import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
@@ -17,14 +18,7 @@ const changesParameter: INodeProperties = {
   description: 'What becomes different; the rest stays',
   options: [
     { ...offerParameter, required: false, description: 'The recurring offer that takes its place' },
-    {
-      displayName: 'Quantity',
-      name: 'quantity',
-      type: 'number',
-      default: 1,
-      typeOptions: { minValue: 1, numberPrecision: 0 },
-      description: 'How many of the offer',
-    },
+    offerQuantityParameter,
   ],
 };
 
@@ -85,19 +79,6 @@ const modeOption: INodeProperties = {
   description: 'How a change that takes force now is charged',
 };
 
-const prorationsOption: INodeProperties = {
-  displayName: 'Prorations',
-  name: 'prorations',
-  type: 'options',
-  options: [
-    { name: 'At Period End', value: 'period_end', description: 'With the next period' },
-    { name: 'Now', value: 'now', description: 'At once, those of a day together' },
-  ],
-  default: 'now',
-  description:
-    'When the credit and the charge of a change now are invoiced. Without this as the offer says.',
-};
-
 const whenOption: INodeProperties = {
   displayName: 'When',
   name: 'when',
@@ -113,7 +94,17 @@ const whenOption: INodeProperties = {
 
 const properties = changeParameters(
   [changesParameter],
-  [accessOption, creditOption, modeOption, prorationsOption, whenOption],
+  [
+    accessOption,
+    creditOption,
+    modeOption,
+    {
+      ...prorationsOption,
+      description:
+        'When the credit and the charge of a change now are invoiced. Without this as the offer says.',
+    },
+    whenOption,
+  ],
 );
 
 export const description = shownFor('subscription', 'change', properties);

@@ -6,7 +6,8 @@ import { plainAmount } from '../../../shared/amounts';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
 import { optionsParameter } from '../../../shared/options';
-import { offerParameter } from '../../../shared/pickers';
+import { accessOption } from '../../../shared/periodTerms';
+import { offerParameter, offerQuantityParameter } from '../../../shared/pickers';
 import { readOptions, readRequired } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
 import { refuseAgents } from '../../../shared/toolMode';
@@ -18,13 +19,7 @@ const properties: INodeProperties[] = [
   idempotencyKeyParameter,
   optionsParameter([
     {
-      displayName: 'Access',
-      name: 'access',
-      type: 'options',
-      options: [
-        { name: 'At Once', value: 'at_once', description: 'The customer is trusted' },
-        { name: 'On Payment', value: 'on_payment', description: 'Units come when it is paid' },
-      ],
+      ...accessOption,
       default: 'at_once',
       description:
         'When the units of a first period come that is paid in advance. Default: as the offer says.',
@@ -66,14 +61,7 @@ const properties: INodeProperties[] = [
         'What the customer typed, which lowers the price. Left blank, or without a value in the item, there is none.',
     },
     metadataOption,
-    {
-      displayName: 'Quantity',
-      name: 'quantity',
-      type: 'number',
-      default: 1,
-      typeOptions: { minValue: 1, numberPrecision: 0 },
-      description: 'How many of the offer',
-    },
+    offerQuantityParameter,
     {
       displayName: 'Renew',
       name: 'renew',
