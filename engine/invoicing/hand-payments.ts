@@ -1,4 +1,4 @@
-import type { Session } from '../database';
+import { column, table, type Session } from '../database';
 import {
   BillingError,
   LIMITS,
@@ -21,9 +21,15 @@ import { openRefund, type PaymentContext } from '../payments';
 import { moveCredits } from './account-credit';
 import { changeOfInvoice, type InvoiceAtHand } from './change-of-invoice';
 import { requireMoney, type CreditNotes } from './credit-notes';
-import { invoiceRecord, requireInvoice, type Invoice, type StoredInvoice } from './invoice-records';
+import {
+  invoiceRecord,
+  requireInvoice,
+  wrongState,
+  type Invoice,
+  type StoredInvoice,
+} from './invoice-records';
 import { HAND_METHODS, settleInvoice } from './settling';
-import { tooLateToPay } from './when-paid';
+import { whyRefused } from './when-paid';
 
 /** Payments that came in outside any gateway. */
 
@@ -32,7 +38,7 @@ const markPaidInput = input({
   /** What came in. Default: all that is due. More than that becomes account credit. */
   amount: units().optional(),
   method: oneOf(HAND_METHODS),
-  /** What tells this payment from others: the same again is counted once. Default: made up. */
+  /** What tells this payment from others: the same again is the same payment. Default: made up. */
   reference: text(LIMITS.idempotencyKey).optional(),
   /** When it came in. Default: now. */
   paidAt: instant().optional(),
@@ -48,11 +54,13 @@ export class HandPayments {
 
   /**
    * Counts a payment that came in outside any gateway; a part is fine. What is beyond the invoice
-   * becomes account credit. A first payment that comes when its subscription cannot begin any more is not
-   * counted: the invoice stays as it is, and `refund.due` says that the money is to be given back.
+   * becomes account credit. Money that cannot begin anything any more, a first payment whose subscription
+   * is given up, or that of a change that lapsed, is not counted: the invoice stays as it is, and
+   * `refund.due` says that it is to be given back. The same `reference` is the same payment either way.
    *
-   * @throws unknown_invoice, invoice_state (a draft, void, paid already), payment_mismatch (the reference
-   *   was one of another amount), invalid_input, idempotency_conflict
+   * @throws unknown_invoice, invoice_state (a draft, void, paid already; without a reference, when money
+   *   for it is to be given back already), payment_mismatch (the reference was one of another amount),
+   *   invalid_input, idempotency_conflict
    */
   async markPaid(request: MarkPaidRequest): Promise<Invoice & { replayed: boolean }> {
     const wanted = parse(markPaidInput, request);
@@ -62,7 +70,7 @@ export class HandPayments {
     });
   }
 
-  /** @returns whether it was counted before */
+  /** @returns whether this payment is on record already */
   private async take(
     session: Session,
     { invoice, payer }: InvoiceAtHand,
@@ -74,33 +82,25 @@ export class HandPayments {
     if (paidAt > now) {
       throw new BillingError('invalid_input', '"paidAt" is yet to come.', { parameter: 'paidAt' });
     }
-    const { payerId, invoiceId } = invoice;
-    const amount = wanted.amount ?? invoice.amountDue;
+    if (wanted.reference !== undefined && (await isOnRecord(session, invoice, wanted))) return true;
+    const { payerId, invoiceId, currency } = invoice;
+    const amount = wanted.amount ?? askedOf(invoice);
     const reference =
       wanted.reference ?? `${wanted.method} ${isoTime(now)} ${invoice.paid.toFixed()}`;
-    const isPayable = invoice.status === 'open' || invoice.status === 'uncollectible';
-    const tooLate = isPayable ? await tooLateToPay(session, invoice, now) : null;
-    if (tooLate !== null) {
-      await this.giveBack(session, invoice, { amount, charge: reference, reason: tooLate }, now);
+    const refused = amount.isZero() ? null : await whyGivenBack(session, invoice, now);
+    if (refused !== null) {
+      if (wanted.reference === undefined) await requireFirst(session, invoice);
+      await this.giveBack(session, invoice, { amount, charge: reference, reason: refused }, now);
       return false;
     }
-    const by = { gateway: 'manual', method: wanted.method, reference, paidAt };
-    const settled = await settleInvoice(session, { payerId, invoiceId, amount, ...by }, now);
-    const counted = settled.applied.plus(settled.excess);
-    if (settled.replayed && wanted.amount !== undefined && !wanted.amount.equals(counted)) {
-      throw new BillingError(
-        'payment_mismatch',
-        `The payment ${wanted.reference} was one of ${formatMoney(counted, invoice.decimals)}.`,
-        { parameter: 'reference', advice: 'Each payment has a reference of its own.' },
-      );
-    }
-    if (!settled.replayed) {
-      const { currency } = invoice;
-      const excess = { from: payerId, into: payer.payerId, currency, amount: settled.excess };
-      await moveCredits(session, [excess], now);
-      await this.creditNotes.giveBackLate(session, invoice, now);
-    }
-    return settled.replayed;
+    const by = { gateway: BY_HAND, method: wanted.method, reference, paidAt };
+    const payment = { payerId, invoiceId, amount, ...by };
+    const { excess, replayed } = await settleInvoice(session, payment, now);
+    if (replayed) return true;
+    const credit = { from: payerId, into: payer.payerId, currency, amount: excess };
+    await moveCredits(session, [credit], now);
+    await this.creditNotes.giveBackLate(session, invoice, now);
+    return false;
   }
 
   /** Money that cannot be used any more: on record, so that it is given back. */
@@ -111,7 +111,74 @@ export class HandPayments {
     now: Instant,
   ): Promise<void> {
     const about = { purpose: 'invoice' as const, purposeId: invoiceId, attemptId: null };
-    const refund = { payerId, accountId, currency, gateway: 'manual', ...about, ...back };
+    const refund = { payerId, accountId, currency, gateway: BY_HAND, ...about, ...back };
     await openRefund(this.context, session, refund, now);
   }
+}
+
+const BY_HAND = 'manual';
+
+/** What an invoice asks for, or asked for before it was withdrawn. */
+const askedOf = ({ status, total, credited, amountDue }: StoredInvoice): Decimal =>
+  status === 'void' ? total.minus(credited) : amountDue;
+
+/** Also of a change whose invoice was withdrawn, which nobody who pays it need know. */
+const whyGivenBack = async (
+  session: Session,
+  invoice: StoredInvoice,
+  now: Instant,
+): ReturnType<typeof whyRefused> =>
+  invoice.status === 'open' ||
+  invoice.status === 'uncollectible' ||
+  (invoice.status === 'void' && invoice.changeId !== null)
+    ? whyRefused(session, invoice, now)
+    : null;
+
+const RECORDED = table('invoice_payments', { reference: column.text(), amount: column.decimal() });
+
+/** Payments by hand of an invoice: what was counted, with what was beyond, and what is to go back. */
+const FIND_RECORDED = `
+select ${RECORDED.select('r')}
+from (
+  select reference, amount + excess as amount
+  from {schema}.invoice_payments
+  where payer_id = $1::uuid and invoice_id = $2::uuid and gateway = '${BY_HAND}'
+  union all
+  select charge, amount
+  from {schema}.payment_refunds
+  where payer_id = $1::uuid and purpose = 'invoice' and purpose_id = $2::uuid
+    and gateway = '${BY_HAND}' and attempt_id is null and reason <> 'credit_note') as r`;
+
+/** Whether a payment was told of before, by its reference. @throws payment_mismatch */
+async function isOnRecord(
+  session: Session,
+  { payerId, invoiceId, decimals }: StoredInvoice,
+  { reference, amount }: { reference?: string; amount?: Decimal },
+): Promise<boolean> {
+  const all = await RECORDED.rows(session, FIND_RECORDED, [payerId, invoiceId]);
+  const known = all.find((one) => one.reference === reference);
+  if (known === undefined) return false;
+  if (amount === undefined || amount.equals(known.amount)) return true;
+  throw new BillingError(
+    'payment_mismatch',
+    `The payment ${reference} was one of ${formatMoney(known.amount, decimals)}.`,
+    { parameter: 'reference', advice: 'Each payment has a reference of its own.' },
+  );
+}
+
+const FIND_GOING_BACK = `
+select 1 as found from {schema}.payment_refunds
+where payer_id = $1::uuid and purpose = 'invoice' and purpose_id = $2::uuid
+  and gateway = '${BY_HAND}' and attempt_id is null and reason <> 'credit_note'
+limit 1`;
+
+/** Without a reference nobody can tell a second payment from the first. @throws invoice_state */
+async function requireFirst(session: Session, invoice: StoredInvoice): Promise<void> {
+  const found = await session.query(FIND_GOING_BACK, [invoice.payerId, invoice.invoiceId]);
+  if (found.length === 0) return;
+  throw wrongState(
+    invoice,
+    'cannot be paid any more, and a payment of it is on record as to be given back',
+    'If another one came in, tell it by a reference of its own.',
+  );
 }

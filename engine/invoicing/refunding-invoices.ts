@@ -91,13 +91,14 @@ const FIND_REFUND = `
 select ${REFUNDS.select('r')} from {schema}.invoice_refunds r
 where r.payer_id = $1::uuid and r.invoice_id = $2::uuid and r.refund_id = $3`;
 
-/** What came in outside any attempt of ours, less what went back of it, by gateway. */
+/** What was counted outside any attempt of ours, less what went back of it, by gateway. */
 const PAID_BY_HAND = `
 select p.gateway, min(p.reference) as reference,
        (sum(p.amount) - coalesce((
          select sum(r.amount) from {schema}.payment_refunds r
          where r.payer_id = $1::uuid and r.purpose = 'invoice' and r.purpose_id = $2::uuid
-           and r.gateway = p.gateway and r.attempt_id is null and r.status <> 'failed'), 0))::text
+           and r.gateway = p.gateway and r.attempt_id is null and r.reason = 'credit_note'
+           and r.status <> 'failed'), 0))::text
          as amount
 from {schema}.invoice_payments p
 where p.payer_id = $1::uuid and p.invoice_id = $2::uuid and p.attempt_id is null

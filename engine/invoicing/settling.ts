@@ -11,7 +11,6 @@ import {
   type InvoiceStatus,
   type StoredInvoice,
 } from './invoice-records';
-import { ofLapsedChanges } from './lapsed-changes';
 import { invoicesPaid } from './when-paid';
 
 /** Payments of invoices, whoever brings them: a charge, a provider's notice, a person at a keyboard. */
@@ -69,7 +68,8 @@ where payer_id = $1::uuid and invoice_id = $2::uuid`;
 
 /**
  * Counts a payment of an issued invoice: what is due becomes less, the rest is account credit, and an
- * invoice that is paid brings what waited for it. The payer must be locked.
+ * invoice that is paid brings what waited for it. Whoever calls has seen that the money can be used
+ * (`whyRefused`). The payer must be locked.
  *
  * @throws unknown_invoice; invoice_state (a draft, void, or paid already by other payments)
  */
@@ -89,7 +89,6 @@ export async function settleInvoice(
     return { status, applied, excess, amountDue, replayed: true };
   }
   if (invoice.status !== 'open' && invoice.status !== 'uncollectible') throw notPayable(invoice);
-  if ((await ofLapsedChanges(session, [invoice], now)).length > 0) throw tooLate(invoice);
 
   const applied = Decimal.min(payment.amount, invoice.amountDue);
   const excess = payment.amount.minus(applied);
@@ -148,11 +147,4 @@ const notPayable = (invoice: StoredInvoice): BillingError =>
     invoice.status === 'draft'
       ? 'Finalize it first.'
       : 'Nothing was counted. If money came in, give it back or add it as account credit.',
-  );
-
-const tooLate = (invoice: StoredInvoice): BillingError =>
-  wrongState(
-    invoice,
-    'asks for a change that is not wanted any more',
-    'Nothing was counted. If money came in, give it back or add it as account credit.',
   );

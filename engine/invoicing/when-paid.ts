@@ -13,6 +13,7 @@ import { closeCollections } from './collecting/closing-collections';
 import type { StoredInvoiceLine } from './invoice-lines';
 import type { StoredInvoice } from './invoice-records';
 import { invoicedPeriods } from './invoiced-periods';
+import { ofLapsedChanges } from './lapsed-changes';
 
 /** The period whose fee, or charge in its place, a line is; null: it is something else. */
 export const periodOf = (
@@ -77,12 +78,16 @@ export async function tooLateLines(
   return late;
 }
 
-/** Why money for an invoice cannot be used any more: all that it asks for came too late. Null: it can. */
-export async function tooLateToPay(
+/**
+ * Why money for an invoice cannot be used any more: the change that it asks for lapsed, or all of it came
+ * too late. Nobody is asked for it, and what comes all the same goes back. Null: it can be used.
+ */
+export async function whyRefused(
   session: Session,
   invoice: StoredInvoice,
   now: Instant,
-): Promise<TooLate | null> {
+): Promise<TooLate | 'change_lapsed' | null> {
+  if ((await ofLapsedChanges(session, [invoice], now)).length > 0) return 'change_lapsed';
   const late = await tooLateLines(session, invoice, now);
   const [reason] = late.values();
   return reason === undefined || late.size < invoice.lines.length ? null : reason;

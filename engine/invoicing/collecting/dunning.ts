@@ -7,7 +7,7 @@ import { changesGivenUp, dunningEnded, paymentFailed, paymentOverdue } from '../
 import { writeOff } from '../closing';
 import { invoiceEvent } from '../invoice-events';
 import type { StoredInvoice } from '../invoice-records';
-import { tooLateToPay } from '../when-paid';
+import { whyRefused } from '../when-paid';
 import { closeCollections, subscriptionsOf } from './closing-collections';
 import { writeCollection } from './collections';
 import { readDunning, type Dunning } from './dunning-settings';
@@ -103,7 +103,7 @@ export async function takeSteps(
     await recordEvents(session, [{ ...event, recordedAt: now }]);
     await tellFirstFailure(session, invoice, state, now);
   }
-  if ((await tooLateToPay(session, invoice, now)) !== null) {
+  if ((await whyRefused(session, invoice, now)) !== null) {
     const stopped = stoppedByLapse(state, now);
     return writeCollection(session, invoice, stopped, collection.finalAction);
   }

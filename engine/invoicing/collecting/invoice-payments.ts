@@ -3,15 +3,9 @@ import type { Session } from '../../database';
 import { isId, type Instant } from '../../kernel';
 import { NOT_SENT, type PurposeHandlers, type StoredRefund } from '../../payments';
 import { moveCredits } from '../account-credit';
-import {
-  findInvoiceOwner,
-  requireInvoice,
-  type InvoiceName,
-  type StoredInvoice,
-} from '../invoice-records';
+import { findInvoiceOwner, requireInvoice, type InvoiceName } from '../invoice-records';
 import { settleInvoice } from '../settling';
-import { ofLapsedChanges } from '../lapsed-changes';
-import { tooLateToPay } from '../when-paid';
+import { whyRefused } from '../when-paid';
 import { countAttempt, findCollections } from './collections';
 import { attemptFailed } from './dunning';
 
@@ -29,12 +23,6 @@ async function payersOf(session: Session, invoiceId: string): Promise<string[]> 
   const { payerId } = await findInvoiceOwner(session, invoiceId);
   return namesOfPayer(session, payerId);
 }
-
-/** Why money for an invoice would go back: nobody is asked for it, and what comes all the same does. */
-const whyRefused = async (session: Session, invoice: StoredInvoice, now: Instant) =>
-  (await ofLapsedChanges(session, [invoice], now)).length > 0
-    ? 'change_lapsed'
-    : tooLateToPay(session, invoice, now);
 
 export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => ({
   payersToLock: payersOf,

@@ -241,6 +241,54 @@ onEachDatabase('first payments', (database) => {
       expect(await calls(account)).toBe('0');
     });
 
+    test('money by hand that is too late is told once, by its reference', async () => {
+      const account = await newAccount();
+      const sku = await offer();
+      await start(account, sku);
+      await cycle();
+      const [invoice] = await invoicesOf(account);
+      const paid = (more: object = {}) =>
+        billing.invoicing.markPaid({ ...named(invoice), method: 'bank_transfer', ...more });
+      // Counted while it could be: the same again is the same, also when it is too late.
+      await paid({ reference: 'in time', amount: '10.00' });
+      clock.advance(60 * DAY);
+      await start(account, sku);
+      const again = await paid({ reference: 'in time', amount: '10.00' });
+      expect(again).toMatchObject({ paid: '10.00', replayed: true });
+      expect(await told(account, 'refund.due')).toEqual([]);
+
+      expect(await paid()).toMatchObject({ status: 'open', paid: '10.00', replayed: false });
+      expect(await code(paid())).toBe('invoice_state');
+      expect(await paid({ reference: 'late' })).toMatchObject({ replayed: false });
+      clock.advance(DAY);
+      expect(await paid({ reference: 'late' })).toMatchObject({ replayed: true });
+      expect(await code(paid({ reference: 'late', amount: '19.00' }))).toBe('payment_mismatch');
+      expect(await paid({ reference: 'once more' })).toMatchObject({ replayed: false });
+      expect(await told(account, 'refund.due')).toMatchObject([
+        { amount: '20.00', paymentId: 'once more' },
+        { amount: '20.00', paymentId: 'late' },
+        { amount: '20.00', reason: 'already_purchased' },
+      ]);
+    });
+
+    test('money that came too late before takes nothing off what is counted later', async () => {
+      const account = await newAccount();
+      const sku = await offer();
+      const one = await start(account, sku);
+      await cycle();
+      clock.advance(60 * DAY);
+      const other = await start(account, sku);
+      const [invoice] = await invoicesOf(account);
+      await pay(invoice!);
+      await billing.subscriptions.cancel({ subscriptionId: other.subscriptionId, when: 'now' });
+      const counted = { ...named(invoice), method: 'cash', reference: 'counted' } as const;
+      expect(await billing.invoicing.markPaid(counted)).toMatchObject({ status: 'paid' });
+      expect((await present(one)).status).toBe('active');
+      expect(await billing.invoicing.refundInvoice(named(invoice))).toMatchObject({
+        refunds: [{ amount: '30.00', status: 'due' }],
+      });
+    });
+
     test('a retry that somebody asks for begins a lapsed one, by a card that is good', async () => {
       const account = await newAccount('test_declined');
       const one = await start(account, await offer());

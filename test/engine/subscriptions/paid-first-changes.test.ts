@@ -245,7 +245,7 @@ onEachDatabase('changes that are paid first', (database) => {
     ]);
   });
 
-  test('the invoice of one that lapsed is not paid by hand any more', async () => {
+  test('money by hand for one that lapsed is to be given back, also when it is withdrawn', async () => {
     const one = await subscriber('small');
     await one.card('declined');
     clock.set(MID);
@@ -253,9 +253,28 @@ onEachDatabase('changes that are paid first', (database) => {
     await one.cycle();
     const [invoice] = await one.invoices();
     clock.set(END);
-    await expect(
-      billing.invoicing.markPaid({ invoiceId: invoice!.invoiceId, method: 'cash' }),
-    ).rejects.toMatchObject({ code: 'invoice_state' });
+    const { account } = one;
+    const { invoiceId } = invoice!;
+    const pay = (reference?: string) =>
+      billing.invoicing.markPaid({ invoiceId, method: 'cash', reference });
+    const due = async () =>
+      (await billing.payments.refundsDue({ account })).items.map(({ amount, reason, charge }) => [
+        amount,
+        reason,
+        charge,
+      ]);
+    expect(await pay('one')).toMatchObject({ status: 'open', paid: '0.00', replayed: false });
+    expect(await pay('one')).toMatchObject({ status: 'open', replayed: true });
+    await billing.runDue();
+    expect(await pay('one')).toMatchObject({ status: 'void', replayed: true });
+    await expect(pay()).rejects.toMatchObject({ code: 'invoice_state' });
+    expect(await pay('two')).toMatchObject({ status: 'void', replayed: false });
+    expect(await due()).toEqual([
+      ['15.00', 'change_lapsed', 'one'],
+      ['15.00', 'change_lapsed', 'two'],
+    ]);
+    const { items } = await billing.events.list({ account, types: ['refund.due'] });
+    expect(items).toHaveLength(2);
     expect(await one.get()).toMatchObject({ sku: 'small' });
   });
 
