@@ -28,7 +28,7 @@ import {
   type StoredRefund,
 } from '../payments';
 import { resolveAccount } from '../accounts';
-import { periodsRefunded } from '../subscriptions';
+import { lapseBeforeRefund, periodsRefunded } from '../subscriptions';
 import { changeOfInvoice, type InvoiceAtHand } from './change-of-invoice';
 import {
   creditNoteRecord,
@@ -37,11 +37,21 @@ import {
   type StoredCreditNote,
 } from './credit-note-records';
 import { requireMoney, type CreditNotes, type MadeRefund } from './credit-notes';
-import { givableOf, leftOfAll, planCredit, spreadCredit, type PlannedCredit } from './credit-plan';
-import { requireInvoice, type StoredInvoice } from './invoice-records';
+import {
+  givableOf,
+  leftOfAll,
+  namedLine,
+  planCredit,
+  spreadCredit,
+  type CreditableLine,
+  type CreditWish,
+  type PlannedCredit,
+} from './credit-plan';
+import { requireInvoice, wrongState, type StoredInvoice } from './invoice-records';
 import { creditableLines, requireIssued, settledOf } from './issuing-credit-notes';
 import { moneyTakenBack } from './taken-back';
 import { periodsOf } from './when-paid';
+import { withdrawLapsed } from './withdrawing-changes';
 
 /** Money back for invoices: always with the credit note that says so. */
 
@@ -247,14 +257,15 @@ export class InvoiceRefunds {
           const first = await this.firstRefund(session, atHand, refundId, wanted.amount);
           if (first !== null) return { answer: first, replayed: true };
         }
-        const planned = planCredit(
-          await creditableLines(session, invoice),
-          {
-            lines: wanted.line === undefined ? null : [{ line: wanted.line, amount: null }],
-            amount: wanted.amount ?? null,
-          },
-          invoice.decimals,
-        );
+        const wish: CreditWish = {
+          lines: wanted.line === undefined ? null : [{ line: wanted.line, amount: null }],
+          amount: wanted.amount ?? null,
+        };
+        if (!wanted.keepSubscription) {
+          const whole = wishedWhole(await creditableLines(session, invoice), wish);
+          if (await this.lapseChanges(session, invoice, whole, now)) throw isBeingCharged(invoice);
+        }
+        const planned = planCredit(await creditableLines(session, invoice), wish, invoice.decimals);
         const made: InvoiceRefund[] = [];
         // Before the note, whose number is taken last.
         if (!wanted.keepSubscription) await endRefunded(session, invoice, planned, now);
@@ -292,6 +303,23 @@ export class InvoiceRefunds {
   async execute(refundIds: readonly string[]): Promise<void> {
     if (refundIds.length === 0) return;
     await executeRefunds(this.context, { limit: refundIds.length, refundIds });
+  }
+
+  /**
+   * Changes that wait for their payment, of subscriptions that end when some lines go back as a whole,
+   * lapse before that, and their invoices are withdrawn.
+   *
+   * @returns whether one is left since it is being charged
+   */
+  private async lapseChanges(
+    session: Session,
+    invoice: StoredInvoice,
+    whole: ReadonlySet<number>,
+    now: Instant,
+  ): Promise<boolean> {
+    const ending = await lapseBeforeRefund(session, periodsOn(invoice, whole), now);
+    const payers = [...new Set(ending.map(({ payerId }) => payerId))];
+    return payers.length > 0 && withdrawLapsed(this.context, session, payers, now);
   }
 
   private async firstRefund(
@@ -388,6 +416,8 @@ export class InvoiceRefunds {
   ): Promise<void> {
     const { payerId, invoiceId } = invoice;
     const settled = await settledOf(session, invoice);
+    const whole = new Set(invoice.lines.map(({ position }) => position));
+    await this.lapseChanges(session, invoice, whole, now);
     const lines = await creditableLines(session, invoice);
     const before = Decimal.min(givableOf(settled), leftOfAll(lines));
     const missing = { currency, amount: all.minus(before) };
@@ -411,17 +441,37 @@ export class InvoiceRefunds {
   }
 }
 
+const isBeingCharged = (invoice: StoredInvoice): BillingError =>
+  wrongState(
+    invoice,
+    'pays for a subscription of which a change is being charged',
+    'Try again when that attempt is decided.',
+  );
+
 /** Periods whose fee went back as a whole are over. */
-async function endRefunded(
+const endRefunded = (
   session: Session,
-  { payerId, lines }: StoredInvoice,
+  invoice: StoredInvoice,
   planned: readonly PlannedCredit[],
   now: Instant,
-): Promise<void> {
-  const whole = new Set(planned.flatMap(({ line, isWhole }) => (isWhole ? line.position : [])));
-  const back = lines.filter(({ position }) => whole.has(position));
-  await periodsRefunded(session, periodsOf({ payerId, lines: back }), now);
-}
+): Promise<void> => {
+  const whole = planned.flatMap(({ line, isWhole }) => (isWhole ? line.position : []));
+  return periodsRefunded(session, periodsOn(invoice, new Set(whole)), now);
+};
+
+/** The positions of lines of which the whole is wished for, whatever is on its way back by now. */
+const wishedWhole = (
+  lines: readonly CreditableLine[],
+  { lines: named, amount }: CreditWish,
+): Set<number> => {
+  const some = named === null ? lines : named.map(({ line }) => namedLine(lines, line));
+  const whole = some.filter(({ total }) => amount === null || amount.greaterThanOrEqualTo(total));
+  return new Set(whole.map(({ position }) => position));
+};
+
+/** The periods whose fees stand at some positions of an invoice. */
+const periodsOn = ({ payerId, lines }: StoredInvoice, positions: ReadonlySet<number>) =>
+  periodsOf({ payerId, lines: lines.filter(({ position }) => positions.has(position)) });
 
 type Refunded = Pick<StoredRefund, 'refundId' | 'gateway' | 'currency' | 'amount'>;
 

@@ -65,7 +65,7 @@ export {
 } from './pending-items';
 export type { PeriodName } from './stored-period';
 export { findById, nowCharged } from './records';
-export { periodsRefunded } from './refunded-periods';
+export { lapseBeforeRefund, periodsRefunded } from './refunded-periods';
 export { END_REASONS, presentPayer, type StoredSubscription } from './stored-subscription';
 export { productsOf } from './period-units';
 export { resetProducts, restoreProducts } from './resetting';

@@ -2,6 +2,7 @@ import type { Session } from '../database';
 import type { Instant } from '../kernel';
 import { ledgerTime } from '../ledger';
 import { broughtUpToDate } from './advancing';
+import { awaitingChanges, lapseChanges } from './awaiting-records';
 import { endNow } from './cancelling';
 import { NO_INVOICES } from './giving-back';
 import { shortenRest } from './left-over-units';
@@ -9,6 +10,7 @@ import { cutPeriods, openPeriods } from './period-records';
 import type { Standing } from './planning';
 import { findSubscription, saveSubscriptions } from './records';
 import type { OpenPeriod } from './stored-period';
+import type { StoredSubscription } from './stored-subscription';
 
 /** Periods of which all that was paid went back: they are over, and with the present one the subscription. */
 
@@ -36,6 +38,29 @@ export async function periodsRefunded(
       await takeOff(session, standing!, open, paid, at);
     }
   }
+}
+
+/**
+ * All that pays some periods is to go back: what waits for its payment, of subscriptions that end with
+ * that, lapses before, so that what it would give back of them is left to go back, too. The payers are
+ * locked.
+ *
+ * @returns those of which something waited
+ */
+export async function lapseBeforeRefund(
+  session: Session,
+  periods: ReadonlyArray<{ subscriptionId: string; number: number }>,
+  now: Instant,
+): Promise<StoredSubscription[]> {
+  const ending: StoredSubscription[] = [];
+  for (const { subscriptionId, number } of periods) {
+    const one = await findSubscription(session, subscriptionId);
+    if (one.endedAt !== null || (await awaitingChanges(session, [one])).size === 0) continue;
+    const open = await openPeriods(session, one, now);
+    if (open.length === 1 && open[0]!.number === number) ending.push(one);
+  }
+  await lapseChanges(session, ending, now);
+  return ending;
 }
 
 /** What was bought ahead is as if it never was. */

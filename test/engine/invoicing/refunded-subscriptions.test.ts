@@ -1,6 +1,8 @@
-import { TestClock, type Billing } from '../../../engine';
-import { onEachDatabase } from '../each-database';
+import { TestClock, signTestNotice, type Billing } from '../../../engine';
+import { newSchema, onEachDatabase } from '../each-database';
 import { bill, invoicesOf, monthlyPlan, payOpen, startPlan } from '../subscriptions/monthly-plans';
+
+const SECRET = 'whsec_of_refunded_ones';
 
 onEachDatabase('refunds of what pays a subscription', (database) => {
   const clock = new TestClock('2027-06-01T09:00:00Z');
@@ -8,7 +10,7 @@ onEachDatabase('refunds of what pays a subscription', (database) => {
   let counter = 0;
 
   beforeAll(async () => {
-    billing = await database.open(clock);
+    billing = await database.open(clock, newSchema(), { testGateway: { webhookSecret: SECRET } });
     const { catalog } = billing;
     await catalog.saveProduct({ key: 'TOKENS', name: 'Tokens' });
     await catalog.saveTaxRate({ key: 'de', name: 'VAT', percent: '19', country: 'DE' });
@@ -102,6 +104,85 @@ onEachDatabase('refunds of what pays a subscription', (database) => {
     const [ofJune] = await billed(late.account);
     await refund(ofJune!.invoiceId);
     expect(await status(late.subscriptionId)).toEqual(['late', 'active', null]);
+  });
+
+  describe('while a change waits for its payment', () => {
+    /** Of 30 days so many are over; a second one costs as much as the days left give back, and more. */
+    const waiting = async (day: string, isIssued = false) => {
+      const account = await person();
+      await billing.payments.saveMethod({ account, gateway: 'test', token: 'test_ok' });
+      const asked = { account, sku: 'small', collection: 'charge' } as const;
+      const { subscriptionId } = await startPlan(billing, asked);
+      await bill(billing, account);
+      const [first] = await invoicesOf(billing, account);
+      clock.set(`2027-06-${day}T09:00:00Z`);
+      const changed = await billing.subscriptions.change({ subscriptionId, quantity: 2 });
+      expect(changed.awaitingChange).not.toBeNull();
+      if (isIssued) {
+        const bad = { gateway: 'test', token: 'test_declined', makeDefault: true } as const;
+        await billing.payments.saveMethod({ account, ...bad });
+        await bill(billing, account);
+      }
+      return { account, subscriptionId, invoiceId: first!.invoiceId };
+    };
+    const left = async ({
+      account,
+      subscriptionId,
+    }: {
+      account: string;
+      subscriptionId: string;
+    }) => {
+      await bill(billing, account);
+      const [first, ...others] = await invoicesOf(billing, account);
+      const { awaitingChange } = await billing.subscriptions.get({ subscriptionId });
+      const { credits } = await billing.invoicing.accountCredit({ account });
+      return [
+        first!.refunded,
+        others.filter(({ status }) => status !== 'void'),
+        awaitingChange,
+        credits,
+      ];
+    };
+
+    test.each([
+      ['on the first day', '01', false],
+      ['in its middle', '16', false],
+      ['its invoice open', '16', true],
+    ])('the whole goes back, and the change lapses: %s', async (_when, day, isIssued) => {
+      const one = await waiting(day, isIssued);
+      await refund(one.invoiceId);
+      expect(await status(one.subscriptionId)).toEqual(['small', 'ended', 'refunded']);
+      expect(await left(one)).toEqual(['35.70', [], null, []]);
+    });
+
+    test('also when the gateway takes it back by itself', async () => {
+      const one = await waiting('16', true);
+      const { items } = await billing.payments.attempts({ invoiceId: one.invoiceId });
+      const charge = items.find(({ status: is }) => is === 'succeeded')!.reference;
+      const back = { status: 'succeeded', reference: `dispute ${one.invoiceId}`, charge };
+      const rawBody = JSON.stringify([
+        {
+          noticeId: back.reference,
+          kind: 'refund',
+          refund: back,
+          amount: '35.70',
+          currency: 'EUR',
+        },
+      ]);
+      const headers = signTestNotice(SECRET, rawBody);
+      await billing.payments.handleWebhook({ gateway: 'test', rawBody, headers });
+      expect(await status(one.subscriptionId)).toEqual(['small', 'ended', 'refunded']);
+      expect(await left(one)).toEqual(['35.70', [], null, []]);
+    });
+
+    test('kept, the change goes on, and what it gives back is left for it', async () => {
+      const { account, subscriptionId, invoiceId } = await waiting('16');
+      const note = await refund(invoiceId, { keepSubscription: true });
+      // Half of it is on the invoice of the change.
+      expect(note.total).toBe('17.85');
+      await bill(billing, account);
+      expect((await billing.subscriptions.get({ subscriptionId })).quantity).toBe(2);
+    });
   });
 
   test('steps of the present period are no fee: theirs goes back alone', async () => {
