@@ -222,6 +222,8 @@ export class Cancellations {
           status: 'active',
           endedAt: null,
           endReason: null,
+          pauseAt: null,
+          resumeAt: null,
           renews: true,
           trialPhases: Math.min(one.trialPhases, one.periodNumber),
         };

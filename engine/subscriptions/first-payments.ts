@@ -216,14 +216,13 @@ async function begunNow(
   const [period] = await findPeriods(session, [{ subscription: before, number }]);
   const anew = beginAnew(paid, period!, offer, receiver.timeZone, now);
   const { periodEnd } = anew;
-  if (before.endedAt === null) {
-    return {
-      ...anew,
-      cancelAt: before.cancelAt === null ? null : periodEnd,
-      pauseAt: before.pauseAt === null ? null : periodEnd,
-    };
-  }
+  const begun = {
+    ...anew,
+    cancelAt: before.cancelAt === null ? null : periodEnd,
+    pauseAt: before.pauseAt === null ? null : periodEnd,
+  };
+  if (before.endedAt === null) return begun;
   await takePlaceOf(session, await subscriberOf(session, before), offer, now);
   const status = anew.phase === null ? 'active' : 'trialing';
-  return { ...anew, status, endedAt: null, endReason: null };
+  return { ...begun, status, endedAt: null, endReason: null };
 }

@@ -199,7 +199,10 @@ export function planAdvance(
     const periodEnd = one.firstUnpaid
       ? Math.max(one.periodStart, Math.min(one.periodEnd, at))
       : one.periodEnd;
+    const { pauseAt, resumeAt } = one;
     one = { ...ended(one, reason, at), periodEnd };
+    // Begun by late money it rests when that was wanted.
+    if (reason === 'payment_lapsed') one = { ...one, pauseAt, resumeAt };
     outcome.events.push(endEventOf(one, now));
     outcome.changesAccess = true;
     outcome.dropsChange = change !== undefined;

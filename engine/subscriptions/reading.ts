@@ -101,6 +101,10 @@ interface BesideRow {
   steps: string | null;
 }
 
+/** What is over, or is cancelled before, never pauses. */
+const isPauseShown = ({ cancelAt, endedAt }: StoredSubscription): boolean =>
+  cancelAt === null && endedAt === null;
+
 /** What goes out of a subscription as it is kept. */
 export const keptOf = (one: StoredSubscription) => ({
   subscriptionId: one.subscriptionId,
@@ -116,9 +120,8 @@ export const keptOf = (one: StoredSubscription) => ({
   renews: one.renews,
   startedAt: isoTime(one.startedAt),
   cancelAt: isoTime(one.cancelAt),
-  // One that is cancelled first never pauses.
-  pauseAt: one.cancelAt === null ? isoTime(one.pauseAt) : null,
-  resumeAt: one.cancelAt === null ? isoTime(one.resumeAt) : null,
+  pauseAt: isPauseShown(one) ? isoTime(one.pauseAt) : null,
+  resumeAt: isPauseShown(one) ? isoTime(one.resumeAt) : null,
   endedAt: isoTime(one.endedAt),
   endReason: one.endReason,
   coupon: one.coupon,

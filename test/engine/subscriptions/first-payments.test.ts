@@ -170,6 +170,24 @@ onEachDatabase('first payments', (database) => {
       expect(await calls(account)).toBe('0');
     });
 
+    test('paused for the end of its period and lapsed it rests after the one that late money brings', async () => {
+      const account = await newAccount('test_declined');
+      const one = await start(account, await offer());
+      await cycle();
+      await billing.subscriptions.pause({ subscriptionId: one.subscriptionId });
+      clock.advance(2 * DAY);
+      await billing.runDue();
+      expect(await present(one)).toMatchObject({ endReason: 'payment_lapsed', pauseAt: null });
+      const [invoice] = await invoicesOf(account);
+      await pay(invoice!);
+      const begun = await present(one);
+      expect(begun.pauseAt).toBe(begun.period!.endsAt);
+      clock.advance(31 * DAY);
+      await cycle();
+      expect((await present(one)).status).toBe('paused');
+      expect(await invoicesOf(account)).toHaveLength(1);
+    });
+
     test('nobody is charged for what lapsed when another one is in its place', async () => {
       const account = await newAccount('test_declined');
       const sku = await offer();
@@ -451,6 +469,16 @@ onEachDatabase('first payments', (database) => {
       const link = { account, gateway: 'test', returnUrl: 'https://shop.example', ...named(old) };
       expect(await code(billing.payments.checkoutLink(link))).toBe('unknown_invoice');
       expect(await calls(account)).toBe('300');
+    });
+
+    test('begun anew after it lapsed, what was to pause before does not', async () => {
+      const account = await newAccount('test_declined');
+      const { subscriptionId } = await start(account, await offer());
+      await cycle();
+      await billing.subscriptions.pause({ subscriptionId });
+      clock.advance(2 * DAY);
+      const anew = await billing.subscriptions.reactivate({ subscriptionId });
+      expect(anew).toMatchObject({ status: 'active', pauseAt: null });
     });
 
     test('a credit note of the whole invoice brings no units, and leaves nothing deferred', async () => {
