@@ -4,13 +4,11 @@ import { isBillingError, signTestNotice, type Billing, type Invoice } from '../.
 import type { Standing } from './standings';
 import { Oracle, sumOf, type Invoice as Sold, type Line, type Use } from './oracle';
 import {
-  AWAITED,
   PACK,
   couponOf,
   planOf,
   taxOf,
   type Action,
-  type PlanName,
   type Program,
   type Step,
   type TaxName,
@@ -30,6 +28,8 @@ const REFUSALS = [
   'hold_not_open',
   'restore_exceeds_use',
 ];
+
+const ON_SUBSCRIPTION = ['change', 'cancel', 'undo', 'pause', 'resume', 'reactivate'];
 
 /** Of the programs of a run; each is told by this name. */
 export interface Setting {
@@ -73,7 +73,6 @@ export class Customer {
   private readonly disputed = new Set<unknown>();
   /** Those that were paid by bank: money of theirs goes back by hand. */
   private readonly byHand = new Set<Sold>();
-  private hadArrears = false;
   private keys = 0;
 
   private constructor(
@@ -142,7 +141,7 @@ export class Customer {
     const { oracle, subscriptionId } = this;
     const send = async (work: () => Promise<unknown>): Promise<boolean> =>
       (await this.send(work, twice)) !== REFUSED;
-    const isOnSubscription = ['change', 'cancel', 'undo', 'pause', 'resume'].includes(act.do);
+    const isOnSubscription = ON_SUBSCRIPTION.includes(act.do);
     if (subscriptionId === null && isOnSubscription) return null;
     const onSubscription = { subscriptionId: subscriptionId!, idempotencyKey };
     switch (act.do) {
@@ -153,7 +152,6 @@ export class Customer {
         // How much of a period in arrears is owed then, the rules do not say.
         const isBilledLater = oracle.subscription?.plan.bill === 'arrears';
         if (isBilledLater && when !== 'period_end' && plan !== 'late') return null;
-        if (this.isUnpaidArrears(plan, oracle.subscription?.how)) return null;
         const wanted = { ...onSubscription, sku: plan, quantity, when, mode };
         const engine = await send(() => billing.subscriptions.change(wanted as never));
         return {
@@ -163,15 +161,14 @@ export class Customer {
       }
       case 'cancel': {
         const { when, credit } = act;
-        const isAwaited = oracle.subscription?.state === 'awaiting';
-        if (AWAITED.cancelledFirst && isAwaited && when === 'period_end') return null;
         const wanted = { ...onSubscription, when, credit };
         const engine = await send(() => billing.subscriptions.cancel(wanted as never));
         return { engine, oracle: oracle.cancel(when, credit) };
       }
       case 'undo':
       case 'pause':
-      case 'resume': {
+      case 'resume':
+      case 'reactivate': {
         const engine = await send(() => billing.subscriptions[act.do](onSubscription));
         return { engine, oracle: oracle[act.do]() };
       }
@@ -200,18 +197,10 @@ export class Customer {
         oracle.tax = taxOf(act.tax);
         return null;
       case 'card':
-        if (AWAITED.unpaidArrears && this.hadArrears && act.card !== 'good') return null;
         oracle.saveCard(act.card);
         await this.saveCard();
         return null;
     }
-  }
-
-  /** Arrears that nobody pays are not settled yet. */
-  private isUnpaidArrears(plan?: PlanName, how?: 'charge' | 'send'): boolean {
-    if (!AWAITED.unpaidArrears || plan !== 'late') return false;
-    this.hadArrears = true;
-    return this.oracle.card !== 'good' || how === 'send';
   }
 
   private async start(
@@ -223,7 +212,8 @@ export class Customer {
     const code = coupon === undefined ? null : couponOf(coupon);
     const before = this.oracle.subscription;
     if (before !== null && before.state !== 'over') return null;
-    if (this.isUnpaidArrears(plan, how)) return null;
+    // Money that comes late would begin the one before beside this one.
+    if (before?.lapsed === true && before.plan !== planOf(plan)) return null;
     const oracle = this.oracle.start(planOf(plan), quantity, how, code);
     const answer = await this.send(
       () =>
@@ -378,8 +368,7 @@ export class Customer {
         invoicing.markPaid({ invoiceId, method: 'bank_transfer', idempotencyKey }),
       );
       this.byHand.add(ours);
-      this.oracle.pay(ours);
-      return { engine, oracle: true };
+      return { engine, oracle: this.oracle.pay(ours) };
     }
     const asMoney = act.do === 'refund' || (act.do === 'note' && act.to === 'refund');
     if (asMoney && this.byHand.has(ours)) return null;

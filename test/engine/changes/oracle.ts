@@ -70,8 +70,12 @@ export interface Invoice {
   fromCredit: Decimal;
   /** What its payment brings. */
   brings: () => void;
+  /** Of a change that came no more, by the clock alone: it stands until a job withdraws it. */
+  lapsed: boolean;
   /** What comes of it when nobody pays: the period in force that it is for. */
   isRenewal: boolean;
+  /** What it is for. */
+  of: ReadonlySet<Subscription | null>;
 }
 
 export interface Credit {
@@ -99,6 +103,10 @@ interface Subscription {
   state: 'awaiting' | 'live' | 'paused' | 'over';
   /** Over because its first payment did not come: money that comes later begins it again. */
   lapsed: boolean;
+  /** Over because its customer wanted it: what is owed is not tried any more. */
+  cancelled: boolean;
+  /** What it was begun anew as. */
+  anew: Subscription | null;
   phase: number | null;
   anchor: number;
   /** How many periods lie between the anchor and the present one's end. */
@@ -138,6 +146,7 @@ export interface Use {
 
 /** What waits for the next invoice: something sold, or what comes back. */
 interface Waiting {
+  of: Subscription | null;
   line: Line | null;
   back: Credit | null;
   /** Something that has to be paid first has an invoice of its own. */
@@ -210,6 +219,8 @@ export class Oracle {
   hasParts = false;
   /** Roundings so far: each may differ by a cent, and a unit. */
   roundings = 0;
+  /** What first payments begin. */
+  private readonly firsts = new Map<() => void, Subscription>();
   /** The change that has to be paid before it comes. */
   private awaited: Waiting | null = null;
   private waiting: Waiting[] = [];
@@ -261,13 +272,14 @@ export class Oracle {
 
   /** Puts something on the next invoice. */
   private bill(line: Line, brings: Waiting['brings'] = null): void {
-    this.waiting.push({ line, back: null, brings });
+    this.waiting.push({ of: this.subscription, line, back: null, brings });
   }
 
   /** Puts on the next invoice what came back of a line. */
   private owe(line: Line, amount: Decimal): void {
     if (amount.isZero()) return;
-    this.waiting.push({ line: null, back: { line, amount }, brings: null });
+    const back = { line, amount };
+    this.waiting.push({ of: this.subscription, line: null, back, brings: null });
   }
 
   /** Something comes back of a line: never more than is left. @returns what came */
@@ -285,10 +297,27 @@ export class Oracle {
     const phase = plan.phases === undefined || quantity > 1 ? null : 0;
     this.subscription = {
       ...{ plan, quantity, how, coupon, phase, couponPeriods: 0, state: 'live', lapsed: false },
+      ...{ cancelled: false, anew: null },
       ...{ anchor: this.now, count: 0, from: this.now, to: this.now, segments: [] },
       ...{ period: {}, used: ZERO, had: new Set<Plan>() },
       ...{ queued: {}, brings: () => undefined, ends: false, rests: false },
     };
+    this.openPeriod(true);
+    return true;
+  }
+
+  /** Begins one that is over anew: as it was, without phases, and whatever it still owes. */
+  reactivate(): boolean {
+    const one = this.subscription;
+    if (one?.state !== 'over') return false;
+    const anew: Subscription = {
+      ...one,
+      ...{ phase: null, state: 'live', lapsed: false, cancelled: false, anew: null },
+      ...{ anchor: this.now, count: 0, from: this.now, to: this.now, segments: [] },
+      ...{ queued: {}, brings: () => undefined, ends: false, rests: false },
+    };
+    one.anew = anew;
+    this.subscription = anew;
     this.openPeriod(true);
     return true;
   }
@@ -342,7 +371,6 @@ export class Oracle {
     }
     one.state = 'awaiting';
     one.brings = (): void => {
-      if (one !== this.subscription || (one.state !== 'awaiting' && !one.lapsed)) return;
       if (one.lapsed || one.to <= this.now) {
         Object.assign(one, { anchor: this.now, count: 0, to: this.now });
         this.span(one);
@@ -350,7 +378,15 @@ export class Oracle {
       Object.assign(one, { state: 'live', lapsed: false });
       bring(line);
     };
+    this.firsts.set(one.brings, one);
     this.bill(line, one.brings);
+  }
+
+  /** A first payment comes too late: another is in its place, it was begun anew, or is not wanted. */
+  private isTooLate({ brings }: Invoice): boolean {
+    const one = this.firsts.get(brings);
+    if (one === undefined) return false;
+    return one !== this.subscription || (one.state !== 'awaiting' && !one.lapsed);
   }
 
   /** What comes along only once with an offer, and stays. */
@@ -379,18 +415,19 @@ export class Oracle {
     const one = this.subscription;
     if (one?.state !== 'awaiting') return;
     const invoice = this.invoices.find(({ brings }) => brings === one.brings);
-    if (invoice === undefined) return;
     const within = one.how === 'charge' ? CHARGE_WITHIN : TERM + GRACE;
-    if (this.now < invoice.issuedAt + within) return;
-    Object.assign(one, { state: 'over', lapsed: true });
+    const lapses = invoice !== undefined && this.now >= invoice.issuedAt + within;
+    if (!lapses && !(one.ends && one.to <= this.now)) return;
+    // What its customer had cancelled does not begin any more.
+    Object.assign(one, { state: 'over', lapsed: !one.ends, cancelled: one.ends });
   }
 
   private boundary(one: Subscription): void {
     const wasFree = one.segments.every(({ line }) => line === null) && one.plan.bill !== 'arrears';
     this.billArrears(one, one.to);
-    this.lapse();
+    this.lapse('later');
     if (one.ends) {
-      one.state = 'over';
+      Object.assign(one, { state: 'over', cancelled: true });
     } else if (one.rests) {
       Object.assign(one, { state: 'paused', rests: false });
     } else {
@@ -473,6 +510,11 @@ export class Oracle {
     return least(amount, line.gross.minus(line.back));
   }
 
+  /** Whether an invoice asks for it that is still to be paid. */
+  private isOpen(line: Line): boolean {
+    return this.invoices.some(({ lines, due }) => !due.isZero() && lines.includes(line));
+  }
+
   /** What is on no invoice yet is lowered where it waits. @returns whether that is so */
   private lower({ line, charged }: Segment, share: Decimal): boolean {
     if (line === null || !this.waiting.some((one) => one.line === line)) return false;
@@ -510,17 +552,27 @@ export class Oracle {
   }
 
   /** A change that waits for its payment comes no more: nothing is asked for it, and nothing goes back. */
-  private lapse(): void {
+  private lapse(withdrawn: 'now' | 'later' = 'now'): void {
     const { awaited } = this;
     if (awaited === null) return;
     this.awaited = null;
+    const { back } = awaited;
+    if (back !== null) back.line.back = back.line.back.minus(back.amount);
     this.waiting = this.waiting.filter((one) => one !== awaited);
     this.lines.splice(this.lines.indexOf(awaited.line!), 1);
     const invoice = this.invoices.find(({ brings }) => brings === awaited.brings);
     if (invoice === undefined) return;
     this.credit = this.credit.plus(invoice.fromCredit);
-    Object.assign(invoice, { due: ZERO, tryAt: null, lines: [], credits: [] });
+    Object.assign(invoice, { lapsed: true, tryAt: null, lines: [], credits: [] });
+    if (withdrawn === 'now') invoice.due = ZERO;
     invoice.brings = () => undefined;
+  }
+
+  /** Whether what pays for what is in force is on an invoice. */
+  private paysPresent({ lines }: Invoice): boolean {
+    const one = this.subscription;
+    const line = one?.state === 'live' ? one.segments.at(-1)?.line : null;
+    return line != null && lines.includes(line);
   }
 
   private changeNow(upgrade: Upgrade): void {
@@ -541,7 +593,6 @@ export class Oracle {
     const isBilled = !this.waiting.some((waiting) => waiting.line === old.line);
     const credit = mode === 'prorate' && isBilled ? this.creditOf(back) : ZERO;
     const apply = (): void => {
-      if (old.line !== null && isBilled) this.giveBack(old.line, credit);
       if (mode === 'prorate' && !isBilled && !this.lower(old, back)) {
         this.owe(old.line!, this.giveBack(old.line!, this.creditOf(back)));
       }
@@ -549,6 +600,8 @@ export class Oracle {
       if (old.plan.bill === 'arrears' && !rest) this.billArrears(one, this.now);
       this.takeOver(upgrade, rest, share, line);
     };
+    // What goes back goes back of nothing else, also while the change waits.
+    if (old.line !== null && isBilled) this.giveBack(old.line, credit);
     const waits =
       one.how === 'charge' && plan.access !== 'at_once' && line?.gross.greaterThan(credit) === true;
     if (!waits) {
@@ -558,6 +611,7 @@ export class Oracle {
       return;
     }
     this.awaited = {
+      of: one,
       line,
       back: old.line === null || credit.isZero() ? null : { line: old.line, amount: credit },
       brings: () => {
@@ -618,6 +672,7 @@ export class Oracle {
     }
     if (one.state === 'live') this.endNow(one, credit);
     this.end(one);
+    one.cancelled = true;
     return true;
   }
 
@@ -630,7 +685,6 @@ export class Oracle {
       if (brings !== null && line !== null) this.lines.splice(this.lines.indexOf(line), 1);
       return brings === null;
     });
-    for (const invoice of this.invoices) invoice.tryAt = null;
   }
 
   private endNow(one: Subscription, credit: CreditRule): void {
@@ -640,7 +694,7 @@ export class Oracle {
       this.billArrears(one, this.now);
       return;
     }
-    if (credit === false || segment.line === null) return;
+    if (credit === false || segment.line === null || this.isOpen(segment.line)) return;
     const share = this.shareBack(credit === 'time' ? 'time' : 'least');
     this.roundings += 1;
     if (!this.lower(segment, share))
@@ -771,6 +825,7 @@ export class Oracle {
     asked: Decimal,
     how: 'charge' | 'send',
     isRenewal: boolean,
+    subscriptions: Invoice['of'],
   ): Invoice {
     const fromCredit = least(this.credit, atLeastZero(asked));
     this.credit = this.credit.minus(fromCredit).plus(atLeastZero(asked.negated()));
@@ -778,7 +833,7 @@ export class Oracle {
     const invoice: Invoice = {
       ...{ ...of, total, due: total, paid: ZERO, refunded: ZERO, issuedAt: this.now },
       ...{ tryAt: how === 'charge' ? this.now : null, tries: 0, failedAt: null, triedWith: null },
-      ...{ how, fromCredit, brings: () => undefined, isRenewal },
+      ...{ how, fromCredit, brings: () => undefined, lapsed: false, isRenewal, of: subscriptions },
     };
     this.invoices.push(invoice);
     return invoice;
@@ -786,6 +841,7 @@ export class Oracle {
 
   /** What the billing cycle does, whenever it runs. */
   settle(): void {
+    for (const invoice of this.invoices) if (invoice.lapsed) invoice.due = ZERO;
     do this.invoiceAll();
     while (this.waiting.length > 0);
   }
@@ -806,12 +862,15 @@ export class Oracle {
       credits: all.flatMap(({ back }) => back ?? []),
     });
     const shared = waiting.filter(({ brings }) => brings === null);
-    if (shared.length > 0) this.issue(of(shared), asked(shared), how, true);
+    const whose = (all: readonly Waiting[]): Invoice['of'] => new Set(all.map((one) => one.of));
+    if (shared.length > 0) this.issue(of(shared), asked(shared), how, true, whose(shared));
     for (const one of waiting.filter(({ brings }) => brings !== null)) {
-      this.issue(of([one]), asked([one]), how, false).brings = one.brings!;
+      this.issue(of([one]), asked([one]), how, false, whose([one])).brings = one.brings!;
     }
     for (const invoice of this.invoices) this.collect(invoice);
-    if (this.invoices.some((one) => one.how === 'send' && this.isFinal(one))) this.giveUp();
+    for (const one of this.invoices) {
+      if (one.how === 'send' && this.isFinal(one)) this.giveUp(one);
+    }
   }
 
   private collect(invoice: Invoice): void {
@@ -821,6 +880,10 @@ export class Oracle {
       return;
     }
     if (invoice.tryAt === null || invoice.tryAt > this.now) return;
+    if (this.isTooLate(invoice) || (invoice.tries > 0 && isCancelled(invoice))) {
+      invoice.tryAt = null;
+      return;
+    }
     if (this.card === 'good') {
       this.pay(invoice);
       return;
@@ -834,7 +897,7 @@ export class Oracle {
     invoice.tryAt = next === undefined ? null : from + next;
     if (next !== undefined) return;
     if (invoice.brings === this.awaited?.brings) this.lapse();
-    if (invoice.isRenewal) this.giveUp();
+    if (invoice.isRenewal) this.giveUp(invoice);
   }
 
   /** What is sent is given up when it would have been tried as often. */
@@ -844,9 +907,9 @@ export class Oracle {
   }
 
   /** Nobody pays what is in force: it ends. */
-  private giveUp(): void {
+  private giveUp(invoice: Invoice): void {
     const one = this.subscription;
-    if (one === null || one.state === 'over') return;
+    if (one === null || one.state === 'over' || !invoice.of.has(one)) return;
     if (one.state === 'live') this.endNow(one, false);
     this.end(one);
   }
@@ -865,15 +928,20 @@ export class Oracle {
     invoice.brings = () => undefined;
   }
 
-  pay(invoice: Invoice): void {
+  /** What comes too late is not counted. @returns false: it is refused */
+  pay(invoice: Invoice): boolean {
+    if (this.isTooLate(invoice)) return true;
+    if (invoice.lapsed) return false;
     invoice.paid = invoice.paid.plus(invoice.due);
     Object.assign(invoice, { due: ZERO, tryAt: null });
     this.bring(invoice);
+    return true;
   }
 
   private isPastDue(): boolean {
     return this.invoices.some(
-      ({ isRenewal, due, failedAt }) => isRenewal && !due.isZero() && failedAt !== null,
+      ({ isRenewal, due, failedAt, of }) =>
+        isRenewal && !due.isZero() && failedAt !== null && of.has(this.subscription),
     );
   }
 
@@ -881,8 +949,12 @@ export class Oracle {
     return (
       this.subscription?.state === 'live' &&
       this.invoices.some(
-        ({ isRenewal, due, failedAt }) =>
-          isRenewal && !due.isZero() && failedAt !== null && this.now >= failedAt + GRACE,
+        ({ isRenewal, due, failedAt, of }) =>
+          isRenewal &&
+          !due.isZero() &&
+          failedAt !== null &&
+          of.has(this.subscription) &&
+          this.now >= failedAt + GRACE,
       )
     );
   }
@@ -917,20 +989,22 @@ export class Oracle {
 
   /** A refund: all that paid for what is in force ends it. */
   refund(invoice: Invoice): Decimal {
+    if (this.paysPresent(invoice)) this.lapse();
     const came = this.takeBack(invoice, 'refund');
     if (!came.isZero()) this.endIfRefunded(invoice);
     return came;
   }
 
   private endIfRefunded(invoice: Invoice): void {
-    const one = this.subscription;
-    const line = one?.segments.at(-1)?.line;
-    if (one?.state !== 'live' || line == null) return;
-    if (invoice.lines.includes(line) && line.back.equals(line.gross)) this.end(one);
+    if (!this.paysPresent(invoice)) return;
+    const one = this.subscription!;
+    const { gross, back } = one.segments.at(-1)!.line!;
+    if (back.equals(gross)) this.end(one);
   }
 
   /** The gateway took back what it had paid out, whatever came back of it before: that is no credit. */
   dispute(invoice: Invoice): void {
+    if (this.paysPresent(invoice)) this.lapse();
     const amount = invoice.paid.minus(invoice.refunded);
     const came = this.takeBack(invoice, 'refund');
     invoice.refunded = invoice.refunded.plus(amount.minus(came));
@@ -981,6 +1055,12 @@ export class Oracle {
 
 /** Running, or waiting for what it is to be paid by. */
 const isInForce = ({ state }: Subscription): boolean => state === 'live' || state === 'awaiting';
+
+/** All that an invoice is for was ended by its customer, and is not wanted again. */
+const isCancelled = ({ of }: Invoice): boolean => [...of].every((one) => isOverByWish(one));
+
+const isOverByWish = (one: Subscription | null): boolean =>
+  one !== null && (one.anew === null ? one.cancelled : isOverByWish(one.anew));
 
 const sameInterval = (one: Plan, other: Plan): boolean =>
   one.interval.unit === other.interval.unit && one.interval.count === other.interval.count;

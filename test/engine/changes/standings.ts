@@ -43,6 +43,10 @@ select a.account_id::text as account,
        union all
        select trim_scale(o.tax_percent), o.tax from "${schema}".orders o
          where o.payer_id = a.account_id and o.paid > 0
+       union all
+       select trim_scale(o.tax_percent), -r.tax from "${schema}".refunds r
+         join "${schema}".orders o using (payer_id, order_id)
+         where r.payer_id = a.account_id
      ) as s where s.percent is not null group by s.percent) as t) as taxes
 from unnest(?::uuid[]) as a (account_id)`;
 
