@@ -14,6 +14,7 @@ export {
   DENIAL_REASONS,
   DURATION_UNITS,
   ERROR_CODES,
+  LIMITS,
   TestClock,
   isBillingError,
   systemClock,

@@ -84,11 +84,12 @@ const areDistinct = (ids: readonly string[]): boolean => new Set(ids).size === i
 
 const identitySecret = z.union([
   secret(),
-  list(input({ id: text(64).optional(), secret: secret() }), 10)
-    .min(1, { error: 'must have at least one entry' })
-    .refine((keys) => areDistinct(keys.flatMap(({ id }) => id ?? [])), {
+  list(input({ id: text(64).optional(), secret: secret() }), 10, 1).refine(
+    (keys) => areDistinct(keys.flatMap(({ id }) => id ?? [])),
+    {
       error: 'must not name one id twice',
-    }),
+    },
+  ),
 ]);
 
 const milliseconds = () => integer(1, 3_600_000).optional();

@@ -240,9 +240,10 @@ function daysOf(from: Instant, end: Instant): Instant[] {
   }
 }
 
-/** The transaction among what a method was given, in a request or in one of a list. */
+/** The transaction among what a method was given, in a request or in a list of them, which all have one. */
 function txOf(args: readonly unknown[]): unknown {
-  for (const request of args.flat()) {
+  for (const given of args) {
+    const request: unknown = Array.isArray(given) ? given[0] : given;
     const tx = (request as { tx?: unknown } | null | undefined)?.tx;
     if (tx !== undefined && tx !== null) return tx;
   }

@@ -1,4 +1,4 @@
-import { BillingError, foldCase } from '../kernel';
+import { BillingError, LIMITS, UNITS_PER_CHARACTER, foldCase } from '../kernel';
 import {
   COLUMNS,
   FILE_NAMES,
@@ -16,7 +16,7 @@ import {
   type Column,
   type Table,
 } from './catalog-tables';
-import { UNREADABLE, linesOf, textOf } from './csv-text';
+import { MAX_COLUMNS, UNREADABLE, columnsOf, linesOf, textOf } from './csv-text';
 
 /** Reads a catalog that somebody wrote, as JSON, CSV or rows, into requests to save its records. */
 
@@ -25,6 +25,9 @@ export const DOCUMENT_VERSION = 1;
 
 /** Rows, or records of JSON, of all tables of one import. */
 const MAX_ROWS = 10_000;
+
+/** Characters of a CSV or JSON text, or bytes of a file. */
+const MAX_LENGTH = 50_000_000;
 
 /** A record as it was written, and where. */
 export interface Written {
@@ -60,19 +63,26 @@ export function importInvalid(where: string, message: string, cause?: unknown): 
 function requireOnce(written: readonly Written[]): void {
   const seen = new Map<string, Written>();
   for (const record of written) {
-    const { table } = record;
-    if (record.name === '') continue;
-    const id = `${table} ${foldCase(record.name.normalize('NFC').trim())}`;
-    const first = seen.get(id);
+    const { table, name } = record;
+    if (name === '') continue;
     const column = NAME_COLUMNS[table];
-    if (first !== undefined) {
+    if (name.length > LIMITS.key * UNITS_PER_CHARACTER) {
       throw importInvalid(
         record.where(column),
-        `${record.name} was already in ${first.where(column)}.`,
+        `must not be longer than ${LIMITS.key} characters.`,
       );
+    }
+    const id = `${table} ${foldCase(name.normalize('NFC').trim())}`;
+    const first = seen.get(id);
+    if (first !== undefined) {
+      throw importInvalid(record.where(column), `${name} was already in ${first.where(column)}.`);
     }
     seen.set(id, record);
   }
+}
+
+function requireShort(where: string, length: number, most: number, of: string): void {
+  if (length > most) throw importInvalid(where, `must not have more than ${most} ${of}.`);
 }
 
 function requireFewEnough(count: number): void {
@@ -111,6 +121,7 @@ function listOf(given: unknown, where: string): unknown[] {
 export function readDocument(given: unknown): Written[] {
   let document = given;
   if (typeof given === 'string') {
+    requireShort('json', given.length, MAX_LENGTH, 'characters');
     try {
       document = JSON.parse(given.replace(/^\uFEFF/, '')) as unknown;
     } catch (error) {
@@ -225,7 +236,10 @@ function readCsv(table: Table, csv: unknown, options: TableOptions): TableOfRows
   if (typeof csv !== 'string' && !(csv instanceof Uint8Array)) {
     throw importInvalid(title, 'must be text, or the bytes of a file.');
   }
-  const lines = linesOf(typeof csv === 'string' ? csv : textOf(csv, options.encoding));
+  requireShort(title, csv.length, MAX_LENGTH, 'characters');
+  const text = typeof csv === 'string' ? csv : textOf(csv, options.encoding);
+  requireShort(title, columnsOf(text), MAX_COLUMNS, 'columns');
+  const lines = linesOf(text);
   if (!Array.isArray(lines)) throw importInvalid(title, `is not CSV: ${lines.message}.`, lines);
   const [header = [], ...body] = lines;
   const columns = columnsNamed(table, title, header);

@@ -37,11 +37,30 @@ export function textOf(bytes: Uint8Array, encoding?: string): string {
   return decode(buffer, isUtf8(buffer) ? 'utf-8' : WESTERN);
 }
 
+/** The most columns that a header may have; spreadsheets write empty ones behind the last. */
+export const MAX_COLUMNS = 1_000;
+
+/** Characters of one line: no record of a catalog is as long. */
+const MAX_LINE = 1_000_000;
+
+/** How many columns the header has, before any line is read. */
+export function columnsOf(csv: string): number {
+  const { body, delimiter } = separated(csv);
+  return headerOf(body).split(delimiter).length;
+}
+
+/** The first line, without what stands between quotes. */
+const headerOf = (csv: string): string =>
+  csv
+    .slice(0, MAX_LINE)
+    .replace(/"[^"]*"/g, '')
+    .split(/\r\n|\n|\r/, 1)[0]!;
+
 /** What separates the cells: what a first line says, `sep=;`, else what the header has most of. */
 function separated(csv: string): { body: string; delimiter: string } {
   const [line, said] = /^\uFEFF?"?sep=([^\r\n])"?(?:\r\n|\n|\r)/i.exec(csv) ?? [];
   if (line !== undefined) return { body: csv.slice(line.length), delimiter: said! };
-  const [header = ''] = csv.replace(/"[^"]*"/g, '').split(/\r\n|\n|\r/, 1);
+  const header = headerOf(csv);
   const count = (delimiter: string): number => header.split(delimiter).length;
   const most = [',', ';', '\t'].reduce((best, one) => (count(one) > count(best) ? one : best));
   return { body: csv, delimiter: most };
@@ -57,7 +76,13 @@ export function linesOf(csv: string): string[][] | CsvError {
   // Blanks beside quotes are no part of a cell; a tab beside one would be taken for one, too.
   const trim = delimiter !== '\t';
   try {
-    return parseCsv(body, { bom: true, delimiter, relax_column_count: true, trim });
+    return parseCsv(body, {
+      bom: true,
+      delimiter,
+      relax_column_count: true,
+      trim,
+      max_record_size: MAX_LINE,
+    });
   } catch (error) {
     if (error instanceof CsvError) return error;
     throw error;

@@ -139,9 +139,7 @@ export const offerTermsFields = {
     input({
       price: price(),
       length: duration(),
-      items: list(input(productAndQuantity), 100).min(1, {
-        error: 'must have at least one entry',
-      }),
+      items: list(input(productAndQuantity), 100, 1),
     }),
     2,
   ).nullish(),

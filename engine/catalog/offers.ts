@@ -87,7 +87,7 @@ const saveOfferInput = input({
   accountId: accountId().nullish(),
   oncePerAccount: flag().optional(),
   freeTier: flag().optional(),
-  items: list(itemInput, 100).min(1, { error: 'must have at least one entry' }),
+  items: list(itemInput, 100, 1),
   ...offerTermsFields,
   ...changeFields,
 }).transform(({ pricing, ...offer }) => ({

@@ -62,8 +62,8 @@ export const pricingInput = input({
       return { ...tier, unitPrice: unitPrice ?? free, flatPrice: flatPrice ?? free };
     }),
     100,
+    1,
   )
-    .min(1, { error: 'must have at least one entry' })
     .transform((tiers) =>
       tiers.map(({ from, ...tier }, index) => {
         const start = index === 0 ? ZERO : tiers[index - 1]!.upTo;

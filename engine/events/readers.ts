@@ -51,13 +51,9 @@ const pollInput = input({
     error: `must not begin with ${WEBHOOK_READER}, as the names of webhooks do`,
   }),
   /** Only these types; all when left out. What is not wanted is passed over for good. */
-  types: list(oneOf(EVENT_TYPES), EVENT_TYPES.length)
-    .min(1, { error: 'must have at least one entry' })
-    .optional(),
+  types: list(oneOf(EVENT_TYPES), EVENT_TYPES.length, 1).optional(),
   /** Only events of these accounts, and of those that they pay for. */
-  accounts: list(accountReference(), MAX_ACCOUNTS)
-    .min(1, { error: 'must have at least one entry' })
-    .optional(),
+  accounts: list(accountReference(), MAX_ACCOUNTS, 1).optional(),
   /** At most so many events, 100 when left out and 1,000 at the most. */
   limit: integer(1, MAX_EVENTS).optional(),
   /** After this time what was not acknowledged is given again. Default one minute. */

@@ -30,7 +30,7 @@ export type WebhookSecret = string | string[];
 
 export const webhookSecret = () =>
   z
-    .union([secret(), list(secret(), 10).min(1, { error: 'must have at least one entry' })])
+    .union([secret(), list(secret(), 10, 1)])
     .transform((given) => (typeof given === 'string' ? [given] : given));
 
 /**

@@ -70,7 +70,9 @@ const saveInput = input({
     .optional(),
   /** Only these types; null: all. */
   types: list(oneOf(EVENT_TYPES), EVENT_TYPES.length)
-    .min(1, { error: 'must have at least one entry, or be null for all' })
+    .refine((types) => types.length > 0, {
+      error: 'must have at least one entry, or be null for all',
+    })
     .nullable()
     .optional(),
   /** False: nothing is sent until it is true again; what happens meanwhile waits. Default true. */

@@ -64,9 +64,11 @@ const MAX_LINES = 1_000;
 const createCreditNoteInput = input({
   invoiceId: recordId(),
   /** What is taken back of which line: a part, or all that is left of it. */
-  lines: list(input({ position: integer(1, 1_000_000), amount: units().optional() }), MAX_LINES)
-    .min(1, { error: 'must have at least one entry' })
-    .optional(),
+  lines: list(
+    input({ position: integer(1, 1_000_000), amount: units().optional() }),
+    MAX_LINES,
+    1,
+  ).optional(),
   /** Tax included. Without `lines` all that is left, or exactly the amount of one line. */
   amount: units().optional(),
   /** Default: `due` while something is to be paid, then `credit`. */

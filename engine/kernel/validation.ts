@@ -16,13 +16,26 @@ export const LIMITS = {
   idempotencyKey: 255,
   source: 200,
   metadataBytes: 16_384,
+  /** Fields of any one object; metadata of 16 KB cannot have as many. */
+  fields: 4_096,
+  /** Entries of any one list; most lists say less. */
+  entries: 100_000,
+  /** Requests in one call for many. */
+  requests: 10_000,
 } as const;
+
+/**
+ * Composing (NFC) takes the square of the length of a run of marks, so that nothing longer than this for
+ * each character that a text may have is composed, or looked at in any way.
+ */
+export const UNITS_PER_CHARACTER = 4;
 
 /**
  * Parses input with a schema, or throws `invalid_input` naming the parameter at fault.
  * Schemas are strict: a field nobody knows is refused, not ignored.
  */
 export function parse<S extends z.ZodType>(schema: S, input: unknown): z.output<S> {
+  requireBounded(input);
   const result = schema.safeParse(input);
   if (result.success) return result.data;
   const issue = deepest(result.error.issues[0]!);
@@ -37,6 +50,47 @@ export function parse<S extends z.ZodType>(schema: S, input: unknown): z.output<
   const subject = parameter === '' ? 'The input' : `"${parameter}"`;
   throw new BillingError('invalid_input', `${subject} ${issue.message}.`, {
     parameter: parameter === '' ? undefined : parameter,
+  });
+}
+
+/**
+ * Refuses objects and lists that are larger than any that a schema takes, before it walks them. What is
+ * no plain data, such as a connection, is the schema's to judge.
+ */
+function requireBounded(input: unknown): void {
+  const seen = new Set<unknown>();
+  const left: Array<{ value: unknown; parameter?: string }> = [{ value: input }];
+  for (let one = left.pop(); one !== undefined; one = left.pop()) {
+    const { value, parameter } = one;
+    if (typeof value !== 'object' || value === null || seen.has(value)) continue;
+    if (Array.isArray(value)) {
+      if (value.length > LIMITS.entries) throw tooLarge(parameter, LIMITS.entries, 'entries');
+      seen.add(value);
+      for (const entry of value) left.push({ value: entry, parameter });
+    } else if (isPlain(value)) {
+      seen.add(value);
+      let fields = 0;
+      for (const name in value) {
+        fields += 1;
+        if (fields > LIMITS.fields) throw tooLarge(parameter, LIMITS.fields, 'fields');
+        // What is reckoned when it is read is for the schema to read.
+        const field: unknown = Object.getOwnPropertyDescriptor(value, name)?.value;
+        if (typeof field === 'object') left.push({ value: field, parameter: parameter ?? name });
+      }
+    }
+  }
+}
+
+function isPlain(value: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}
+
+function tooLarge(parameter: string | undefined, most: number, parts: string): BillingError {
+  const name = parameter === undefined ? undefined : shorten(parameter);
+  const subject = name === undefined ? 'The input' : `"${name}"`;
+  return new BillingError('invalid_input', `${subject} must not have more than ${most} ${parts}.`, {
+    parameter: name,
   });
 }
 
@@ -66,17 +120,20 @@ function shorten(text: string): string {
 
 /** Text that Postgres can store and people can read: no NUL, no half surrogate pairs. */
 export function text(maximum: number): z.ZodType<string, string> {
+  const tooLong = `must not be longer than ${maximum} characters`;
   return z
     .string({ error: (issue) => missing(issue.input, 'must be text') })
+    .refine((value) => value.length <= maximum * UNITS_PER_CHARACTER, {
+      error: tooLong,
+      abort: true,
+    })
     .refine(isStorable, {
       error: 'holds characters that cannot be stored',
       abort: true,
     })
     .transform((value) => value.normalize('NFC').trim())
     .refine((value) => value.length > 0, { error: 'must not be empty', abort: true })
-    .refine((value) => value.length <= maximum, {
-      error: `must not be longer than ${maximum} characters`,
-    });
+    .refine((value) => value.length <= maximum, { error: tooLong });
 }
 
 function missing(input: unknown, otherwise: string): string {
@@ -231,7 +288,9 @@ export function duration(): z.ZodType<Duration, DurationRequest> {
     .custom<DurationRequest['unit']>((value) => typeof value === 'string', {
       error: (issue) => missing(issue.input, 'must be text'),
     })
-    .transform((value) => value.trim().toLowerCase().replace(/s$/, '') as DurationUnit)
+    .transform(
+      (value) => value.slice(0, LIMITS.key).trim().toLowerCase().replace(/s$/, '') as DurationUnit,
+    )
     .refine((value) => DURATION_UNITS.includes(value), {
       error: `must be one of ${DURATION_UNITS.join(', ')}`,
     });
@@ -290,9 +349,11 @@ export function metadata(): z.ZodType<Record<string, unknown>, Record<string, un
         return z.NEVER;
       };
       if (!isPlainObject(value)) return refuse('must be an object');
+      const tooLarge = `must not be larger than ${LIMITS.metadataBytes} bytes`;
       let plain: unknown;
       let size: number;
       try {
+        if (!mayFit(value, LIMITS.metadataBytes)) return refuse(tooLarge);
         const json = JSON.stringify(value) as string | undefined;
         plain = json === undefined ? undefined : JSON.parse(json);
         size = json === undefined ? 0 : Buffer.byteLength(json);
@@ -300,12 +361,39 @@ export function metadata(): z.ZodType<Record<string, unknown>, Record<string, un
         return refuse('must be data that JSON can hold');
       }
       if (!isPlainObject(plain)) return refuse('must be an object');
-      if (size > LIMITS.metadataBytes) {
-        return refuse(`must not be larger than ${LIMITS.metadataBytes} bytes`);
-      }
+      if (size > LIMITS.metadataBytes) return refuse(tooLarge);
       if (!isStorable(plain)) return refuse('holds characters that cannot be stored');
       return plain;
     });
+}
+
+/**
+ * Whether data could have so few bytes as JSON: it is looked at until it has more, and no further. What
+ * is part of itself has none that could be counted, and is left to whoever writes it out.
+ */
+function mayFit(data: unknown, bytes: number): boolean {
+  let room = bytes;
+  const open = new Set<unknown>();
+  const left: Array<{ value: unknown } | { closed: unknown }> = [{ value: data }];
+  for (let one = left.pop(); one !== undefined && room >= 0; one = left.pop()) {
+    if ('closed' in one) {
+      open.delete(one.closed);
+      continue;
+    }
+    const { value } = one;
+    if (open.has(value)) return true;
+    // As it is written out, with what divides it from the next.
+    room -= typeof value === 'string' ? value.length + 3 : 1;
+    if (typeof value !== 'object' || value === null) continue;
+    left.push({ closed: value });
+    open.add(value);
+    for (const name in value) {
+      room -= Array.isArray(value) ? 1 : name.length + 3;
+      if (room < 0) break;
+      left.push({ value: (value as Record<string, unknown>)[name] });
+    }
+  }
+  return room >= 0;
 }
 
 const isPlainObject = (value: unknown): value is Record<string, unknown> =>
@@ -367,10 +455,11 @@ export function accountReference(): z.ZodType<ResolvedReference, AccountReferenc
     };
     if (value === undefined || value === null) return refuse('is missing');
     if (typeof value === 'string') {
-      const id = value.trim().toLowerCase();
-      if (id === '') return refuse('must not be empty');
+      const written = value.slice(0, LIMITS.externalId * UNITS_PER_CHARACTER).trim();
+      if (written === '') return refuse('must not be empty');
+      const id = written.toLowerCase();
       // Not the form of an id: an account nobody has, rather than bad input.
-      return { accountId: isId(id) ? id : value.trim().slice(0, LIMITS.externalId) };
+      return { accountId: isId(id) ? id : written.slice(0, LIMITS.externalId) };
     }
     const parsed = identity.safeParse(value);
     if (!parsed.success) {
@@ -398,19 +487,31 @@ export function input<T extends z.ZodRawShape>(shape: T): z.ZodObject<T, z.core.
 /** A request as a caller writes it, by the schema that reads it. */
 export type RequestOf<S extends z.ZodType> = z.input<S>;
 
-export function list<S extends z.ZodType>(item: S, maximum: number): z.ZodArray<S> {
+/** A list, which is looked at only when it is short enough. */
+export function list<S extends z.ZodType>(item: S, maximum: number, minimum: 0 | 1 = 0) {
   return z
-    .array(item, {
-      error: (issue) =>
-        issue.code === 'invalid_type' ? missing(issue.input, 'must be a list') : undefined,
+    .custom<Array<z.input<S>>>((value) => Array.isArray(value), {
+      error: (issue) => missing(issue.input, 'must be a list'),
+      abort: true,
     })
-    .max(maximum, { error: `must not have more than ${maximum} entries` });
+    .refine((value) => value.length <= maximum, {
+      error: `must not have more than ${maximum} entries`,
+      abort: true,
+    })
+    .refine((value) => value.length >= minimum, {
+      error: 'must have at least one entry',
+      abort: true,
+    })
+    .pipe(z.array(item));
 }
 
 /** A list of things to do at once; each is looked at on its own. */
 export function batch<T>(requests: readonly T[]): readonly T[] {
-  if (Array.isArray(requests)) return requests as readonly T[];
-  throw new BillingError('invalid_input', 'The input must be a list of requests.');
+  if (!Array.isArray(requests)) {
+    throw new BillingError('invalid_input', 'The input must be a list of requests.');
+  }
+  if (requests.length > LIMITS.requests) throw tooLarge(undefined, LIMITS.requests, 'requests');
+  return requests as readonly T[];
 }
 
 /** What every changing call takes beside its own fields. */

@@ -93,10 +93,7 @@ const MAX_QUANTITY = 1_000_000;
 const createOrderInput = input({
   account: accountReference(),
   /** What is ordered, all in one currency. A sku may come more than once. */
-  items: list(input({ sku: key(), quantity: integer(1, MAX_QUANTITY).default(1) }), MAX_LINES).min(
-    1,
-    { error: 'must have at least one entry' },
-  ),
+  items: list(input({ sku: key(), quantity: integer(1, MAX_QUANTITY).default(1) }), MAX_LINES, 1),
   /** Code of a coupon, in upper or lower case. */
   coupon: key().nullable().default(null),
   /** Key of a tax rate. Default: what the account's tax details say. */

@@ -78,9 +78,7 @@ const programInput = input({
   referrerBonus: bonusInput.nullable().default(null),
   referredBonus: bonusInput.nullable().default(null),
   commission: input({
-    levels: list(amount({ decimals: PERCENT_DECIMALS }), 2).min(1, {
-      error: 'must have at least one entry',
-    }),
+    levels: list(amount({ decimals: PERCENT_DECIMALS }), 2, 1),
   })
     .nullable()
     .default(null),

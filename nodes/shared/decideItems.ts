@@ -5,7 +5,7 @@ import type {
   INodeProperties,
 } from 'n8n-workflow';
 
-import { isFailed, type Billing, type FailedItem } from '../../engine';
+import { LIMITS, isFailed, type Billing, type FailedItem } from '../../engine';
 import { errorItem, itemError, nodeError, reportedError, type ItemError } from './itemErrors';
 import { parameterOf } from './parameters';
 import { isToolCall } from './toolMode';
@@ -127,7 +127,14 @@ async function answersTo<Request, Answer extends { allowed: boolean }>(
 ): Promise<Array<Outcome<{ value: Answer }>>> {
   if (requests.length === 0) return [];
   try {
-    const answers = await withBilling(context, (billing) => question.ask(billing, requests));
+    const answers = await withBilling(context, async (billing) => {
+      const all = [];
+      for (let start = 0; start < requests.length; start += LIMITS.requests) {
+        const some = requests.slice(start, start + LIMITS.requests);
+        all.push(...(await question.ask(billing, some)));
+      }
+      return all;
+    });
     return answers.map((answer) =>
       isFailed(answer) ? { error: reportedError(answer.error) } : { value: answer },
     );
