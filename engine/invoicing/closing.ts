@@ -1,4 +1,4 @@
-import { aliasesOf } from '../accounts';
+import { namesOfPayer } from '../accounts';
 import { post, type Leg } from '../books';
 import type { Session } from '../database';
 import { recordEvents, type NewEvent } from '../events';
@@ -15,11 +15,12 @@ import {
   type RequestOf,
 } from '../kernel';
 import { findUndecided, type PaymentContext } from '../payments';
-import { changesGivenUp, couponPeriods, couponsFreed, cycleOfChange } from '../subscriptions';
+import { changesGivenUp } from '../subscriptions';
 import { moveCredits, writeCredits } from './account-credit';
 import { changeOfInvoice, type InvoiceAtHand } from './change-of-invoice';
 import { closeCollections } from './collecting/closing-collections';
 import { leftOfAll, planCredit } from './credit-plan';
+import { freeCoupons } from './freed-coupons';
 import { invoiceEvent } from './invoice-events';
 import {
   invoiceRecord,
@@ -36,7 +37,6 @@ import {
   undoCorrections,
   type IssuedNote,
 } from './issuing-credit-notes';
-import { sumTaken } from './reckoning';
 
 /** How an invoice ends without being paid: void, written off. */
 
@@ -107,27 +107,6 @@ async function requireNoCharge(session: Session, invoice: StoredInvoice): Promis
   throw wrongState(invoice, 'is being charged', 'Try again when its last attempt is decided.');
 }
 
-/** What coupons took off a void invoice they can take again. */
-async function freeCoupons(
-  session: Session,
-  names: readonly string[],
-  { lines, changeId }: StoredInvoice,
-): Promise<void> {
-  const lowered = lines.flatMap(({ coupon, subscriptionId, periodNumber, discount }) =>
-    coupon !== null && subscriptionId !== null && periodNumber !== null
-      ? { subscriptionId, number: periodNumber, taken: discount }
-      : [],
-  );
-  const periodOf = await couponPeriods(session, names, lowered);
-  // Another period has the number by now, if that change never took force.
-  const ofChange = changeId === null ? null : await cycleOfChange(session, changeId);
-  const taken = lowered.flatMap(({ subscriptionId, number, taken: amount }) => {
-    const cycle = ofChange ?? periodOf(subscriptionId, number)?.cycle;
-    return cycle === undefined ? [] : { subscriptionId, cycle, taken: amount };
-  });
-  await couponsFreed(session, names, sumTaken(taken));
-}
-
 /**
  * An invoice is void from now on, with what was taken back of it.
  *
@@ -136,7 +115,7 @@ async function freeCoupons(
  */
 async function becomeVoid(
   session: Session,
-  { invoice, payer }: InvoiceAtHand,
+  { invoice }: InvoiceAtHand,
   { creditNoted, reduced }: StoredInvoice,
   rebill: boolean,
   now: Instant,
@@ -149,8 +128,7 @@ async function becomeVoid(
     creditNoted.toFixed(),
     reduced.toFixed(),
   ]);
-  const { payerId: present } = payer;
-  const names = [...new Set([payerId, present, ...(await aliasesOf(session, present))])];
+  const names = await namesOfPayer(session, payerId);
   await freeCoupons(session, names, invoice);
   if (rebill) {
     await freeItems(session, names, invoice);

@@ -368,6 +368,10 @@ full join (
   from {schema}.invoice_lines l
   join {schema}.invoices i on i.payer_id = l.payer_id and i.invoice_id = l.invoice_id
   where l.coupon is not null and l.discount > 0 and i.status not in ('draft', 'void')
+    -- Settled by a credit note, and nothing came of it.
+    and not (i.status = 'paid' and exists (
+      select from {schema}.awaiting_changes w
+      where w.change_id = i.change_id and w.lapsed_at is not null))
   group by 1) as b on b.subscription_id = c.subscription_id
 where coalesce(c.taken, 0) <> coalesce(b.taken, 0)`,
   },

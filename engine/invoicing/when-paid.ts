@@ -1,8 +1,11 @@
+import { namesOfPayer } from '../accounts';
 import { releaseFees } from '../books';
 import type { Session } from '../database';
 import type { Instant } from '../kernel';
 import {
+  changesGivenUp,
   changesPaid,
+  lapsedChanges,
   periodKey,
   periodsPaid,
   tooLateFor,
@@ -10,6 +13,7 @@ import {
   type TooLate,
 } from '../subscriptions';
 import { closeCollections } from './collecting/closing-collections';
+import { freeCoupons } from './freed-coupons';
 import type { StoredInvoiceLine } from './invoice-lines';
 import type { StoredInvoice } from './invoice-records';
 import { invoicedPeriods } from './invoiced-periods';
@@ -30,13 +34,17 @@ export const periodOf = (
 export const periodsOf = ({ payerId, lines }: Pick<StoredInvoice, 'payerId' | 'lines'>) =>
   lines.flatMap((line) => periodOf(payerId, line) ?? []);
 
-/** Whether money or credit paid it, or nothing was to be paid; what a credit note took off is neither. */
-const isReallyPaid = ({ total, paid, credited, creditNoted }: StoredInvoice): boolean =>
-  creditNoted.lessThan(total) || total.isZero() || paid.plus(credited).greaterThan(0);
+/**
+ * Whether money or credit paid it, or nothing was to be paid; what a credit note took off is neither: by
+ * one of all that it came to, what was paid of it went back, too.
+ */
+const isReallyPaid = ({ total, creditNoted }: StoredInvoice): boolean =>
+  creditNoted.lessThan(total) || total.isZero();
 
 /**
- * What waits for invoices to be paid: units of their periods, and what collecting had begun. In the
- * transaction in which they are paid; the payers are locked. As many statements for many as for one.
+ * What waits for invoices to be paid: units of their periods, changes, and what collecting had begun. A
+ * change whose invoice a credit note settled as a whole lapses. In the transaction in which they are
+ * paid; the payers are locked. As many statements for many as for one.
  */
 export async function invoicesPaid(
   session: Session,
@@ -44,18 +52,30 @@ export async function invoicesPaid(
   now: Instant,
 ): Promise<void> {
   const isOfChange = ({ changeId }: StoredInvoice): boolean => changeId !== null;
-  const paid = invoices.filter(isReallyPaid);
-  const changes = paid.filter(isOfChange);
-  const periods = paid.filter((invoice) => !isOfChange(invoice));
+  const periods = invoices.filter((one) => isReallyPaid(one) && !isOfChange(one));
   const begun = await periodsPaid(session, periods.flatMap(periodsOf), now);
   if (begun.length > 0) await earnFromNow(session, periods, begun, now);
-  await changesPaid(
-    session,
-    invoicedPeriods,
-    changes.map(({ payerId, changeId }) => ({ payerId, changeId: changeId! })),
-    now,
-  );
+  await changesSettled(session, invoices.filter(isOfChange), now);
   await closeCollections(session, invoices, now);
+}
+
+const changeOf = ({ payerId, changeId }: StoredInvoice) => ({ payerId, changeId: changeId! });
+
+/** Changes whose invoices are settled take force, or lapse: what a coupon took off these it can take again. */
+async function changesSettled(
+  session: Session,
+  invoices: readonly StoredInvoice[],
+  now: Instant,
+): Promise<void> {
+  if (invoices.length === 0) return;
+  const paid = invoices.filter(isReallyPaid);
+  await changesPaid(session, invoicedPeriods, paid.map(changeOf), now);
+  const waived = invoices.filter((one) => !paid.includes(one));
+  await changesGivenUp(session, waived.map(changeOf), now);
+  const lapsed = await lapsedChanges(session, invoices.map(changeOf));
+  for (const invoice of invoices.filter(({ changeId }) => lapsed.has(changeId!))) {
+    await freeCoupons(session, await namesOfPayer(session, invoice.payerId), invoice);
+  }
 }
 
 /**

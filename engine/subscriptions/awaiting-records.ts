@@ -94,6 +94,20 @@ export async function cycleOfChange(session: Session, changeId: string): Promise
   return row!.cycle;
 }
 
+const FIND_OVER = `
+select c.change_id::text as id from {schema}.awaiting_changes c
+where c.change_id = any($1::uuid[]) and c.lapsed_at is not null`;
+
+/** Of some changes those that lapsed, by their ids. */
+export async function lapsedChanges(
+  session: Session,
+  named: ReadonlyArray<{ changeId: string }>,
+): Promise<Set<string>> {
+  const changeIds = named.map(({ changeId }) => changeId);
+  const rows = await session.query<{ id: string }>(FIND_OVER, [changeIds]);
+  return new Set(rows.map(({ id }) => id));
+}
+
 /** A change took force with the period of that number. The payer is locked. */
 export async function changeApplied(
   session: Session,

@@ -22,7 +22,7 @@ import { verifySubscriptions } from './verify-subscriptions';
 export * from './public';
 export { advanceSubscriptions, type AdvanceRequest } from './advancing';
 export { awaitsPayment, changesGivenUp, changesPaid, type NamedChange } from './awaiting-changes';
-export { cycleOfChange } from './awaiting-records';
+export { cycleOfChange, lapsedChanges } from './awaiting-records';
 export { CHANGE_TIMES } from './changing';
 export { CHANGE_CREDITS, CHANGE_MODES } from './quoting';
 export { NO_INVOICES, type SubscriptionPorts } from './giving-back';

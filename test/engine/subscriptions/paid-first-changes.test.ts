@@ -307,6 +307,82 @@ onEachDatabase('changes that are paid first', (database) => {
     expect(await byCredit.left()).toBe('450');
   });
 
+  test.each([
+    ['unpaid', null, []],
+    ['paid in part', '5.00', [{ currency: 'USD', amount: '5.00' }]],
+  ])(
+    'a credit note of its whole invoice, %s, is no payment: it lapses, and all is as it was',
+    async (_what, amount, credits) => {
+      const one = await subscriber('small');
+      const { account, subscriptionId } = one;
+      await one.card('declined');
+      clock.set(MID);
+      await one.change({ sku: 'single' });
+      await one.cycle();
+      const [invoice] = await one.invoices();
+      const { invoiceId } = invoice!;
+      if (amount !== null) await billing.invoicing.markPaid({ invoiceId, method: 'cash', amount });
+      await billing.invoicing.createCreditNote({ invoiceId });
+      expect(await one.last()).toEqual(['paid', '20.00']);
+      expect(await one.get()).toMatchObject({ sku: 'small', awaitingChange: null });
+      expect((await billing.invoicing.accountCredit({ account })).credits).toEqual(credits);
+      expect(await one.left()).toBe('300');
+      // The place of what is sold once is free, and the whole of what was paid can be given back.
+      expect(await one.change({ sku: 'single' })).toMatchObject({ allowed: true });
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now', credit: true });
+      const { pendingItems } = await billing.accounts.export({ account });
+      expect(pendingItems).toMatchObject([{ kind: 'proration_credit', amount: '-15.00' }]);
+      await one.card('ok');
+      await one.days(1);
+      expect(await one.get()).toMatchObject({ sku: 'small', status: 'cancelled' });
+    },
+  );
+
+  test('a credit note of a part lets it cost less: with the rest paid it takes force', async () => {
+    const one = await subscriber('small');
+    await one.card('declined');
+    clock.set(MID);
+    await one.change({ sku: 'large' });
+    await one.cycle();
+    const [invoice] = await one.invoices();
+    const { invoiceId } = invoice!;
+    const { position } = invoice!.lines.find(({ kind }) => kind === 'proration_charge')!;
+    await billing.invoicing.createCreditNote({ invoiceId, lines: [{ position, amount: '14.00' }] });
+    expect(await one.get()).toMatchObject({ sku: 'small', awaitingChange: { sku: 'large' } });
+    await billing.invoicing.markPaid({ invoiceId, method: 'cash' });
+    expect(await one.get()).toMatchObject({ sku: 'large', awaitingChange: null });
+    expect(await one.left()).toBe('450');
+  });
+
+  test('a coupon counts again when a credit note has taken the whole invoice off', async () => {
+    const { catalog, subscriptions, invoicing, accounts, payments } = billing;
+    await catalog.saveCoupon({
+      code: 'TEN',
+      amount: '10.00',
+      currency: 'USD',
+      duration: { times: 3 },
+    });
+    const { accountId: account } = await accounts.identify({ externalId: 'with a coupon' });
+    await payments.saveMethod({ account, gateway: 'test', token: 'test_ok' });
+    const terms = { account, sku: 'small', coupon: 'TEN' };
+    const { subscriptionId } = await startPlan(billing, terms);
+    await invoicing.runBillingCycle();
+    clock.set(MID);
+    const change = async () => {
+      await subscriptions.change({ subscriptionId, sku: 'large' });
+      await invoicing.createInvoices({ account });
+      const { items } = await invoicing.listInvoices({ account });
+      return items[0]!.invoiceId;
+    };
+    const first = await change();
+    await invoicing.finalizeInvoice({ invoiceId: first });
+    const { total } = await invoicing.getInvoice({ invoiceId: first });
+    await invoicing.createCreditNote({ invoiceId: first });
+    const second = await change();
+    const again = await invoicing.finalizeInvoice({ invoiceId: second });
+    expect([total, again.total]).toEqual(['15.00', '15.00']);
+  });
+
   test('what was used while it waited counts', async () => {
     const one = await subscriber('small');
     await one.card('declined');
