@@ -231,7 +231,7 @@ export class Cancellations {
           { ...standing, subscription: anew },
           offer,
           // Not before it ended, should the clock have gone back since.
-          { at: Math.max(now, one.endedAt), isFirst: true },
+          { at: Math.max(now, one.endedAt), begunAnew: true, isFirst: true },
           'subscription.started',
           now,
         );

@@ -77,7 +77,10 @@ export const openPeriods = (
 ): Promise<OpenPeriod[]> =>
   PERIODS.rows(session, FIND_OPEN, [payerId, subscriptionId, isoTime(now)]);
 
-/** Back from a period to the last one that lasted its time: changes ended those between. */
+/**
+ * Back from a period to the last one that lasted its time, or to where the subscription began anew: changes
+ * ended those between.
+ */
 const FIND_REPLACED = `
 select ${PERIODS.select('p')} from {schema}.subscription_periods p
 where p.payer_id = $1::uuid and p.subscription_id = $2::uuid and p.number < $3::integer
@@ -86,6 +89,11 @@ where p.payer_id = $1::uuid and p.subscription_id = $2::uuid and p.number < $3::
     where q.payer_id = $1::uuid and q.subscription_id = $2::uuid and q.number < $3::integer
       and q.cut_ledger_id is null
     order by q.number desc limit 1), 0)
+  and p.number >= coalesce((
+    select f.number from {schema}.subscription_periods f
+    where f.payer_id = $1::uuid and f.subscription_id = $2::uuid and f.number <= $3::integer
+      and f.begun_anew
+    order by f.number desc limit 1), 0)
 order by p.number`;
 
 /** The periods in the place of which one came, by one change after the other: units of them may be left. */

@@ -89,7 +89,8 @@ function phaseEnd(offer: Offer, phase: number, startsAt: Instant, zone: string):
  * @param offer the subscription's, in its version
  * @param zone the payer's present one
  * @param terms `at`: it begins then, and own periods are anchored there; left out: where the present
- *   period ends. `anew`: own periods are anchored where it begins. `quantity`: of this period only
+ *   period ends. `anew`: own periods are anchored where it begins. `quantity`: of this period only;
+ *   `begunAnew`: the subscription was over
  */
 export function nextPeriod(
   subscription: StoredSubscription,
@@ -100,6 +101,7 @@ export function nextPeriod(
     anew?: boolean;
     quantity?: number;
     isFirstOwn?: boolean;
+    begunAnew?: boolean;
     orderId?: string | null;
   } = {},
 ): { subscription: StoredSubscription; period: OpenedPeriod } {
@@ -155,6 +157,7 @@ export function nextPeriod(
       startsAt,
       endsAt,
       resumed: at !== undefined && number > 1 && at !== subscription.periodEnd,
+      begunAnew: terms.begunAnew === true,
       share,
       cycle: null,
       carriedFrom: null,

@@ -21,6 +21,8 @@ export const PERIODS = table('subscription_periods', {
   orderId: column.uuid().orNull,
   /** Whether it begins elsewhere than where the one before ended. */
   resumed: column.flag(),
+  /** Whether the subscription was over before it. */
+  begunAnew: column.flag(),
   /** Whether it is the first of the offer's own, which brings bonuses and what comes only once. */
   isFirstOwn: column.flag().named('first_own'),
   partDays: column.integer().orNull,

@@ -35,6 +35,7 @@ const OPENED = PERIODS.omit(
   'subscriptionId',
   'currency',
   'resumed',
+  'begunAnew',
   'isFirstOwn',
   'partDays',
   'wholeDays',

@@ -11,6 +11,7 @@ import { subscriptions } from './0010-subscriptions';
 import { invoicing } from './0011-invoicing';
 import { sandbox } from './0012-sandbox';
 import { changes } from './0013-changes';
+import { plans } from './0014-plans';
 
 /**
  * One step of the schema. Released steps never change; a correction is another step, and a function
@@ -41,4 +42,5 @@ export const MIGRATIONS: readonly Migration[] = [
   invoicing,
   sandbox,
   changes,
+  plans,
 ];

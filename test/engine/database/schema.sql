@@ -2473,6 +2473,7 @@ create table billing.subscription_periods (
   carried_from integer,
   credited numeric not null default 0,
   first_unpaid boolean not null default false,
+  begun_anew boolean not null default false,
   constraint subscription_periods_pkey PRIMARY KEY (payer_id, subscription_id, number),
   constraint subscription_periods_check CHECK ((part_days IS NULL) = (whole_days IS NULL)),
   constraint subscription_periods_check1 CHECK (starts_at <= ends_at),

@@ -227,4 +227,51 @@ onEachDatabase('ends before the end of a period', (database) => {
       expect((await invoices(account)).flat()).toHaveLength(2);
     }
   });
+
+  describe('begun anew after it was over', () => {
+    /** Ten days into a month whose units last 20, over and begun anew. */
+    const anew = async () => {
+      const { catalog, subscriptions } = billing;
+      const own = { expiresAfter: { unit: 'day', count: 20 } } as const;
+      for (const [sku, price] of [
+        ['lasting', '31.00'],
+        ['lasting-large', '62.00'],
+      ] as const) {
+        const items = [{ product: 'MSG', quantity: 100, ...own }];
+        await catalog.saveOffer(monthlyPlan(sku, price, { items }));
+      }
+      const account = await person();
+      const subscriptionId = await paid(account, 'lasting');
+      at('2027-01-11T00:00:00Z');
+      await cancel(subscriptionId);
+      await subscriptions.reactivate({ subscriptionId });
+      await bill(billing, account);
+      await payOpen(billing, account, 'bank_transfer');
+      const left = async () =>
+        (await billing.ledger.balance({ account, product: 'MSG' })).available;
+      expect(await left()).toBe('200');
+      const change = (mode: 'add' | 'full') =>
+        subscriptions.change({ subscriptionId, sku: 'lasting-large', mode, access: 'at_once' });
+      return { left, change };
+    };
+
+    test('`add` prolongs the units of the present life, not those of the one before', async () => {
+      const one = await anew();
+      await one.change('add');
+      expect(await one.left()).toBe('300');
+      at('2027-01-21T00:00:00Z');
+      expect(await one.left()).toBe('200');
+      // Those of the new period have their own time; what was prolonged lasts as long as the period.
+      at('2027-02-01T00:00:00Z');
+      expect(await one.left()).toBe('100');
+    });
+
+    test('nor does `full` end them', async () => {
+      const one = await anew();
+      await one.change('full');
+      expect(await one.left()).toBe('200');
+      at('2027-01-21T00:00:00Z');
+      expect(await one.left()).toBe('100');
+    });
+  });
 });
