@@ -65,7 +65,7 @@ export class BillingDatabaseApi implements ICredentialType {
       hint: "Leave empty to keep it beside n8n's own data",
       placeholder: 'e.g. /data/billing',
       description:
-        'Where the data is kept, created when missing. Leave empty for the folder "billing" beside n8n\'s own data; in a container it must be on a volume. The word "memory" keeps nothing: all is lost when n8n restarts.',
+        'Where the data is kept, created when missing. Leave empty for the folder "billing" beside n8n\'s own data, below which also lies what is not written as a whole path; in a container it must be on a volume. The word "memory" keeps nothing: all is lost when n8n restarts.',
       displayOptions: forEmbedded,
     },
     {

@@ -19,7 +19,10 @@ import { BUILT_IN_GATEWAYS, type Gateway } from './payments';
 import type { IdentitySecret } from './sales';
 
 export interface BillingOptions {
-  /** A Postgres URL, pg settings, `{ embedded: folder or 'memory' }`, or your own knex instance. */
+  /**
+   * A Postgres URL, pg settings, `{ embedded: folder or 'memory' }`, or your own knex instance. A folder
+   * that is not absolute lies below the working directory of the process.
+   */
   connection: Connection;
   /** The schema that holds all tables. Default `billing`. */
   schema?: string;

@@ -5,7 +5,7 @@ import { PGlite } from '@electric-sql/pglite';
 import knexFactory, { type Knex } from 'knex';
 import ClientPGLite from 'knex-pglite';
 
-import { BillingError } from '../kernel';
+import { BillingError, refused } from '../kernel';
 import { lockFolder, type FolderLock } from './folder-lock';
 
 /** The Postgres version inside PGlite; a test holds it equal to what the database says. */
@@ -49,15 +49,18 @@ function makeFolders(folder: string): void {
   }
 }
 
-function prepareFolder(folder: string): void {
+/** @returns the folder itself, where links lead to it */
+function prepareFolder(place: string): string {
   try {
-    makeFolders(folder);
+    makeFolders(place);
+    const folder = fs.realpathSync(place);
     if (!fs.statSync(folder).isDirectory()) throw new Error('it is a file');
     fs.accessSync(folder, fs.constants.R_OK | fs.constants.W_OK);
+    return folder;
   } catch (error) {
     throw new BillingError(
       'database_unavailable',
-      `The folder ${folder} cannot be used: ${(error as Error).message}.`,
+      `The folder ${place} cannot be used: ${(error as Error).message}.`,
       {
         parameter: 'connection.embedded',
         advice: 'Name a folder that this process may create and write to.',
@@ -65,6 +68,40 @@ function prepareFolder(folder: string): void {
       },
     );
   }
+}
+
+/** Whatever others have in it would be closed to them. */
+const isOursAlone = (folder: string, uid: number): boolean => {
+  const names = fs.readdirSync(folder);
+  const isDatabase = names.includes('PG_VERSION');
+  return (
+    uid === process.getuid?.() && (isDatabase || names.every((name) => name.startsWith('billing')))
+  );
+};
+
+/**
+ * Files of the database may be read and written by whoever gets into its folder: that is its owner
+ * alone. A folder that we made is so; one that was there is closed if it is ours.
+ */
+function closeToOthers(folder: string): void {
+  // Windows has no such modes.
+  if (process.getuid === undefined) return;
+  const isOpen = (): boolean => (fs.statSync(folder).mode & 0o077) !== 0;
+  if (!isOpen()) return;
+  try {
+    if (isOursAlone(folder, fs.statSync(folder).uid)) fs.chmodSync(folder, 0o700);
+  } catch {
+    // Not every disk lets us: it is open still.
+  }
+  if (!isOpen()) return;
+  throw new BillingError(
+    'database_unavailable',
+    `Other users of this machine can get into the folder ${folder}, where data of customers would be.`,
+    {
+      parameter: 'connection.embedded',
+      advice: `Name a folder of its own, or close this one: as its owner, chmod 700 ${folder} (on a mounted disk, by an option of the mount).`,
+    },
+  );
 }
 
 async function startDatabase(folder: string | null): Promise<PGlite> {
@@ -90,16 +127,20 @@ async function startDatabase(folder: string | null): Promise<PGlite> {
 /**
  * Opens the embedded database (Postgres in WebAssembly, one connection) in a folder or in memory.
  *
- * @param place a folder, created when missing, or 'memory'
- * @throws database_in_use when another process has the folder, database_version when another
+ * @param place a folder, created when missing, or 'memory'; one that is not absolute lies below the
+ *   working directory of the process
+ * @throws invalid_input, database_in_use when another process has the folder, database_version when another
  *   Postgres version wrote it, database_unavailable when it cannot be used
  */
 export async function openEmbedded(place: string, acquireTimeout: number): Promise<OpenedKnex> {
-  const folder = place === 'memory' ? null : path.resolve(place);
+  if (typeof place !== 'string' || place.trim() === '') {
+    throw refused('connection.embedded', 'must name a folder, or say "memory"');
+  }
+  const folder = place === 'memory' ? null : prepareFolder(path.resolve(place));
   let lock: FolderLock | null = null;
   if (folder !== null) {
-    prepareFolder(folder);
     checkVersion(folder);
+    closeToOthers(folder);
     lock = await lockFolder(folder);
   }
   try {

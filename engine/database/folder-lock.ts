@@ -20,6 +20,9 @@ import { BillingError } from '../kernel';
 const LOCK_FILE = 'billing.lock';
 const HEARTBEAT_MS = 1_000;
 const FOREIGN_STALE_MS = 6_000;
+/** More than who holds it takes, in bytes. */
+const LONGEST = 16_384;
+const MOST_ROUNDS = 100;
 
 interface Holder {
   token: string;
@@ -68,20 +71,47 @@ function isRunning(pid: number): boolean {
   }
 }
 
+function notOurs(file: string, why: string): BillingError {
+  return new BillingError('database_unavailable', `The lock ${file} ${why}.`, {
+    parameter: 'connection.embedded',
+    advice: 'Make sure that no process has the folder open, then remove the lock.',
+  });
+}
+
+const isHolder = (read: unknown): read is Holder => {
+  if (typeof read !== 'object' || read === null) return false;
+  const { token, pid, started, host, namespace, since } = read as Record<string, unknown>;
+  return (
+    [token, host, namespace, since].every((text) => typeof text === 'string') &&
+    (started === null || typeof started === 'string') &&
+    Number.isSafeInteger(pid) &&
+    (pid as number) > 0
+  );
+};
+
+/** @throws database_unavailable (what is there was not written by us) */
 function readHolder(file: string): Holder | null {
+  const found = fs.lstatSync(file, { throwIfNoEntry: false });
+  if (found === undefined) return null;
+  // Reading a pipe would never end, and a link that leads nowhere is there and is not.
+  if (!found.isFile() || found.size > LONGEST) throw notOurs(file, 'is no file of ours');
   let content: string;
   try {
     content = fs.readFileSync(file, 'utf8');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return null;
+    throw notOurs(file, `cannot be read: ${message}`);
   }
+  let read: unknown;
   try {
-    return JSON.parse(content) as Holder;
+    read = JSON.parse(content);
   } catch {
     // Half-written by a process that was killed while it wrote: nobody can hold such a lock.
     return { token: content, pid: 0, started: null, host: '', namespace: '', since: '' };
   }
+  if (!isHolder(read)) throw notOurs(file, 'does not say who holds it');
+  return read;
 }
 
 /** Whether the holder is known to live, known to be gone, or out of sight. */
@@ -89,7 +119,10 @@ function stateOf(holder: Holder): 'alive' | 'gone' | 'unknown' {
   if (holder.pid === 0) return 'gone';
   if (holder.namespace !== namespaceOfThisProcess()) return 'unknown';
   if (!isRunning(holder.pid)) return 'gone';
-  return holder.started === startOf(holder.pid) ? 'alive' : 'gone';
+  // Not to be seen everywhere: a process whose start is not known may be the one.
+  const started = startOf(holder.pid);
+  const isAnother = started !== null && holder.started !== null && started !== holder.started;
+  return isAnother ? 'gone' : 'alive';
 }
 
 const lastTouched = (file: string): number =>
@@ -143,6 +176,15 @@ function inUse(folder: string, holder: Holder): BillingError {
   );
 }
 
+/** What is there now may be anybody's. */
+function isHeldBy(file: string, { token }: Holder): boolean {
+  try {
+    return readHolder(file)?.token === token;
+  } catch {
+    return false;
+  }
+}
+
 /** Touches the file from a thread, so that work in the main one cannot delay it. */
 function startHeartbeat(file: string): Worker {
   const worker = new Worker(
@@ -159,10 +201,30 @@ function startHeartbeat(file: string): Worker {
 }
 
 /**
- * Takes the lock of a folder, or throws `database_in_use` naming the holder.
- * Waits up to FOREIGN_STALE_MS, and only when the holder is out of sight.
+ * Takes the lock of a folder. Waits up to FOREIGN_STALE_MS, and only when the holder is out of sight.
+ *
+ * @throws database_in_use naming the holder; database_unavailable (there is a lock that nobody can
+ *   have written, or none can be written)
  */
 export async function lockFolder(folder: string): Promise<FolderLock> {
+  try {
+    return await takeLock(folder);
+  } catch (error) {
+    if (error instanceof BillingError) throw error;
+    const { message } = error as NodeJS.ErrnoException;
+    throw new BillingError(
+      'database_unavailable',
+      `The folder ${folder} cannot be locked: ${message}.`,
+      {
+        parameter: 'connection.embedded',
+        advice: 'It must be on a disk that has room, takes hard links and may be written to.',
+        cause: error,
+      },
+    );
+  }
+}
+
+async function takeLock(folder: string): Promise<FolderLock> {
   const file = path.join(folder, LOCK_FILE);
   const claim: Holder = {
     token: randomUUID(),
@@ -189,12 +251,14 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
       if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
     }
     const holder = readHolder(file);
-    if (holder === null) continue;
+    // Given up just now, unless it is for ever.
+    if (holder === null && round < MOST_ROUNDS) continue;
+    if (holder === null) throw notOurs(file, 'is there and cannot be looked at');
     const state = stateOf(holder);
     const gone = state === 'gone' || (state === 'unknown' && (await isAbandoned(file)));
     if (!gone) throw inUse(folder, holder);
     if (takeOver(file, holder, content)) break;
-    if (round > 100) throw inUse(folder, holder);
+    if (round > MOST_ROUNDS) throw inUse(folder, holder);
     await sleep(20);
   }
 
@@ -202,7 +266,7 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
   return {
     async release() {
       await heartbeat.terminate();
-      if (readHolder(file)?.token === claim.token) fs.rmSync(file, { force: true });
+      if (isHeldBy(file, claim)) fs.rmSync(file, { force: true });
     },
   };
 }

@@ -1,3 +1,4 @@
+import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 
@@ -30,6 +31,17 @@ export const CREDENTIAL_TYPE = 'billingDatabaseApi';
 /** Beside n8n's own data, found the way n8n finds it. */
 export function defaultFolder(): string {
   return path.join(process.env.N8N_USER_FOLDER || os.homedir(), '.n8n', 'billing');
+}
+
+/**
+ * The folder as it is written, below n8n's own if it is not absolute: where a process happens to be
+ * started says nothing. A database that is there from before stays.
+ */
+function folderOf(written: string): string {
+  if (written === '') return defaultFolder();
+  const before = path.resolve(written);
+  const isThere = fs.existsSync(path.join(before, 'PG_VERSION'));
+  return isThere ? before : path.resolve(path.dirname(defaultFolder()), written);
 }
 
 /** Text of a credential field, or an error that names the field as people see it. */
@@ -150,5 +162,5 @@ export function optionsOf(credential: BillingDatabaseCredential): BillingOptions
   if (credential.database === 'postgres') return { connection: serverOf(credential), ...common };
   const folder = (credential.folder ?? '').trim();
   if (folder === 'memory') return { connection: { embedded: 'memory' }, ...common };
-  return { connection: { embedded: path.resolve(folder || defaultFolder()) }, ...common };
+  return { connection: { embedded: folderOf(folder) }, ...common };
 }
