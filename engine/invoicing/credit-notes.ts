@@ -199,6 +199,7 @@ export class CreditNotes {
     const isMade = typeof to === 'object';
     const target = allocate(total, isMade ? 'refund' : to, settled, invoice.decimals);
     const refundIds: string[] = [];
+    let isPartLate = false;
     const meanwhile: IssuedNote['meanwhile'] = async (after, creditNoteId) => {
       if (isMade) await to.made({ creditNoteId, amount: target.refund });
       else if (!target.refund.isZero()) {
@@ -208,14 +209,14 @@ export class CreditNotes {
       const wasOpen = invoice.status === 'open' || invoice.status === 'uncollectible';
       if (!wasOpen || after.status !== 'paid') return [];
       await invoicesPaid(session, [after], now);
+      isPartLate = (await tooLateLines(session, after, now)).size > 0;
       return [invoiceEvent('invoice.paid', after, now)];
     };
     await undoCorrections(session, planned, now);
     const wanted = { planned, to: target, ...why, meanwhile };
     const done = await issueCreditNote(this.context, session, atHand, wanted, now);
-    if (invoice.status !== 'paid') {
-      refundIds.push(...(await this.giveBackLate(session, done.invoice, now)));
-    }
+    // After it: what is left of the invoice to give back is known then.
+    if (isPartLate) refundIds.push(...(await this.giveBackLate(session, done.invoice, now)));
     return { ...done, refundIds };
   }
 
