@@ -1,5 +1,4 @@
 import { aliasesOf, changeOfAccount } from '../accounts';
-import { undoReturns } from '../books';
 import { atTime, toInstant, type Context, type Session } from '../database';
 import {
   BillingError,
@@ -20,6 +19,7 @@ import {
 import { addPendingItems } from '../subscriptions';
 import { changeOfDraft, changeOfInvoice, requireDraft } from './change-of-invoice';
 import { nextDraft, takeRiding } from './drafting';
+import { DELETE_LINE, takeOffDraft } from './draft-lines';
 import { insertLines, type StoredInvoiceLine } from './invoice-lines';
 import { invoiceRecord, requireInvoice, type Invoice, type StoredInvoice } from './invoice-records';
 import { itemChangeShape, itemInput, lineAmounts, linesOfItems, requireRate } from './items';
@@ -69,15 +69,6 @@ export type UpdateItemRequest = RequestOf<typeof updateItemInput>;
 
 const removeItemInput = input({ invoiceId: recordId(), lineId: recordId(), ...changeFields });
 export type RemoveItemRequest = RequestOf<typeof removeItemInput>;
-
-const DELETE_LINE = `
-delete from {schema}.invoice_lines
-where payer_id = $1::uuid and invoice_id = $2::uuid and position = $3::integer`;
-
-/** What was taken off a draft on purpose is not billed again. */
-const DROP_ITEM = `
-update {schema}.pending_items set invoice_id = null, dropped_at = $3::timestamptz
-where payer_id = any($1::uuid[]) and item_id = $2::uuid and dropped_at is null`;
 
 /** When the payer is billed next in a currency, if that can be told. */
 const FIND_NEXT_BOUNDARY = `
@@ -223,13 +214,7 @@ export class DraftItems {
   async removeItem(request: RemoveItemRequest): Promise<Invoice & { replayed: boolean }> {
     const wanted = parse(removeItemInput, request);
     return changeOfDraft(this.context, 'removeItem', wanted, async (session, { invoice }, now) => {
-      const { position, itemId } = lineNamed(invoice, wanted.lineId);
-      const { payerId, invoiceId } = invoice;
-      await session.query(DELETE_LINE, [payerId, invoiceId, position]);
-      if (itemId === null) return;
-      const names = [payerId, ...(await aliasesOf(session, payerId))];
-      await session.query(DROP_ITEM, [names, itemId, isoTime(now)]);
-      await undoReturns(session, [itemId], now);
+      await takeOffDraft(session, invoice, lineNamed(invoice, wanted.lineId), now);
     });
   }
 }

@@ -7,6 +7,7 @@ import { moveCredits, writeCredits } from './account-credit';
 import { CatalogMemory } from './catalog-memory';
 import { readDunning } from './collecting/dunning-settings';
 import { findNames, namesIn, type PayerNames } from './chunks';
+import { withoutGivenUp } from './draft-lines';
 import { ofLapsedChanges } from './lapsed-changes';
 import { insertLines, reckonLines, type StoredInvoiceLine } from './invoice-lines';
 import { findInvoices, type StoredInvoice } from './invoice-records';
@@ -105,7 +106,8 @@ export async function finalizeDrafts(
   const lapsed = await ofLapsedChanges(session, drafts, now);
   await dropDraftsOfChanges(session, lapsed, now);
   const gone = lapsed.map(({ invoiceId }) => invoiceId);
-  const left = drafts.filter((draft) => !lapsed.includes(draft));
+  const waiting = drafts.filter((draft) => !lapsed.includes(draft));
+  const left = await withoutGivenUp(session, waiting, now);
   if (left.length === 0) return { issued: [], dropped: gone, problems: [] };
   // Credit goes to what was due first.
   const inOrder = left.toSorted(

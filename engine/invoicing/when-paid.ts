@@ -1,6 +1,6 @@
 import { namesOfPayer } from '../accounts';
 import { releaseFees } from '../books';
-import type { Session } from '../database';
+import { column, table, type Session } from '../database';
 import type { Instant } from '../kernel';
 import {
   changesGivenUp,
@@ -15,7 +15,7 @@ import {
 import { closeCollections } from './collecting/closing-collections';
 import { freeCoupons } from './freed-coupons';
 import type { StoredInvoiceLine } from './invoice-lines';
-import type { StoredInvoice } from './invoice-records';
+import { NAMES, type StoredInvoice } from './invoice-records';
 import { invoicedPeriods } from './invoiced-periods';
 import { ofLapsedChanges } from './lapsed-changes';
 
@@ -41,6 +41,39 @@ export const periodsOf = ({ payerId, lines }: Pick<StoredInvoice, 'payerId' | 'l
 const isReallyPaid = ({ total, creditNoted }: StoredInvoice): boolean =>
   creditNoted.lessThan(total) || total.isZero();
 
+const TAKEN_BACK = table('line_returns', {
+  invoiceId: column.uuid().named('document_id'),
+  position: column.integer(),
+});
+
+/** Lines of invoices that credit notes took back as a whole. */
+const FIND_TAKEN_BACK = `
+select ${TAKEN_BACK.select('b')}
+from (
+  select l.invoice_id as document_id, l.position
+  from ${NAMES.unnest('w')}
+  join {schema}.invoice_lines l on l.payer_id = w.payer_id and l.invoice_id = w.invoice_id
+  where l.total > 0 and l.total = (
+    select sum(r.net + r.tax) from {schema}.line_returns r
+    where r.payer_id = l.payer_id and r.document_id = l.invoice_id and r.position = l.position
+      and r.kind = 'credit_note')) as b`;
+
+/** Invoices without the lines that were not paid for: those that credit notes took off. */
+async function withoutTakenBack(
+  session: Session,
+  invoices: readonly StoredInvoice[],
+): Promise<StoredInvoice[]> {
+  const lowered = invoices.filter(({ creditNoted }) => creditNoted.greaterThan(0));
+  if (lowered.length === 0) return [...invoices];
+  const gone = await TAKEN_BACK.rows(session, FIND_TAKEN_BACK, NAMES.values(lowered));
+  const keyOf = (invoiceId: string, position: number): string => `${invoiceId} ${position}`;
+  const keys = new Set(gone.map(({ invoiceId, position }) => keyOf(invoiceId, position)));
+  return invoices.map(({ lines, ...invoice }) => ({
+    ...invoice,
+    lines: lines.filter(({ position }) => !keys.has(keyOf(invoice.invoiceId, position))),
+  }));
+}
+
 /**
  * What waits for invoices to be paid: units of their periods, changes, and what collecting had begun. A
  * change whose invoice a credit note settled as a whole lapses. In the transaction in which they are
@@ -52,7 +85,8 @@ export async function invoicesPaid(
   now: Instant,
 ): Promise<void> {
   const isOfChange = ({ changeId }: StoredInvoice): boolean => changeId !== null;
-  const periods = invoices.filter((one) => isReallyPaid(one) && !isOfChange(one));
+  const paid = invoices.filter((one) => isReallyPaid(one) && !isOfChange(one));
+  const periods = await withoutTakenBack(session, paid);
   const begun = await periodsPaid(session, periods.flatMap(periodsOf), now);
   if (begun.length > 0) await earnFromNow(session, periods, begun, now);
   await changesSettled(session, invoices.filter(isOfChange), now);

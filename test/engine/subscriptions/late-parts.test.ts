@@ -149,4 +149,106 @@ onEachDatabase('invoices of which a part comes too late', (database) => {
       expect(await units(account, 'SEATS')).toBe('300');
     });
   });
+
+  test('what account credit paid of the late part is account credit again', async () => {
+    const account = await newAccount();
+    const credit = { account, currency: 'USD', amount: '40.00', reason: 'a gift' };
+    await billing.invoicing.addCredit(credit);
+    const late = await startPlan(billing, { account, sku: await offer('CALLS', '30.00') });
+    await startPlan(billing, { account, sku: await offer('SEATS', '10.00') });
+    await cycle();
+    clock.advance(60 * DAY);
+    await startPlan(billing, { account, sku: late.sku });
+    const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+    expect(await pay(invoice!)).toMatchObject({ paid: '8.00', credited: '40.00' });
+    expect(await told(account)).toMatchObject([{ amount: '8.00' }]);
+    expect(await billing.invoicing.accountCredit({ account })).toMatchObject({
+      credits: [{ amount: '28.00' }],
+    });
+  });
+
+  test('paid in parts, the last of which is too late for one, that one goes back whole', async () => {
+    const { account, late, invoice } = await lapsed();
+    const { invoiceId } = invoice;
+    await billing.invoicing.markPaid({ invoiceId, method: 'cash', amount: '40.00' });
+    await startPlan(billing, { account, sku: late.sku });
+    await pay(invoice);
+    expect(await told(account)).toMatchObject([{ amount: '36.00' }]);
+    expect(await units(account, 'SEATS')).toBe('300');
+  });
+
+  test('what a credit note makes paid, too late for one in part, gives that one back', async () => {
+    const { account, late, good, invoice } = await lapsed();
+    const { invoiceId } = invoice;
+    await billing.invoicing.markPaid({ invoiceId, method: 'cash', amount: '42.00' });
+    await startPlan(billing, { account, sku: late.sku });
+    const { position } = invoice.lines.find(({ sku }) => sku === good.sku)!;
+    const lines = [{ position, amount: '6.00' }];
+    await billing.invoicing.createCreditNote({ invoiceId, lines });
+    expect(await read(invoice)).toMatchObject({ status: 'paid', creditNoted: '42.00' });
+    expect(await told(account)).toMatchObject([{ amount: '36.00' }]);
+    expect(await units(account, 'SEATS')).toBe('300');
+  });
+
+  describe('what a credit note took off an invoice that is not paid yet', () => {
+    test('a line: it brings nothing when the rest is paid', async () => {
+      const { account, late, invoice } = await lapsed();
+      const { invoiceId } = invoice;
+      const { position } = invoice.lines.find(({ sku }) => sku === late.sku)!;
+      await billing.invoicing.createCreditNote({ invoiceId, lines: [{ position }] });
+      expect(await pay(invoice)).toMatchObject({ status: 'paid', paid: '12.00' });
+      expect(await units(account, 'SEATS')).toBe('300');
+      expect(await units(account, 'CALLS')).toBe('0');
+      expect(await books(account)).toEqual({ cash: 12, deferred: -10, tax_payable: -2 });
+    });
+
+    test('all of it, though a part was paid: it brings nothing', async () => {
+      const { account, invoice } = await lapsed();
+      const { invoiceId } = invoice;
+      await billing.invoicing.markPaid({ invoiceId, method: 'cash', amount: '8.00' });
+      await billing.invoicing.createCreditNote({ invoiceId });
+      expect(await read(invoice)).toMatchObject({ status: 'paid' });
+      expect(await units(account, 'SEATS')).toBe('0');
+      expect(await units(account, 'CALLS')).toBe('0');
+      expect(await books(account)).toEqual({ cash: 8, customer_credit: -8 });
+    });
+  });
+
+  describe('cancelled while its invoice is a draft', () => {
+    const cancelledOnDraft = async (account: string, product: string) => {
+      const one = await startPlan(billing, { account, sku: await offer(product, '30.00') });
+      await billing.invoicing.createInvoices({ account });
+      await billing.subscriptions.cancel({ subscriptionId: one.subscriptionId, when: 'now' });
+      await cycle();
+      await billing.runDue();
+      return (await billing.invoicing.listInvoices({ account })).items;
+    };
+
+    test('nobody is asked for it: alone there is no invoice', async () => {
+      const account = await newAccount();
+      await card(account, 'test_ok');
+      expect(await cancelledOnDraft(account, 'CALLS')).toEqual([]);
+      expect(await books(account)).toEqual({});
+    });
+
+    test('a card is charged for the other one alone', async () => {
+      const account = await newAccount();
+      await card(account, 'test_ok');
+      await startPlan(billing, { account, sku: await offer('SEATS', '10.00') });
+      const invoices = await cancelledOnDraft(account, 'CALLS');
+      expect(invoices).toMatchObject([{ status: 'paid', total: '12.00', paid: '12.00' }]);
+      expect(await told(account)).toEqual([]);
+      expect(await units(account, 'SEATS')).toBe('300');
+    });
+
+    test('account credit pays for the other one alone', async () => {
+      const account = await newAccount();
+      const credit = { account, currency: 'USD', amount: '48.00', reason: 'a gift' };
+      await billing.invoicing.addCredit(credit);
+      await startPlan(billing, { account, sku: await offer('SEATS', '10.00') });
+      const invoices = await cancelledOnDraft(account, 'CALLS');
+      expect(invoices).toMatchObject([{ status: 'paid', total: '12.00', credited: '12.00' }]);
+      expect(await units(account, 'SEATS')).toBe('300');
+    });
+  });
 });
