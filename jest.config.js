@@ -14,7 +14,10 @@ module.exports = {
     ],
   },
   testEnvironment: '<rootDir>/test/postgres/environment.js',
-  moduleNameMapper: { '^@electric-sql/pglite$': '<rootDir>/test/postgres/pglite.ts' },
+  moduleNameMapper: {
+    '^@electric-sql/pglite$': '<rootDir>/test/postgres/pglite.ts',
+    '^pg$': '<rootDir>/test/postgres/pg.js',
+  },
   globalSetup: '<rootDir>/test/postgres/start.ts',
   globalTeardown: '<rootDir>/test/postgres/stop.mjs',
   reporters: ['default', '<rootDir>/test/slowest.mjs'],

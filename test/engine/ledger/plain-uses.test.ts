@@ -319,6 +319,7 @@ describe('plain uses on a server', () => {
   });
 
   test('a connection that forgot our statements, as behind a pooler, is no reason to fail', async () => {
+    process.env.BILLING_TEST_PREPARED = '0';
     const knex = knexFactory({ client: 'pg', connection: serverUrl(), pool: { min: 0, max: 1 } });
     const billing = await openBilling({ connection: knex, schema: newSchema() });
     try {
@@ -339,6 +340,7 @@ describe('plain uses on a server', () => {
       expect(await use()).toMatchObject({ allowed: true, remaining: '6' });
       expect(await billing.verify()).toMatchObject({ ok: true });
     } finally {
+      delete process.env.BILLING_TEST_PREPARED;
       await billing.close();
       await knex.destroy();
     }
