@@ -1,4 +1,4 @@
-import { resolveAccount, changeOf } from '../accounts';
+import { changeOf } from '../accounts';
 import { type Context, type Session } from '../database';
 import { BillingError, type ChangeOptions, type DenialReason, type Instant } from '../kernel';
 import { ledgerTime } from '../ledger';
@@ -6,7 +6,7 @@ import { advancePayers } from './advancing';
 import { readStandings } from './standings';
 import type { Standing } from './planning';
 import { readSubscription, type Subscription } from './reading';
-import { findSubscription, saveDetails, subscriberOf } from './records';
+import { findSubscription, ownerAndPayer, saveDetails } from './records';
 import { replacedBy, waitingFor, type Replaced } from './replaced';
 import type { SubscriptionStatus } from './stored-subscription';
 
@@ -70,8 +70,7 @@ async function run<T extends { allowed?: boolean }>(
       kind,
       parties: async (session) => {
         const named = await findSubscription(session, subscriptionId);
-        const { payerId } = await subscriberOf(session, named);
-        const owner = await resolveAccount(session, { accountId: named.accountId });
+        const [owner, { payerId }] = await ownerAndPayer(session, named);
         return { owner, locks: [payerId], named };
       },
       request: () => ({ ...request, subscriptionId }),

@@ -1,4 +1,4 @@
-import { resolveAccount, type ResolvedAccount } from '../accounts';
+import { resolveAccounts, type ResolvedAccount } from '../accounts';
 import type { Session } from '../database';
 import { BillingError, isId } from '../kernel';
 import { nextDueOf } from './periods';
@@ -75,16 +75,23 @@ export const liveSubscriptions = (
   payerId: string,
 ): Promise<StoredSubscription[]> => SUBSCRIPTIONS.rows(session, FIND_LIVE, [payerId]);
 
+type Named = Pick<StoredSubscription, 'accountId' | 'payerId'>;
+
+/** Who subscribed, and who pays for it: the account itself, or the one that it was merged into. */
+export async function ownerAndPayer(
+  session: Session,
+  { accountId, payerId }: Named,
+): Promise<[owner: ResolvedAccount, payer: ResolvedAccount]> {
+  const [owner, payer] = await resolveAccounts(session, [{ accountId }, { accountId: payerId }]);
+  return [owner!, payer!];
+}
+
 /**
  * Who subscribed, with the ledger that its units are in: its payer's, or that of the account which
  * the payer was merged into.
  */
-export async function subscriberOf(
-  session: Session,
-  { accountId, payerId }: Pick<StoredSubscription, 'accountId' | 'payerId'>,
-): Promise<ResolvedAccount> {
-  const owner = await resolveAccount(session, { accountId });
-  const payer = await resolveAccount(session, { accountId: payerId });
+export async function subscriberOf(session: Session, named: Named): Promise<ResolvedAccount> {
+  const [owner, payer] = await ownerAndPayer(session, named);
   if (owner.payerId === payer.payerId) return owner;
   const { payerId: ledgerId, payerStatus, timeZone } = payer;
   return { ...owner, payerId: ledgerId, payerStatus, timeZone };
