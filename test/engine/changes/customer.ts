@@ -9,6 +9,7 @@ import {
   planOf,
   taxOf,
   type Action,
+  type Part,
   type Program,
   type Step,
   type TaxName,
@@ -29,7 +30,7 @@ const REFUSALS = [
   'restore_exceeds_use',
 ];
 
-const ON_SUBSCRIPTION = ['change', 'cancel', 'undo', 'pause', 'resume', 'reactivate'];
+const ON_SUBSCRIPTION = ['change', 'cancel', 'undo', 'pause', 'resume', 'reactivate', 'steps'];
 
 /** Of the programs of a run; each is told by this name. */
 export interface Setting {
@@ -148,15 +149,18 @@ export class Customer {
       case 'start':
         return this.start(act, idempotencyKey, twice);
       case 'change': {
-        const { plan, quantity, when, mode } = act;
+        const { plan, quantity, when, mode, prorations } = act;
         // How much of a period in arrears is owed then, the rules do not say.
         const isBilledLater = oracle.subscription?.plan.bill === 'arrears';
         if (isBilledLater && when !== 'period_end' && plan !== 'late') return null;
-        const wanted = { ...onSubscription, sku: plan, quantity, when, mode };
+        // By an invoice that is sent: the engine cuts what was free before the new is paid.
+        const isSent = oracle.subscription?.how === 'send';
+        if (isSent && when !== 'period_end' && oracle.isFree()) return null;
+        const wanted = { ...onSubscription, sku: plan, quantity, when, mode, prorations };
         const engine = await send(() => billing.subscriptions.change(wanted as never));
         return {
           engine,
-          oracle: oracle.change({ plan: plan && planOf(plan), quantity, when, mode }),
+          oracle: oracle.change({ plan: plan && planOf(plan), quantity, when, mode, prorations }),
         };
       }
       case 'cancel': {
@@ -171,6 +175,11 @@ export class Customer {
       case 'reactivate': {
         const engine = await send(() => billing.subscriptions[act.do](onSubscription));
         return { engine, oracle: oracle[act.do]() };
+      }
+      case 'steps': {
+        const wanted = { ...onSubscription, product: 'EXTRA', steps: act.steps };
+        const engine = await send(() => billing.subscriptions.addSteps(wanted));
+        return { engine, oracle: oracle.addSteps(act.steps) };
       }
       case 'pack':
         await this.buyPack(idempotencyKey, twice);
@@ -372,6 +381,9 @@ export class Customer {
     }
     const asMoney = act.do === 'refund' || (act.do === 'note' && act.to === 'refund');
     if (asMoney && this.byHand.has(ours)) return null;
+    if ('part' in act && act.part !== undefined) {
+      return this.takePart(act, act.part, found, idempotencyKey, twice);
+    }
     if (act.do === 'dispute') {
       if (!(await this.dispute(theirs))) return null;
       this.disputed.add(invoiceId).add(ours);
@@ -384,6 +396,41 @@ export class Customer {
         : await send(() => invoicing.refundInvoice({ invoiceId, idempotencyKey }));
     const came = act.do === 'note' ? this.oracle.takeBack(ours, act.to) : this.oracle.refund(ours);
     return { engine, oracle: !came.isZero() };
+  }
+
+  /** A part of a line, where both sides can tell which it is. */
+  private async takePart(
+    act: Extract<Action, { part?: Part }>,
+    part: Part,
+    { ours, theirs }: { ours: Sold; theirs: Invoice },
+    idempotencyKey: string,
+    twice: boolean,
+  ): Promise<{ engine: boolean; oracle: boolean } | null> {
+    // What credit paid, or lowered, does not come back as money.
+    const isPlain = ours.credits.length === 0 && ours.fromCredit.isZero() && ours.due.isZero();
+    const line = ours.lines[part.line];
+    if (!isPlain || line === undefined) return null;
+    const same = theirs.lines.filter(({ total }) => line.gross.equals(total));
+    const alike = ours.lines.filter(({ gross }) => gross.equals(line.gross));
+    if (same.length !== 1 || alike.length !== 1) return null;
+    const { position } = same[0]!;
+    const { invoiceId } = theirs;
+    const { invoicing } = this.setting.billing;
+    if (act.do === 'refund') {
+      const amount = this.oracle.refundPart(ours, line, part.share);
+      if (amount.isZero()) return null;
+      const some = part.share === 1 ? {} : { amount: amount.toFixed(2) };
+      const wanted = { invoiceId, line: position, ...some, idempotencyKey };
+      const engine = await this.send(() => invoicing.refundInvoice(wanted), twice);
+      return { engine: engine !== REFUSED, oracle: true };
+    }
+    const amount = line.gross.minus(line.back).times(part.share).toDecimalPlaces(2);
+    if (amount.isZero()) return null;
+    const lines = [{ position, amount: amount.toFixed(2) }];
+    const wanted = { invoiceId, lines, to: act.to, idempotencyKey };
+    const engine = await this.send(() => invoicing.createCreditNote(wanted), twice);
+    this.oracle.takePart(ours, line, amount, act.to);
+    return { engine: engine !== REFUSED, oracle: true };
   }
 
   private async dispute({ invoiceId, paid, refunded }: Invoice): Promise<boolean> {

@@ -39,7 +39,8 @@ from "${schema}".payment_attempts a
 where a.kind = 'charge' and a.purpose = 'invoice' and a.status = 'succeeded'
 group by a.payer_id, a.purpose_id having count(*) > 1
 union all
-select a.payer_id::text, format('invoice %s was tried after its money went back', a.purpose_id)
+select distinct a.payer_id::text,
+       format('invoice %s was tried after its money went back', a.purpose_id)
 from "${schema}".payment_attempts a
 where a.kind = 'charge' and exists (
   select from "${schema}".payment_attempts b
@@ -62,7 +63,7 @@ select c.payer_id, c.invoice_id, l.position, l.net, l.tax, 'on documents', false
 from "${schema}".credit_note_lines l join "${schema}".credit_notes c using (payer_id, credit_note_id)
 union all
 select l.payer_id, coalesce(l.corrects_invoice_id, l.corrects_order_id), l.corrects_position,
-       -l.net - coalesce(n.net, 0), -l.tax - coalesce(n.tax, 0), 'on documents',
+       -l.net + coalesce(n.net, 0), -l.tax + coalesce(n.tax, 0), 'on documents',
        l.tax_percent is distinct from s.tax_percent
 from "${schema}".invoice_lines l
 join "${schema}".invoices i using (payer_id, invoice_id)

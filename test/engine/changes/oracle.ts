@@ -147,6 +147,8 @@ export interface Use {
 /** What waits for the next invoice: something sold, or what comes back. */
 interface Waiting {
   of: Subscription | null;
+  /** From when on it is invoiced. */
+  due: number;
   line: Line | null;
   back: Credit | null;
   /** Something that has to be paid first has an invoice of its own. */
@@ -213,6 +215,8 @@ export class Oracle {
   /** Units of periods that a change ended, which were paid for and stay until their end. */
   stays: Stay[] = [];
   gifts = ZERO;
+  /** What was bought on top of periods, of EXTRA. */
+  private steps: Array<Pick<Stay, 'amount' | 'until'>> = [];
   /** Whether units stayed over two changes that began a period: for how long, the rules leave open. */
   staysTwice = false;
   /** Whether a part of an invoice was taken back: of which line, the rules leave open. */
@@ -253,12 +257,21 @@ export class Oracle {
 
   // --- what things cost -----------------------------------------------------------------------
 
+  /** Whether its coupon lowers the present period. */
+  private couponOf({ coupon, couponPeriods }: Subscription): Coupon | null {
+    return coupon?.periods != null && couponPeriods > coupon.periods ? null : coupon;
+  }
+
+  /** Less what a coupon of so many per cent takes off something beside the fee. */
+  private percentOff(one: Subscription, price: Decimal): Decimal {
+    return price.times(100 - (this.couponOf(one)?.percent ?? 0)).dividedBy(100);
+  }
+
   /** Less what the coupon takes, of a share of a period. */
   private lowered(one: Subscription, plan: Plan, quantity: number, share: Decimal): Decimal {
     const price = new Decimal(plan.price).times(quantity).times(share);
-    const { coupon, couponPeriods } = one;
-    if (coupon === null || (coupon.periods !== null && couponPeriods > coupon.periods))
-      return price;
+    const coupon = this.couponOf(one);
+    if (coupon === null) return price;
     if (coupon.percent !== undefined) return price.times(100 - coupon.percent).dividedBy(100);
     return atLeastZero(price.minus(new Decimal(coupon.amount!).times(share)));
   }
@@ -271,15 +284,15 @@ export class Oracle {
   }
 
   /** Puts something on the next invoice. */
-  private bill(line: Line, brings: Waiting['brings'] = null): void {
-    this.waiting.push({ of: this.subscription, line, back: null, brings });
+  private bill(line: Line, brings: Waiting['brings'] = null, due = this.now): void {
+    this.waiting.push({ of: this.subscription, due, line, back: null, brings });
   }
 
   /** Puts on the next invoice what came back of a line. */
-  private owe(line: Line, amount: Decimal): void {
+  private owe(line: Line, amount: Decimal, due = this.now): void {
     if (amount.isZero()) return;
     const back = { line, amount };
-    this.waiting.push({ of: this.subscription, line: null, back, brings: null });
+    this.waiting.push({ of: this.subscription, due, line: null, back, brings: null });
   }
 
   /** Something comes back of a line: never more than is left. @returns what came */
@@ -402,11 +415,6 @@ export class Oracle {
   advance(now: number): void {
     this.now = now;
     this.lapseFirst();
-    for (const one of this.invoices) {
-      if (one.how === 'send' && one.isRenewal && !one.due.isZero() && now >= one.issuedAt + TERM) {
-        one.failedAt ??= one.issuedAt + TERM;
-      }
-    }
     for (let one = this.subscription; one?.state === 'live' && one.to <= now;) this.boundary(one);
   }
 
@@ -529,6 +537,7 @@ export class Oracle {
     quantity?: number;
     when?: 'now' | 'period_end';
     mode?: Mode;
+    prorations?: 'period_end';
   }): boolean {
     const one = this.subscription;
     const { plan = one?.plan, quantity = one?.quantity ?? 1, mode = 'prorate' } = wanted;
@@ -547,7 +556,7 @@ export class Oracle {
       quantity: wanted.quantity === undefined ? one.queued.quantity : undefined,
     };
     this.lapse();
-    this.changeNow({ plan, quantity, mode, queued });
+    this.changeNow({ plan, quantity, mode, queued }, wanted.prorations === 'period_end');
     return true;
   }
 
@@ -570,12 +579,23 @@ export class Oracle {
 
   /** Whether what pays for what is in force is on an invoice. */
   private paysPresent({ lines }: Invoice): boolean {
-    const one = this.subscription;
-    const line = one?.state === 'live' ? one.segments.at(-1)?.line : null;
-    return line != null && lines.includes(line);
+    return lines.some((line) => this.isPresent(line));
   }
 
-  private changeNow(upgrade: Upgrade): void {
+  /** Whether nothing was paid for what is in force. */
+  isFree(): boolean {
+    const one = this.subscription;
+    return (
+      one?.state === 'live' && one.plan.bill !== 'arrears' && one.segments.at(-1)?.line === null
+    );
+  }
+
+  private isPresent(line: Line): boolean {
+    const one = this.subscription;
+    return one?.state === 'live' && one.segments.at(-1)?.line === line;
+  }
+
+  private changeNow(upgrade: Upgrade, later: boolean): void {
     const one = this.subscription!;
     const { plan, quantity, mode } = upgrade;
     const rest = mode === 'prorate' && this.isPartOfPeriod(plan);
@@ -588,13 +608,16 @@ export class Oracle {
     this.roundings += 1;
     const price = inArrears ? ZERO : money(this.lowered(one, plan, quantity, share));
     const old = one.segments.at(-1)!;
+    // What is invoiced with the next period costs nothing now, and waits for no payment.
+    const isLater = later && rest;
+    const due = isLater ? one.to : this.now;
     const line = price.isZero() ? null : this.sell(plan.sku, price);
     // What is on no invoice yet goes on as it was until the change takes force.
     const isBilled = !this.waiting.some((waiting) => waiting.line === old.line);
     const credit = mode === 'prorate' && isBilled ? this.creditOf(back) : ZERO;
     const apply = (): void => {
       if (mode === 'prorate' && !isBilled && !this.lower(old, back)) {
-        this.owe(old.line!, this.giveBack(old.line!, this.creditOf(back)));
+        this.owe(old.line!, this.giveBack(old.line!, this.creditOf(back)), due);
       }
       if (mode === 'prorate' || old.plan.bill === 'arrears') old.kept = old.kept.minus(back);
       if (old.plan.bill === 'arrears' && !rest) this.billArrears(one, this.now);
@@ -603,15 +626,19 @@ export class Oracle {
     // What goes back goes back of nothing else, also while the change waits.
     if (old.line !== null && isBilled) this.giveBack(old.line, credit);
     const waits =
-      one.how === 'charge' && plan.access !== 'at_once' && line?.gross.greaterThan(credit) === true;
+      !isLater &&
+      one.how === 'charge' &&
+      plan.access !== 'at_once' &&
+      line?.gross.greaterThan(credit) === true;
     if (!waits) {
-      if (old.line !== null) this.owe(old.line, credit);
+      if (old.line !== null) this.owe(old.line, credit, due);
       apply();
-      if (line !== null) this.bill(line);
+      if (line !== null) this.bill(line, null, due);
       return;
     }
     this.awaited = {
       of: one,
+      due: this.now,
       line,
       back: old.line === null || credit.isZero() ? null : { line: old.line, amount: credit },
       brings: () => {
@@ -685,6 +712,9 @@ export class Oracle {
       if (brings !== null && line !== null) this.lines.splice(this.lines.indexOf(line), 1);
       return brings === null;
     });
+    // What was to come later comes now; with it ends what was bought on top.
+    for (const waiting of this.waiting) waiting.due = Math.min(waiting.due, this.now);
+    this.steps = [];
   }
 
   private endNow(one: Subscription, credit: CreditRule): void {
@@ -699,6 +729,17 @@ export class Oracle {
     this.roundings += 1;
     if (!this.lower(segment, share))
       this.owe(segment.line, this.giveBack(segment.line, this.creditOf(share)));
+  }
+
+  /** Units on top of those of the period, which end with it, and are paid for then. */
+  addSteps(steps: number): boolean {
+    const one = this.subscription;
+    const extra = one?.plan.extra;
+    if (one?.state !== 'live' || extra === undefined || this.isOverdue()) return false;
+    this.steps.push({ amount: new Decimal(extra.size).times(steps), until: one.to });
+    const price = new Decimal(extra.price).times(steps);
+    this.bill(this.sell('steps', this.percentOff(one, price)), null, one.to);
+    return true;
   }
 
   undo(): boolean {
@@ -723,7 +764,7 @@ export class Oracle {
 
   resume(): boolean {
     const one = this.subscription;
-    if (one !== null && isInForce(one) && one.rests) {
+    if (one !== null && isInForce(one) && one.rests && !one.ends) {
       one.rests = false;
       return true;
     }
@@ -761,7 +802,9 @@ export class Oracle {
     if (this.isOverdue()) return { MSG: ZERO, GIFT: ZERO, EXTRA: ZERO };
     const all = (product: 'MSG' | 'EXTRA'): Decimal =>
       sumOf(this.staying(product).map(({ amount }) => amount)).plus(this.planUnits(product));
-    return { MSG: all('MSG').plus(this.packs), GIFT: this.gifts, EXTRA: all('EXTRA') };
+    const steps = this.steps.filter(({ until }) => until > this.now);
+    const extra = all('EXTRA').plus(sumOf(steps.map(({ amount }) => amount)));
+    return { MSG: all('MSG').plus(this.packs), GIFT: this.gifts, EXTRA: extra };
   }
 
   /** @returns of what the units were taken; null: it was not allowed */
@@ -841,14 +884,19 @@ export class Oracle {
 
   /** What the billing cycle does, whenever it runs. */
   settle(): void {
-    for (const invoice of this.invoices) if (invoice.lapsed) invoice.due = ZERO;
+    for (const one of this.invoices) {
+      if (one.lapsed) one.due = ZERO;
+      const isSent = one.how === 'send' && one.isRenewal && !one.due.isZero();
+      if (isSent && this.now >= one.issuedAt + TERM) one.failedAt ??= one.issuedAt + TERM;
+    }
     do this.invoiceAll();
-    while (this.waiting.length > 0);
+    while (this.waiting.some(({ due }) => due <= this.now));
   }
 
   private invoiceAll(): void {
-    const { waiting } = this;
-    this.waiting = [];
+    const isDue = ({ due }: Waiting): boolean => due <= this.now;
+    const waiting = this.waiting.filter(isDue);
+    this.waiting = this.waiting.filter((one) => !isDue(one));
     const how = this.subscription?.how ?? 'charge';
     for (const { line } of waiting) {
       if (line !== null) {
@@ -987,6 +1035,23 @@ export class Oracle {
     return most;
   }
 
+  /** A part of a line comes back, as money or as account credit. */
+  takePart(invoice: Invoice, line: Line, amount: Decimal, to: 'refund' | 'credit'): void {
+    line.back = line.back.plus(amount);
+    if (to === 'refund') invoice.refunded = invoice.refunded.plus(amount);
+    else this.credit = this.credit.plus(amount);
+  }
+
+  /** The same as a refund: with the whole of what pays for what is in force that ends. */
+  refundPart(invoice: Invoice, line: Line, share: number): Decimal {
+    if (share === 1 && this.isPresent(line)) this.lapse();
+    const amount = money(line.gross.minus(line.back).times(share));
+    if (amount.isZero()) return amount;
+    this.takePart(invoice, line, amount, 'refund');
+    if (this.isPresent(line)) this.endIfRefunded(invoice);
+    return amount;
+  }
+
   /** A refund: all that paid for what is in force ends it. */
   refund(invoice: Invoice): Decimal {
     if (this.paysPresent(invoice)) this.lapse();
@@ -1006,10 +1071,26 @@ export class Oracle {
   dispute(invoice: Invoice): void {
     if (this.paysPresent(invoice)) this.lapse();
     const amount = invoice.paid.minus(invoice.refunded);
+    this.lowerCredits(invoice, amount);
     const came = this.takeBack(invoice, 'refund');
     invoice.refunded = invoice.refunded.plus(amount.minus(came));
     this.credit = atLeastZero(this.credit.minus(amount.minus(came)));
     if (!came.isZero()) this.endIfRefunded(invoice);
+  }
+
+  /** Credits that wait for an invoice become less where so much goes back by itself. */
+  private lowerCredits({ lines, credits }: Invoice, amount: Decimal): void {
+    const left = sumOf(lines.map(({ gross, back }) => gross.minus(back))).minus(
+      sumOf(credits.map((credit) => credit.amount)),
+    );
+    let missing = atLeastZero(amount.minus(left));
+    for (const { back } of this.waiting) {
+      if (back === null || !lines.includes(back.line)) continue;
+      const taken = least(missing, back.amount);
+      missing = missing.minus(taken);
+      back.amount = back.amount.minus(taken);
+      back.line.back = back.line.back.minus(taken);
+    }
   }
 
   order(price: string, units: number): Line {

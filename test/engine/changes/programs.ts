@@ -62,19 +62,33 @@ export const PACK = { sku: 'pack', price: '5.00', units: 50 };
 
 export type Action =
   | { do: 'start'; plan: PlanName; quantity: number; how: 'charge' | 'send'; coupon?: CouponName }
-  | { do: 'change'; plan?: PlanName; quantity?: number; when?: 'now' | 'period_end'; mode?: Mode }
+  | {
+      do: 'change';
+      plan?: PlanName;
+      quantity?: number;
+      when?: 'now' | 'period_end';
+      mode?: Mode;
+      prorations?: 'period_end';
+    }
   | { do: 'cancel'; when: 'now' | 'period_end'; credit?: CreditRule }
   | { do: 'undo' | 'pause' | 'resume' | 'reactivate' }
   | { do: 'pack' | 'restore' }
   | { do: 'use' | 'hold'; share: number }
   | { do: 'settle'; share: number }
-  | { do: 'note'; which: number; to: 'refund' | 'credit' }
-  | { do: 'refund'; which: number }
+  | { do: 'steps'; steps: number }
+  | { do: 'note'; which: number; to: 'refund' | 'credit'; part?: Part }
+  | { do: 'refund'; which: number; part?: Part }
   | { do: 'dispute'; which: number }
   | { do: 'refundPack'; which: number; used: 'forgive' | 'charge' }
   | { do: 'tax'; tax: TaxName }
   | { do: 'card'; card: Card }
   | { do: 'pay'; which: number };
+
+/** A line of an invoice, and how much of what is left of it. */
+export interface Part {
+  line: number;
+  share: number;
+}
 
 export interface Step {
   /** How many ticks of the clock pass before it. */
@@ -138,9 +152,14 @@ const change = fc
     quantity: optional(quantity),
     when: optional(fc.constantFrom('now' as const, 'now' as const, 'period_end' as const)),
     mode: optional(fc.constantFrom('prorate' as const, 'add' as const, 'full' as const)),
+    prorations: fc.option(fc.constant('period_end' as const), { nil: undefined, freq: 1 }),
   })
   .filter((one) => one.plan !== undefined || one.quantity !== undefined)
   .map((one) => (one.when === 'period_end' ? { ...one, mode: undefined } : one));
+
+const part = optional(
+  fc.record({ line: fc.integer({ min: 0, max: 2 }), share: fc.constantFrom(0.3, 0.5, 1) }),
+);
 
 const cancel = fc.oneof(
   fc.record({
@@ -162,6 +181,10 @@ const action: fc.Arbitrary<Action> = fc.oneof(
     }),
   },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('reactivate' as const) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('steps' as const), steps: fc.constantFrom(1, 3) }),
+  },
   { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('pack' as const, 'restore' as const) }) },
   { weight: 1, arbitrary: start },
   {
@@ -174,12 +197,11 @@ const action: fc.Arbitrary<Action> = fc.oneof(
       do: fc.constant('note' as const),
       which,
       to: fc.constantFrom('refund' as const, 'credit' as const),
+      part,
     }),
   },
-  {
-    weight: 2,
-    arbitrary: fc.record({ do: fc.constantFrom('refund' as const, 'dispute' as const), which }),
-  },
+  { weight: 2, arbitrary: fc.record({ do: fc.constant('refund' as const), which, part }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('dispute' as const), which }) },
   {
     weight: 1,
     arbitrary: fc.record({
@@ -212,15 +234,27 @@ const step = (act: fc.Arbitrary<Action>): fc.Arbitrary<Step> =>
     twice: fc.constantFrom(false, false, false, true),
   });
 
+/** What is not paid lapses; begun anew, it is paid by another card, or what is owed of before it. */
+const begunAnew: fc.Arbitrary<Step[]> = fc
+  .tuple(
+    step(start),
+    step(fc.constant({ do: 'reactivate' as const })),
+    step(fc.constant({ do: 'card' as const, card: 'good' as const })),
+  )
+  .map(([first, anew, card]) => [first, { ...anew, wait: anew.wait + 2 }, card]);
+
 export const program: fc.Arbitrary<Program> = fc
   .record({
     zone: fc.constantFrom('UTC', 'UTC', 'Europe/Berlin', 'America/New_York'),
     tax: fc.constantFrom<TaxName>('none', 'none', 'de19', 'in20'),
     card: fc.constantFrom<Card>('good', 'good', 'good', 'good', 'bad', null),
-    first: step(start),
+    first: fc.oneof(
+      { weight: 5, arbitrary: step(start).map((one) => [one]) },
+      { weight: 1, arbitrary: begunAnew },
+    ),
     then: fc.array(step(action), { minLength: 1, maxLength: 9, size: 'max' }),
   })
-  .map(({ first, then, ...one }) => ({ ...one, steps: [first, ...then] }));
+  .map(({ first, then, ...one }) => ({ ...one, steps: [...first, ...then] }));
 
 /** A program as somebody reads it. */
 export function textOf({ steps, ...one }: Program, start: number): string {
@@ -231,7 +265,9 @@ export function textOf({ steps, ...one }: Program, start: number): string {
     const at = new Date(start + TICKS[tick]!).toISOString().slice(0, 16);
     const said = Object.entries(more)
       .filter(([, value]) => value !== undefined)
-      .map(([name, value]) => `${name} ${value}`);
+      .map(
+        ([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : value}`,
+      );
     return `  ${at}  ${what} ${said.join(', ')}${twice ? ' (twice)' : ''}`;
   });
   return [JSON.stringify(one), ...lines].join('\n');
