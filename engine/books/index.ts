@@ -23,6 +23,7 @@ export {
   undoReturns,
   writeReturns,
   type LinePart,
+  type ReturnOfItem,
   type SoldLine,
 } from './returns';
 export { verifyBooks } from './verify';

@@ -11,7 +11,7 @@ import {
 } from '../books';
 import { column, table, type Context, type Session } from '../database';
 import { recordEvents, type NewEvent } from '../events';
-import { Decimal, ZERO, formatMoney, isoTime, newId, sumOf, type Instant } from '../kernel';
+import { Decimal, formatMoney, isoTime, newId, sumOf, type Instant } from '../kernel';
 import { moveCredits, writeCredits } from './account-credit';
 import type { InvoiceAtHand } from './change-of-invoice';
 import {
@@ -62,8 +62,9 @@ export async function creditableLines(
 }
 
 /**
- * Credits that are taken back themselves: what they gave of other lines is left again. The payer of
- * those is locked, too: it is the same, or was merged into it.
+ * Corrections that are taken back themselves: what a credit gave of another line is left again, and what
+ * was asked for again of it has come back. The payer of those is locked, too: it is the same, or was merged
+ * into it.
  */
 export async function undoCorrections(
   session: Session,
@@ -73,17 +74,19 @@ export async function undoCorrections(
   // A credit for use is known by its line, one for days by its item.
   const nameOf = ({ line }: PlannedCredit): string =>
     line.kind === 'usage' ? line.lineId : (line.itemId ?? '');
-  const credits = planned.filter((one) => one.line.total.lessThan(ZERO) && nameOf(one) !== '');
-  const given = await returnsOfItems(session, credits.map(nameOf));
+  const named = planned.filter((one) => nameOf(one) !== '');
+  const given = await returnsOfItems(session, named.map(nameOf));
+  const atMost = (part: Decimal, all: Decimal): Decimal =>
+    all.isNegative() ? Decimal.max(part, all) : Decimal.min(part, all);
   await writeReturns(
     session,
     given.map((one) => {
-      const { net, tax } = credits.find((credit) => nameOf(credit) === one.itemId)!;
+      const { net, tax } = named.find((correction) => nameOf(correction) === one.itemId)!;
       return {
         ...one,
         kind: 'undone' as const,
-        net: Decimal.max(net, one.net.negated()),
-        tax: Decimal.max(tax, one.tax.negated()),
+        net: atMost(net, one.net.negated()),
+        tax: atMost(tax, one.tax.negated()),
       };
     }),
     now,

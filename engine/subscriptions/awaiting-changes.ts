@@ -4,10 +4,10 @@ import { Decimal, type Instant } from '../kernel';
 import { broughtUpToDate } from './advancing';
 import { applyChange, changeAtHand } from './applying-changes';
 import { changeApplied, findAwaiting, lapseChanges, type AwaitingChange } from './awaiting-records';
-import { giveBackRest, type PeriodPorts } from './giving-back';
+import { giveBackRest, takeBackCredits, type PeriodPorts } from './giving-back';
 import { itemsOfChange } from './pending-items';
 import type { Standing } from './planning';
-import type { Target } from './quoting';
+import { creditedStill, type Target } from './quoting';
 import { narrowQueued } from './queued-changes';
 import { findOfPayers } from './records';
 
@@ -95,10 +95,13 @@ async function takeForce(
   const fresh = isSame ? old : await findOfferVersion(session, sku, version);
   // It is paid: nothing waits any more.
   const target: Target = { old, fresh, quantity, mode, byTime: false, atOnce: true, later: false };
-  const { periods, next, ...rest } = await changeAtHand(session, standing, target, at, now);
-  const credited = new Map(
+  const { periods, next, terms, ...rest } = await changeAtHand(session, standing, target, at, now);
+  const { cycle } = rest.hand;
+  const asked = new Map(
     periods.map(({ number }) => [number, new Decimal(change.credited[number] ?? 0)]),
   );
+  const isByUse = mode === 'prorate' && !change.byTime;
+  const credited = isByUse ? creditedStill(asked, periods, cycle, rest.fresh, terms) : asked;
   const { number } = next.opening.period;
   await changeApplied(session, change.changeId, number, now);
   // What was on no invoice when it was asked for could not go back with it.
@@ -106,6 +109,10 @@ async function takeForce(
   const unbilled = periods.filter((period) => !billed.includes(period.number));
   const of = { credited, decimals: decimalsOfPrice(old) };
   await giveBackRest(session, ports, subscription, unbilled, of, at);
+  const lowered = periods.filter(({ number }) =>
+    credited.get(number)!.lessThan(asked.get(number)!),
+  );
+  await takeBackCredits(session, ports, subscription, { change, periods: lowered }, of, now);
   await applyChange(
     session,
     standing,

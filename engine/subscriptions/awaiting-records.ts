@@ -31,6 +31,8 @@ const CHANGES = table('awaiting_changes', {
   amount: column.decimal(),
   /** The parts of periods that go back, by their numbers. */
   credited: column.json<Record<string, string>>(),
+  /** Whether that is the days left, whatever was used. */
+  byTime: column.flag(),
   /** From when on it counts once it is paid. */
   effectiveAt: column.instant(),
   /** From then on it is too late. */

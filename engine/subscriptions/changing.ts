@@ -210,6 +210,7 @@ export class Changes {
       ...daysOf(period.share),
       amount,
       credited: Object.fromEntries([...credited].map(([number, part]) => [number, part.toFixed()])),
+      byTime: target.byTime,
       effectiveAt: now,
       lapsesAt: Math.min(periods[0]!.endsAt, period.endsAt),
     });

@@ -4,6 +4,7 @@ import { Decimal, ONE, ZERO, type Instant } from '../kernel';
 import {
   addCredits,
   addPendingItems,
+  creditsOfChange,
   dropPendingItems,
   findFee,
   type FeeOfPeriod,
@@ -171,6 +172,25 @@ export async function giveBackRest(
   await addCredits(session, credits, of.decimals, now);
 }
 
+const creditItem = (
+  { payerId, subscriptionId, accountId, currency }: StoredSubscription,
+  { number, sku, version, startsAt, endsAt }: OpenPeriod,
+  { dueAt }: Pick<GivenBack, 'dueAt'>,
+  now: Instant,
+): NewCredit['item'] => ({
+  payerId,
+  accountId,
+  subscriptionId,
+  periodNumber: number,
+  sku,
+  version,
+  quantity: ONE,
+  currency,
+  serviceFrom: Math.max(now, startsAt),
+  serviceTo: endsAt,
+  dueAt: dueAt ?? now,
+});
+
 /** Credits for parts of periods that were sold by an order or an issued invoice; nothing is written. */
 export async function soldCredits(
   session: Session,
@@ -180,9 +200,9 @@ export async function soldCredits(
   of: GivenBack,
   now: Instant,
 ): Promise<NewCredit[]> {
-  const { payerId, subscriptionId, accountId, currency } = subscription;
   const credits: NewCredit[] = [];
-  for (const { number, sku, version, startsAt, endsAt } of periods) {
+  for (const period of periods) {
+    const { number } = period;
     const sold = await soldPeriod(session, ports, subscription, number);
     if (sold === null || (of.onlyPaid === true && !sold.isPaid)) continue;
     const part = of.credited.get(number) ?? ZERO;
@@ -190,22 +210,39 @@ export async function soldCredits(
     const { line } = sold;
     const amount = Decimal.min(takePart(inTerms(line, line), part, of.decimals), leftInTerms(line));
     if (!amount.greaterThan(0)) continue;
-    const item = {
-      payerId,
-      accountId,
-      subscriptionId,
-      periodNumber: number,
-      sku,
-      version,
-      quantity: ONE,
-      currency,
-      serviceFrom: Math.max(now, startsAt),
-      serviceTo: endsAt,
-      dueAt: of.dueAt ?? now,
-    };
-    credits.push({ item, amount, line: sold.line });
+    credits.push({ item: creditItem(subscription, period, of, now), amount, line });
   }
   return credits;
+}
+
+/**
+ * A change gave back on its invoice what was used before that was paid: so much of it is asked for again,
+ * on the next invoice, as the line was taxed.
+ *
+ * @param lowered the periods of which less goes back than was given
+ */
+export async function takeBackCredits(
+  session: Session,
+  ports: PeriodPorts,
+  subscription: StoredSubscription,
+  lowered: { change: { payerId: string; changeId: string }; periods: readonly OpenPeriod[] },
+  of: GivenBack,
+  now: Instant,
+): Promise<void> {
+  if (lowered.periods.length === 0) return;
+  const given = await creditsOfChange(session, lowered.change);
+  const credits: NewCredit[] = [];
+  for (const period of lowered.periods) {
+    const back = given.get(period.number);
+    const sold = await soldPeriod(session, ports, subscription, period.number);
+    if (back === undefined || sold === null || sold.line.documentId !== back.documentId) continue;
+    const line = { ...sold.line, left: { net: back.net, tax: back.tax } };
+    const stays = takePart(inTerms(line, line), of.credited.get(period.number)!, of.decimals);
+    const amount = Decimal.min(stays.minus(leftInTerms(line)), ZERO);
+    if (!amount.isZero())
+      credits.push({ item: creditItem(subscription, period, of, now), amount, line });
+  }
+  await addCredits(session, credits, of.decimals, now);
 }
 
 /** Takes back what periods of some numbers cost, as far as it is on no invoice yet. The payer is locked. */

@@ -1,4 +1,11 @@
-import { partOfLine, undoReturns, writeReturns, type SoldLine } from '../books';
+import {
+  partOfLine,
+  returnsOfItems,
+  undoReturns,
+  writeReturns,
+  type ReturnOfItem,
+  type SoldLine,
+} from '../books';
 import { column, table, type RowOf, type Session } from '../database';
 import { isoTime, newId, type Decimal, type Instant } from '../kernel';
 
@@ -75,7 +82,7 @@ export async function addPendingItems(
 /** A part of a sold line that goes back on the next invoice, taxed as the line was. */
 export interface NewCredit {
   item: Omit<NewPendingItem, 'kind' | 'amount' | 'discountable'>;
-  /** In the terms of the line, above 0 and at most what is left of it. */
+  /** In the terms of the line, at most what is left of it; below 0: of what went back, asked for again. */
   amount: Decimal;
   line: SoldLine;
 }
@@ -102,7 +109,7 @@ export async function addCredits(
     credits.map(({ line, amount }, index) => ({
       ...line,
       ...partOfLine(line, amount, decimals),
-      kind: 'proration_credit',
+      kind: amount.isNegative() ? 'undone' : 'proration_credit',
       itemId: itemIds[index]!,
     })),
     now,
@@ -200,6 +207,26 @@ export async function dropItemsOfChanges(
   const payerIds = [...new Set(changes.map(({ payerId }) => payerId))];
   const changeIds = changes.map(({ changeId }) => changeId);
   await dropBy(session, DROP_OF_CHANGES, [payerIds, changeIds], now);
+}
+
+const CREDITS = PENDING_ITEMS.pick('itemId', 'periodNumber');
+const CREDITS_OF_CHANGE = `
+select ${CREDITS.select('i')} from {schema}.pending_items i
+where i.payer_id = $1::uuid and i.change_id = $2::uuid and i.kind = 'proration_credit'
+  and i.dropped_at is null`;
+
+/** The items by which a change gives something back, with what each gives of which line, by their periods. */
+export async function creditsOfChange(
+  session: Session,
+  { payerId, changeId }: { payerId: string; changeId: string },
+): Promise<Map<number, ReturnOfItem>> {
+  const items = await CREDITS.rows(session, CREDITS_OF_CHANGE, [payerId, changeId]);
+  const given = await returnsOfItems(
+    session,
+    items.map(({ itemId }) => itemId),
+  );
+  const numbers = new Map(items.map(({ itemId, periodNumber }) => [itemId, periodNumber!]));
+  return new Map(given.map((one) => [numbers.get(one.itemId)!, one]));
 }
 
 const NUMBERS_OF_CHANGE = `

@@ -173,6 +173,23 @@ export function creditedOf(
   return new Map(periods.map(({ number }, place) => [number, shares[place]!]));
 }
 
+/**
+ * What goes back when a change takes force that waited: what was asked for, as far as that and the new
+ * offer leave room for what was used since.
+ */
+export function creditedStill(
+  asked: ReadonlyMap<number, Decimal>,
+  periods: readonly OpenPeriod[],
+  cycle: PresentCycle,
+  fresh: Segment,
+  terms: Pick<Terms, 'zone' | 'at'>,
+): Map<number, Decimal> {
+  const covered = creditedOf(periods, cycle, { fresh, rule: 'covered' }, terms);
+  return new Map(
+    [...asked].map(([number, part]) => [number, Decimal.min(part, covered.get(number)!)]),
+  );
+}
+
 /** Whether a period is not paid before it is over. */
 const isInArrears = ({ old }: Target, { orderId }: OpenPeriod): boolean =>
   old.collect?.bill === 'arrears' && orderId === null;

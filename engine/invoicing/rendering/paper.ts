@@ -191,7 +191,10 @@ function describe(line: PaperLine, { names }: PaperSnapshot, words: Words): stri
     case 'usage':
       return [product ?? offer, words.use].filter(isPresent).join(', ');
     case 'proration_credit':
-      return [offer, words.timeNotUsed].filter(isPresent).join(': ');
+      // Of what went back, what was used since is asked for again.
+      return line.total.greaterThan(0)
+        ? [offer, words.use].filter(isPresent).join(', ')
+        : [offer, words.timeNotUsed].filter(isPresent).join(': ');
     case 'proration_charge':
       return [offer, words.partOfPeriod].filter(isPresent).join(', ');
     case 'one_off':

@@ -941,6 +941,7 @@ create table billing.awaiting_changes (
   applied_at timestamp with time zone,
   period_number integer,
   lapsed_at timestamp with time zone,
+  by_time boolean not null default true,
   constraint awaiting_changes_pkey PRIMARY KEY (payer_id, subscription_id, change_id),
   constraint awaiting_changes_amount_check CHECK (amount > 0::numeric),
   constraint awaiting_changes_check CHECK (cycle >= 1 AND cycle <= opens),
@@ -959,6 +960,7 @@ comment on table billing.awaiting_changes is 'Changes of subscriptions that wait
 CREATE INDEX awaiting_changes_id ON billing.awaiting_changes USING btree (change_id);
 CREATE UNIQUE INDEX awaiting_changes_open ON billing.awaiting_changes USING btree (payer_id, subscription_id) WHERE applied_at IS NULL AND lapsed_at IS NULL;
 CREATE TRIGGER awaiting_changes_are_kept BEFORE TRUNCATE ON billing.awaiting_changes FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
+CREATE TRIGGER awaiting_changes_by_time_stays BEFORE UPDATE OF by_time ON billing.awaiting_changes FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER awaiting_changes_stay BEFORE DELETE OR UPDATE OF payer_id, subscription_id, change_id, sku, version, quantity, mode, names_offer, names_quantity, opens, cycle, fee, part_days, whole_days, amount, credited, effective_at, lapses_at ON billing.awaiting_changes FOR EACH STATEMENT EXECUTE FUNCTION billing.refuse_change();
 CREATE TRIGGER done_awaiting_changes_stay BEFORE UPDATE ON billing.awaiting_changes FOR EACH ROW WHEN (old.applied_at IS NOT NULL OR old.lapsed_at IS NOT NULL) EXECUTE FUNCTION billing.refuse_change();
 

@@ -25,6 +25,9 @@ async function fill({ catalog }: Billing): Promise<void> {
   await plan('late-large', '60.00', 600, { collect: { bill: 'arrears' } });
   await plan('trusting', '90.00', 900, { collect: { access: 'at_once' } });
   await plan('single', '70.00', 700, { oncePerAccount: true });
+  await catalog.saveProduct({ key: 'PICTURES', name: 'Pictures' });
+  const pictures = [{ product: 'PICTURES', quantity: 50 }];
+  await catalog.saveOffer(monthlyPlan('pictures', '90.00', { items: pictures }));
 }
 
 /** Accounts with a card and a subscription whose first period is paid. */
@@ -394,6 +397,86 @@ onEachDatabase('changes that are paid first', (database) => {
     await one.days(4);
     expect(await one.get()).toMatchObject({ sku: 'large' });
     expect(await one.left()).toBe('150');
+    // It is of the new offer's allowance: nothing is asked for it.
+    expect(await one.invoices()).toHaveLength(2);
+  });
+
+  describe('what the new offer does not bring, and is used while the change waits', () => {
+    /** Changed at half-time, its card declined, and paid two days after; so much was used between. */
+    const changedWith = async (amount: number, more: object = {}) => {
+      const one = await subscriber('small');
+      await one.card('declined');
+      clock.set(MID);
+      await one.change({ sku: 'pictures', ...more });
+      await one.cycle();
+      expect(await one.last()).toEqual(['open', '30.00']);
+      if (amount > 0) expect(await one.use(amount)).toMatchObject({ allowed: true });
+      clock.advance(2 * DAY);
+      const { invoiceId } = (await one.invoices())[0]!;
+      await billing.invoicing.markPaid({ invoiceId, method: 'cash' });
+      expect(await one.get()).toMatchObject({ sku: 'pictures', awaitingChange: null });
+      await one.card('ok');
+      await one.cycle();
+      return one;
+    };
+    /** All but the first two, oldest first. */
+    const later = async (one: Awaited<ReturnType<typeof changedWith>>) =>
+      (await one.invoices())
+        .slice(0, -2)
+        .map(({ status, total, lines }) => [status, total, lines.map(({ kind }) => kind)])
+        .toReversed();
+
+    test.each([
+      [0, '150', []],
+      [150, '0', []],
+      [200, '0', [['paid', '5.00', ['proration_credit']]]],
+      [300, '0', [['paid', '15.00', ['proration_credit']]]],
+    ])('%d: what goes back is what is left of it', async (amount, left, asked) => {
+      const one = await changedWith(amount);
+      expect(await one.left()).toBe(left);
+      expect(await later(one)).toEqual(asked);
+    });
+
+    test('by time alone the days go back, whatever was used', async () => {
+      const one = await changedWith(300, { credit: 'time' });
+      expect(await later(one)).toEqual([]);
+    });
+
+    test('what is asked for again can be given back once, too', async () => {
+      const one = await changedWith(300);
+      const [asked, , first] = await one.invoices();
+      const { invoiceId } = asked!;
+      const paper = await billing.invoicing.renderInvoice({ invoiceId, format: 'html' });
+      expect(paper.content).toContain('small, usage');
+      await billing.invoicing.createCreditNote({ invoiceId });
+      const { total } = await billing.invoicing.createCreditNote({ invoiceId: first!.invoiceId });
+      expect(total).toBe('15.00');
+    });
+
+    test('taxed as the line was, whatever the rate is by then', async () => {
+      const { catalog, accounts } = billing;
+      const rate = (percent: string) =>
+        catalog.saveTaxRate({ key: 'VAT', name: 'VAT', percent, country: 'AT', inclusive: false });
+      await rate('20');
+      const one = await subscriber('free');
+      await accounts.update({ account: one.account, tax: { country: 'AT' } });
+      await billing.subscriptions.cancel({ subscriptionId: one.subscriptionId, when: 'now' });
+      const { account } = one;
+      const { subscriptionId } = await startPlan(billing, { account, sku: 'small' });
+      await one.cycle();
+      expect(await one.last()).toEqual(['paid', '36.00']);
+      await one.card('declined');
+      clock.set(MID);
+      await billing.subscriptions.change({ subscriptionId, sku: 'pictures' });
+      await one.cycle();
+      await one.use(200);
+      await rate('10');
+      await one.card('ok');
+      await one.days(4);
+      const [invoice] = await one.invoices();
+      expect([invoice!.total, invoice!.tax]).toEqual(['6.00', '1.00']);
+      await rate('0');
+    });
   });
 
   test('what shares no invoice: other items go on another', async () => {
