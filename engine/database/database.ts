@@ -72,7 +72,7 @@ export class Database {
     readonly knex: Knex,
     private readonly embedded: boolean,
     private readonly statements: Statements,
-    private readonly end: () => Promise<void>,
+    private readonly opened: Pick<OpenedKnex, 'close' | 'requireRoom'>,
     private readonly timeouts: Timeouts,
   ) {
     // One round trip. READ COMMITTED whatever the server's default: a statement after a lock must
@@ -103,7 +103,7 @@ export class Database {
     const opened = await connect(connection, lock);
     const embedded = 'pglite' in (opened.knex.client as object);
     const statements = new Statements(schema);
-    const database = new Database(opened.knex, embedded, statements, opened.close, {
+    const database = new Database(opened.knex, embedded, statements, opened, {
       statement,
       lock,
     });
@@ -151,6 +151,7 @@ export class Database {
    */
   async reserve(): Promise<Reserved> {
     await this.letOthersGo();
+    this.opened.requireRoom?.();
     try {
       return await Reserved.of(this.knex, this.statements, this.timeouts);
     } catch (error) {
@@ -215,6 +216,7 @@ export class Database {
 
   private async ownTransaction<T>(work: (session: Session) => Promise<T>): Promise<T> {
     await this.letOthersGo();
+    this.opened.requireRoom?.();
     for (let attempt = 1; ; attempt += 1) {
       try {
         return await this.lend((session) => this.attempt(session, work));
@@ -279,6 +281,7 @@ export class Database {
    *   throws
    */
   async begin<T>(work: (tx: Knex.Transaction) => Promise<T>): Promise<T> {
+    this.opened.requireRoom?.();
     let own: { error: unknown } | null = null;
     let lent: ConnectionSession | null = null;
     try {
@@ -301,7 +304,7 @@ export class Database {
   }
 
   close(): Promise<void> {
-    this.closing ??= this.end();
+    this.closing ??= this.opened.close();
     return this.closing;
   }
 }

@@ -6,6 +6,7 @@ import knexFactory, { type Knex } from 'knex';
 import ClientPGLite from 'knex-pglite';
 
 import { BillingError, refused } from '../kernel';
+import { requireRoom } from './disk-room';
 import { lockFolder, type FolderLock } from './folder-lock';
 
 /** The Postgres version inside PGlite; a test holds it equal to what the database says. */
@@ -13,6 +14,8 @@ export const EMBEDDED_POSTGRES_MAJOR = 18;
 
 export interface OpenedKnex {
   knex: Knex;
+  /** Of an embedded database: throws while its disk has no room for what may be written. */
+  requireRoom?(): void;
   close(): Promise<void>;
 }
 
@@ -144,6 +147,7 @@ export async function openEmbedded(place: string, acquireTimeout: number): Promi
     lock = await lockFolder(folder);
   }
   try {
+    if (folder !== null) requireRoom(folder);
     const database = await startDatabase(folder);
     const knex = knexFactory({
       client: ClientPGLite,
@@ -153,6 +157,9 @@ export async function openEmbedded(place: string, acquireTimeout: number): Promi
     });
     return {
       knex,
+      requireRoom: () => {
+        if (folder !== null) requireRoom(folder);
+      },
       async close() {
         await knex.destroy();
         if (!database.closed) await database.close();

@@ -6,6 +6,7 @@ const DEADLOCK_DETECTED = '40P01';
 const LOCK_NOT_AVAILABLE = '55P03';
 const QUERY_CANCELED = '57014';
 const UNIQUE_VIOLATION = '23505';
+const DISK_FULL = '53100';
 const OUT_OF_MEMORY = '53200';
 
 interface DriverError extends Error {
@@ -72,8 +73,12 @@ function isConnectionFailure(error: DriverError): boolean {
   );
 }
 
+/** No room on disk or in memory undoes a transaction; the connection goes on. */
+const isOutOfRoom = ({ code }: DriverError): boolean =>
+  code === DISK_FULL || code === OUT_OF_MEMORY;
+
 export function isLostConnection(error: unknown): boolean {
-  return isError(error) && isConnectionFailure(error);
+  return isError(error) && isConnectionFailure(error) && !isOutOfRoom(error);
 }
 
 /** Passwords in a connection URL must not reach a message. */
@@ -142,6 +147,12 @@ export function translate(error: unknown): unknown {
     });
   }
   switch (failure.code) {
+    case DISK_FULL:
+      return unavailable(
+        `The disk of the database is full: ${said}.`,
+        'Make room on it; then all goes on by itself. What was under way is undone.',
+        error,
+      );
     case QUERY_CANCELED:
       return unavailable(
         `The database stopped a statement: ${said}.`,
