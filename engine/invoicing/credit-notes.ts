@@ -243,8 +243,23 @@ export class CreditNotes {
     if (!most.greaterThan(ZERO)) return [];
     const planned = spreadCredit(lines, most, invoice.decimals);
     const payer = await resolveAccount(session, { accountId: payerId });
+    return this.undo(session, { invoice, payer }, planned, now);
+  }
+
+  /** Takes back all of an invoice that is paid in part, for what is not to be had. The payers are locked. */
+  async giveBackAll(session: Session, atHand: InvoiceAtHand, now: Instant): Promise<string[]> {
+    const lines = await creditableLines(session, atHand.invoice);
+    const all = planCredit(lines, { lines: null, amount: null }, atHand.invoice.decimals);
+    return this.undo(session, atHand, all, now);
+  }
+
+  private async undo(
+    session: Session,
+    atHand: InvoiceAtHand,
+    planned: readonly PlannedCredit[],
+    now: Instant,
+  ): Promise<string[]> {
     const why = { reason: 'refund' as const, note: null, metadata: {} };
-    const atHand = { invoice, payer };
     return (await this.issue(session, atHand, planned, 'as it came', why, now)).refundIds;
   }
 

@@ -178,7 +178,7 @@ export function spreadCredit(
 export const CREDIT_TARGETS = ['due', 'credit', 'refund'] as const;
 /** Where a credit note's money goes: off what is due, to the account's credit, back as money. */
 export type CreditTarget = (typeof CREDIT_TARGETS)[number];
-/** The way that it came: as money as far as it can, else as credit. */
+/** Off what is due, then the way that it came: as money as far as it can, else as credit. */
 export type Target = CreditTarget | 'as it came';
 
 /** What of an invoice was settled, and how much of that was given back. */
@@ -216,8 +216,9 @@ export function allocate(
     const due = Decimal.min(total, settled.due);
     return { due, credit: total.minus(due), refund: ZERO };
   }
+  const due = to === 'as it came' ? Decimal.min(total, settled.due) : ZERO;
   const money = givableOf(settled);
-  const most = to === 'refund' ? money : settledLeft(settled);
+  const most = due.plus(to === 'refund' ? money : settledLeft(settled));
   if (total.greaterThan(most)) {
     throw new BillingError(
       'refund_exceeds_paid',
@@ -230,6 +231,7 @@ export function allocate(
       },
     );
   }
-  const refund = to === 'credit' ? ZERO : Decimal.min(total, money);
-  return { due: ZERO, credit: total.minus(refund), refund };
+  const rest = total.minus(due);
+  const refund = to === 'credit' ? ZERO : Decimal.min(rest, money);
+  return { due, credit: rest.minus(refund), refund };
 }

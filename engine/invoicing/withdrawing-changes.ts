@@ -4,6 +4,7 @@ import { isoTime, readClock, type Instant } from '../kernel';
 import { findUndecided, type PaymentContext } from '../payments';
 import { dropItemsOfChanges, presentPayer, type SubscriptionPorts } from '../subscriptions';
 import { Closings, freeItems } from './closing';
+import { CreditNotes } from './credit-notes';
 import { invoicedPeriods } from './invoiced-periods';
 import { ofLapsedChanges } from './lapsed-changes';
 import {
@@ -13,10 +14,12 @@ import {
   type InvoiceName,
   type StoredInvoice,
 } from './invoice-records';
+import { giveBack } from './refund-shares';
 
 /**
  * Invoices of changes that wait for their payment: once the change has lapsed they are withdrawn, a draft
- * by deleting it, what was issued by voiding it. What is being charged is left until that is decided.
+ * by deleting it, what was issued by voiding it, or by a credit note where a part was paid. What is being
+ * charged is left until that is decided.
  */
 
 const OF_CHANGES = `i.change_id is not null and i.status in ('draft', 'open')`;
@@ -59,6 +62,13 @@ export async function dropDraftsOfChanges(
   }
 }
 
+/** Credit notes whose money goes back as it came; gateways are asked by `runDue`. */
+const creditNotesOf = (context: PaymentContext): CreditNotes =>
+  new CreditNotes(context, {
+    giveBack: (...note) => giveBack(context, ...note),
+    executeRefunds: () => Promise.resolve(),
+  });
+
 /**
  * Withdraws the invoices of changes that lapsed, in all names of some payers, which are locked.
  *
@@ -84,9 +94,12 @@ export async function withdrawLapsed(
       isLeft = true;
       continue;
     }
-    // What was paid in part is for people to give back.
-    if (!invoice.paid.isZero()) continue;
     const payer = await resolveAccount(session, { accountId: payerId });
+    if (!invoice.paid.isZero()) {
+      // Paid in part it is not void: a credit note says that the money goes back.
+      await creditNotesOf(context).giveBackAll(session, { invoice, payer }, now);
+      continue;
+    }
     await new Closings(context).withdraw(session, { invoice, payer }, now);
     await dropItems(session, invoice, now);
   }

@@ -281,6 +281,31 @@ onEachDatabase('changes that are paid first', (database) => {
     expect(await one.get()).toMatchObject({ sku: 'small' });
   });
 
+  test('what was paid in part of one that lapsed is to be given back', async () => {
+    const one = await subscriber('small');
+    await one.card('declined');
+    clock.set(MID);
+    await one.change({ sku: 'large' });
+    await one.cycle();
+    const [invoice] = await one.invoices();
+    const { invoiceId } = invoice!;
+    await billing.invoicing.markPaid({ invoiceId, method: 'cash', amount: '5.00' });
+    clock.set(END);
+    await billing.runDue();
+    const { account } = one;
+    const { items } = await billing.events.list({ account, types: ['refund.due'] });
+    expect(items.map(({ data }) => data)).toMatchObject([{ invoiceId, amount: '5.00' }]);
+    expect(await billing.invoicing.getInvoice({ invoiceId })).toMatchObject({
+      status: 'paid',
+      creditNoted: '15.00',
+      amountDue: '0.00',
+    });
+    await billing.runDue();
+    expect((await billing.payments.refundsDue({ account })).items).toHaveLength(1);
+    expect(await one.get()).toMatchObject({ sku: 'small', awaitingChange: null });
+    expect(await billing.verify()).toMatchObject({ ok: true, problems: [] });
+  });
+
   test('paid by hand, or by account credit as it is issued, it takes force', async () => {
     const byHand = await subscriber('small');
     await byHand.card('declined');
