@@ -173,6 +173,7 @@ const OFFER_COLUMNS: readonly Column[] = [
   column('firstPaymentWithin', asDuration, null),
   column('withoutMethod'),
   column('prorations'),
+  column('whenInForce'),
   column('trialPhases', asJson, []),
   column('bonuses', asJson, []),
   column('upsells', asList, []),
@@ -189,6 +190,7 @@ const COLLECT_COLUMNS = [
   'firstPaymentWithin',
   'withoutMethod',
   'prorations',
+  'whenInForce',
 ] as const;
 
 const ITEM_COLUMNS: readonly Column[] = [

@@ -17,7 +17,8 @@ export {
   unitPriceOf,
   unknownOffer,
 } from './offer-records';
-export { ACCESS, DEFAULT_PRIORITY, PRORATIONS } from './offer-terms';
+export { ACCESS, DEFAULT_PRIORITY, PRORATIONS, WHEN_IN_FORCE } from './offer-terms';
+export { areAlternatives } from './plans';
 export { PRICING_MODELS, formatUnitPrice, priceOf } from './pricing';
 export {
   decimalsOfCurrency,

@@ -53,6 +53,9 @@ export const ACCESS = ['on_payment', 'at_once'] as const;
 /** When the prorations of a change are invoiced: as an offer says, or a call. */
 export const PRORATIONS = ['now', 'period_end'] as const;
 
+/** What happens when an offer is bought while another plan of the same product is in force. */
+export const WHEN_IN_FORCE = ['refuse', 'change', 'beside'] as const;
+
 /** How a recurring offer is billed. */
 export interface Collect {
   /** The fee at period start, or with everything else at period end. */
@@ -73,6 +76,11 @@ export interface Collect {
   withoutMethod: 'invoice' | 'cancel' | 'pause';
   /** Whether prorations of a change are invoiced at once, those of a day together, or with the next period. */
   prorations: (typeof PRORATIONS)[number];
+  /**
+   * Bought where another plan of the same product is in force: it cannot be had, takes the place of that
+   * one, or both are in force.
+   */
+  whenInForce: (typeof WHEN_IN_FORCE)[number];
 }
 
 /** What a version of an offer says beside its price, its items, and who may buy it. */
@@ -163,6 +171,7 @@ export const offerTermsFields = {
     firstPaymentWithin: duration().nullish(),
     withoutMethod: oneOf(['invoice', 'cancel', 'pause']).optional(),
     prorations: oneOf(PRORATIONS).optional(),
+    whenInForce: oneOf(WHEN_IN_FORCE).optional(),
   }).nullish(),
 };
 
@@ -179,6 +188,7 @@ const DEFAULT_COLLECT: Collect = {
   firstPaymentWithin: null,
   withoutMethod: 'invoice',
   prorations: 'now',
+  whenInForce: 'change',
 };
 
 /** The offer that terms belong to, as far as they are judged by it. */
@@ -417,6 +427,7 @@ function checkedCollect(
     firstPaymentWithin: given(written?.firstPaymentWithin, base.firstPaymentWithin),
     withoutMethod: written?.withoutMethod ?? base.withoutMethod,
     prorations: written?.prorations ?? base.prorations,
+    whenInForce: written?.whenInForce ?? base.whenInForce,
   };
   const unit = of.interval?.unit;
   if (collect.anchorDay !== null && unit !== 'month' && unit !== 'year') {

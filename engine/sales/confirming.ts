@@ -250,6 +250,9 @@ export class Confirmations {
       if (kind === 'offer' && taken.skus.has(sku)) return 'already_purchased';
       if (kind === 'trial' && taken.trial) return 'trial_already_used';
     }
+    const strict = [...offers.values()].filter(({ collect }) => collect?.whenInForce === 'refuse');
+    const met = await this.hooks.subscriptions.meeting(session, account, strict, now);
+    if (met.length > 0) return 'already_purchased';
     const trialLines = order.lines.filter(({ phase }) => phase !== null);
     const { trials } = this.hooks;
     if (trialLines.length > 0 && (await trials.trialSpent(session, account, now))) {

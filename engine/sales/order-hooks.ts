@@ -56,6 +56,17 @@ export type LineGrants = Omit<OrderGrant, 'ledgerId'>;
  */
 export interface OrderSubscriptions {
   /**
+   * Before money is asked, and once more before it is taken. The payer is locked.
+   *
+   * @returns of the offers those in the place of which the account has another plan
+   */
+  meeting(
+    session: Session,
+    account: ResolvedAccount,
+    offers: readonly Offer[],
+    now: Instant,
+  ): Promise<readonly string[]>;
+  /**
    * Before the units are given. The payer is locked.
    *
    * @param renews whether more periods follow; null: as the lines say, a trial phase is followed
@@ -151,6 +162,7 @@ export const NO_CREDITS: MoneyTakenBack = {
 
 /** For an engine without the room of subscriptions: such an order brings one period, and that is all. */
 export const NO_SUBSCRIPTIONS: OrderSubscriptions = {
+  meeting: () => Promise.resolve([]),
   opened: () => Promise.resolve(new Map()),
   granted: () => Promise.resolve(),
   refunded: () => Promise.resolve(),

@@ -1,4 +1,5 @@
 import {
+  areAlternatives,
   couponCovers,
   discountOf,
   offerPrice,
@@ -9,6 +10,7 @@ import {
   type TaxRate,
   type Totals,
 } from '../catalog';
+import type { Session } from '../database';
 import { BillingError, Decimal, currencyDecimals, refused, type DenialReason } from '../kernel';
 import { bringsUnits } from './offer-content';
 
@@ -94,6 +96,28 @@ export function requireRenewable(lines: readonly WantedLine[], renew: boolean | 
     advice: 'Leave it out, or order an offer whose billing is "recurring".',
   });
 }
+
+/** @throws invalid_input when an order has two plans of which an account has one at a time */
+export async function requireOnePlan(
+  session: Session,
+  lines: readonly WantedLine[],
+): Promise<void> {
+  for (const [index, { offer }] of lines.entries()) {
+    for (const { offer: other } of lines.slice(0, index)) {
+      if (!(await areAlternatives(session, other, offer))) continue;
+      throw refused(
+        `items[${index}].sku`,
+        `is ${offer.sku}, a plan of the same product as ${other.sku}`,
+        'Order one of them, or save one with collect: { whenInForce: "beside" }.',
+      );
+    }
+  }
+}
+
+/** The first of some offers that is not sold to who has another plan; or null. */
+export const refusedBeside = (offers: readonly Offer[], met: readonly string[]): string | null =>
+  offers.find(({ sku, collect }) => collect?.whenInForce === 'refuse' && met.includes(sku))?.sku ??
+  null;
 
 /**
  * Why an offer cannot be ordered by an account, or null.

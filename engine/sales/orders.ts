@@ -48,8 +48,10 @@ import {
   currencyOf,
   pricedLines,
   refusalOf,
+  refusedBeside,
   requireContent,
   requireOnce,
+  requireOnePlan,
   requireRenewable,
   totalsOf,
   trialLine,
@@ -191,6 +193,7 @@ export class Orders {
     const { currency, decimals } = currencyOf(lines);
     requireOnce(lines);
     requireContent(lines);
+    await requireOnePlan(session, lines);
     requireRenewable(lines, wanted.renew);
     const details = await readTaxDetails(session, payerId);
     const rate = await taxRateFor(session, {
@@ -211,8 +214,13 @@ export class Orders {
     const taken = await takenPlaces(session, account, once, now);
     const blocked = once.find((sku) => taken.skus.has(sku));
     if (blocked !== undefined) return denied('already_purchased', blocked);
+    const offers = lines.map(({ offer }) => offer);
+    const met = await this.hooks.subscriptions.meeting(session, account, offers, now);
+    const beside = refusedBeside(offers, met);
+    if (beside !== null) return denied('already_purchased', beside);
 
-    const trial = await this.trialFor(session, account, lines, taken.trial, now);
+    const had = { trial: taken.trial, met };
+    const trial = await this.trialFor(session, account, lines, had, now);
     const orderId = newId();
     const expiresAt = addDuration(now, wanted.expiresIn, timeZone);
     let coupon: Coupon | null = null;
@@ -248,11 +256,12 @@ export class Orders {
     session: Session,
     account: ResolvedAccount,
     lines: readonly WantedLine[],
-    isTaken: boolean,
+    had: { trial: boolean; met: readonly string[] },
     now: Instant,
   ): Promise<number> {
     const trial = trialLine(lines);
-    if (trial === -1 || isTaken) return -1;
+    // In the place of another plan no trial phase comes first.
+    if (trial === -1 || had.trial || had.met.includes(lines[trial]!.offer.sku)) return -1;
     return (await this.hooks.trials.trialSpent(session, account, now)) ? -1 : trial;
   }
 

@@ -1,13 +1,16 @@
+import { decimalsOfPrice } from '../catalog';
 import type { Session } from '../database';
 import { ZERO, type Decimal, type Instant } from '../kernel';
 import { unitsAfter, type Segment, type Units } from './allowance';
 import { cycleAtHand, endRefilled, segmentOf, type CycleAtHand } from './cycles';
+import { giveBackRest, type PeriodPorts } from './giving-back';
 import { endAccess, lapseUnits, prolongRest } from './left-over-units';
 import { hastenItems } from './pending-items';
 import { OfferVersions } from './offer-versions';
 import { cutPeriods, openPeriods, replacedPeriods, writeCredited } from './period-records';
 import { eventOf, outcomeOf, type Standing } from './planning';
-import { leavesArrears, nextBy, type Next, type Target, type Terms } from './quoting';
+import { creditedBy, leavesArrears, nextBy, type Next, type Target, type Terms } from './quoting';
+import { narrowQueued, type Named } from './queued-changes';
 import type { OpenPeriod } from './stored-period';
 import type { StoredSubscription } from './stored-subscription';
 import { writeOutcomes } from './writing';
@@ -60,6 +63,40 @@ export async function changeAtHand(
   const hand = await cycleAtHand(session, standing, periods[0]!, offers, target.fresh, now);
   const fresh = segmentOf(target.fresh, next.opening.period, hand.counted);
   return { terms, periods, next, hand, fresh };
+}
+
+/** A change as it would take force now. The payer is locked. */
+export async function reckonChange(
+  session: Session,
+  standing: Standing,
+  target: Target,
+  now: Instant,
+): Promise<ReckonedChange> {
+  const { terms, ...change } = await changeAtHand(session, standing, target, now, now);
+  const { subscription } = standing;
+  const { periods, hand, fresh } = change;
+  return {
+    ...change,
+    credited: creditedBy(target, subscription, periods, hand.cycle, fresh, terms),
+  };
+}
+
+/** A change takes force now: what it names of what waited is replaced. The payer is locked. */
+export async function takeForceNow(
+  session: Session,
+  ports: PeriodPorts,
+  standing: Standing,
+  target: Target,
+  change: ReckonedChange,
+  named: Named,
+  now: Instant,
+): Promise<void> {
+  const { subscription } = standing;
+  const { credited, periods, next } = change;
+  const of = { credited, decimals: decimalsOfPrice(target.old), dueAt: next.opening.dueAt };
+  await giveBackRest(session, ports, subscription, periods, of, now);
+  await applyChange(session, standing, target, change, now);
+  await narrowQueued(session, subscription, named, now);
 }
 
 /** Writes a change that takes force, but for what goes back. The payer is locked. */

@@ -80,6 +80,7 @@ export async function beginSubscription(
     remindedNumber: null,
     renews: beginning.renews,
     cancelAt: null,
+    followedBy: null,
     pauseAt: null,
     resumeAt: null,
     endedAt: null,
@@ -98,7 +99,8 @@ export async function beginSubscription(
   };
   await insertSubscription(session, one);
   await saveDetails(session, one, { metadata: beginning.metadata });
-  if (startsAt > now) return one;
+  // What is paid already is opened ahead of its time.
+  if (startsAt > now && orderId === null) return one;
   const outcome = openingOf(
     { subscription: one, receiver: account, isClosed: false },
     offer,

@@ -31,6 +31,7 @@ import { endEarly } from './ending';
 import { giveBackRest, type SubscriptionPorts } from './giving-back';
 import { writeCredited } from './period-records';
 import { eventOf, type Standing } from './planning';
+import { planInForce } from './plans-in-force';
 import { creditedOf } from './quoting';
 import { dropQueuedChanges, queuedChanges } from './queued-changes';
 import { forgetCancelReason, saveDetails, saveSubscriptions, subscriberOf } from './records';
@@ -170,7 +171,7 @@ export class Cancellations {
       async (session, { subscription: one }, now) => {
         requireLive(one);
         if (one.cancelAt !== null) {
-          await saveSubscriptions(session, [{ ...one, cancelAt: null }]);
+          await saveSubscriptions(session, [{ ...one, cancelAt: null, followedBy: null }]);
           await forgetCancelReason(session, one);
         } else if (one.pauseAt !== null) {
           await saveSubscriptions(session, [{ ...one, pauseAt: null, resumeAt: null }]);
@@ -196,8 +197,8 @@ export class Cancellations {
    *
    * @returns the subscription; or `allowed: false` with `offer_unavailable` (off sale by now),
    *   `account_suspended`, `account_closed`
-   * @throws unknown_subscription, subscription_state (it is not over, or another one of the same offer
-   *   is in its place), idempotency_conflict
+   * @throws unknown_subscription, subscription_state (it is not over, or another one of the same offer or
+   *   product is in its place), idempotency_conflict
    */
   async reactivate(request: SubscriptionRequest): Promise<ChangedAnswer> {
     return deniableChange(
@@ -214,6 +215,11 @@ export class Cancellations {
           throw wrongState(one, 'another one of the same offer goes on');
         }
         const offer = await findOfferVersion(session, one.sku, one.version);
+        const other = await planInForce(session, account, offer, now);
+        if (other !== null) {
+          const { sku } = other.subscription;
+          throw wrongState(one, `${sku} is in its place`, 'Change that one to this offer.');
+        }
         const isOnSale = (await findOffer(session, one.sku)).active;
         const reason = statusReason(account) ?? (isOnSale ? null : 'offer_unavailable');
         if (reason !== null) return reason;

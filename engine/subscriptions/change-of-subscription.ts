@@ -8,7 +8,7 @@ import type { Standing } from './planning';
 import { readSubscription, type Subscription } from './reading';
 import { findSubscription, ownerAndPayer, saveDetails } from './records';
 import { replacedBy, waitingFor, type Replaced } from './replaced';
-import type { SubscriptionStatus } from './stored-subscription';
+import type { StoredSubscription, SubscriptionStatus } from './stored-subscription';
 
 /** What a change is asked with, as it was parsed; the rest of it is what tells it from another one. */
 type Asked = ChangeOptions & { subscriptionId: string };
@@ -78,18 +78,34 @@ async function run<T extends { allowed?: boolean }>(
       tx,
     },
     async (session, { locks, named }, clock) => {
-      // What was used before the change is of the old terms, also by a clock that is ahead.
-      const now = await ledgerTime(session, locks[0]!, clock);
-      await advancePayers(session, locks, now);
-      const [standing] = await readStandings(session, [named]);
-      const before = await waitingFor(session, standing!.subscription);
-      const done = await work(session, standing!, now);
+      const changed = await changedUnderLock(session, named, locks[0]!, clock, work);
+      const { done, after, replaced } = changed;
       if (done.allowed !== false) await saveDetails(session, named, { metadata });
-      const after = await findSubscription(session, subscriptionId);
-      const replaced = replacedBy(before, await waitingFor(session, after));
       return { answer: { ...done, ...(await readSubscription(session, after)), replaced } };
     },
   );
+}
+
+/**
+ * Runs a change of a subscription whose payer is locked, on what is there once it is up to date.
+ *
+ * @returns what it did, the subscription then, and what waited of it and does no more
+ */
+export async function changedUnderLock<T>(
+  session: Session,
+  named: StoredSubscription,
+  payerId: string,
+  clock: Instant,
+  work: Work<T>,
+): Promise<{ done: T; after: StoredSubscription; replaced: Replaced | null }> {
+  // What was used before the change is of the old terms, also by a clock that is ahead.
+  const now = await ledgerTime(session, payerId, clock);
+  await advancePayers(session, [payerId], now);
+  const [standing] = await readStandings(session, [named]);
+  const before = await waitingFor(session, standing!.subscription);
+  const done = await work(session, standing!, now);
+  const after = await findSubscription(session, named.subscriptionId);
+  return { done, after, replaced: replacedBy(before, await waitingFor(session, after)) };
 }
 
 /** The error for what a subscription does not allow as it stands. */

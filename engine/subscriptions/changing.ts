@@ -19,18 +19,19 @@ import {
 } from '../kernel';
 import { statusReason } from '../sales';
 import {
+  changedUnderLock,
   deniableChange,
   isBeingCharged,
   wrongState,
   type ChangedAnswer,
 } from './change-of-subscription';
-import { applyChange, changeAtHand, type ReckonedChange } from './applying-changes';
+import { reckonChange, takeForceNow, type ReckonedChange } from './applying-changes';
 import { awaitingChanges, lapseChanges, letChangeWait } from './awaiting-records';
-import { giveBackRest, soldCredits, type SubscriptionPorts } from './giving-back';
+import { soldCredits, type SubscriptionPorts } from './giving-back';
 import { addCredits, addPendingItems } from './pending-items';
 import type { Standing } from './planning';
-import { CHANGE_CREDITS, CHANGE_MODES, becomesDearer, creditedBy, type Target } from './quoting';
-import { joined, narrowQueued, queueChange, queuedChanges } from './queued-changes';
+import { CHANGE_CREDITS, CHANGE_MODES, becomesDearer, type Target } from './quoting';
+import { joined, queueChange, queuedChanges } from './queued-changes';
 import { subscriberOf } from './records';
 import { daysOf } from './stored-period';
 import { isInForce, type StoredSubscription } from './stored-subscription';
@@ -106,6 +107,29 @@ export class Changes {
     );
   }
 
+  /**
+   * The same within another call, which has locked the payer.
+   *
+   * @throws as `change` does
+   */
+  async changeWithin(
+    session: Session,
+    { subscription, receiver }: Standing,
+    { sku, quantity, access }: Pick<ChangeSubscriptionRequest, 'sku' | 'quantity' | 'access'>,
+    clock: Instant,
+  ): Promise<Pick<ChangedAnswer, 'reason' | 'replaced'>> {
+    const { subscriptionId } = subscription;
+    const wanted = parse(changeInput, { subscriptionId, sku, quantity, access });
+    const { done: reason, replaced } = await changedUnderLock(
+      session,
+      subscription,
+      receiver.payerId,
+      clock,
+      (_session, standing, now) => this.decide(session, standing, wanted, now),
+    );
+    return { reason, replaced };
+  }
+
   private async decide(
     session: Session,
     standing: Standing,
@@ -159,16 +183,9 @@ export class Changes {
         'Let the open invoice be paid first, or change it with when: "period_end".',
       );
     }
-    const { terms, ...reckoned } = await changeAtHand(session, standing, target, now, now);
-    const { periods, next, hand, fresh } = reckoned;
-    const credited = creditedBy(target, subscription, periods, hand.cycle, fresh, terms);
-    const change = { ...reckoned, credited };
+    const change = await reckonChange(session, standing, target, now);
     if (await this.waits(session, subscription, target, named, change, now)) return;
-    const decimals = decimalsOfPrice(target.old);
-    const of = { credited, decimals, dueAt: next.opening.dueAt };
-    await giveBackRest(session, this.ports, subscription, periods, of, now);
-    await applyChange(session, standing, target, change, now);
-    await narrowQueued(session, subscription, named, now);
+    await takeForceNow(session, this.ports, standing, target, change, named, now);
   }
 
   /** Lets a change wait for its payment, if it costs more than it gives back and is to be charged. */

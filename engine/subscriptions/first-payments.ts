@@ -8,6 +8,7 @@ import { OfferVersions } from './offer-versions';
 import { findPeriods } from './period-records';
 import { beginAnew } from './periods';
 import { eventOf, type Standing } from './planning';
+import { planInForce } from './plans-in-force';
 import { findOfPayers, saveSubscriptions, subscriberOf } from './records';
 import { ownSubscriptionTo, takePlaceOf } from './starting';
 import { NAMED, PERIODS, type PeriodName } from './stored-period';
@@ -134,9 +135,12 @@ async function whyTooLate(
     return 'subscription_ended';
   }
   const account = await subscriberOf(session, one);
-  if ((await ownSubscriptionTo(session, account, one.sku)) !== null) return 'already_purchased';
-  const { skus } = await takenPlaces(session, account, [one.sku], now);
   const offer = await findOfferVersion(session, one.sku, one.version);
+  const other =
+    (await ownSubscriptionTo(session, account, one.sku)) ??
+    (await planInForce(session, account, offer, now));
+  if (other !== null) return 'already_purchased';
+  const { skus } = await takenPlaces(session, account, [one.sku], now);
   if (offer.oncePerAccount && skus.has(one.sku)) return 'already_purchased';
   const names = [one.payerId, account.payerId];
   const stays = await couponStays(session, one.payerId, one.subscriptionId, now, names);

@@ -1,14 +1,21 @@
 import type { ResolvedAccount } from '../accounts';
-import type { Offer } from '../catalog';
+import { findOfferVersion, type Offer } from '../catalog';
 import { column, table, type RowOf, type Session } from '../database';
+import { recordEvents } from '../events';
 import type { Instant } from '../kernel';
 import type { OrderSubscriptions, RecurringLine } from '../sales';
 import { advancePayers } from './advancing';
+import { reckonChange, takeForceNow } from './applying-changes';
+import { lapseChanges } from './awaiting-records';
 import { beginSubscription, extendSubscription, openingOf } from './beginning';
+import { endNow } from './cancelling';
+import { NO_INVOICES } from './giving-back';
 import { linkGrants } from './period-grants';
 import { cutPeriods, markGranted, openPeriods } from './period-records';
-import type { Standing } from './planning';
-import { findSubscription } from './records';
+import { eventOf, type Standing } from './planning';
+import { alternativesTo, placeOf, planInForce } from './plans-in-force';
+import type { Target } from './quoting';
+import { findSubscription, saveSubscriptions } from './records';
 import { periodsRefunded } from './refunded-periods';
 import type { StoredSubscription } from './stored-subscription';
 import { ownSubscriptionTo } from './starting';
@@ -84,29 +91,107 @@ async function replaceTrial(
   return outcome.subscription;
 }
 
-async function openFor(
+/**
+ * A dearer plan that was paid takes over at once, for a whole period; what is left of the one before stays
+ * beside its own units, and what was to happen at its end happens at the new one.
+ */
+async function takeOver(
   session: Session,
-  { orderId, account, renews, collection }: OrderOfPeriods,
+  standing: Standing,
+  { orderId, renews }: OrderOfPeriods,
+  { offer, quantity }: RecurringLine,
+  now: Instant,
+): Promise<StoredSubscription> {
+  const { subscription: before } = standing;
+  const { sku } = offer;
+  await lapseChanges(session, [before], now, sku);
+  const goesOn = { ...before, renews: renews ?? before.renews, cancelAt: null, pauseAt: null };
+  const at = { ...standing, subscription: goesOn };
+  const target: Target = {
+    old: await findOfferVersion(session, before.sku, before.version),
+    fresh: wholeInterval(offer),
+    ...{ quantity, mode: 'add', byTime: false, atOnce: true, later: false, orderId },
+  };
+  const change = await reckonChange(session, at, target, now);
+  await takeForceNow(session, NO_INVOICES, at, target, change, { sku, quantity }, now);
+  const { subscription: taken } = change.next;
+  const { periodEnd } = taken;
+  const after = {
+    ...taken,
+    cancelAt: before.cancelAt === null ? null : periodEnd,
+    pauseAt: before.pauseAt === null ? null : periodEnd,
+  };
+  await saveSubscriptions(session, [after]);
+  return after;
+}
+
+/** What waits for its first payment gives way to what is paid: nobody is charged for it any more. */
+async function endAwaited(
+  session: Session,
+  account: ResolvedAccount,
+  offer: Offer,
+  now: Instant,
+): Promise<void> {
+  for (const standing of await alternativesTo(session, account, offer)) {
+    if (!standing.subscription.firstUnpaid) continue;
+    await endNow(session, NO_INVOICES, standing, 'cancelled', { credit: false }, now);
+  }
+}
+
+/**
+ * What a line begins, or takes the place of. A cheaper plan follows the last of those that are there,
+ * which is cancelled for that.
+ */
+async function beginFor(
+  session: Session,
+  order: OrderOfPeriods,
   line: RecurringLine,
   now: Instant,
 ): Promise<StoredSubscription> {
+  const { orderId, account, renews, collection } = order;
+  const { offer, quantity, phase } = line;
+  await endAwaited(session, account, offer, now);
+  // A trial phase was sold where there was no other plan.
+  const place = phase === null ? await placeOf(session, account, offer, quantity, now) : null;
+  if (place !== null && 'replaces' in place) {
+    return takeOver(session, place.replaces, order, line, now);
+  }
+  const before = place?.follows.subscription;
+  const goesOn = before !== undefined && before.renews && before.cancelAt === null;
+  const one = await beginSubscription(
+    session,
+    account,
+    {
+      offer: wholeInterval(offer),
+      quantity,
+      startsAt: before?.periodEnd ?? now,
+      trialPhases: phase === null ? 0 : offer.trialPhases.length,
+      renews: renews ?? (phase !== null || goesOn),
+      usualCollection: collection,
+      orderId,
+    },
+    now,
+  );
+  if (goesOn) {
+    const cancelAt = before.periodEnd;
+    const cancelled = { ...before, cancelAt, followedBy: one.subscriptionId };
+    await saveSubscriptions(session, [cancelled]);
+    await recordEvents(session, [eventOf('subscription.cancel_scheduled', cancelled, now, now)]);
+  }
+  return one;
+}
+
+async function openFor(
+  session: Session,
+  order: OrderOfPeriods,
+  line: RecurringLine,
+  now: Instant,
+): Promise<StoredSubscription> {
+  const { orderId, account, renews } = order;
   const standing = await extendable(session, account, line, now);
   let one: StoredSubscription;
   if (standing === null) {
-    one = await beginSubscription(
-      session,
-      account,
-      {
-        offer: wholeInterval(line.offer),
-        quantity: line.quantity,
-        startsAt: now,
-        trialPhases: line.phase === null ? 0 : line.offer.trialPhases.length,
-        renews: renews ?? line.phase !== null,
-        usualCollection: collection,
-        orderId,
-      },
-      now,
-    );
+    one = await beginFor(session, order, line, now);
   } else {
     const kept = { ...standing.subscription, renews: renews ?? standing.subscription.renews };
     const asked = { ...standing, subscription: kept };
@@ -136,6 +221,18 @@ async function periodsOf(
 
 /** Fills the port of orders. */
 export const orderSubscriptions: OrderSubscriptions = {
+  async meeting(session, account, offers, now) {
+    const met: string[] = [];
+    const recurring = offers.filter(({ billing }) => billing === 'recurring');
+    if (recurring.length > 0) await advancePayers(session, [account.payerId], now);
+    for (const offer of recurring) {
+      // The same again makes it longer.
+      if ((await ownSubscriptionTo(session, account, offer.sku)) !== null) continue;
+      if ((await planInForce(session, account, offer, now)) !== null) met.push(offer.sku);
+    }
+    return met;
+  },
+
   async opened(session, order, lines, now) {
     if (lines.length === 0) return new Map();
     await advancePayers(session, [order.account.payerId], now);

@@ -97,11 +97,12 @@ export function openSubscriptions(
   trials: Trying,
   ports: SubscriptionPorts,
 ): OpenedSubscriptions {
+  const changes = new Changes(context, ports);
   const calls: Subscriptions = {
-    ...bound(new Starts(context, trials), 'start'),
+    ...bound(new Starts(context, trials, changes), 'start'),
     ...bound(new SubscriptionReads(context), 'get', 'list'),
     ...bound(new Steps(context), 'addSteps'),
-    ...bound(new Changes(context, ports), 'change'),
+    ...bound(changes, 'change'),
     ...bound(new Pauses(context), 'pause', 'resume'),
     ...bound(new Cancellations(context, ports, trials), 'cancel', 'undo', 'reactivate'),
   };

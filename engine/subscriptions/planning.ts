@@ -129,6 +129,7 @@ export const ended = (
   endedAt: at,
   endReason: reason,
   cancelAt: null,
+  followedBy: null,
   pauseAt: null,
   resumeAt: null,
   overdue: false,

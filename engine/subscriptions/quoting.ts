@@ -26,6 +26,8 @@ export interface Target {
   atOnce: boolean;
   /** What is prorated is invoiced with the next period. */
   later: boolean;
+  /** The order that has paid the whole period which begins. */
+  orderId?: string;
 }
 
 /** A subscription as a change leaves it, with the period that begins by that. */
@@ -125,14 +127,14 @@ function withinCycle(
 /** A whole period of the new offer begins now; one that follows what was free waits for its payment. */
 function fromNowOn(
   one: StoredSubscription,
-  { old, fresh, quantity, mode, atOnce }: Target,
+  { old, fresh, quantity, mode, atOnce, orderId }: Target,
   periods: readonly OpenPeriod[],
   { isNew, zone, at }: Terms,
 ): Next {
   const { subscription } = changedTo(one, fresh, quantity, old);
   const present = periods[0]!;
   const isFirst = present.fee.isZero() && !atOnce;
-  const terms = { at, isFirstOwn: isNew, isFirst };
+  const terms = { at, isFirstOwn: isNew, isFirst, orderId };
   const { subscription: after, opening } = openNext(
     { ...subscription, periodEnd: at },
     fresh,
@@ -148,7 +150,7 @@ function fromNowOn(
   if (isFirst) return { subscription: after, opening: { ...opening, period } };
   return {
     subscription: { ...after, awaitingPayment: false },
-    opening: { ...opening, period, gives: period.endsAt > at },
+    opening: { ...opening, period, gives: orderId === undefined && period.endsAt > at },
   };
 }
 

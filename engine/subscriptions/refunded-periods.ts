@@ -1,4 +1,5 @@
 import type { Session } from '../database';
+import { recordEvents } from '../events';
 import type { Instant } from '../kernel';
 import { ledgerTime } from '../ledger';
 import { broughtUpToDate } from './advancing';
@@ -7,8 +8,8 @@ import { endNow } from './cancelling';
 import { NO_INVOICES } from './giving-back';
 import { shortenRest } from './left-over-units';
 import { cutPeriods, openPeriods } from './period-records';
-import type { Standing } from './planning';
-import { findSubscription, saveSubscriptions } from './records';
+import { eventOf, type Standing } from './planning';
+import { findSubscription, liveSubscriptions, saveSubscriptions } from './records';
 import type { OpenPeriod } from './stored-period';
 import type { StoredSubscription } from './stored-subscription';
 
@@ -33,6 +34,7 @@ export async function periodsRefunded(
     if (paid === undefined) continue;
     if (open.length === 1) {
       await endNow(session, NO_INVOICES, standing!, 'refunded', { credit: false }, at);
+      if (paid.startsAt > at) await letGoOn(session, standing!, at);
     } else if (paid === open.at(-1)) {
       // Only what was bought last can be taken off; before it, its units are all that goes.
       await takeOff(session, standing!, open, paid, at);
@@ -85,4 +87,18 @@ async function takeOff(
       pauseAt: subscription.pauseAt === null ? null : ends,
     },
   ]);
+}
+
+/** What was cancelled since a plan that never began was to follow it goes on. */
+async function letGoOn(
+  session: Session,
+  { subscription, receiver }: Standing,
+  at: Instant,
+): Promise<void> {
+  const live = await liveSubscriptions(session, receiver.payerId);
+  const before = live.find(({ followedBy }) => followedBy === subscription.subscriptionId);
+  if (before === undefined) return;
+  const anew = { ...before, cancelAt: null, followedBy: null };
+  await saveSubscriptions(session, [anew]);
+  await recordEvents(session, [eventOf('subscription.changed', anew, at, at)]);
 }

@@ -36,7 +36,9 @@ import { readStandings } from './standings';
 import { beginSubscription, extendSubscription } from './beginning';
 import { wrongState } from './change-of-subscription';
 import type { Standing } from './planning';
-import { findSubscription, liveSubscriptions } from './records';
+import { followsFrom, isOverBy, planInForce } from './plans-in-force';
+import { findSubscription, liveSubscriptions, saveDetails } from './records';
+import type { Replaced } from './replaced';
 import type { StoredSubscription } from './stored-subscription';
 import { readSubscription, type Subscription } from './reading';
 
@@ -47,11 +49,19 @@ export interface DeniedSubscription {
   replayed: boolean;
 }
 
-export type StartAnswer =
-  (Subscription & { allowed: true; reason: null; replayed: boolean }) | DeniedSubscription;
+/** A subscription that began, or the one in force that a start changed or made longer. */
+type StartedSubscription = Subscription & {
+  allowed: true;
+  reason: null;
+  /** It was there with another plan, and becomes this one: now, when that is paid, or at its period's end. */
+  changed: boolean;
+  /** What waited of that and does no more. */
+  replaced: Replaced | null;
+};
 
-type FirstAnswer =
-  (Subscription & { allowed: true; reason: null }) | Omit<DeniedSubscription, 'replayed'>;
+export type StartAnswer = (StartedSubscription & { replayed: boolean }) | DeniedSubscription;
+
+type FirstAnswer = StartedSubscription | Omit<DeniedSubscription, 'replayed'>;
 
 export const MAX_QUANTITY = 1_000_000;
 
@@ -59,7 +69,7 @@ const startInput = input({
   account: accountReference(),
   /** A recurring offer. */
   sku: key(),
-  /** Default 1; of one in force that it makes longer, as many as before. */
+  /** Default 1; of one in force that it makes longer or changes, as many as before. */
   quantity: integer(1, MAX_QUANTITY).optional(),
   /** Default: with the offer's trial phases, if the account can still have them. True: only with them. */
   trial: flag().optional(),
@@ -137,6 +147,16 @@ export function requireRecurring(offer: Offer): void {
 
 type Wanted = Omit<z.output<typeof startInput>, 'account'>;
 
+/** How what is in force is changed by a start. */
+interface PlanChanges {
+  changeWithin(
+    session: Session,
+    standing: Standing,
+    to: Pick<Wanted, 'sku' | 'quantity' | 'access'>,
+    clock: Instant,
+  ): Promise<{ reason: DenialReason | null; replaced: Replaced | null }>;
+}
+
 /** For as long as its first payment may take: whatever ends the waiting frees the place. */
 const RESERVED: { unit: 'year'; count: number } = { unit: 'year', count: 100 };
 
@@ -144,6 +164,7 @@ export class Starts {
   constructor(
     private readonly context: PaymentContext,
     private readonly trials: Trying,
+    private readonly changes: PlanChanges,
   ) {}
 
   /**
@@ -154,11 +175,16 @@ export class Starts {
    * `awaitingPayment`; free phases and what is billed in arrears bring them at once. To subscribe again
    * to an offer that is in force makes that subscription an interval longer.
    *
+   * Where the account has another plan that brings a same counted product, `collect.whenInForce` says
+   * what happens: by default (`change`) that subscription is changed as by `change`, and is the answer,
+   * with `changed`; a cheaper one begins when the other is over, where that ends by itself.
+   *
    * @returns the subscription; or `allowed: false` with `offer_unavailable` (not on sale, private,
-   *   another account's), `already_purchased` (sold once per account), `trial_already_used` (only with
-   *   `trial: true`), `coupon_unavailable`, `account_suspended`, `account_closed`
+   *   another account's), `already_purchased` (sold once per account, or refused beside another plan),
+   *   `trial_already_used` (only with `trial: true`), `coupon_unavailable`, `account_suspended`,
+   *   `account_closed`
    * @throws invalid_input (a one-time offer, a start in the past), unknown_account, unknown_offer,
-   *   currency_mismatch, subscription_state (the one in force cannot be made longer now),
+   *   currency_mismatch, subscription_state (the one in force cannot be made longer, or changed, now),
    *   idempotency_conflict
    */
   async start(asked: StartRequest): Promise<StartAnswer> {
@@ -181,7 +207,8 @@ export class Starts {
     now: Instant,
   ): Promise<FirstAnswer> {
     const offer = await findOffer(session, wanted.sku);
-    const { quantity = 1, startAt = now } = wanted;
+    const { quantity = 1 } = wanted;
+    let { startAt = now } = wanted;
     requireRecurring(offer);
     if (startAt < now) {
       throw invalidInput('startAt', '"startAt" lies in the past.', 'Leave it out to begin now.');
@@ -195,9 +222,16 @@ export class Starts {
     if (refused !== null) return denied(refused);
 
     await advancePayers(session, [account.payerId], now);
+    const inForce = await ownSubscriptionTo(session, account, offer.sku);
+    const other = inForce === null ? await planInForce(session, account, offer, now) : null;
+    if (other !== null && !isOverBy(other.subscription, startAt)) {
+      if (offer.collect?.whenInForce === 'refuse') return denied('already_purchased');
+      const after = await followsFrom(session, other, offer, wanted.quantity, now);
+      if (after === null) return this.change(session, other, wanted, now);
+      startAt = after;
+    }
     const taken = await takenPlaces(session, account, [offer.sku], now);
     if (offer.oncePerAccount && taken.skus.has(offer.sku)) return denied('already_purchased');
-    const inForce = await ownSubscriptionTo(session, account, offer.sku);
     if (inForce !== null) return this.extend(session, inForce, wanted, now);
 
     const trialPhases = await this.phasesFor(session, account, offer, wanted, taken.trial, now);
@@ -305,6 +339,38 @@ export class Starts {
     );
     return answerFor(session, extended);
   }
+
+  /** Changes the other plan that is there, as `change` does. */
+  private async change(
+    session: Session,
+    standing: Standing,
+    wanted: Wanted,
+    now: Instant,
+  ): Promise<FirstAnswer> {
+    const { subscription } = standing;
+    requireChange(wanted, subscription.sku, now);
+    const { reason, replaced } = await this.changes.changeWithin(session, standing, wanted, now);
+    if (reason !== null) return denied(reason);
+    await saveDetails(session, subscription, { metadata: wanted.metadata });
+    return { ...(await answerFor(session, subscription)), changed: true, replaced };
+  }
+}
+
+/** @throws invalid_input when what is said is only for a subscription that begins */
+function requireChange({ startAt, trial, renew, coupon }: Wanted, had: string, now: Instant): void {
+  const only: Array<[parameter: string, isSaid: boolean]> = [
+    ['startAt', startAt !== undefined && startAt > now],
+    ['trial', trial === true],
+    ['renew', !renew],
+    ['coupon', coupon !== null],
+  ];
+  const parameter = only.find(([, isSaid]) => isSaid)?.[0];
+  if (parameter === undefined) return;
+  throw invalidInput(
+    parameter,
+    `Offer ${had} is in force and is changed: "${parameter}" is for what begins.`,
+    'Leave it out; or cancel the other one first, or save the offer with whenInForce: "beside".',
+  );
 }
 
 /** @throws invalid_input when trial phases are wanted that there are not */
@@ -349,7 +415,8 @@ function requireExtendable(one: StoredSubscription, now: Instant): void {
   }
 }
 
-async function answerFor(session: Session, one: StoredSubscription): Promise<FirstAnswer> {
+async function answerFor(session: Session, one: StoredSubscription): Promise<StartedSubscription> {
   const stored = await findSubscription(session, one.subscriptionId);
-  return { allowed: true, reason: null, ...(await readSubscription(session, stored)) };
+  const record = await readSubscription(session, stored);
+  return { allowed: true, reason: null, ...record, changed: false, replaced: null };
 }

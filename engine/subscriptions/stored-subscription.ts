@@ -52,6 +52,8 @@ export const SUBSCRIPTIONS = table('subscriptions', {
   remindedNumber: column.integer().orNull,
   renews: column.flag(),
   cancelAt: column.instant().orNull,
+  /** The one that takes its place then, for which it was cancelled. */
+  followedBy: column.uuid().orNull,
   pauseAt: column.instant().orNull,
   resumeAt: column.instant().orNull,
   endedAt: column.instant().orNull,

@@ -220,7 +220,8 @@ onEachDatabase('catalog import and export', (database) => {
       expect(offers.split('\n')[0]).toBe(
         'sku,name,description,summary,imageUrl,returnUrl,price,listPrice,currency,billing,interval,' +
           'public,active,accountId,oncePerAccount,freeTier,pricing,bill,atPeriodEnd,dates,anchorDay,' +
-          'renewalGrants,access,firstPaymentWithin,withoutMethod,prorations,trialPhases,bonuses,upsells,metadata,' +
+          'renewalGrants,access,firstPaymentWithin,withoutMethod,prorations,whenInForce,' +
+          'trialPhases,bonuses,upsells,metadata,' +
           'product,quantity,expiresAfter,priority,' +
           'share,leadTime,expiresAtNextPayment,refill,stepSize,stepPrice,overageLimit,overagePricing',
       );
@@ -228,7 +229,7 @@ onEachDatabase('catalog import and export', (database) => {
         '\nfree,Free,,,,,0.00,,GEM,one_time,,true,true,,false,true,per_unit,',
       );
       // The second item of the plan.
-      expect(offers).toMatch(/\nplan(,){30}GEM,1,,50,,,false,true,,,,"\{""model"":""package""/);
+      expect(offers).toMatch(/\nplan(,){31}GEM,1,,50,,,false,true,,,,"\{""model"":""package""/);
     });
 
     test('says what a change was and is', async () => {

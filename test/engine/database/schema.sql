@@ -2558,6 +2558,7 @@ create table billing.subscriptions (
   first_unpaid boolean not null default false,
   lapses_at timestamp with time zone,
   access text,
+  followed_by uuid,
   constraint subscriptions_pkey PRIMARY KEY (payer_id, subscription_id),
   constraint subscriptions_access_check CHECK (access = ANY (ARRAY['on_payment'::text, 'at_once'::text])),
   constraint subscriptions_check CHECK (period_start <= period_end),

@@ -19,7 +19,7 @@ onEachDatabase('coupons of subscriptions that change', (database) => {
         }),
       );
     await plan('small', '30.00');
-    await plan('large', '60.00');
+    await plan('large', '60.00', { collect: { whenInForce: 'beside' } });
     await plan('late', '30.00', { collect: { bill: 'arrears' } });
     await plan('late-large', '60.00', { collect: { bill: 'arrears' } });
     const off = { amount: '10.00', currency: 'USD' };

@@ -33,6 +33,7 @@ const offer = (more: object = {}): Offer =>
       firstPaymentWithin: null,
       withoutMethod: 'invoice',
       prorations: 'now',
+      whenInForce: 'change',
       ...(more as { collect?: object }).collect,
     },
     ...Object.fromEntries(Object.entries(more).filter(([name]) => name !== 'collect')),

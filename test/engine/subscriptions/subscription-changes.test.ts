@@ -526,7 +526,7 @@ onEachDatabase('changes of subscriptions', (database) => {
       const account = await newAccount();
       const unpaid = await begun(account, 'small');
       expect(await failure(change(unpaid, { sku: 'large' }))).toEqual(state);
-      const later = await begun(account, 'huge', { startAt: new Date(START + DAY) });
+      const later = await begun(await newAccount(), 'huge', { startAt: new Date(START + DAY) });
       expect(await failure(change(later, { sku: 'large' }))).toEqual(state);
       const subscriptionId = await paid(await newAccount());
       await billing.subscriptions.cancel({ subscriptionId });

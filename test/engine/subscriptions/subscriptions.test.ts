@@ -36,6 +36,7 @@ async function fill({ catalog }: Billing): Promise<void> {
     name: 'Plan',
     price: '30.00',
     items: [{ product: 'TOKENS', quantity: 500 }, { product: 'ACCESS' }],
+    collect: { whenInForce: 'beside' },
   });
   await catalog.saveOffer({
     ...monthly,
@@ -51,6 +52,7 @@ async function fill({ catalog }: Billing): Promise<void> {
     name: 'Free',
     price: '0.00',
     items: [{ product: 'TOKENS', quantity: 50 }],
+    collect: { whenInForce: 'beside' },
   });
   await catalog.saveOffer({
     ...monthly,

@@ -155,6 +155,23 @@ export const termsFields: INodeProperties[] = [
         description: 'When the units of a further period come',
       },
       {
+        displayName: 'When in Force',
+        name: 'whenInForce',
+        type: 'options',
+        options: [
+          { name: 'Beside', value: 'beside', description: 'Both are in force' },
+          {
+            name: 'Change',
+            value: 'change',
+            description: 'A dearer plan takes over, a cheaper one follows when the period ends',
+          },
+          { name: 'Refuse', value: 'refuse', description: 'It cannot be bought' },
+        ],
+        default: 'change',
+        description:
+          'What happens when it is bought where another plan that brings a same product is in force',
+      },
+      {
         displayName: 'Without Payment Method',
         name: 'withoutMethod',
         type: 'options',
