@@ -12,7 +12,10 @@ export const subscriptionsOf = ({
     ? [...new Set(lines.flatMap(({ subscriptionId }) => subscriptionId ?? []))]
     : [];
 
-/** Of subscriptions those of which another invoice was not paid in time, and until when that is borne. */
+/**
+ * Of subscriptions those of which another invoice was not paid in time, and until when that is borne. What
+ * lapsed and was begun anew is owed no more: nobody could pay for it.
+ */
 const STILL_FAILING = `
 select l.subscription_id::text as id, ${atTime('min(c.grace_until)')} as until
 from {schema}.collections c
@@ -21,6 +24,12 @@ join {schema}.invoices v on v.payer_id = c.payer_id and v.invoice_id = c.invoice
 join {schema}.invoice_lines l on l.payer_id = c.payer_id and l.invoice_id = c.invoice_id
 where c.payer_id = $1::uuid and c.closed_at is null and c.first_failed_at is not null
   and l.subscription_id = any($2::uuid[])
+  and not exists (
+    select from {schema}.subscription_periods p
+    join {schema}.subscriptions s on s.subscription_id = p.subscription_id
+      and s.period_number > p.number
+    where p.payer_id = c.payer_id and p.subscription_id = l.subscription_id
+      and p.number = l.period_number and p.first_unpaid)
 group by l.subscription_id`;
 
 /** Of invoices those that were not paid in time: the others have put nothing out of order. */

@@ -369,6 +369,9 @@ export class Customer {
     if (found === null) return null;
     const { invoicing } = this.setting.billing;
     const { ours, theirs } = found;
+    // Credits that wait share the invoice of a first payment there: what is left of it is another sum.
+    const sharesCredit = theirs.lines.some(({ kind }) => kind === 'proration_credit');
+    if (act.do !== 'pay' && sharesCredit && ours.credits.length === 0) return null;
     const { invoiceId } = theirs;
     const send = async (work: () => Promise<unknown>): Promise<boolean> =>
       (await this.send(work, twice)) !== REFUSED;

@@ -471,6 +471,21 @@ onEachDatabase('first payments', (database) => {
       expect(await calls(account)).toBe('300');
     });
 
+    test('begun anew and paid, it is in order, whatever lapsed before', async () => {
+      const account = await newAccount('test_declined');
+      const { subscriptionId } = await start(account, await offer());
+      await cycle();
+      clock.advance(2 * DAY);
+      await billing.subscriptions.reactivate({ subscriptionId });
+      await cycle();
+      await card(account, 'test_ok');
+      await days(10);
+      expect(await present({ subscriptionId })).toMatchObject({ status: 'active', overdue: false });
+      expect(await calls(account)).toBe('300');
+      const allowed = { allowed: true, remaining: '300' };
+      expect(await billing.ledger.check({ account, product: 'CALLS' })).toMatchObject(allowed);
+    });
+
     test('begun anew after it lapsed, what was to pause before does not', async () => {
       const account = await newAccount('test_declined');
       const { subscriptionId } = await start(account, await offer());
