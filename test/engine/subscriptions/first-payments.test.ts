@@ -479,6 +479,7 @@ onEachDatabase('first payments', (database) => {
       await billing.subscriptions.reactivate({ subscriptionId });
       await cycle();
       await card(account, 'test_ok');
+      await cycle();
       await days(10);
       expect(await present({ subscriptionId })).toMatchObject({ status: 'active', overdue: false });
       expect(await calls(account)).toBe('300');
