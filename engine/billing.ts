@@ -156,17 +156,14 @@ function openRooms(context: Context, options: ReadOptions) {
   const catalog = openCatalog(context);
   const books = openBooks(context);
   const payments = openPayments(context, { gateways, testGateway });
+  const ports = subscriptionPorts(payments.paying);
   const sales = openSales(payments.paying, {
     identitySecret: identitySecretOf(options.connection, options.secrets.identity),
     keepTrials: keep.trials ?? null,
-    subscriptions: orderSubscriptions,
+    subscriptions: orderSubscriptions(ports),
     takenBack: moneyTakenBack,
   });
-  const subscriptions = openSubscriptions(
-    payments.paying,
-    sales.trials,
-    subscriptionPorts(payments.paying),
-  );
+  const subscriptions = openSubscriptions(payments.paying, sales.trials, ports);
   const ledger = openLedger(context, sales.suggest, {
     ...bookPorts,
     eligible: sales.eligible,

@@ -44,7 +44,7 @@ import { creditableLines, requireIssued, settledOf } from './issuing-credit-note
 import { sharesOf } from './refund-shares';
 import { moneyTakenBack } from './taken-back';
 import { periodsOf } from './when-paid';
-import { withdrawLapsed } from './withdrawing-changes';
+import { subscriptionPorts } from './withdrawing-changes';
 
 /** Money back for invoices: always with the credit note that says so. */
 
@@ -224,21 +224,15 @@ export class InvoiceRefunds {
     await executeRefunds(this.context, { limit: refundIds.length, refundIds });
   }
 
-  /**
-   * Changes that wait for their payment, of subscriptions that end when some lines go back as a whole,
-   * lapse before that, and their invoices are withdrawn.
-   *
-   * @returns whether one is left since it is being charged
-   */
-  private async lapseChanges(
+  /** @returns whether a change that lapses is being charged */
+  private lapseChanges(
     session: Session,
     invoice: StoredInvoice,
     whole: ReadonlySet<number>,
     now: Instant,
   ): Promise<boolean> {
-    const ending = await lapseBeforeRefund(session, periodsOn(invoice, whole), now);
-    const payers = [...new Set(ending.map(({ payerId }) => payerId))];
-    return payers.length > 0 && withdrawLapsed(this.context, session, payers, now);
+    const ports = subscriptionPorts(this.context);
+    return lapseBeforeRefund(session, ports, periodsOn(invoice, whole), now);
   }
 
   private async firstRefund(

@@ -91,6 +91,18 @@ export interface OrderSubscriptions {
     grants: readonly LineGrants[],
     now: Instant,
   ): Promise<void>;
+  /**
+   * Before lines go back as a whole: a change that waits for its payment, and would give back what they
+   * paid for, lapses.
+   *
+   * @returns whether it is being charged
+   */
+  refunding(
+    session: Session,
+    order: { orderId: string },
+    positions: readonly number[],
+    now: Instant,
+  ): Promise<boolean>;
   /** Lines of which nothing is left after a refund: what they paid for is over. */
   refunded(
     session: Session,
@@ -165,5 +177,6 @@ export const NO_SUBSCRIPTIONS: OrderSubscriptions = {
   meeting: () => Promise.resolve([]),
   opened: () => Promise.resolve(new Map()),
   granted: () => Promise.resolve(),
+  refunding: () => Promise.resolve(false),
   refunded: () => Promise.resolve(),
 };

@@ -77,6 +77,8 @@ export const orderPayments = (
     // What people gave back, and said so under another id, is no money of the order any more.
     const taken = Decimal.min(refund.amount, order.paid.minus(order.refunded));
     const lines = soldLines(order);
+    const positions = lines.map(({ position }) => position);
+    await hooks.subscriptions.refunding(session, { orderId }, positions, now);
     const beyond = taken.minus(await leftOf(session, lines));
     await hooks.takenBack.lowerCredits(session, lines, { currency, amount: beyond }, now);
     const left = await leftOf(session, lines);

@@ -202,6 +202,23 @@ export function scopeOf(
   );
 }
 
+/**
+ * The lines of which the whole is wished for, whatever is on its way back by now: also what looks done
+ * since a credit took the rest of it.
+ *
+ * @throws refund_ambiguous, invalid_input (an item that the order has not)
+ */
+export function wishedWhole(
+  lines: readonly RefundLine[],
+  { amount, item }: RefundWish,
+): RefundLine[] {
+  const open = lines.filter((line) => !isDone(line) || !line.credited.isZero());
+  const candidates = item === null ? open : [namedLine(lines, item)];
+  const all = sumOf(candidates.map(({ total }) => total));
+  if (amount === null || amount.greaterThanOrEqualTo(all)) return candidates;
+  return candidates.filter(({ total }) => total.equals(amount));
+}
+
 const isUntouched = (line: RefundLine): boolean => leftOf(line).amount.equals(line.total);
 
 const describe = ({ position, sku }: RefundLine): string => `${position} (${sku})`;

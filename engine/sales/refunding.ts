@@ -22,10 +22,18 @@ import {
 import { changeOfOrder, paidOrder, type OrderAtHand } from './change-of-order';
 import type { OrderHooks } from './order-hooks';
 import { postRefund } from './order-postings';
-import { findOrder, moveOrder, orderRecord, type Order } from './order-records';
+import { findOrder, moveOrder, orderRecord, type Order, type StoredOrder } from './order-records';
 import { requireAction } from './order-state';
 import { DEFAULT_GATEWAY, takeReference } from './payment-references';
-import { USED_RULES, isDone, partOf, restOf, scopeOf } from './refund-plan';
+import {
+  USED_RULES,
+  isDone,
+  partOf,
+  restOf,
+  scopeOf,
+  wishedWhole,
+  type RefundWish,
+} from './refund-plan';
 import { findRefund, refundLines, writeRefund, type Refund } from './refund-records';
 import { charged, moneyOf, takenLine } from './refund-settlement';
 import { takeBack } from './taking-back';
@@ -116,8 +124,9 @@ export class Refunds {
   ): Promise<void> {
     const { order } = atHand;
     const { used } = wanted;
-    const lines = await refundLines(session, order);
     const wish = { amount: wanted.amount ?? null, item: wanted.item ?? null };
+    if (!wanted.keepSubscription) await this.lapseChanges(session, order, wish, now);
+    const lines = await refundLines(session, order);
     const scope = scopeOf(lines, wish, order.decimals);
     const planned =
       'part' in scope
@@ -152,6 +161,24 @@ export class Refunds {
     const positions = covered.map(({ position }) => position);
     const at = { orderId: order.orderId, account: atHand.account };
     await this.hooks.subscriptions.refunded(session, at, positions, now);
+  }
+
+  /** @throws order_state where a change that lapses is being charged */
+  private async lapseChanges(
+    session: Session,
+    order: StoredOrder,
+    wish: RefundWish,
+    now: Instant,
+  ): Promise<void> {
+    const { orderId } = order;
+    const whole = wishedWhole(await refundLines(session, order), wish);
+    const positions = whole.map(({ position }) => position);
+    if (!(await this.hooks.subscriptions.refunding(session, { orderId }, positions, now))) return;
+    throw new BillingError(
+      'order_state',
+      `Order ${orderId} pays for a subscription of which a change is being charged.`,
+      { parameter: 'orderId', advice: 'Try again when that attempt is decided.' },
+    );
   }
 }
 

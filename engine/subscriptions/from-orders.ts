@@ -9,14 +9,14 @@ import { reckonChange, takeForceNow } from './applying-changes';
 import { lapseChanges } from './awaiting-records';
 import { beginSubscription, extendSubscription, openingOf } from './beginning';
 import { endNow } from './cancelling';
-import { NO_INVOICES } from './giving-back';
+import { NO_INVOICES, type SubscriptionPorts } from './giving-back';
 import { linkGrants } from './period-grants';
 import { cutPeriods, markGranted, openPeriods } from './period-records';
 import { eventOf, type Standing } from './planning';
 import { alternativesTo, placeOf, planInForce } from './plans-in-force';
 import type { Target } from './quoting';
 import { findSubscription, saveSubscriptions } from './records';
-import { periodsRefunded } from './refunded-periods';
+import { lapseBeforeRefund, periodsRefunded } from './refunded-periods';
 import type { StoredSubscription } from './stored-subscription';
 import { ownSubscriptionTo } from './starting';
 import { OfferVersions } from './offer-versions';
@@ -220,7 +220,7 @@ async function periodsOf(
 }
 
 /** Fills the port of orders. */
-export const orderSubscriptions: OrderSubscriptions = {
+export const orderSubscriptions = (ports: SubscriptionPorts): OrderSubscriptions => ({
   async meeting(session, account, offers, now) {
     const met: string[] = [];
     const recurring = offers.filter(({ billing }) => billing === 'recurring');
@@ -271,7 +271,11 @@ export const orderSubscriptions: OrderSubscriptions = {
     }
   },
 
+  async refunding(session, { orderId }, positions, now) {
+    return lapseBeforeRefund(session, ports, await periodsOf(session, orderId, positions), now);
+  },
+
   async refunded(session, { orderId }, positions, now) {
     await periodsRefunded(session, await periodsOf(session, orderId, positions), now);
   },
-};
+});

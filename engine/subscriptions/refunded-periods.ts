@@ -5,7 +5,7 @@ import { ledgerTime } from '../ledger';
 import { broughtUpToDate } from './advancing';
 import { awaitingChanges, lapseChanges } from './awaiting-records';
 import { endNow } from './cancelling';
-import { NO_INVOICES } from './giving-back';
+import { NO_INVOICES, type SubscriptionPorts } from './giving-back';
 import { shortenRest } from './left-over-units';
 import { cutPeriods, openPeriods } from './period-records';
 import { eventOf, type Standing } from './planning';
@@ -43,26 +43,28 @@ export async function periodsRefunded(
 }
 
 /**
- * All that pays some periods is to go back: what waits for its payment, of subscriptions that end with
- * that, lapses before, so that what it would give back of them is left to go back, too. The payers are
- * locked.
+ * All that pays some periods is to go back: a change that waits for its payment, and was reckoned with one
+ * of them, lapses before, and its invoice is withdrawn, so that what it would give back of them is left to
+ * go back, too. The payers are locked.
  *
- * @returns those of which something waited
+ * @returns whether an invoice is left since it is being charged
  */
 export async function lapseBeforeRefund(
   session: Session,
+  ports: SubscriptionPorts,
   periods: ReadonlyArray<{ subscriptionId: string; number: number }>,
   now: Instant,
-): Promise<StoredSubscription[]> {
-  const ending: StoredSubscription[] = [];
+): Promise<boolean> {
+  const lapsing: StoredSubscription[] = [];
   for (const { subscriptionId, number } of periods) {
     const one = await findSubscription(session, subscriptionId);
     if (one.endedAt !== null || (await awaitingChanges(session, [one])).size === 0) continue;
     const open = await openPeriods(session, one, now);
-    if (open.length === 1 && open[0]!.number === number) ending.push(one);
+    if (open.some((period) => period.number === number)) lapsing.push(one);
   }
-  await lapseChanges(session, ending, now);
-  return ending;
+  await lapseChanges(session, lapsing, now);
+  const payers = [...new Set(lapsing.map(({ payerId }) => payerId))];
+  return payers.length > 0 && ports.withdrawLapsed(session, payers, now);
 }
 
 /** What was bought ahead is as if it never was. */

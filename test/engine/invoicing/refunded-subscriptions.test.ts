@@ -185,6 +185,102 @@ onEachDatabase('refunds of what pays a subscription', (database) => {
     });
   });
 
+  describe('an order, while a change waits for its payment', () => {
+    type Ordered = Awaited<ReturnType<typeof waiting>>;
+    /** Of 30 days some are over, and more of it wait; that may have been tried with another card. */
+    const waiting = async (day: string, card?: string, orders = 1) => {
+      const account = await person();
+      await billing.payments.saveMethod({ account, gateway: 'test', token: 'test_ok' });
+      const orderIds: string[] = [];
+      for (let made = 0; made < orders; made += 1) {
+        const ordered = { account, items: [{ sku: 'small' }], renew: true };
+        const { orderId } = await billing.sales.createOrder(ordered);
+        await billing.payments.payOrder({ orderId: orderId! });
+        orderIds.push(orderId!);
+      }
+      const [one] = (await billing.subscriptions.list({ account })).items;
+      const { subscriptionId } = one!;
+      clock.set(`2027-06-${day}T09:00:00Z`);
+      const changed = await billing.subscriptions.change({ subscriptionId, quantity: 2 * orders });
+      expect(changed.awaitingChange).not.toBeNull();
+      if (card !== undefined) {
+        const other = { gateway: 'test', token: card, makeDefault: true };
+        await billing.payments.saveMethod({ account, ...other });
+        await bill(billing, account);
+      }
+      return { account, subscriptionId, orderId: orderIds.at(-1)!, orderIds };
+    };
+    const back = async (orderId: string, more: object = {}) =>
+      (await billing.sales.refundOrder({ orderId, ...more })).refund.amount;
+    /** What was refunded, whether a change waits, invoices that are not void, and credits. */
+    const left = async ({ account, subscriptionId, orderId }: Ordered) => {
+      await bill(billing, account);
+      const { refunded } = await billing.sales.getOrder({ orderId });
+      const { awaitingChange } = await billing.subscriptions.get({ subscriptionId });
+      const invoices = await invoicesOf(billing, account);
+      const { credits } = await billing.invoicing.accountCredit({ account });
+      return [refunded, awaitingChange, invoices.filter((one) => one.status !== 'void'), credits];
+    };
+    const nothingElse = ['35.70', null, [], []];
+
+    test.each([
+      ['on the first day', '01', undefined, {}],
+      ['in its middle', '16', undefined, {}],
+      ['its invoice open', '16', 'test_declined', {}],
+      ['by its amount', '16', undefined, { amount: '35.70' }],
+      ['by its item', '16', undefined, { item: 'small' }],
+    ])('the whole goes back, and the change lapses: %s', async (_when, day, card, more) => {
+      const one = await waiting(day, card);
+      expect(await back(one.orderId, more)).toBe('35.70');
+      expect(await status(one.subscriptionId)).toEqual(['small', 'ended', 'refunded']);
+      expect(await left(one)).toEqual(nothingElse);
+    });
+
+    test('also when the gateway takes it back by itself', async () => {
+      for (const card of [undefined, 'test_declined']) {
+        const one = await waiting('16', card);
+        const { items } = await billing.payments.attempts({ orderId: one.orderId });
+        const charge = items.find(({ status: is }) => is === 'succeeded')!.reference;
+        const refunded = { status: 'succeeded', reference: `dispute ${one.orderId}`, charge };
+        const of = { noticeId: refunded.reference, amount: '35.70', currency: 'EUR' };
+        const rawBody = JSON.stringify([{ ...of, kind: 'refund', refund: refunded }]);
+        const headers = signTestNotice(SECRET, rawBody);
+        await billing.payments.handleWebhook({ gateway: 'test', rawBody, headers });
+        expect(await status(one.subscriptionId)).toEqual(['small', 'ended', 'refunded']);
+        expect(await left(one)).toEqual(nothingElse);
+        clock.set('2027-06-01T09:00:00Z');
+      }
+    });
+
+    test('kept, the change goes on; without that the rest comes back, and it lapses', async () => {
+      const one = await waiting('16');
+      expect(await back(one.orderId, { keepSubscription: true })).toBe('17.85');
+      expect(await status(one.subscriptionId)).toEqual(['small', 'active', null]);
+      expect(await back(one.orderId)).toBe('17.85');
+      expect(await status(one.subscriptionId)).toEqual(['small', 'ended', 'refunded']);
+      expect(await left(one)).toEqual(nothingElse);
+    });
+
+    test('what was bought ahead goes back as a whole, and the period before stays', async () => {
+      const one = await waiting('16', undefined, 2);
+      expect(await back(one.orderId)).toBe('35.70');
+      expect(await status(one.subscriptionId)).toEqual(['small', 'active', null]);
+      expect(await left(one)).toEqual(nothingElse);
+      const { subscriptionId } = one;
+      const { period } = await billing.subscriptions.get({ subscriptionId });
+      expect(period!.endsAt).toBe('2027-07-01T09:00:00.000Z');
+      expect(await back(one.orderIds[0]!)).toBe('35.70');
+    });
+
+    test('while it is being charged nothing is refunded', async () => {
+      const { orderId, subscriptionId } = await waiting('16', 'test_timeout_after_charge');
+      await expect(back(orderId)).rejects.toMatchObject({ code: 'order_state' });
+      const { awaitingChange } = await billing.subscriptions.get({ subscriptionId });
+      expect(awaitingChange).not.toBeNull();
+      expect((await billing.sales.getOrder({ orderId })).refunded).toBe('0.00');
+    });
+  });
+
   test('steps of the present period are no fee: theirs goes back alone', async () => {
     const { account, subscriptionId } = await begun('small');
     await billing.subscriptions.addSteps({ subscriptionId, product: 'TOKENS', steps: 1 });
