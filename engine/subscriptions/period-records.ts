@@ -63,10 +63,11 @@ export async function markGranted(
   await session.query(MARK_GRANTED, [...NAMED.values(periods), isoTime(now)]);
 }
 
-/** Beside the one that runs there are those that were bought ahead. */
+/** Beside the one that runs there are those that were bought ahead, but for what never begins. */
 const FIND_OPEN = `
 select ${PERIODS.select('p')} from {schema}.subscription_periods p
 where p.payer_id = $1::uuid and p.subscription_id = $2::uuid and p.ends_at > $3::timestamptz
+  and p.starts_at < p.ends_at
 order by p.number`;
 
 /** The periods of a subscription that are not over at a moment, the present one first. */

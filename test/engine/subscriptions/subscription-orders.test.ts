@@ -333,6 +333,20 @@ onEachDatabase('orders that begin subscriptions', (database) => {
     ]);
   });
 
+  test('refunds of what was bought ahead, and then of what was before it, end it', async () => {
+    const account = await newAccount();
+    const first = await bought(account, 'plan', { renew: true });
+    const second = await bought(account, 'plan', { renew: true });
+    clock.set(after(10));
+    await billing.sales.refundOrder({ orderId: second.orderId });
+    await billing.sales.refundOrder({ orderId: first.orderId });
+    expect(await subscriptions(account)).toMatchObject([
+      { status: 'ended', endReason: 'refunded', endedAt: after(10) },
+    ]);
+    clock.set(after(40));
+    expect(await items(account)).toEqual([]);
+  });
+
   test('an order of nothing that is confirmed twice begins one', async () => {
     const account = await newAccount();
     const created = await billing.sales.createOrder({ account, items: [{ sku: 'plan' }] });
