@@ -397,7 +397,7 @@ export class Customer {
       act.do === 'note'
         ? await send(() => invoicing.createCreditNote({ invoiceId, to: act.to, idempotencyKey }))
         : await send(() => invoicing.refundInvoice({ invoiceId, idempotencyKey }));
-    const came = act.do === 'note' ? this.oracle.takeBack(ours, act.to) : this.oracle.refund(ours);
+    const came = act.do === 'note' ? this.oracle.note(ours, act.to) : this.oracle.refund(ours);
     return { engine, oracle: !came.isZero() };
   }
 

@@ -91,13 +91,23 @@ describe('the oracle', () => {
     expect(credited.cancel('now', true)).toBe(true);
     credited.settle();
     expect(shown(credited)).toEqual(['30.00', '20.00', '0']);
-    expect(credited.takeBack(credited.invoices[0]!, 'refund').toFixed(2)).toBe('10.00');
+    expect(credited.note(credited.invoices[0]!, 'refund').toFixed(2)).toBe('10.00');
 
     const refunded = on(subscribed(small), 10);
-    expect(refunded.takeBack(refunded.invoices[0]!, 'credit').toFixed(2)).toBe('30.00');
+    expect(refunded.note(refunded.invoices[0]!, 'credit').toFixed(2)).toBe('30.00');
     refunded.cancel('now', true);
     refunded.settle();
     expect(shown(refunded)).toEqual(['30.00', '30.00', '0']);
+  });
+
+  test('what account credit paid does not go back as money', () => {
+    const one = subscribed(small);
+    one.credit = new Decimal('10.00');
+    on(one, 30);
+    const renewal = one.invoices.at(-1)!;
+    expect(one.refund(renewal).toFixed(2)).toBe('0.00');
+    expect(one.note(renewal, 'credit').toFixed(2)).toBe('30.00');
+    expect(shown(one)).toEqual(['50.00', '30.00', '300']);
   });
 
   test('C5: the tax that comes back is the one that was paid', () => {

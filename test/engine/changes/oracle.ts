@@ -1009,17 +1009,33 @@ export class Oracle {
 
   // --- what comes back ------------------------------------------------------------------------
 
+  /** What is left of an invoice; below 0 where it gave back more than it sold. */
+  private leftOf({ lines, credits }: Invoice): Decimal {
+    return sumOf(lines.map(({ gross, back }) => gross.minus(back))).minus(
+      sumOf(credits.map(({ amount }) => amount)),
+    );
+  }
+
   /**
    * A credit note of all that is left of an invoice, as money or as account credit.
    *
+   * @returns what came back; 0: it is refused, since less was paid in that way
+   */
+  note(invoice: Invoice, to: 'refund' | 'credit'): Decimal {
+    const { paid, refunded, fromCredit } = invoice;
+    const most = paid.minus(refunded).plus(to === 'credit' ? fromCredit : 0);
+    return this.leftOf(invoice).greaterThan(most) ? ZERO : this.takeBack(invoice, to, most);
+  }
+
+  /**
+   * All that is left of an invoice goes back, and so much of it at most.
+   *
    * @returns what came back
    */
-  takeBack(invoice: Invoice, to: 'refund' | 'credit'): Decimal {
+  private takeBack(invoice: Invoice, to: 'refund' | 'credit', atMost: Decimal): Decimal {
     const { lines, credits } = invoice;
-    const left = sumOf(lines.map(({ gross, back }) => gross.minus(back))).minus(
-      sumOf(credits.map(({ amount }) => amount)),
-    );
-    const most = atLeastZero(least(left, invoice.paid.minus(invoice.refunded)));
+    const left = this.leftOf(invoice);
+    const most = atLeastZero(least(left, atMost));
     if (most.equals(left)) {
       // What it gave back of other lines is not given back any more.
       for (const line of lines) line.back = line.gross;
@@ -1054,8 +1070,13 @@ export class Oracle {
 
   /** A refund: all that paid for what is in force ends it. */
   refund(invoice: Invoice): Decimal {
+    const { paid, refunded, lines } = invoice;
+    const back = this.awaited?.back;
+    const kept = this.paysPresent(invoice) && back != null && lines.includes(back.line);
+    const left = this.leftOf(invoice).plus(kept ? back.amount : 0);
+    if (left.greaterThan(paid.minus(refunded))) return ZERO;
     if (this.paysPresent(invoice)) this.lapse();
-    const came = this.takeBack(invoice, 'refund');
+    const came = this.note(invoice, 'refund');
     if (!came.isZero()) this.endIfRefunded(invoice);
     return came;
   }
@@ -1072,17 +1093,16 @@ export class Oracle {
     if (this.paysPresent(invoice)) this.lapse();
     const amount = invoice.paid.minus(invoice.refunded);
     this.lowerCredits(invoice, amount);
-    const came = this.takeBack(invoice, 'refund');
+    const came = this.takeBack(invoice, 'refund', amount);
     invoice.refunded = invoice.refunded.plus(amount.minus(came));
     this.credit = atLeastZero(this.credit.minus(amount.minus(came)));
     if (!came.isZero()) this.endIfRefunded(invoice);
   }
 
   /** Credits that wait for an invoice become less where so much goes back by itself. */
-  private lowerCredits({ lines, credits }: Invoice, amount: Decimal): void {
-    const left = sumOf(lines.map(({ gross, back }) => gross.minus(back))).minus(
-      sumOf(credits.map((credit) => credit.amount)),
-    );
+  private lowerCredits(invoice: Invoice, amount: Decimal): void {
+    const { lines } = invoice;
+    const left = this.leftOf(invoice);
     let missing = atLeastZero(amount.minus(left));
     for (const { back } of this.waiting) {
       if (back === null || !lines.includes(back.line)) continue;
