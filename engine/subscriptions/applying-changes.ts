@@ -7,12 +7,17 @@ import { giveBackRest, type PeriodPorts } from './giving-back';
 import { endAccess, lapseUnits, prolongRest } from './left-over-units';
 import { hastenItems } from './pending-items';
 import { OfferVersions } from './offer-versions';
-import { cutPeriods, openPeriods, replacedPeriods, writeCredited } from './period-records';
+import {
+  cutPeriods,
+  hadOffer,
+  openPeriods,
+  replacedPeriods,
+  writeCredited,
+} from './period-records';
 import { eventOf, outcomeOf, type Standing } from './planning';
 import { creditedBy, leavesArrears, nextBy, type Next, type Target, type Terms } from './quoting';
 import { narrowQueued, type Named } from './queued-changes';
 import type { OpenPeriod } from './stored-period';
-import type { StoredSubscription } from './stored-subscription';
 import { writeOutcomes } from './writing';
 
 /** How a change takes force: what was in force ends, the new one begins, and units follow. */
@@ -27,19 +32,6 @@ export interface ReckonedChange {
   hand: CycleAtHand;
   /** The new period in its cycle. */
   fresh: Segment;
-}
-
-const HAD_OFFER = `
-select 1 as found from {schema}.subscription_periods
-where payer_id = $1::uuid and subscription_id = $2::uuid and sku = $3 and phase is null limit 1`;
-
-/** Whether a subscription was in force with an offer before: what comes only once is not given again. */
-async function hadOffer(
-  session: Session,
-  { payerId, subscriptionId }: StoredSubscription,
-  sku: string,
-): Promise<boolean> {
-  return (await session.query(HAD_OFFER, [payerId, subscriptionId, sku])).length > 0;
 }
 
 /**

@@ -29,7 +29,7 @@ import { CHANGE_TIMES } from './changing';
 import { cycleAtHand } from './cycles';
 import { endEarly } from './ending';
 import { giveBackRest, type SubscriptionPorts } from './giving-back';
-import { writeCredited } from './period-records';
+import { hadOffer, writeCredited } from './period-records';
 import { eventOf, type Standing } from './planning';
 import { planInForce } from './plans-in-force';
 import { creditedOf } from './quoting';
@@ -193,7 +193,7 @@ export class Cancellations {
   /**
    * Begins one that is over anew: the offer as it was subscribed to, at that price and in that
    * quantity, with a period from now on and without trial phases. What is paid in advance brings its
-   * units with the payment.
+   * units with the payment, and with the first one that ever comes what the offer brings only once.
    *
    * @returns the subscription; or `allowed: false` with `offer_unavailable` (off sale by now),
    *   `account_suspended`, `account_closed`
@@ -233,11 +233,12 @@ export class Cancellations {
           renews: true,
           trialPhases: Math.min(one.trialPhases, one.periodNumber),
         };
+        const isFirstOwn = !(await hadOffer(session, one, one.sku));
         const outcome = openingOf(
           { ...standing, subscription: anew },
           offer,
           // Not before it ended, should the clock have gone back since.
-          { at: Math.max(now, one.endedAt), begunAnew: true, isFirst: true },
+          { at: Math.max(now, one.endedAt), begunAnew: true, isFirst: true, isFirstOwn },
           'subscription.started',
           now,
         );

@@ -47,6 +47,20 @@ export async function findPeriods(
   }));
 }
 
+/** Along the primary key. What was never paid for brought nothing. */
+const HAD_OFFER = `
+select 1 as found from {schema}.subscription_periods
+where payer_id = $1::uuid and subscription_id = $2::uuid and sku = $3 and phase is null
+  and not first_unpaid
+limit 1`;
+
+/** Whether a subscription was in force with an offer before: what comes only once is not given again. */
+export const hadOffer = async (
+  session: Session,
+  { payerId, subscriptionId }: SubscriptionName,
+  sku: string,
+): Promise<boolean> => (await session.query(HAD_OFFER, [payerId, subscriptionId, sku])).length > 0;
+
 const MARK_GRANTED = `
 update {schema}.subscription_periods p set granted_at = $4::timestamptz
 from ${NAMED.unnest()}

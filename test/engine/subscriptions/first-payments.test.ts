@@ -487,6 +487,36 @@ onEachDatabase('first payments', (database) => {
       expect(await billing.ledger.check({ account, product: 'CALLS' })).toMatchObject(allowed);
     });
 
+    test('begun anew and paid for the first time, it brings what comes once, and never again', async () => {
+      const account = await newAccount('test_declined');
+      const sku = await offer({
+        items: [
+          { product: 'CALLS', quantity: 300 },
+          { product: 'CALLS', quantity: 20, refill: false },
+        ],
+        bonuses: [{ product: 'CALLS', quantity: 5 }],
+      });
+      const { subscriptionId } = await start(account, sku);
+      await cycle();
+      for (let time = 1; time <= 2; time += 1) {
+        clock.advance(2 * DAY);
+        await billing.subscriptions.reactivate({ subscriptionId });
+        await cycle();
+      }
+      expect(await calls(account)).toBe('0');
+      await card(account, 'test_ok');
+      await cycle();
+      expect(await calls(account)).toBe('325');
+      const [, ...old] = await invoicesOf(account);
+      for (const one of old) await pay(one);
+      expect(await calls(account)).toBe('325');
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+      await billing.subscriptions.reactivate({ subscriptionId });
+      await cycle();
+      // What came once and is left stays; it does not come again.
+      expect(await calls(account)).toBe('325');
+    });
+
     test('begun anew after it lapsed, what was to pause before does not', async () => {
       const account = await newAccount('test_declined');
       const { subscriptionId } = await start(account, await offer());
