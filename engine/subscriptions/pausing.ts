@@ -68,8 +68,8 @@ export class Pauses {
    * that has not taken force is taken back.
    *
    * @returns the subscription; or `allowed: false` with `account_suspended`, `account_closed`
-   * @throws unknown_subscription, subscription_state (neither paused nor about to be),
-   *   idempotency_conflict
+   * @throws unknown_subscription, subscription_state (it is over, or neither paused nor
+   *   about to be), idempotency_conflict
    */
   async resume(request: ResumeRequest): Promise<ChangedAnswer> {
     const wanted = parse(resumeInput, request);
@@ -79,6 +79,10 @@ export class Pauses {
       wanted,
       async (session, standing, now) => {
         const { subscription: one } = standing;
+        // What lapsed keeps its pause for the period that late money would begin.
+        if (one.endedAt !== null) {
+          throw wrongState(one, 'it is over', 'Begin it anew with subscriptions.reactivate.');
+        }
         if (one.status !== 'paused' && (one.pauseAt === null || one.cancelAt !== null)) {
           throw wrongState(one, 'it is not paused');
         }

@@ -178,6 +178,11 @@ onEachDatabase('first payments', (database) => {
       clock.advance(2 * DAY);
       await billing.runDue();
       expect(await present(one)).toMatchObject({ endReason: 'payment_lapsed', pauseAt: null });
+      // It is over: nothing rests that could go on.
+      const { subscriptionId } = one;
+      expect(await code(billing.subscriptions.resume({ subscriptionId }))).toBe(
+        'subscription_state',
+      );
       const [invoice] = await invoicesOf(account);
       await pay(invoice!);
       const begun = await present(one);
