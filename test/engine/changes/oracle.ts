@@ -954,10 +954,11 @@ export class Oracle {
     return this.now >= RETRIES.reduce((at, days) => at + days, failedAt);
   }
 
-  /** Nobody pays what is in force: it ends. */
+  /** Nobody pays what is in force, or was before it was begun anew: it ends. */
   private giveUp(invoice: Invoice): void {
     const one = this.subscription;
-    if (one === null || one.state === 'over' || !invoice.of.has(one)) return;
+    if (one === null || one.state === 'over') return;
+    if (![...invoice.of].some((owing) => lastOf(owing) === one)) return;
     if (one.state === 'live') this.endNow(one, false);
     this.end(one);
   }
@@ -1159,6 +1160,10 @@ const isInForce = ({ state }: Subscription): boolean => state === 'live' || stat
 
 /** All that an invoice is for was ended by its customer, and is not wanted again. */
 const isCancelled = ({ of }: Invoice): boolean => [...of].every((one) => isOverByWish(one));
+
+/** As what it goes on by now. */
+const lastOf = (one: Subscription | null): Subscription | null =>
+  one?.anew == null ? one : lastOf(one.anew);
 
 const isOverByWish = (one: Subscription | null): boolean =>
   one !== null && (one.anew === null ? one.cancelled : isOverByWish(one.anew));
