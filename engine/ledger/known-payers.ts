@@ -24,8 +24,8 @@ export interface KnownPocket {
   /** Value of what is left of grants that were drawn on. */
   readonly worth: Map<Grant, Decimal>;
   /**
-   * From this moment up to, and without, the next at which a grant begins or ends, a hold is over or a
-   * period is due.
+   * From this moment up to, and without, the next at which a grant begins or ends, a hold is over, a
+   * period is due, or what is known is too old.
    */
   readonly since: Instant;
   readonly until: Instant;
@@ -284,6 +284,12 @@ export class KnownPayers {
 
 const oldest = <K>(map: ReadonlyMap<K, unknown>): K[] => [...map.keys()].slice(0, MOST / 10);
 
+/**
+ * So long what is known of an account is good without another look. What others write into its ledger is
+ * seen at once; that a payment failed is not written there, nor when the time of grace after it is over.
+ */
+const KNOWN_FOR = 60_000;
+
 /** Null when something of it is over, or due, and must be written first. */
 function pocketOf(product: UsedProduct, { pocket, at }: Seen): KnownPocket | null {
   if (pocket.holds.some((hold) => isOver(hold, at))) return null;
@@ -305,6 +311,6 @@ function pocketOf(product: UsedProduct, { pocket, at }: Seen): KnownPocket | nul
     floor: thresholds && floorOf(thresholds, levelOf(pocket.grants, thresholds, at), there),
     worth: new Map(),
     since: at,
-    until: Math.min(Infinity, ...moments.filter((moment) => moment > at)),
+    until: Math.min(at + KNOWN_FOR, ...moments.filter((moment) => moment > at)),
   };
 }

@@ -747,4 +747,34 @@ onEachDatabase('first payments', (database) => {
       expect((await billing.ledger.consume({ ...use, amount: 1 })).reason).toBe('payment_awaited');
     });
   });
+
+  describe('access that ends by the clock', () => {
+    /** What this process knew before anything was owed; nobody has done jobs since. */
+    const outcomes = async (account: string) => {
+      const wanted = { account, product: 'CALLS' };
+      const { reason } = await billing.ledger.check(wanted);
+      return [reason, (await billing.ledger.consume(wanted)).reason];
+    };
+
+    test('ends for who was known before the payment failed', async () => {
+      const account = await newAccount();
+      const sku = await offer({ interval: { unit: 'month', count: 1 } });
+      await start(account, sku, { collection: 'send' });
+      await cycle();
+      await pay((await invoicesOf(account))[0]!);
+      clock.advance(32 * DAY);
+      await cycle();
+      for (let times = 0; times < 3; times += 1) {
+        expect(await outcomes(account)).toEqual([null, null]);
+      }
+      const { dueAt } = (await invoicesOf(account))[0]!;
+      clock.set(Date.parse(dueAt!) + HOUR);
+      await billing.runDue();
+      expect(await outcomes(account)).toEqual([null, null]);
+      clock.set(Date.parse(dueAt!) + 7 * DAY + HOUR);
+      expect(await outcomes(account)).toEqual(['payment_overdue', 'payment_overdue']);
+      await pay((await invoicesOf(account))[0]!);
+      expect(await outcomes(account)).toEqual([null, null]);
+    });
+  });
 });
