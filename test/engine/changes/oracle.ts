@@ -228,6 +228,8 @@ export class Oracle {
   /** The change that has to be paid before it comes. */
   private awaited: Waiting | null = null;
   private waiting: Waiting[] = [];
+  /** What was sent, and given up: once. */
+  private readonly givenUp = new Set<Invoice>();
   private overageUsed = ZERO;
 
   constructor({ zone, tax, card, now }: Terms) {
@@ -917,7 +919,9 @@ export class Oracle {
     }
     for (const invoice of this.invoices) this.collect(invoice);
     for (const one of this.invoices) {
-      if (one.how === 'send' && this.isFinal(one)) this.giveUp(one);
+      if (one.how !== 'send' || !this.isFinal(one) || this.givenUp.has(one)) continue;
+      this.givenUp.add(one);
+      this.giveUp(one);
     }
   }
 
