@@ -24,6 +24,7 @@ onEachDatabase('items on the next invoice', (database) => {
         billing: 'recurring',
         interval: { unit: 'month', count: 1 },
         items: [{ product: 'CALLS', quantity: 10 }],
+        collect: { whenInForce: 'beside' },
       });
     }
     ({ accountId: account } = await billing.accounts.identify({ externalId: 'payer' }));
