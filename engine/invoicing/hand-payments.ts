@@ -136,6 +136,12 @@ const whyGivenBack = async (
 
 const RECORDED = table('invoice_payments', { reference: column.text(), amount: column.decimal() });
 
+/** Payments by hand of an invoice ($1, $2) that are to go back whole; of what was counted credit notes say it. */
+const GOING_BACK = `
+  from {schema}.payment_refunds
+  where payer_id = $1::uuid and purpose = 'invoice' and purpose_id = $2::uuid
+    and gateway = '${BY_HAND}' and attempt_id is null and reason <> 'credit_note'`;
+
 /** Payments by hand of an invoice: what was counted, with what was beyond, and what is to go back. */
 const FIND_RECORDED = `
 select ${RECORDED.select('r')}
@@ -144,10 +150,7 @@ from (
   from {schema}.invoice_payments
   where payer_id = $1::uuid and invoice_id = $2::uuid and gateway = '${BY_HAND}'
   union all
-  select charge, amount
-  from {schema}.payment_refunds
-  where payer_id = $1::uuid and purpose = 'invoice' and purpose_id = $2::uuid
-    and gateway = '${BY_HAND}' and attempt_id is null and reason <> 'credit_note') as r`;
+  select charge, amount ${GOING_BACK}) as r`;
 
 /** Whether a payment was told of before, by its reference. @throws payment_mismatch */
 async function isOnRecord(
@@ -166,11 +169,7 @@ async function isOnRecord(
   );
 }
 
-const FIND_GOING_BACK = `
-select 1 as found from {schema}.payment_refunds
-where payer_id = $1::uuid and purpose = 'invoice' and purpose_id = $2::uuid
-  and gateway = '${BY_HAND}' and attempt_id is null and reason <> 'credit_note'
-limit 1`;
+const FIND_GOING_BACK = `select 1 as found ${GOING_BACK} limit 1`;
 
 /** Without a reference nobody can tell a second payment from the first. @throws invoice_state */
 async function requireFirst(session: Session, invoice: StoredInvoice): Promise<void> {

@@ -3,7 +3,11 @@ import type { Instant } from '../kernel';
 import { awaitsPayment } from '../subscriptions';
 import type { StoredInvoice } from './invoice-records';
 
-const changeOf = ({ payerId, changeId }: StoredInvoice) => ({ payerId, changeId: changeId! });
+/** The change that an invoice asks for; of one that asks for one. */
+export const changeOf = ({ payerId, changeId }: StoredInvoice) => ({
+  payerId,
+  changeId: changeId!,
+});
 
 /** Of invoices those of changes that wait no more. The payers are locked. */
 export async function ofLapsedChanges(

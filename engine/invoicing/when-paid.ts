@@ -17,7 +17,7 @@ import { freeCoupons } from './freed-coupons';
 import type { StoredInvoiceLine } from './invoice-lines';
 import { NAMES, type StoredInvoice } from './invoice-records';
 import { invoicedPeriods } from './invoiced-periods';
-import { ofLapsedChanges } from './lapsed-changes';
+import { changeOf, ofLapsedChanges } from './lapsed-changes';
 
 /** The period whose fee, or charge in its place, a line is; null: it is something else. */
 export const periodOf = (
@@ -92,8 +92,6 @@ export async function invoicesPaid(
   await changesSettled(session, invoices.filter(isOfChange), now);
   await closeCollections(session, invoices, now);
 }
-
-const changeOf = ({ payerId, changeId }: StoredInvoice) => ({ payerId, changeId: changeId! });
 
 /** Changes whose invoices are settled take force, or lapse: what a coupon took off these it can take again. */
 async function changesSettled(

@@ -349,11 +349,11 @@ export function metadata(): z.ZodType<Record<string, unknown>, Record<string, un
         return z.NEVER;
       };
       if (!isPlainObject(value)) return refuse('must be an object');
-      const tooLarge = `must not be larger than ${LIMITS.metadataBytes} bytes`;
+      const tooLong = `must not be larger than ${LIMITS.metadataBytes} bytes`;
       let plain: unknown;
       let size: number;
       try {
-        if (!mayFit(value, LIMITS.metadataBytes)) return refuse(tooLarge);
+        if (!mayFit(value, LIMITS.metadataBytes)) return refuse(tooLong);
         const json = JSON.stringify(value) as string | undefined;
         plain = json === undefined ? undefined : JSON.parse(json);
         size = json === undefined ? 0 : Buffer.byteLength(json);
@@ -361,7 +361,7 @@ export function metadata(): z.ZodType<Record<string, unknown>, Record<string, un
         return refuse('must be data that JSON can hold');
       }
       if (!isPlainObject(plain)) return refuse('must be an object');
-      if (size > LIMITS.metadataBytes) return refuse(tooLarge);
+      if (size > LIMITS.metadataBytes) return refuse(tooLong);
       if (!isStorable(plain)) return refuse('holds characters that cannot be stored');
       return plain;
     });

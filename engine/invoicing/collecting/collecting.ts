@@ -224,6 +224,7 @@ async function collectOne(
   { payerId, invoiceId }: InvoiceName,
   done: CollectDone,
 ): Promise<void> {
+  let isElsewhere = false;
   const attempt = await collectPayment(context, {
     purpose: 'invoice',
     purposeId: invoiceId,
@@ -234,11 +235,12 @@ async function collectOne(
       // What another process has the gateway for is left to that one.
       if (context.gateways.canCharge(gateway)) return planned;
       done.waiting.push({ payerId, invoiceId, gateway });
+      isElsewhere = true;
       return null;
     },
   });
   // What is not to be paid any more, though it is due, is not looked at for ever.
-  if (attempt === null) await takeStepsOf(context, [{ payerId, invoiceId }]);
+  if (attempt === null && !isElsewhere) await takeStepsOf(context, [{ payerId, invoiceId }]);
   // One of ours is never left as it was opened: another process has this in hand, and counts it.
   if (attempt === null || attempt.status === 'open') return;
   count(done, attempt);
