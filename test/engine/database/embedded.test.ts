@@ -192,7 +192,7 @@ describe('the embedded database', () => {
   });
 
   test('a call beside an open transaction ends in lock_timeout, not in a hang', async () => {
-    const billing = await openBilling({ connection: { embedded: folder }, lockTimeout: 300 });
+    const billing = await openBilling({ connection: { embedded: folder }, lockTimeout: 2_000 });
     opened.push(billing);
     await billing.catalog.saveProduct({ key: 'MSG', name: 'Messages' });
     const { accountId: account } = await billing.accounts.identify({ externalId: 'ann' });

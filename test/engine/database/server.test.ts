@@ -195,7 +195,7 @@ describe('a Postgres server', () => {
   });
 
   test('a call beside a transaction of its own ends in lock_timeout, not in a hang', async () => {
-    const billing = await open({ lockTimeout: 300 });
+    const billing = await open({ lockTimeout: 2_000 });
     await billing.catalog.saveProduct({ key: 'MSG', name: 'Messages' });
     const { accountId: account } = await billing.accounts.identify({ externalId: 'ann' });
     const { accountId: other } = await billing.accounts.identify({ externalId: 'bob' });

@@ -11,7 +11,7 @@ describe('what another transaction holds', () => {
 
   beforeAll(async () => {
     const connection = { connectionString: serverUrl(), poolSize: 6 };
-    billing = await openBilling({ connection, schema, lockTimeout: 300 });
+    billing = await openBilling({ connection, schema, lockTimeout: 2_000 });
     other = new pg.Client({ connectionString: serverUrl() });
     await other.connect();
   });
