@@ -47,7 +47,7 @@ export class BillingDatabaseApi implements ICredentialType {
           name: 'Embedded',
           value: 'embedded',
           description:
-            'Postgres inside n8n, in a folder: nothing to set up, for a single n8n process',
+            'Postgres inside n8n, in a folder: nothing to set up, for a single n8n process, not for queue mode',
         },
         {
           name: 'Postgres Server',

@@ -3,6 +3,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 
 import { BillingError, type BillingOptions, type ServerConfig } from '../../engine';
+import { isQueueMode } from './queueMode';
 
 /** What a credential of the type `billingDatabaseApi` holds. */
 export interface BillingDatabaseCredential {
@@ -148,6 +149,16 @@ function secretsOf(credential: BillingDatabaseCredential): Pick<BillingOptions, 
   };
 }
 
+/** Each process would have a database of its own: a customer with 10 free messages would have 10 in each. */
+function refuseInQueueMode(): void {
+  if (!isQueueMode()) return;
+  throw new BillingError(
+    'invalid_input',
+    'n8n runs in queue mode, whose processes cannot share an embedded database: choose "Postgres Server" under "Database" of the credential.',
+    { parameter: 'Database' },
+  );
+}
+
 /**
  * How the engine is to be opened for a credential. Two spellings of one place give equal options
  * (an empty folder and the default one), since the embedded database can be opened only once.
@@ -160,6 +171,7 @@ export function optionsOf(credential: BillingDatabaseCredential): BillingOptions
     ...(credential.sandbox === true && { sandbox: true }),
   };
   if (credential.database === 'postgres') return { connection: serverOf(credential), ...common };
+  refuseInQueueMode();
   const folder = (credential.folder ?? '').trim();
   if (folder === 'memory') return { connection: { embedded: 'memory' }, ...common };
   return { connection: { embedded: folderOf(folder) }, ...common };
