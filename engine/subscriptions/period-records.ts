@@ -93,17 +93,13 @@ export const openPeriods = (
   PERIODS.rows(session, FIND_OPEN, [payerId, subscriptionId, isoTime(now)]);
 
 /**
- * Back from a period to the last one that lasted its time, or to where the subscription began anew: changes
- * ended those between.
+ * Of those before a period, as far back as the subscription began anew, all that changes ended before their
+ * time: their units may last longer than periods since that lasted theirs.
  */
 const FIND_REPLACED = `
 select ${PERIODS.select('p')} from {schema}.subscription_periods p
 where p.payer_id = $1::uuid and p.subscription_id = $2::uuid and p.number < $3::integer
-  and p.number > coalesce((
-    select q.number from {schema}.subscription_periods q
-    where q.payer_id = $1::uuid and q.subscription_id = $2::uuid and q.number < $3::integer
-      and q.cut_ledger_id is null
-    order by q.number desc limit 1), 0)
+  and p.cut_ledger_id is not null
   and p.number >= coalesce((
     select f.number from {schema}.subscription_periods f
     where f.payer_id = $1::uuid and f.subscription_id = $2::uuid and f.number <= $3::integer
@@ -111,7 +107,7 @@ where p.payer_id = $1::uuid and p.subscription_id = $2::uuid and p.number < $3::
     order by f.number desc limit 1), 0)
 order by p.number`;
 
-/** The periods in the place of which one came, by one change after the other: units of them may be left. */
+/** The periods in the place of which one came, by any change before: units of them may be left. */
 export const replacedPeriods = (
   session: Session,
   { payerId, subscriptionId, number }: PeriodName,

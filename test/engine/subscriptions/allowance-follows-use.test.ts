@@ -333,6 +333,31 @@ onEachDatabase('allowance follows use', (database) => {
     }
   });
 
+  test('what a change left of a longer period ends with the plan, also when it has renewed since', async () => {
+    const leftBy = async (end: (subscriptionId: string) => Promise<unknown>) => {
+      clock.set(START);
+      const one = await subscriber('yearly');
+      await order(one.account, 'pack');
+      clock.advance(73 * DAY);
+      await one.change({ sku: 'small', when: 'now' });
+      clock.advance(40 * DAY);
+      // 73 of 366 days of 3600 units, beside those of the month and the pack.
+      expect(await one.left()).toBe('1068');
+      await end(one.subscriptionId);
+      return one.left();
+    };
+    const { subscriptions } = billing;
+    expect(
+      await leftBy((subscriptionId) => subscriptions.cancel({ subscriptionId, when: 'now' })),
+    ).toBe('50');
+    // Mode full begins without anything of before.
+    expect(
+      await leftBy((subscriptionId) =>
+        subscriptions.change({ subscriptionId, sku: 'large', mode: 'full' }),
+      ),
+    ).toBe('650');
+  });
+
   test('full ends what was used up, too: nothing of it comes back', async () => {
     const one = await subscriber('small', 10);
     clock.advance(DAY);
