@@ -165,6 +165,8 @@ const ZERO = new Decimal(0);
 const money = (amount: Decimal): Decimal => amount.toDecimalPlaces(2, Decimal.ROUND_HALF_UP);
 const least = (...all: Decimal[]): Decimal => Decimal.min(...all);
 const atLeastZero = (amount: Decimal): Decimal => Decimal.max(amount, ZERO);
+/** Units are counted whole; divisions leave dust. */
+const inWhole = (units: Decimal): Decimal => units.toDecimalPlaces(9).floor();
 
 export const sumOf = (all: readonly Decimal[]): Decimal =>
   all.reduce((sum, one) => sum.plus(one), ZERO);
@@ -508,7 +510,8 @@ export class Oracle {
     const time = least(new Decimal(left).dividedBy(of), segment.kept);
     if (rule === 'time') return time;
     const units = new Decimal(segment.plan.units).times(segment.quantity);
-    const room = rule === 'least' ? this.planUnits() : atLeastZero(this.restOf('MSG').plus(coming));
+    const room =
+      rule === 'least' ? inWhole(this.planUnits()) : atLeastZero(this.restOf('MSG').plus(coming));
     return least(time, room.dividedBy(units));
   }
 
