@@ -17,7 +17,10 @@ export { webhookSecret } from './signing';
 /** `billing.events`: what happened, for triggers and webhooks. */
 export interface Events
   extends
-    Pick<Readers, 'poll' | 'acknowledge' | 'release' | 'replay' | 'readers' | 'removeReader'>,
+    Pick<
+      Readers,
+      'poll' | 'acknowledge' | 'take' | 'extend' | 'release' | 'replay' | 'readers' | 'removeReader'
+    >,
     Pick<EventLog, 'list' | 'sample'>,
     Pick<Webhooks, 'saveWebhook' | 'listWebhooks' | 'deleteWebhook' | 'webhookFailures'> {}
 
@@ -44,7 +47,8 @@ export function openEvents(
     run: (limit: number) => deliverWebhooks(context, secrets, { limit }),
   });
   const calls: Events = {
-    ...bound(readers, 'poll', 'acknowledge', 'release', 'replay', 'readers', 'removeReader'),
+    ...bound(readers, 'poll', 'acknowledge', 'take', 'extend', 'release'),
+    ...bound(readers, 'replay', 'readers', 'removeReader'),
     ...bound(new EventLog(context, ports), 'list', 'sample'),
     ...bound(webhooks, 'saveWebhook', 'listWebhooks', 'deleteWebhook', 'webhookFailures'),
   };

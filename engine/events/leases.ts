@@ -70,7 +70,7 @@ where d.reader = $1 and d.leased_until <= $4::timestamptz and not exists (
 
 const GIVE_AGAIN = `
 update {schema}.event_deliveries
-set lease = $2::uuid, leased_until = $4::timestamptz, attempts = attempts + 1
+set lease = $2::uuid, leased_until = $4::timestamptz, attempts = attempts + 1, taken = false
 where reader = $1 and position = any(array(
   select position from {schema}.event_deliveries
   where reader = $1 and leased_until <= $3::timestamptz
@@ -113,22 +113,35 @@ select exists (select 1 from {schema}.events where position > $2::bigint)
     or exists (select 1 from {schema}.event_deliveries
                where reader = $1 and leased_until <= $3::timestamptz) as more`;
 
+const LEASED = `
+select count(*)::integer as leased from {schema}.event_deliveries
+where reader = $1 and leased_until > $2::timestamptz`;
+
+/** Under the reader's lock, so that nobody gives or takes meanwhile. */
+async function countLeased(session: Session, reader: string, now: Instant): Promise<number> {
+  const [row] = await session.query<{ leased: number }>(LEASED, [reader, isoTime(now)]);
+  return row!.leased;
+}
+
 /** Who reads often is noted as alive now and then only. */
 const ALIVE_FOR = 60_000;
 
 /**
- * Gives events to a reader whose row is locked: those whose lease is over first, then new ones.
+ * Gives events to a reader whose row is locked: those whose lease is over first, then new ones; no
+ * more than `limit`, and only until `most` are leased.
  *
- * @returns `more`: there is something left, wanted or not
+ * @returns `full`: so many are leased; `more`: there is something left, wanted or not, and room for it
  */
 export async function leaseEvents(
   session: Session,
   reader: string,
   state: ReaderState,
   wanted: Wanted,
-  { limit, now, until }: { limit: number; now: Instant; until: Instant },
-): Promise<{ leaseId: string; given: GivenEvent[]; more: boolean }> {
+  { limit: wish, most, now, until }: { limit: number; most?: number; now: Instant; until: Instant },
+): Promise<{ leaseId: string; given: GivenEvent[]; more: boolean; full: boolean }> {
   const leaseId = newId();
+  const room = most === undefined ? wish : most - (await countLeased(session, reader, now));
+  const limit = Math.max(Math.min(wish, room), 0);
   const filters = [wanted.types, wanted.accounts];
   const isFiltered = wanted.types !== null || wanted.accounts !== null;
   if (isFiltered) await session.query(DROP_UNWANTED, [reader, ...filters, isoTime(now)]);
@@ -168,5 +181,6 @@ export async function leaseEvents(
     attempt: attempts.get(row.position)!,
   }));
   const [rest] = await session.query<{ more: boolean }>(IS_MORE, [reader, readTo, isoTime(now)]);
-  return { leaseId, given, more: rest!.more };
+  const full = most !== undefined && given.length >= room;
+  return { leaseId, given, more: rest!.more && !full, full };
 }

@@ -4,6 +4,7 @@ export type { EventRecord } from './event-records';
 export type {
   EventReader,
   GivenEventsRequest,
+  LeaseEventsRequest,
   PollAnswer,
   PollRequest,
   PolledEvent,

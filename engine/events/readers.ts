@@ -7,6 +7,7 @@ import {
   instant,
   integer,
   invalidInput,
+  isId,
   isoTime,
   list,
   oneOf,
@@ -30,6 +31,7 @@ export const WEBHOOK_READER = 'webhook:';
 
 const MAX_EVENTS = 1_000;
 const MAX_ACCOUNTS = 1_000;
+const MAX_LEASED = 1_000_000;
 const DEFAULT_LIMIT = 100;
 const DEFAULT_LEASE: Duration = { unit: 'second', count: 60 };
 
@@ -39,6 +41,7 @@ const start = () =>
   z.union([z.literal('now'), z.literal('beginning'), instant()], {
     error: 'must be "now", "beginning" or a time such as "2027-01-31T12:00:00Z"',
   });
+const leaseIdGiven = () => text(64).refine(isId, { error: 'is none that events.poll gave' });
 const eventIds = () =>
   list(
     text(64).transform((id) => id.toLowerCase()),
@@ -56,6 +59,8 @@ const pollInput = input({
   accounts: list(accountReference(), MAX_ACCOUNTS, 1).optional(),
   /** At most so many events, 100 when left out and 1,000 at the most. */
   limit: integer(1, MAX_EVENTS).optional(),
+  /** Only until so many are leased under this name, to whomever. What is over that waits. */
+  most: integer(1, MAX_LEASED).optional(),
   /** After this time what was not acknowledged is given again. Default one minute. */
   lease: duration().optional(),
   /** Where a new reader begins; `now` when left out. A reader that is there goes on where it was. */
@@ -70,6 +75,16 @@ const givenInput = input({
   tx: z.custom<unknown>().optional(),
 });
 export type GivenEventsRequest = RequestOf<typeof givenInput>;
+
+const leaseInput = input({
+  reader: readerName(),
+  /** That of the poll which gave the events. */
+  leaseId: leaseIdGiven(),
+  eventIds: eventIds(),
+  /** How long from now on they are left to whoever works on them. Default one minute. */
+  lease: duration().optional(),
+});
+export type LeaseEventsRequest = RequestOf<typeof leaseInput>;
 
 const replayInput = input({ reader: readerName(), from: start() });
 export type ReplayRequest = RequestOf<typeof replayInput>;
@@ -87,6 +102,8 @@ export interface PollAnswer {
   leaseId: string;
   /** There is more to read: poll again at once. */
   more: boolean;
+  /** So many are leased as `most` allows. */
+  full: boolean;
 }
 
 export interface EventReader {
@@ -113,8 +130,22 @@ delete from {schema}.event_deliveries
 where reader = $1 and event_id = any($2::uuid[])
 returning event_id::text as event_id`;
 
+/** Whoever begins first has it, whichever lease it was handed over with. */
+const TAKE = `
+update {schema}.event_deliveries
+set lease = $3::uuid, leased_until = $5::timestamptz, taken = true
+where reader = $1 and event_id = any($2::uuid[])
+  and (not taken or lease = $3::uuid or leased_until <= $4::timestamptz)
+returning event_id::text as event_id`;
+
+const EXTEND = `
+update {schema}.event_deliveries set leased_until = $4::timestamptz
+where reader = $1 and event_id = any($2::uuid[]) and lease = $3::uuid
+returning event_id::text as event_id`;
+
 const RELEASE = `
-update {schema}.event_deliveries set leased_until = least(leased_until, $3::timestamptz)
+update {schema}.event_deliveries
+set leased_until = least(leased_until, $3::timestamptz), taken = false
 where reader = $1 and event_id = any($2::uuid[])
 returning event_id::text as event_id`;
 
@@ -195,12 +226,13 @@ export class Readers {
       if (place !== null) await createReader(session, reader, place, now);
       const state = await lockReader(session, reader);
       if (state === null) throw unknownReader(reader);
-      const { leaseId, given, more } = await leaseEvents(session, reader, state, filter, {
+      const { given, ...rest } = await leaseEvents(session, reader, state, filter, {
         limit,
+        most: wanted.most,
         now,
         until: addDuration(now, lease, 'UTC'),
       });
-      return { events: given.map(({ event, attempt }) => ({ ...event, attempt })), leaseId, more };
+      return { events: given.map(({ event, attempt }) => ({ ...event, attempt })), ...rest };
     });
   }
 
@@ -218,6 +250,39 @@ export class Readers {
       session.query(ACKNOWLEDGE, [reader, ids]),
     );
     return { acknowledged: done.size, unknown: eventIds.filter((id) => !done.has(id)) };
+  }
+
+  /**
+   * Says that work on events begins, where they were handed over since the poll, to a queue perhaps,
+   * which may have handed them over twice: whoever takes an event first has it, until his lease is
+   * over. That may come late, when the poll's lease is over and others were given the event.
+   *
+   * @returns how many, and the ids that are not to be worked on: another has them, or they are done
+   * @throws invalid_input
+   */
+  async take(request: LeaseEventsRequest): Promise<{ taken: number; unknown: string[] }> {
+    const { reader, leaseId, eventIds, lease = DEFAULT_LEASE } = parse(leaseInput, request);
+    const now = readClock(this.context.clock);
+    const until = isoTime(addDuration(now, lease, 'UTC'));
+    const done = await this.onGiven(undefined, reader, eventIds, (session, ids) =>
+      session.query(TAKE, [reader, ids, leaseId, isoTime(now), until]),
+    );
+    return { taken: done.size, unknown: eventIds.filter((id) => !done.has(id)) };
+  }
+
+  /**
+   * Says when the lease of events is over, counted from now: later, for long work, or sooner.
+   *
+   * @returns how many, and the ids that are no longer under this lease: given to others, or done
+   * @throws invalid_input
+   */
+  async extend(request: LeaseEventsRequest): Promise<{ extended: number; unknown: string[] }> {
+    const { reader, leaseId, eventIds, lease = DEFAULT_LEASE } = parse(leaseInput, request);
+    const until = isoTime(addDuration(readClock(this.context.clock), lease, 'UTC'));
+    const done = await this.onGiven(undefined, reader, eventIds, (session, ids) =>
+      session.query(EXTEND, [reader, ids, leaseId, until]),
+    );
+    return { extended: done.size, unknown: eventIds.filter((id) => !done.has(id)) };
   }
 
   /**

@@ -12,6 +12,7 @@ import { invoicing } from './0011-invoicing';
 import { sandbox } from './0012-sandbox';
 import { changes } from './0013-changes';
 import { plans } from './0014-plans';
+import { hardening } from './0015-hardening';
 
 /**
  * One step of the schema. Released steps never change; a correction is another step, and a function
@@ -43,4 +44,5 @@ export const MIGRATIONS: readonly Migration[] = [
   sandbox,
   changes,
   plans,
+  hardening,
 ];

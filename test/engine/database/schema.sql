@@ -1260,6 +1260,7 @@ create table billing.event_deliveries (
   lease uuid not null,
   leased_until timestamp with time zone not null,
   attempts integer not null,
+  taken boolean not null default false,
   constraint event_deliveries_pkey PRIMARY KEY (payer_id, reader, event_id),
   constraint event_deliveries_attempts_check CHECK (attempts > 0)
 ) with (fillfactor=80);

@@ -154,6 +154,90 @@ onEachDatabase('events', (database: TestDatabase) => {
     ]);
   });
 
+  test('of those who were handed an event whoever takes it first has it', async () => {
+    const account = await newAccount();
+    await happen(account, [1, 2]);
+    const first = await poll({ reader: 'r', from: 'beginning', lease: seconds(30) });
+    const [one, two] = idsOf(first.events) as [string, string];
+    clock.advance(31 * SECOND);
+    // Handed over twice, and who got it later begins sooner.
+    const second = await poll({ reader: 'r', lease: seconds(30) });
+    const take = (leaseId: string, eventIds: string[]) =>
+      billing.events.take({ reader: 'r', leaseId, eventIds, lease: seconds(60) });
+    expect(await take(second.leaseId, [one])).toEqual({ taken: 1, unknown: [] });
+    expect(await take(first.leaseId, [one, two, NOBODY])).toEqual({
+      taken: 1,
+      unknown: [one, NOBODY],
+    });
+    // Once more under the same lease, as when a step is tried again.
+    expect(await take(second.leaseId, [one])).toEqual({ taken: 1, unknown: [] });
+    // Under its own time, whatever that of the poll was.
+    clock.advance(59 * SECOND);
+    expect((await poll({ reader: 'r' })).events).toEqual([]);
+    clock.advance(SECOND);
+    const third = await poll({ reader: 'r' });
+    expect(third.events.map(({ eventId, attempt }) => [eventId, attempt])).toEqual([
+      [one, 3],
+      [two, 3],
+    ]);
+    // It is handed over anew, so that those who did not begin before may.
+    expect(await take(first.leaseId, [two])).toEqual({ taken: 1, unknown: [] });
+    await acknowledge('r', [one]);
+    expect(await take(third.leaseId, [one])).toEqual({ taken: 0, unknown: [one] });
+  });
+
+  test('what is given back may be taken again', async () => {
+    const account = await newAccount();
+    await happen(account, [1]);
+    const { events, leaseId } = await poll({ reader: 'r', from: 'beginning' });
+    const eventIds = idsOf(events);
+    await billing.events.take({ reader: 'r', leaseId, eventIds });
+    await billing.events.release({ reader: 'r', eventIds });
+    const other = await poll({ reader: 'r' });
+    expect(
+      await billing.events.take({ reader: 'r', leaseId: other.leaseId, eventIds }),
+    ).toMatchObject({ taken: 1 });
+  });
+
+  test('a lease is made longer or shorter by whoever has it, and by nobody else', async () => {
+    const account = await newAccount();
+    await happen(account, [1]);
+    const first = await poll({ reader: 'r', from: 'beginning', lease: seconds(30) });
+    const eventIds = idsOf(first.events);
+    const extend = (leaseId: string, count: number) =>
+      billing.events.extend({ reader: 'r', leaseId, eventIds, lease: seconds(count) });
+    clock.advance(29 * SECOND);
+    expect(await extend(first.leaseId, 30)).toEqual({ extended: 1, unknown: [] });
+    clock.advance(29 * SECOND);
+    expect((await poll({ reader: 'r' })).events).toEqual([]);
+    expect(await extend(first.leaseId, 1)).toEqual({ extended: 1, unknown: [] });
+    clock.advance(SECOND);
+    const second = await poll({ reader: 'r' });
+    expect(idsOf(second.events)).toEqual(eventIds);
+    expect(await extend(first.leaseId, 30)).toEqual({ extended: 0, unknown: eventIds });
+    await expect(extend('mine', 30)).rejects.toMatchObject({
+      code: 'invalid_input',
+      parameter: 'leaseId',
+    });
+  });
+
+  test('most: only until so many are leased, those whose lease is over not counted', async () => {
+    const account = await newAccount();
+    await happen(account, [1, 2, 3, 4, 5]);
+    const polled = () => poll({ reader: 'r', from: 'beginning', most: 3, lease: seconds(30) });
+    const first = await polled();
+    expect(amountsOf(first.events)).toEqual(['1', '2', '3']);
+    // There is more, but polling at once would bring nothing.
+    expect(first).toMatchObject({ full: true, more: false });
+    expect(await polled()).toMatchObject({ events: [], full: true, more: false });
+    await acknowledge('r', [first.events[0]!.eventId]);
+    const next = await polled();
+    expect(amountsOf(next.events)).toEqual(['4']);
+    clock.advance(31 * SECOND);
+    expect(amountsOf((await polled()).events)).toEqual(['2', '3', '4']);
+    expect(await poll({ reader: 'r', limit: 1 })).toMatchObject({ full: false });
+  });
+
   test('a batch under a long lease holds nobody up; limit and more', async () => {
     const account = await newAccount();
     await happen(account, [1, 2, 3, 4, 5]);
