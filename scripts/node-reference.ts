@@ -51,6 +51,8 @@ function innerFields(property: INodeProperties): INodeProperties[] {
 function rows(properties: readonly INodeProperties[], within = ''): string[] {
   return properties.flatMap((property) => {
     if (property.type === 'notice' || property.type === 'hidden') return [];
+    // Only shown where a tool is set up.
+    if (property.displayOptions?.show?.['@tool'] !== undefined) return [];
     const choices =
       property.type === 'options' || property.type === 'multiOptions'
         ? ` ${property.type === 'options' ? 'One' : 'Any'} of: ${(property.options as INodePropertyOptions[]).map((one) => one.name).join(', ')}.`
@@ -104,7 +106,7 @@ function resourceNode(description: INodeTypeDescription): string {
     return (operation.options as INodePropertyOptions[]).map((each) => {
       const properties = description.properties.filter(
         (property) =>
-          !['resource', 'operation'].includes(property.name) &&
+          !['resource', 'operation', 'toolNotice'].includes(property.name) &&
           isShown(property, { ...values, operation: each.value as string }),
       );
       const parameters = properties.length === 0 ? '' : table(properties);
@@ -130,7 +132,7 @@ export async function renderNodeReference(): Promise<string> {
 
 Written by \`npm run docs\` from the nodes themselves. The words are explained in [Concepts](concepts.md), reasons and codes in [Answers and errors](errors.md).
 
-Used as a tool of an AI agent a node gives its answer, a denial too, on its one output.
+Check Quota, Consume and what reads in Billing can be tools of an AI agent. A tool gives its answer, a denial too, on its one output. Whose account it is the model must not say: where External ID, Provider, Account or Idempotency Key holds \`$fromAI\`, or \`$json\`, in which n8n puts what the model wrote, the call is refused (\`forbidden\`). Name the node where the message came in: \`{{ $('Telegram Trigger').item.json.message.from.id }}\`.
 
 ${['checkQuota', 'consume', 'grantOffer', 'dispatchInvoices', 'billingTrigger', 'cardErrorTrigger']
   .map((name) => simpleNode(node(name)))

@@ -269,6 +269,8 @@ function asTool(nodeType: INodeType): INodeType {
     default: description.description,
     required: true,
   };
+  const { properties } = description;
+  const hasOwn = properties.some(({ name }) => name === toolDescription.name);
   const tool = Object.create(nodeType) as INodeType;
   Object.defineProperty(tool, 'description', {
     value: {
@@ -277,7 +279,7 @@ function asTool(nodeType: INodeType): INodeType {
       displayName: `${description.displayName} Tool`,
       inputs: [],
       outputs: [NodeConnectionTypes.AiTool],
-      properties: [toolDescription, ...description.properties],
+      properties: hasOwn ? properties : [toolDescription, ...properties],
     },
   });
   return tool;

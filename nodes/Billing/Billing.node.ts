@@ -18,6 +18,8 @@ import {
   searchProducts,
   searchSubscriptions,
 } from '../shared/listSearch';
+import { toolNotice } from '../shared/toolMode';
+import { withReadsForAgents } from './forAgents';
 import { account } from './resources/account';
 import { balance } from './resources/balance';
 import { catalog } from './resources/catalog';
@@ -54,6 +56,7 @@ export class Billing implements INodeType {
     usableAsTool: true,
     credentials: [{ name: 'billingDatabaseApi', required: true, testedBy: 'billingDatabaseTest' }],
     properties: [
+      toolNotice,
       {
         displayName: 'Resource',
         name: 'resource',
@@ -101,28 +104,36 @@ export class Billing implements INodeType {
             description: 'A recurring offer in force',
           },
           { name: 'Tax Rate', value: 'taxRate', description: 'What is due on a sale' },
-          { name: 'Trial', value: 'trial', description: 'What a new customer may try' },
+          {
+            name: 'Trial',
+            value: 'trial',
+            description: 'What a new customer may try',
+            // Nothing of it is for agents.
+            displayOptions: { hide: { '@tool': [true] } },
+          },
         ],
         default: 'account',
       },
-      ...account.description,
-      ...balance.description,
-      ...catalog.description,
-      ...coupon.description,
-      ...event.description,
-      ...hold.description,
-      ...invoice.description,
-      ...ledger.description,
-      ...moneyBook.description,
-      ...offer.description,
-      ...order.description,
-      ...payment.description,
-      ...product.description,
-      ...referral.description,
-      ...sandbox.description,
-      ...subscription.description,
-      ...taxRate.description,
-      ...trial.description,
+      ...withReadsForAgents([
+        ...account.description,
+        ...balance.description,
+        ...catalog.description,
+        ...coupon.description,
+        ...event.description,
+        ...hold.description,
+        ...invoice.description,
+        ...ledger.description,
+        ...moneyBook.description,
+        ...offer.description,
+        ...order.description,
+        ...payment.description,
+        ...product.description,
+        ...referral.description,
+        ...sandbox.description,
+        ...subscription.description,
+        ...taxRate.description,
+        ...trial.description,
+      ]),
     ],
   };
 

@@ -5,7 +5,6 @@ import { idempotencyKeyParameter, readIdempotencyKey } from '../shared/idempoten
 import { metadataOf, metadataOption } from '../shared/metadata';
 import { optionsParameter } from '../shared/options';
 import { readOptions } from '../shared/reading';
-import { refuseAgents } from '../shared/toolMode';
 import { named, shownFor, type Operation } from './operation';
 
 /**
@@ -45,15 +44,11 @@ export function changesOf<Id extends string>(resource: string, record: INodeProp
   /** A change that asks nothing of its own. */
   const change = (
     operation: string,
-    title: string,
     call: (billing: Billing, change: ReturnType<typeof readChange>) => Promise<object>,
     options?: INodeProperties[],
   ): Operation => ({
     description: shownFor(resource, operation, changeParameters([], options)),
-    async execute(context, billing, itemIndex) {
-      refuseAgents(context, title);
-      return call(billing, readChange(context, itemIndex));
-    },
+    execute: async (context, billing, itemIndex) => call(billing, readChange(context, itemIndex)),
   });
 
   return { changeParameters, readChange, change };

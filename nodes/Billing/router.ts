@@ -1,7 +1,15 @@
-import type { IExecuteFunctions, INodeExecutionData } from 'n8n-workflow';
+import type {
+  IExecuteFunctions,
+  INodeExecutionData,
+  INodeProperties,
+  INodePropertyOptions,
+} from 'n8n-workflow';
 
 import { BillingError } from '../../engine';
 import { forEachItem } from '../shared/forEachItem';
+import { fieldName } from '../shared/itemErrors';
+import { refuseAgents } from '../shared/toolMode';
+import { isRead } from './forAgents';
 import type { Operation } from './operation';
 import { account } from './resources/account';
 import { balance } from './resources/balance';
@@ -22,33 +30,46 @@ import { subscription } from './resources/subscription';
 import { taxRate } from './resources/taxRate';
 import { trial } from './resources/trial';
 
-const resources: Record<string, Record<string, Operation>> = {
-  account: account.operations,
-  balance: balance.operations,
-  catalog: catalog.operations,
-  coupon: coupon.operations,
-  event: event.operations,
-  hold: hold.operations,
-  invoice: invoice.operations,
-  ledger: ledger.operations,
-  moneyBook: moneyBook.operations,
-  offer: offer.operations,
-  order: order.operations,
-  payment: payment.operations,
-  product: product.operations,
-  referral: referral.operations,
-  sandbox: sandbox.operations,
-  subscription: subscription.operations,
-  taxRate: taxRate.operations,
-  trial: trial.operations,
+interface Resource {
+  operations: Record<string, Operation>;
+  /** Its first property is the choice of the operation. */
+  description: INodeProperties[];
+}
+
+const resources: Record<string, Resource> = {
+  account,
+  balance,
+  catalog,
+  coupon,
+  event,
+  hold,
+  invoice,
+  ledger,
+  moneyBook,
+  offer,
+  order,
+  payment,
+  product,
+  referral,
+  sandbox,
+  subscription,
+  taxRate,
+  trial,
 };
+
+/** "Coupon: Create or Update", as the editor calls it. */
+function titleOf(resource: string, operation: string): string {
+  const choices = resources[resource]?.description[0]?.options as INodePropertyOptions[];
+  const chosen = choices.find(({ value }) => value === operation);
+  return `${fieldName(resource)}: ${chosen?.name ?? operation}`;
+}
 
 /** Does the chosen operation for each item. */
 export async function router(this: IExecuteFunctions): Promise<INodeExecutionData[][]> {
   return forEachItem(this, async (billing, itemIndex) => {
     const resource = this.getNodeParameter('resource', itemIndex) as string;
     const operation = this.getNodeParameter('operation', itemIndex) as string;
-    const chosen = resources[resource]?.[operation];
+    const chosen = resources[resource]?.operations[operation];
     if (chosen === undefined) {
       throw new BillingError(
         'invalid_input',
@@ -59,6 +80,7 @@ export async function router(this: IExecuteFunctions): Promise<INodeExecutionDat
         },
       );
     }
+    if (!isRead(resource, operation)) refuseAgents(this, titleOf(resource, operation));
     return chosen.execute(this, billing, itemIndex);
   });
 }

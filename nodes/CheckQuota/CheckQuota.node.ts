@@ -13,6 +13,7 @@ import { decideItems, includeInputOption } from '../shared/decideItems';
 import { searchAccounts, searchProducts } from '../shared/listSearch';
 import { amountParameter, productParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
+import { outsideTools, toolDescription, toolNotice } from '../shared/toolMode';
 
 const FIELD = 'quota';
 
@@ -46,6 +47,7 @@ export class CheckQuota implements INodeType {
         type: 'info',
         location: 'outputPane',
         whenToDisplay: 'beforeExecution',
+        displayCondition: outsideTools,
       },
       {
         message:
@@ -56,6 +58,11 @@ export class CheckQuota implements INodeType {
       },
     ],
     properties: [
+      toolDescription(
+        'Says whether this customer may use an amount of',
+        ', and how much is left. Takes nothing.',
+      ),
+      toolNotice,
       ...accountParameters,
       productParameter,
       amountParameter,

@@ -15,6 +15,7 @@ import { searchAccounts, searchProducts } from '../shared/listSearch';
 import { metadataOption, readMetadata } from '../shared/metadata';
 import { amountParameter, productParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
+import { outsideTools, toolDescription, toolNotice } from '../shared/toolMode';
 
 const FIELD = 'usage';
 
@@ -50,9 +51,15 @@ export class Consume implements INodeType {
         type: 'info',
         location: 'outputPane',
         whenToDisplay: 'beforeExecution',
+        displayCondition: outsideTools,
       },
     ],
     properties: [
+      toolDescription(
+        'Takes an amount of',
+        ' from what this customer may use, all of it or nothing. Says how much is left, or why it was denied.',
+      ),
+      toolNotice,
       ...accountParameters,
       productParameter,
       amountParameter,

@@ -8,7 +8,7 @@ import type {
 import { LIMITS, isFailed, type Billing, type FailedItem } from '../../engine';
 import { errorItem, itemError, nodeError, reportedError, type ItemError } from './itemErrors';
 import { parameterOf } from './parameters';
-import { isToolCall } from './toolMode';
+import { isToolCall, refuseModelsChoice } from './toolMode';
 import { withBilling } from './withBilling';
 
 /** A question to the engine that each item asks, and whose answer is yes or no. */
@@ -95,6 +95,7 @@ function readItems<Request, Answer extends { allowed: boolean }>(
 ): Array<Outcome<Asking<Request>>> {
   return context.getInputData().map((_, index) => {
     try {
+      refuseModelsChoice(context);
       return {
         request: question.read(context, index),
         includeInput: parameterOf(context, 'options.includeInput', index, true) !== false,

@@ -7,6 +7,7 @@ import type {
 
 import type { Billing } from '../../engine';
 import { errorItem, itemError, nodeError, type ItemError } from './itemErrors';
+import { refuseModelsChoice } from './toolMode';
 import { withBilling } from './withBilling';
 
 /** A record that comes out with a file. */
@@ -102,6 +103,7 @@ async function eachOf(
   const done = nothingDone();
   for (let itemIndex = 0; itemIndex < context.getInputData().length; itemIndex += 1) {
     try {
+      refuseModelsChoice(context);
       for (const record of [await work(billing, itemIndex)].flat()) {
         if (record instanceof Refusal) done.refused.push(outputItem(record.record, itemIndex));
         else done.output.push(outputItem(record, itemIndex));

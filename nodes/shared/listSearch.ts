@@ -30,8 +30,11 @@ function labelOfAccount({ name, email, identities, accountId }: Account): string
   return rest.length === 0 ? title : `${title} (${rest.join(', ')})`;
 }
 
-const labelOfProduct = ({ name, key }: Product): string =>
-  name === key ? name : `${name} (${key})`;
+/** With its unit: the label is also what an agent reads of a tool. */
+function labelOfProduct({ name, key, kind, unit }: Product): string {
+  const named = name === key ? name : `${name} (${key})`;
+  return kind === 'quantity' ? `${named}, unit: ${unit}` : named;
+}
 
 function labelOfOffer({ name, price, currency, ...offer }: Offer): string {
   const remarks = [offer.public ? null : 'private', offer.active ? null : 'inactive'];

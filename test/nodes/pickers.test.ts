@@ -20,8 +20,8 @@ describe('pickers', () => {
   it('list products and find them by key and name', async () => {
     expect(await searchProducts.call(context)).toEqual({
       results: [
-        { name: 'Credits (credits)', value: 'credits' },
-        { name: 'Messages (messages)', value: 'messages' },
+        { name: 'Credits (credits), unit: credit', value: 'credits' },
+        { name: 'Messages (messages), unit: message', value: 'messages' },
       ],
     });
     const found = await searchProducts.call(context, ' MESS ');

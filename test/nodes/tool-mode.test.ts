@@ -1,14 +1,24 @@
-import type { IDataObject, INodePropertyOptions } from 'n8n-workflow';
+import {
+  NodeConnectionTypes,
+  Workflow,
+  type IDataObject,
+  type INodePropertyOptions,
+  type INodeType,
+} from 'n8n-workflow';
 
 import { Billing } from '../../nodes/Billing/Billing.node';
+import { isRead } from '../../nodes/Billing/forAgents';
+import { fieldName } from '../../nodes/shared/itemErrors';
 import { isToolCall } from '../../nodes/shared/toolMode';
 import type { ToolCall } from '../../scripts/stand-ins';
 import type { WorkflowJson, WorkflowNode, WorkflowRun } from '../../scripts/workflow-runner';
 import {
   balanceOf,
   customer,
+  fromItem,
   ourNode,
   PROVIDER,
+  run as runWorkflow,
   runnerWith,
   trigger,
   usesOf,
@@ -36,31 +46,124 @@ const tool = (
     settings,
   );
 
-/** An agent that makes these calls of the tool. */
-async function call(
-  node: WorkflowNode,
+/** An agent that makes these calls of its tools. */
+async function callAll(
+  tools: WorkflowNode[],
   chatId: string,
-  calls: Array<Pick<ToolCall, 'id' | 'input'>>,
+  calls: ToolCall[],
   executionId?: string,
 ): Promise<WorkflowRun> {
   const agent: WorkflowNode = {
     name: 'Agent',
     type: '@n8n/n8n-nodes-langchain.agent',
     typeVersion: 3,
-    parameters: { calls: JSON.stringify(calls.map((one) => ({ node: 'Tool', ...one }))) },
+    parameters: { calls: JSON.stringify(calls) },
   };
+  const toAgent = { ai_tool: [[{ node: 'Agent', type: 'ai_tool' as const, index: 0 }]] };
   const workflow: WorkflowJson = {
-    nodes: [trigger, agent, node],
+    nodes: [trigger, agent, ...tools],
     connections: {
       Start: { main: [[{ node: 'Agent', type: 'main', index: 0 }]] },
-      Tool: { ai_tool: [[{ node: 'Agent', type: 'ai_tool', index: 0 }]] },
+      ...Object.fromEntries(tools.map(({ name }) => [name, toAgent])),
     },
   };
   return runnerWith().run(workflow, { items: [{ chatId }], executionId });
 }
 
+const call = (
+  node: WorkflowNode,
+  chatId: string,
+  calls: Array<Pick<ToolCall, 'id' | 'input'>>,
+  executionId?: string,
+) =>
+  callAll(
+    [node],
+    chatId,
+    calls.map((one) => ({ node: 'Tool', ...one })),
+    executionId,
+  );
+
 const answers = (run: WorkflowRun): IDataObject[] =>
   run.json('Agent').flatMap((item) => item.answer as IDataObject[]);
+
+/** All that Billing can do, as it is chosen in the editor. */
+const everyOperation = new Billing().description.properties
+  .filter(
+    ({ name, displayOptions }) =>
+      name === 'operation' && displayOptions?.show?.['@tool'] === undefined,
+  )
+  .flatMap(({ options, displayOptions }) => {
+    const resource = String(displayOptions!.show!.resource![0]);
+    return (options as INodePropertyOptions[]).map(({ name, value }) => ({
+      resource,
+      operation: String(value),
+      title: `${fieldName(resource)}: ${name}`,
+      forAgents: offeredToAgents(resource).includes(String(value)),
+    }));
+  });
+
+function offeredToAgents(resource: string): string[] {
+  const choice = new Billing().description.properties.find(
+    ({ name, displayOptions: { show } = {} }) =>
+      name === 'operation' && show?.['@tool'] !== undefined && show.resource?.[0] === resource,
+  );
+  return ((choice?.options ?? []) as INodePropertyOptions[]).map(({ value }) => String(value));
+}
+
+/** What n8n tells a model of the tools of an agent. */
+async function toolsOf(node: WorkflowNode): Promise<string[]> {
+  const looking: INodeType = {
+    description: {
+      name: 'looking',
+      displayName: 'Looking',
+      group: ['transform'],
+      version: 1,
+      description: '',
+      defaults: { name: 'Looking' },
+      inputs: [NodeConnectionTypes.Main, NodeConnectionTypes.AiTool],
+      outputs: [NodeConnectionTypes.Main],
+      properties: [],
+    },
+    async execute() {
+      const tools = (await this.getInputConnectionData(NodeConnectionTypes.AiTool, 0)) as Array<{
+        description: string;
+      }>;
+      return [tools.map(({ description }) => ({ json: { description } }))];
+    },
+  };
+  const workflow: WorkflowJson = {
+    nodes: [trigger, { name: 'Looking', type: 'test.looking', typeVersion: 1 }, node],
+    connections: {
+      Start: { main: [[{ node: 'Looking', type: 'main', index: 0 }]] },
+      Tool: { ai_tool: [[{ node: 'Looking', type: 'ai_tool', index: 0 }]] },
+    },
+  };
+  const { json, error } = await runnerWith({ 'test.looking': looking }).run(workflow);
+  if (error !== null) throw error.raw;
+  return json('Looking').map(({ description }) => String(description));
+}
+
+/** A node as the editor has it: its description, and what an expression comes to in it. */
+function inEditor(type: string) {
+  const { nodeTypes } = runnerWith();
+  const node = { id: '1', position: [0, 0] as [number, number], ...ourNode('Node', type, {}) };
+  const workflow = new Workflow({
+    nodes: [{ ...node, parameters: {} }],
+    connections: {},
+    active: false,
+    nodeTypes,
+  });
+  return {
+    description: nodeTypes.getByNameAndVersion(node.type, 1).description,
+    node: (expression: string) =>
+      workflow.expression.getSimpleParameterValue(
+        workflow.getNode('Node')!,
+        expression,
+        'internal',
+        {},
+      ) === true,
+  };
+}
 
 describe('as the tool of an agent', () => {
   it('Check Quota answers yes and no alike, flat and small', async () => {
@@ -125,52 +228,151 @@ describe('as the tool of an agent', () => {
     ]);
   });
 
-  it('Billing holds and settles: a denial is data, and each call of the model happens once', async () => {
-    await customer('hold', { messages: '5' });
-    const create = tool('billing', { resource: 'hold', operation: 'create' });
-    const calls = [
-      { id: 'a', input: { amount: 3 } },
-      { id: 'b', input: { amount: 3 } },
-    ];
-    const [held, denied] = answers(await call(create, 'hold', calls, 'h-1'));
-    expect(held).toMatchObject({ allowed: true, held: '3', remaining: '2', replayed: false });
-    expect(denied).toMatchObject({ allowed: false, reason: 'insufficient_balance', holdId: null });
-    expect(answers(await call(create, 'hold', calls, 'h-1'))[0]).toEqual({
-      ...held,
-      replayed: true,
-    });
-
-    // The model names the hold; whose it must be was bound by who built the workflow.
-    const settle = tool('billing', {
-      resource: 'hold',
-      operation: 'settle',
-      hold: { __rl: true, mode: 'id', value: "={{ $fromAI('hold', 'Which hold', 'string') }}" },
-    });
-    const input = { hold: held!.holdId as string, amount: 1 };
-    await customer('thief');
-    expect(answers(await call(settle, 'thief', [{ id: 'a', input }]))).toEqual([
-      expect.objectContaining({ error: expect.stringContaining('of this account') as string }),
-    ]);
-    expect(answers(await call(settle, 'hold', [{ id: 'a', input }]))).toEqual([
-      expect.objectContaining({ allowed: true, consumed: '1', remaining: '4' }),
-    ]);
+  it('Billing only reads, whatever operation a workflow names', async () => {
+    const tools = everyOperation.map(({ resource, operation, title }) =>
+      ourNode(title, 'billingTool', { resource, operation }),
+    );
+    const calls = tools.map(({ name }, index) => ({ node: name, id: `call-${index}`, input: {} }));
+    const { json } = await callAll(tools, 'nobody', calls);
+    const refused = json('Agent').map(({ answer }) =>
+      JSON.stringify(answer).includes('is not for AI agents.'),
+    );
+    expect(everyOperation.filter((_, index) => !refused[index]).map(({ title }) => title)).toEqual(
+      everyOperation
+        .filter(({ resource, operation }) => isRead(resource, operation))
+        .map(({ title }) => title),
+    );
+    expect(json('Agent').find(({ answer }) => JSON.stringify(answer).includes('Coupon:'))).toEqual(
+      expect.objectContaining({
+        answer: [
+          expect.objectContaining({ error: '"Coupon: Create or Update" is not for AI agents.' }),
+        ],
+      }),
+    );
   });
 
-  it.each([
-    ['allowOverage', 'Balance: Allow Overage', { overage: 'unlimited' }],
-    ['restore', 'Balance: Restore Units', { restoreBy: 'product' }],
-  ])('Billing gives nothing away: %s', async (operation, name, parameters) => {
-    await customer(operation, { messages: '5' });
-    const node = tool('billing', { resource: 'balance', operation, ...parameters });
-    const run = await call(node, operation, [{ id: 'a', input: { amount: 1 } }]);
-    expect(answers(run)).toEqual([
-      expect.objectContaining({ error: `"${name}" is not for AI agents.` }),
-    ]);
-    const offered = new Billing().description.properties
-      .filter((property) => property.name === 'operation')
-      .flatMap((property) => property.options as INodePropertyOptions[])
-      .find((option) => option.value === operation);
-    expect(offered?.displayOptions).toEqual({ hide: { '@tool': [true] } });
+  it('Billing offers reads only where a tool is set up', () => {
+    const offered = everyOperation.filter(({ forAgents }) => forAgents);
+    expect(offered.length).toBeGreaterThan(25);
+    for (const { resource, operation } of everyOperation) {
+      const isOffered = offered.some(
+        (one) => one.resource === resource && one.operation === operation,
+      );
+      expect([resource, operation, isOffered]).toEqual([
+        resource,
+        operation,
+        isRead(resource, operation),
+      ]);
+    }
+  });
+
+  describe('whose account it is, the model cannot say', () => {
+    const locator = (value: string) => ({ __rl: true, mode: 'id', value });
+    const fromModel = "={{ /*n8n-auto-generated-fromAI-override*/ $fromAI('who', ``, 'string') }}";
+
+    it.each<[string, string, Record<string, unknown>]>([
+      ['External ID', 'consume', { externalId: fromModel }],
+      ['External ID', 'checkQuota', { externalId: '={{ $fromai("who") }}' }],
+      ['External ID', 'consume', { externalId: 'x-{{ $json.who }}'.replace(/^/, '=') }],
+      ['External ID', 'consume', { externalId: '={{ $input.item.json.who }}' }],
+      ['External ID', 'consume', { externalId: '={{ $tool.parameters.who }}' }],
+      ['External ID', 'consume', { externalId: '={{ $parameter.amount }}' }],
+      ['Provider', 'consume', { provider: "={{ $fromAI('who') }}" }],
+      ['Account', 'consume', { accountBy: 'account', account: locator("={{ $fromAI('who') }}") }],
+      ['Account By', 'consume', { accountBy: "={{ $fromAI('who') }}" }],
+      ['Idempotency Key', 'consume', { idempotencyKey: "={{ $fromAI('who') }}" }],
+      ['External ID', 'billing', { resource: 'balance', operation: 'get', externalId: fromModel }],
+      [
+        'Account ID',
+        'billing',
+        { resource: 'offer', operation: 'getAll', filters: { accountId: "={{ $fromAI('who') }}" } },
+      ],
+    ])('"%s" of %s: %j', async (field, type, parameters) => {
+      await customer('robbed', { messages: '5' });
+      const before = await balanceOf('robbed');
+      const run = await call(tool(type, parameters), 'robber', [
+        { id: 'a', input: { amount: 1, who: 'robbed' } },
+      ]);
+      expect(answers(run)).toEqual([
+        expect.objectContaining({ error: `"${field}" is left to the AI model.` }),
+      ]);
+      expect(run.nodes.Tool![0]!.error).toMatchObject({
+        description: expect.stringContaining("$('Telegram Trigger').item") as string,
+        raw: { context: { code: 'forbidden' } },
+      });
+      expect(await balanceOf('robbed')).toBe(before);
+    });
+
+    it('not by a field that nobody asked it for, which n8n lays over the item', async () => {
+      await customer('owner', { messages: '5' });
+      await customer('robbed', { messages: '5' });
+      const before = await balanceOf('robbed');
+      const node = tool('consume', { externalId: '={{ $json.chatId }}', amount: 1 });
+      const input = { chatId: 'robbed' };
+      expect(answers(await call(node, 'owner', [{ id: 'a', input }]))).toEqual([
+        expect.objectContaining({ error: '"External ID" is left to the AI model.' }),
+      ]);
+      expect(await balanceOf('robbed')).toBe(before);
+    });
+
+    it('nor in an item that failed, when the tool shall continue', async () => {
+      const node = tool('consume', { externalId: fromModel }, { onError: 'continueRegularOutput' });
+      const run = await call(node, 'x', [{ id: 'a', input: { amount: 1, who: 'robbed' } }]);
+      expect(answers(run)).toEqual([
+        expect.objectContaining({
+          details: expect.objectContaining({
+            code: 'forbidden',
+            parameter: 'externalId',
+          }) as object,
+        }),
+      ]);
+    });
+
+    it('outside of agents every expression is the builder’s', async () => {
+      await customer('plain', { messages: '5' });
+      const node = ourNode('Node', 'consume', { ...fromItem, externalId: '={{ $json.id }}' });
+      const { json } = await runWorkflow([{ id: 'plain', amount: 1 }], node);
+      expect(json('Node')).toHaveLength(1);
+    });
+  });
+
+  it('tells the model which product it is about, and in what it is counted', async () => {
+    const picked = {
+      __rl: true,
+      mode: 'list',
+      value: 'messages',
+      cachedResultName: 'Messages (messages), unit: message',
+    };
+    const described = async (type: string, product: object) =>
+      (await toolsOf(tool(type, { product })))[0]!;
+    expect(await described('consume', picked)).toMatch(
+      /^Takes an amount of Messages \(messages\), unit: message from what this customer may use/,
+    );
+    const byKey = { __rl: true, mode: 'key', value: 'credits' };
+    expect(await described('consume', byKey)).toMatch(/^Takes an amount of credits from/);
+    expect(await described('checkQuota', picked)).toMatch(/unit: message, and how much is left/);
+    const byModel = { __rl: true, mode: 'key', value: "={{ $fromAI('product') }}" };
+    expect(await described('consume', byModel)).toMatch(/^Takes an amount of a product from/);
+  });
+
+  it('has no hint about an output that tools do not have, and a word on the customer', () => {
+    const shown = (type: string) => {
+      const { node, description } = inEditor(type);
+      return {
+        denied: (description.hints ?? [])
+          .filter(({ message }) => message.includes('Denied'))
+          .some(({ displayCondition }) => displayCondition === undefined || node(displayCondition)),
+        notice: description.properties.some(
+          ({ name, displayOptions }) =>
+            name === 'toolNotice' && displayOptions?.show?.['@tool'] !== undefined,
+        ),
+      };
+    };
+    for (const type of ['checkQuota', 'consume']) {
+      expect(shown(type)).toEqual({ denied: true, notice: true });
+      expect(shown(`${type}Tool`)).toEqual({ denied: false, notice: true });
+    }
+    expect(shown('billingTool').notice).toBe(true);
   });
 
   it.each([

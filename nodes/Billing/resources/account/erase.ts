@@ -3,7 +3,6 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -29,7 +28,6 @@ const properties: INodeProperties[] = [
 export const description = shownFor('account', 'erase', properties);
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Account: Erase');
   return billing.accounts.erase({
     account: readAccount(context, itemIndex),
     confirm: readRequired(context, 'confirm', 'Account ID Again', itemIndex),

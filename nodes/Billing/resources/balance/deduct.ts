@@ -8,7 +8,6 @@ import { optionsParameter } from '../../../shared/options';
 import { amountParameter, productParameter } from '../../../shared/pickers';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { authorOption, reasonOption } from '../../../shared/reasons';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -24,7 +23,6 @@ export const description = shownFor('balance', 'deduct', properties);
 
 /** A denial is data, `allowed: false`. */
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Balance: Deduct Units');
   const { metadata, author } = readOptions(context, 'options', itemIndex, ['metadata', 'author']);
   return billing.ledger.deduct({
     account: readAccount(context, itemIndex),

@@ -7,7 +7,6 @@ import { metadataOption } from '../../../shared/metadata';
 import { optionsParameter } from '../../../shared/options';
 import { missing, readOptions } from '../../../shared/reading';
 import { authorOption, reasonOption } from '../../../shared/reasons';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { endOptions, givenUnits, priorityOption, readGivenUnits } from './grantFields';
 
@@ -67,7 +66,6 @@ function paidOf(written: unknown): Paid {
 }
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Balance: Grant Units');
   const options = readOptions(context, 'options', itemIndex, ['metadata', 'reason', 'author']);
   return billing.ledger.grant({
     ...readGivenUnits(context, itemIndex, options),

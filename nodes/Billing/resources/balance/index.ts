@@ -42,7 +42,6 @@ const description: INodeProperties[] = [
         action: 'Allow overage of a balance',
         description:
           'Say how much an account may use beyond what it was granted, or forbid it again',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Deduct Units',
@@ -50,7 +49,6 @@ const description: INodeProperties[] = [
         action: 'Deduct units of a balance',
         description:
           'Take units away by hand, with a reason. A denial is an item with "allowed": false',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Exchange',
@@ -95,21 +93,18 @@ const description: INodeProperties[] = [
         value: 'bonus',
         action: 'Give a bonus to a balance',
         description: 'Give units that nobody paid for; they are worth nothing and never paid out',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Grant Units',
         value: 'grant',
         action: 'Grant units to a balance',
         description: 'Give units of a product by hand, also such as were paid for elsewhere',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Restore Units',
         value: 'restore',
         action: 'Restore units of a balance',
         description: 'Take a use back: its units return to the grants they came from',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Transfer',
@@ -117,7 +112,6 @@ const description: INodeProperties[] = [
         action: 'Transfer units of a balance',
         description:
           'Move units into another product or account, at the same worth. A denial is an item with "allowed": false',
-        displayOptions: { hide: { '@tool': [true] } },
       },
     ],
     default: 'get',

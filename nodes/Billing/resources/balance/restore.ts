@@ -8,7 +8,6 @@ import { metadataOf, metadataOption } from '../../../shared/metadata';
 import { optionsParameter } from '../../../shared/options';
 import { amountParameter, productParameter } from '../../../shared/pickers';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -85,7 +84,6 @@ function readUses(
 }
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Balance: Restore Units');
   const { metadata, amount } = readOptions(context, 'options', itemIndex, ['metadata']);
   return billing.ledger.restore({
     account: readAccount(context, itemIndex),

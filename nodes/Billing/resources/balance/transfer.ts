@@ -14,7 +14,6 @@ import { optionsParameter } from '../../../shared/options';
 import { amountParameter, productParameter } from '../../../shared/pickers';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { reasonOption } from '../../../shared/reasons';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor, shownWhen } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -100,7 +99,6 @@ function readTarget(context: IExecuteFunctions, itemIndex: number) {
 
 /** A denial is data, `allowed: false`. */
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Balance: Transfer');
   const options = readOptions(context, 'options', itemIndex, ['metadata', 'reason']);
   return billing.ledger.transfer({
     account: readAccount(context, itemIndex),

@@ -4,7 +4,6 @@ import { BillingError, type Billing } from '../../../../engine';
 import { bytesOfFile, readTextFile } from '../../../shared/files';
 import { jsonOf } from '../../../shared/json';
 import { missing, readOptions, readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { TABLES, TABLE_NAMES, type Table } from './tables';
 
@@ -223,7 +222,6 @@ async function jsonDocument(context: IExecuteFunctions, itemIndex: number): Prom
 }
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Catalog: Import');
   const importFrom = context.getNodeParameter('importFrom', itemIndex);
   const dryRun = context.getNodeParameter('dryRun', itemIndex) === true;
   const isJson = importFrom !== 'items' && context.getNodeParameter('format', itemIndex) === 'json';

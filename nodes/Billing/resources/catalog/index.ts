@@ -25,7 +25,6 @@ const description: INodeProperties[] = [
         action: 'Import a catalog',
         description:
           'Create or update products, offers, coupons and tax rates from a table, a file or a text: all of it or nothing',
-        displayOptions: { hide: { '@tool': [true] } },
       },
     ],
     default: 'import',

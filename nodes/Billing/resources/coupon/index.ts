@@ -19,7 +19,6 @@ const description: INodeProperties[] = [
         value: 'upsert',
         action: 'Create or update a coupon',
         description: 'Create a coupon, or change the one that has the code',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Get',

@@ -6,7 +6,6 @@ import { optionalKeyOption } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
 import { readAmount, readOptions, readRequired, wordsOf } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -178,7 +177,6 @@ function readDiscount(
 }
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Coupon: Create or Update');
   const options = readOptions(context, 'additionalFields', itemIndex);
   const { metadata, duration, times, skus: _skus, startsAt, expiresAt, ...fields } = options;
   const written = context.getNodeParameter('additionalFields', itemIndex, {}) as {

@@ -31,7 +31,6 @@ const description: INodeProperties[] = [
         value: 'replay',
         action: 'Replay events for a reader',
         description: 'Have a trigger get events again that it got before',
-        displayOptions: { hide: { '@tool': [true] } },
       },
     ],
     default: 'getAll',

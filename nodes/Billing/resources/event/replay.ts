@@ -3,7 +3,6 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { missing, readRequired } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -51,7 +50,6 @@ function readFrom(context: IExecuteFunctions, itemIndex: number): string {
 }
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Event: Replay');
   return billing.events.replay({
     reader: readRequired(context, 'reader', 'Reader Name', itemIndex),
     from: readFrom(context, itemIndex),

@@ -6,7 +6,6 @@ import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/ide
 import { optionsParameter } from '../../../shared/options';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { reasonOption } from '../../../shared/reasons';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { currencyParameter } from './currency';
 
@@ -45,7 +44,6 @@ const properties: INodeProperties[] = [
 export const description = shownFor('invoice', 'addCredit', properties);
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Invoice: Add Credit');
   return billing.invoicing.addCredit({
     account: readAccount(context, itemIndex),
     currency: readRequired(context, 'currency', 'Currency', itemIndex),

@@ -6,7 +6,6 @@ import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/ide
 import { invoiceParameter } from '../../../shared/pickers';
 import { parameterOf } from '../../../shared/parameters';
 import { readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor, shownWhen } from '../../operation';
 import { currencyParameter } from './currency';
 import { itemOf, itemValues } from './itemFields';
@@ -57,7 +56,6 @@ const readWhere = (context: IExecuteFunctions, itemIndex: number) =>
       };
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Invoice: Add Item');
   return billing.invoicing.addItem({
     ...readWhere(context, itemIndex),
     item: readItem(context, itemIndex),

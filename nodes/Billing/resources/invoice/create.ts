@@ -8,7 +8,6 @@ import { jsonOf } from '../../../shared/json';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
 import { optionsParameter } from '../../../shared/options';
 import { readOptions, readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { currencyParameter } from './currency';
 import { itemOf, itemValues } from './itemFields';
@@ -112,7 +111,6 @@ function readItems(context: IExecuteFunctions, itemIndex: number): CreateRequest
 }
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Invoice: Create');
   const { metadata, dueIn, ...options } = readOptions(context, 'options', itemIndex, ['metadata']);
   const { time } = (dueIn ?? {}) as { time?: unknown };
   return billing.invoicing.createInvoice({

@@ -3,7 +3,6 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { readRequired } from '../../../shared/reading';
 import { reasonOption } from '../../../shared/reasons';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { changeParameters, readChange } from './invoiceChange';
 import { readWhat, whatParameters } from './toCredit';
@@ -31,7 +30,6 @@ export const description = shownFor('invoice', 'createCreditNote', properties);
 type CreditNoteRequest = Parameters<Billing['invoicing']['createCreditNote']>[0];
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Invoice: Create Credit Note');
   const { position, amount } = readWhat(context, 'creditWhat', 'Credit', itemIndex);
   return billing.invoicing.createCreditNote({
     ...readChange(context, itemIndex),

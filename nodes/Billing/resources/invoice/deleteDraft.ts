@@ -1,7 +1,5 @@
 import { change } from './invoiceChange';
 
-export const { description, execute } = change(
-  'delete',
-  'Invoice: Delete Draft',
-  (billing, asked) => billing.invoicing.deleteDraft(asked),
+export const { description, execute } = change('delete', (billing, asked) =>
+  billing.invoicing.deleteDraft(asked),
 );

@@ -1,5 +1,5 @@
 import { change } from './invoiceChange';
 
-export const { description, execute } = change('finalize', 'Invoice: Finalize', (billing, asked) =>
+export const { description, execute } = change('finalize', (billing, asked) =>
   billing.invoicing.finalizeInvoice(asked),
 );

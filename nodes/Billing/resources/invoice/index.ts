@@ -46,8 +46,6 @@ const operations = {
   void: voidInvoice,
 };
 
-const notForAgents = { displayOptions: { hide: { '@tool': [true] } } };
-
 const description: INodeProperties[] = [
   {
     displayName: 'Operation',
@@ -61,42 +59,36 @@ const description: INodeProperties[] = [
         value: 'addCredit',
         action: 'Add credit to an account',
         description: 'Give money that the next invoices use before anything is charged',
-        ...notForAgents,
       },
       {
         name: 'Add Item',
         value: 'addItem',
         action: 'Add an item to an invoice',
         description: 'Put a line on a draft, or on the next invoice of an account',
-        ...notForAgents,
       },
       {
         name: 'Create',
         value: 'create',
         action: 'Create an invoice',
         description: 'Make a draft by hand, with items of your own',
-        ...notForAgents,
       },
       {
         name: 'Create Credit Note',
         value: 'createCreditNote',
         action: 'Create a credit note',
         description: 'Correct an invoice that was issued, by all or a part of it',
-        ...notForAgents,
       },
       {
         name: 'Delete Draft',
         value: 'delete',
         action: 'Delete a draft of an invoice',
         description: 'Throw a draft away; what was issued stays',
-        ...notForAgents,
       },
       {
         name: 'Finalize',
         value: 'finalize',
         action: 'Finalize an invoice',
         description: 'Issue a draft: it gets its number, and never changes after that',
-        ...notForAgents,
       },
       {
         name: 'Get',
@@ -139,14 +131,12 @@ const description: INodeProperties[] = [
         value: 'markPaid',
         action: 'Mark an invoice as paid',
         description: 'Record a payment that came by another way, such as a bank transfer',
-        ...notForAgents,
       },
       {
         name: 'Mark Uncollectible',
         value: 'markUncollectible',
         action: 'Mark an invoice as uncollectible',
         description: 'Write off what is left to pay',
-        ...notForAgents,
       },
       {
         name: 'Preview Next',
@@ -159,14 +149,12 @@ const description: INodeProperties[] = [
         value: 'refund',
         action: 'Refund an invoice',
         description: 'Give money of a paid invoice back, with a credit note',
-        ...notForAgents,
       },
       {
         name: 'Remove Item',
         value: 'removeItem',
         action: 'Remove an item from an invoice',
         description: 'Take a line off a draft',
-        ...notForAgents,
       },
       {
         name: 'Retry Charge',
@@ -174,28 +162,24 @@ const description: INodeProperties[] = [
         action: 'Retry to charge an invoice',
         description:
           'Try to collect an invoice now. It counts as an attempt, and is refused after a decline for good',
-        ...notForAgents,
       },
       {
         name: 'Save Settings',
         value: 'saveSettings',
         action: 'Save invoice settings',
         description: 'Change who sells, how invoices are numbered, and how they are collected',
-        ...notForAgents,
       },
       {
         name: 'Update Item',
         value: 'updateItem',
         action: 'Update an item of an invoice',
         description: 'Change a line of a draft',
-        ...notForAgents,
       },
       {
         name: 'Void',
         value: 'void',
         action: 'Void an invoice',
         description: 'Declare an unpaid invoice void. It keeps its number',
-        ...notForAgents,
       },
     ],
     default: 'getAll',

@@ -3,7 +3,6 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { readRequired } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { changeParameters, readChange } from './invoiceChange';
 
@@ -57,7 +56,6 @@ export const description = shownFor('invoice', 'markPaid', changeParameters(own,
 type MarkPaidRequest = Parameters<Billing['invoicing']['markPaid']>[0];
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Invoice: Mark Paid');
   const change = readChange(context, itemIndex) as ReturnType<typeof readChange> &
     Record<string, unknown>;
   return billing.invoicing.markPaid({

@@ -1,7 +1,5 @@
 import { change } from './invoiceChange';
 
-export const { description, execute } = change(
-  'markUncollectible',
-  'Invoice: Mark Uncollectible',
-  (billing, asked) => billing.invoicing.markUncollectible(asked),
+export const { description, execute } = change('markUncollectible', (billing, asked) =>
+  billing.invoicing.markUncollectible(asked),
 );

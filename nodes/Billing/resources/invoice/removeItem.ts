@@ -4,7 +4,6 @@ import type { Billing } from '../../../../engine';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { invoiceParameter } from '../../../shared/pickers';
 import { readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { lineParameter } from './line';
 
@@ -15,7 +14,6 @@ export const description = shownFor('invoice', 'removeItem', [
 ]);
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Invoice: Remove Item');
   return billing.invoicing.removeItem({
     invoiceId: readRequired(context, 'invoice', 'Invoice', itemIndex),
     lineId: readRequired(context, 'lineId', 'Line ID', itemIndex),

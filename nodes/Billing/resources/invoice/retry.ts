@@ -4,7 +4,6 @@ import type { Billing } from '../../../../engine';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { invoiceParameter } from '../../../shared/pickers';
 import { readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 export const description = shownFor('invoice', 'retry', [
@@ -14,7 +13,6 @@ export const description = shownFor('invoice', 'retry', [
 
 /** A decline is data, the attempt's status. */
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Invoice: Retry Charge');
   return billing.invoicing.retryInvoice({
     invoiceId: readRequired(context, 'invoice', 'Invoice', itemIndex),
     idempotencyKey: readIdempotencyKey(context, itemIndex),

@@ -1,7 +1,6 @@
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import { BillingError, type Billing } from '../../../../engine';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import {
   addressField,
@@ -184,7 +183,6 @@ async function logoOf(
 }
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Invoice: Save Settings');
   const { seller, dunning, logo, paymentDays, ...settings } = context.getNodeParameter(
     'settings',
     itemIndex,

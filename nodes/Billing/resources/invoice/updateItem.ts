@@ -5,7 +5,6 @@ import { plainAmount } from '../../../shared/amounts';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { invoiceParameter } from '../../../shared/pickers';
 import { readOptions, readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { itemChanges } from './itemFields';
 import { lineParameter } from './line';
@@ -30,7 +29,6 @@ export const description = shownFor('invoice', 'updateItem', properties);
 type UpdateItemRequest = Parameters<Billing['invoicing']['updateItem']>[0];
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Invoice: Update Item');
   const changes = Object.entries(readOptions(context, 'updateFields', itemIndex));
   return billing.invoicing.updateItem({
     invoiceId: readRequired(context, 'invoice', 'Invoice', itemIndex),

@@ -16,7 +16,6 @@ const options: INodeProperties[] = [
 
 export const { description, execute } = change(
   'void',
-  'Invoice: Void',
   (billing, asked) => billing.invoicing.voidInvoice(asked),
   options,
 );

@@ -4,7 +4,6 @@ import type { Billing } from '../../../../engine';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { orderParameter } from '../../../shared/pickers';
 import { readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -15,7 +14,6 @@ const properties: INodeProperties[] = [
 export const description = shownFor('order', 'cancel', properties);
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Order: Cancel');
   return billing.sales.cancelOrder({
     orderId: readRequired(context, 'order', 'Order', itemIndex),
     idempotencyKey: readIdempotencyKey(context, itemIndex),

@@ -7,7 +7,6 @@ import { metadataOf, metadataOption } from '../../../shared/metadata';
 import { optionsParameter } from '../../../shared/options';
 import { orderParameter } from '../../../shared/pickers';
 import { readOptions, readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -57,7 +56,6 @@ export const description = shownFor('order', 'confirm', properties);
 
 /** A denial, of an order that lapsed and whose place is taken, is data: `allowed: false`. */
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Order: Confirm');
   const { metadata, amount, currency } = readOptions(context, 'options', itemIndex, ['metadata']);
   return billing.sales.confirmOrder({
     orderId: readRequired(context, 'order', 'Order', itemIndex),

@@ -22,7 +22,6 @@ const description: INodeProperties[] = [
         value: 'cancel',
         action: 'Cancel an order',
         description: 'Give up an order that is not paid',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Confirm',
@@ -30,7 +29,6 @@ const description: INodeProperties[] = [
         action: 'Confirm an order',
         description:
           'Record its payment and give what was bought, once however often the payment is reported',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Create',
@@ -56,7 +54,6 @@ const description: INodeProperties[] = [
         value: 'refund',
         action: 'Refund an order',
         description: 'Record money that is given back, and take back the units that it paid for',
-        displayOptions: { hide: { '@tool': [true] } },
       },
     ],
     default: 'create',

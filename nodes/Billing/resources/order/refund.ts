@@ -8,7 +8,6 @@ import { optionsParameter } from '../../../shared/options';
 import { orderParameter } from '../../../shared/pickers';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { reasonOption } from '../../../shared/reasons';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const itemField: Omit<INodeProperties, 'displayOptions'> = {
@@ -121,7 +120,6 @@ function readWhat(
 }
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Order: Refund');
   const { metadata, item, ...options } = readOptions(context, 'options', itemIndex, ['metadata']);
   return billing.sales.refundOrder({
     orderId: readRequired(context, 'order', 'Order', itemIndex),

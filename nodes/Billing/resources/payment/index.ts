@@ -20,8 +20,6 @@ const operations = {
   setTopUp,
 };
 
-const notForAgents = { displayOptions: { hide: { '@tool': [true] } } };
-
 const description: INodeProperties[] = [
   {
     displayName: 'Operation',
@@ -59,28 +57,24 @@ const description: INodeProperties[] = [
         value: 'removeMethod',
         action: 'Remove a payment method',
         description: 'Forget a card or other method: it is not charged any more',
-        ...notForAgents,
       },
       {
         name: 'Save Method',
         value: 'saveMethod',
         action: 'Save a payment method',
         description: 'Keep the token of a card or other method that a gateway gave',
-        ...notForAgents,
       },
       {
         name: 'Set Default Method',
         value: 'setDefaultMethod',
         action: 'Set the default payment method',
         description: 'Say which method is charged',
-        ...notForAgents,
       },
       {
         name: 'Set Top-Up',
         value: 'setTopUp',
         action: 'Set an automatic top up of an account',
         description: 'Have an offer bought whenever a balance falls below a limit',
-        ...notForAgents,
       },
     ],
     default: 'getMethods',

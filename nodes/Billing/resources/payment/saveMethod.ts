@@ -6,7 +6,6 @@ import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/ide
 import { metadataOf, metadataOption } from '../../../shared/metadata';
 import { optionsParameter } from '../../../shared/options';
 import { readOptions, readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { gatewayParameter } from './gateway';
 
@@ -39,7 +38,6 @@ const properties: INodeProperties[] = [
 export const description = shownFor('payment', 'saveMethod', properties);
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Payment: Save Method');
   const { metadata, ...options } = readOptions(context, 'options', itemIndex, ['metadata']);
   return billing.payments.saveMethod({
     account: readAccount(context, itemIndex),

@@ -6,7 +6,6 @@ import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/ide
 import { optionsParameter } from '../../../shared/options';
 import { offerParameter, offerQuantityParameter, productParameter } from '../../../shared/pickers';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -49,7 +48,6 @@ export const description = shownFor('payment', 'setTopUp', properties);
 type SetTopUpRequest = Parameters<Billing['invoicing']['setTopUp']>[0];
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Payment: Set Top-Up');
   return billing.invoicing.setTopUp({
     account: readAccount(context, itemIndex),
     product: readRequired(context, 'product', 'Product', itemIndex),

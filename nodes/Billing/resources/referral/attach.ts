@@ -8,7 +8,6 @@ import {
   readOtherAccount,
 } from '../../../shared/accountParameters';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -21,7 +20,6 @@ export const description = shownFor('referral', 'attach', properties);
 
 /** A denial, of oneself or of somebody who was brought before, is data: `allowed: false`. */
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Referral: Attach');
   return billing.sales.attachReferral({
     referrer: readOtherAccount(context, 'referrer', 'Referrer', itemIndex),
     account: readAccount(context, itemIndex),

@@ -5,7 +5,6 @@ import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/ide
 import { optionsParameter } from '../../../shared/options';
 import { readOptions, readRequired } from '../../../shared/reading';
 import { reasonOption } from '../../../shared/reasons';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -48,7 +47,6 @@ export const description = shownFor('referral', 'decidePayout', properties);
 type DecidePayoutRequest = Parameters<Billing['sales']['decidePayout']>[0];
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Referral: Decide Payout');
   return billing.sales.decidePayout({
     payoutId: readRequired(context, 'payoutId', 'Payout ID', itemIndex),
     decision: readRequired<DecidePayoutRequest['decision']>(

@@ -33,14 +33,12 @@ const description: INodeProperties[] = [
         value: 'attach',
         action: 'Attach a referral',
         description: 'Say who brought an account. A denial is an item with "allowed": false',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Decide Payout',
         value: 'decidePayout',
         action: 'Decide a payout of commissions',
         description: 'Say that a payout was paid, or rejected',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Get Commissions',
@@ -73,14 +71,12 @@ const description: INodeProperties[] = [
         action: 'Request a payout of commissions',
         description:
           'Set commissions aside to be paid out. A denial is an item with "allowed": false',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Set Program',
         value: 'setProgram',
         action: 'Set the referral program',
         description: 'Say what a referral brings to both sides. What was given stays',
-        displayOptions: { hide: { '@tool': [true] } },
       },
     ],
     default: 'attach',

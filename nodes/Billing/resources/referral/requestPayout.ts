@@ -4,7 +4,6 @@ import type { Billing } from '../../../../engine';
 import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { readAmount, readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -34,7 +33,6 @@ export const description = shownFor('referral', 'requestPayout', properties);
 
 /** A denial, of more than is available, is data: `allowed: false`. */
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Referral: Request Payout');
   return billing.sales.requestPayout({
     account: readAccount(context, itemIndex),
     amount: readAmount(context, 'amount', 'Amount', itemIndex),

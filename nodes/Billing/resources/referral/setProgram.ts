@@ -6,7 +6,6 @@ import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/ide
 import { optionsParameter } from '../../../shared/options';
 import { offerParameter, productParameter } from '../../../shared/pickers';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 type Program = Parameters<Billing['sales']['setReferralProgram']>[0];
@@ -123,7 +122,6 @@ function commissionOf(first: unknown, second: unknown): Program['commission'] {
 }
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Referral: Set Program');
   const { firstLevel, secondLevel, active } = readOptions(context, 'options', itemIndex);
   return billing.sales.setReferralProgram({
     referrerBonus: readBonus(context, itemIndex, 'referrer', 'Referrer'),

@@ -4,7 +4,6 @@ import type { Billing } from '../../../../engine';
 import { durationFields, durationOf } from '../../../shared/durations';
 import { missing } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor, shownWhen } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -62,7 +61,6 @@ function readHowFar(context: IExecuteFunctions, itemIndex: number) {
 }
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Sandbox: Advance Clock');
   return billing.sandbox.advance({
     ...readHowFar(context, itemIndex),
     runCycle: context.getNodeParameter('runCycle', itemIndex) === true,

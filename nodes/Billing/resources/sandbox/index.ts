@@ -19,7 +19,6 @@ const description: INodeProperties[] = [
         value: 'advance',
         action: 'Advance the clock of the sandbox',
         description: 'Let days or months pass in a moment, with all that happens in them',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Get',
@@ -34,7 +33,6 @@ const description: INodeProperties[] = [
         action: 'Mark the sandbox',
         description:
           'Make the schema of the credential a sandbox, for good. It must not have accounts yet',
-        displayOptions: { hide: { '@tool': [true] } },
       },
     ],
     default: 'get',

@@ -1,11 +1,9 @@
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import type { Billing } from '../../../../engine';
-import { refuseAgents } from '../../../shared/toolMode';
 
 export const description: INodeProperties[] = [];
 
-export async function execute(context: IExecuteFunctions, billing: Billing) {
-  refuseAgents(context, 'Sandbox: Mark');
+export async function execute(_context: IExecuteFunctions, billing: Billing) {
   return billing.sandbox.mark();
 }

@@ -3,7 +3,6 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { productParameter } from '../../../shared/pickers';
 import { readAmount, readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { changeParameters, readChange } from './subscriptionChange';
 
@@ -27,7 +26,6 @@ export const description = shownFor('subscription', 'addSteps', properties);
 type AddStepsRequest = Parameters<Billing['subscriptions']['addSteps']>[0];
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Subscription: Add Steps');
   return billing.subscriptions.addSteps({
     ...readChange(context, itemIndex),
     product: readRequired(context, 'product', 'Product', itemIndex),

@@ -3,7 +3,6 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { readRequired } from '../../../shared/reading';
 import { reasonOption } from '../../../shared/reasons';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { changeParameters, readChange } from './subscriptionChange';
 
@@ -38,7 +37,6 @@ export const description = shownFor('subscription', 'cancel', properties);
 type CancelRequest = Parameters<Billing['subscriptions']['cancel']>[0];
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Subscription: Cancel');
   return billing.subscriptions.cancel({
     ...readChange(context, itemIndex),
     when: readRequired<CancelRequest['when']>(context, 'when', 'When', itemIndex),

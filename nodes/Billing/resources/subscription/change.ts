@@ -5,7 +5,6 @@ import { plainAmount } from '../../../shared/amounts';
 import { prorationsOption } from '../../../shared/periodTerms';
 import { offerParameter, offerQuantityParameter } from '../../../shared/pickers';
 import { readOptions } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { changeParameters, readChange } from './subscriptionChange';
 
@@ -112,7 +111,6 @@ export const description = shownFor('subscription', 'change', properties);
 type ChangeRequest = Parameters<Billing['subscriptions']['change']>[0];
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Subscription: Change');
   const { offer, quantity } = readOptions(context, 'changes', itemIndex);
   const sku = isResourceLocatorValue(offer) ? offer.value : offer;
   return billing.subscriptions.change({

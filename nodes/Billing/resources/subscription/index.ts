@@ -24,9 +24,6 @@ const operations = {
   undo,
 };
 
-/** What changes what somebody pays is not for a model to decide. */
-const notForAgents = { displayOptions: { hide: { '@tool': [true] } } };
-
 const description: INodeProperties[] = [
   {
     displayName: 'Operation',
@@ -40,21 +37,18 @@ const description: INodeProperties[] = [
         value: 'addSteps',
         action: 'Add steps to a subscription',
         description: 'Give more units of a product until the period ends, billed by the step',
-        ...notForAgents,
       },
       {
         name: 'Cancel',
         value: 'cancel',
         action: 'Cancel a subscription',
         description: 'End it when its period ends, or now',
-        ...notForAgents,
       },
       {
         name: 'Change',
         value: 'change',
         action: 'Change a subscription',
         description: 'To another offer or quantity, now or when the period ends',
-        ...notForAgents,
       },
       {
         name: 'Get',
@@ -73,21 +67,18 @@ const description: INodeProperties[] = [
         value: 'pause',
         action: 'Pause a subscription',
         description: 'From the end of its period on, until a day or until it is resumed',
-        ...notForAgents,
       },
       {
         name: 'Reactivate',
         value: 'reactivate',
         action: 'Reactivate a subscription',
         description: 'Begin one anew that was cancelled or has ended',
-        ...notForAgents,
       },
       {
         name: 'Resume',
         value: 'resume',
         action: 'Resume a subscription',
         description: 'Go on after a pause: a new period begins now',
-        ...notForAgents,
       },
       {
         name: 'Start',
@@ -95,14 +86,12 @@ const description: INodeProperties[] = [
         action: 'Start a subscription',
         description:
           'To a recurring offer, with its trial phases. A denial is an item with "allowed": false',
-        ...notForAgents,
       },
       {
         name: 'Undo',
         value: 'undo',
         action: 'Undo what is planned for a subscription',
         description: 'Take back a cancellation, a pause or a change that has not taken force yet',
-        ...notForAgents,
       },
     ],
     default: 'start',

@@ -2,7 +2,6 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import type { Billing } from '../../../../engine';
 import { timeOf } from '../../../shared/times';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 import { changeParameters, readChange } from './subscriptionChange';
 
@@ -21,7 +20,6 @@ export const description = shownFor(
 );
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Subscription: Pause');
   const { resumeAt, ...change } = readChange(context, itemIndex) as ReturnType<
     typeof readChange
   > & { resumeAt?: unknown };

@@ -1,7 +1,5 @@
 import { change } from './subscriptionChange';
 
-export const { description, execute } = change(
-  'reactivate',
-  'Subscription: Reactivate',
-  (billing, asked) => billing.subscriptions.reactivate(asked),
+export const { description, execute } = change('reactivate', (billing, asked) =>
+  billing.subscriptions.reactivate(asked),
 );

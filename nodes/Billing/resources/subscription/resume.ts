@@ -1,5 +1,5 @@
 import { change } from './subscriptionChange';
 
-export const { description, execute } = change('resume', 'Subscription: Resume', (billing, asked) =>
+export const { description, execute } = change('resume', (billing, asked) =>
   billing.subscriptions.resume(asked),
 );

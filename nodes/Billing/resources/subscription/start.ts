@@ -10,7 +10,6 @@ import { accessOption } from '../../../shared/periodTerms';
 import { offerParameter, offerQuantityParameter } from '../../../shared/pickers';
 import { readOptions, readRequired } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -93,7 +92,6 @@ type StartRequest = Parameters<Billing['subscriptions']['start']>[0];
 
 /** A denial is data, `allowed: false`. */
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Subscription: Start');
   const { metadata, startAt, quantity, coupon, ...options } = readOptions(
     context,
     'options',

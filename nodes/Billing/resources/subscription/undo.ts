@@ -1,5 +1,5 @@
 import { change } from './subscriptionChange';
 
-export const { description, execute } = change('undo', 'Subscription: Undo', (billing, asked) =>
+export const { description, execute } = change('undo', (billing, asked) =>
   billing.subscriptions.undo(asked),
 );

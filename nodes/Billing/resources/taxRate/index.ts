@@ -19,7 +19,6 @@ const description: INodeProperties[] = [
         action: 'Create or update a tax rate',
         description:
           'Create a tax rate, or change the one that has the key. Orders keep the rate they were made with',
-        displayOptions: { hide: { '@tool': [true] } },
       },
       {
         name: 'Get Many',

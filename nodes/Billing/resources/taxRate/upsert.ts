@@ -3,7 +3,6 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { optionalKeyOption } from '../../../shared/idempotency';
 import { readAmount, readOptions, readRequired } from '../../../shared/reading';
-import { refuseAgents } from '../../../shared/toolMode';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
@@ -73,7 +72,6 @@ const properties: INodeProperties[] = [
 export const description = shownFor('taxRate', 'upsert', properties);
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Tax Rate: Create or Update');
   return billing.catalog.saveTaxRate({
     key: readRequired(context, 'key', 'Key', itemIndex),
     name: readRequired(context, 'name', 'Name', itemIndex),

@@ -6,7 +6,6 @@ import { idempotencyKeyParameter } from '../../../shared/idempotency';
 import { metadataOption } from '../../../shared/metadata';
 import { optionsParameter } from '../../../shared/options';
 import { offerParameter } from '../../../shared/pickers';
-import { refuseAgents } from '../../../shared/toolMode';
 import { claimTrial, identitiesParameter } from '../../../shared/trial';
 import { shownFor } from '../../operation';
 
@@ -25,6 +24,5 @@ export const description = shownFor('trial', 'claim', properties);
 
 /** A denial is data, `allowed: false`; Grant Offer has an output for it. */
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  refuseAgents(context, 'Trial: Claim');
   return claimTrial(context, billing, itemIndex);
 }

@@ -18,7 +18,6 @@ const description: INodeProperties[] = [
         action: 'Claim a trial',
         description:
           'Give a new customer what a free offer holds, once per person. A denial is an item with "allowed": false',
-        displayOptions: { hide: { '@tool': [true] } },
       },
     ],
     default: 'claim',
