@@ -54,6 +54,16 @@ export async function resolveWithAliases(
   };
 }
 
+/**
+ * Which records of a payer are an account's business: of its own all, its children's among them; of its
+ * parent's those that bear its name.
+ */
+export function concerns(account: AccountWithAliases): (record: { accountId: string }) => boolean {
+  if (account.accountId === account.payerId) return () => true;
+  const names = [account.accountId, ...account.aliases.map(({ accountId }) => accountId)];
+  return ({ accountId }) => names.includes(accountId);
+}
+
 /** The accounts that were merged into one. */
 export async function aliasesOf(session: Session, accountId: string): Promise<string[]> {
   const rows = await session.query<AliasRow>(READ_ALIASES, [accountId, accountId]);

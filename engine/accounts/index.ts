@@ -1,6 +1,7 @@
 export * from './public';
 export {
   aliasesOf,
+  concerns,
   idsWithAliases,
   ledgersOf,
   namesOfPayer,

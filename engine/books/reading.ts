@@ -71,7 +71,7 @@ export interface PostingRecord {
 }
 
 const range = {
-  /** Whose book, with those merged into it; a child's is its parent's. Default: all accounts. */
+  /** Whose book, with those merged into it; a child's is that of before. Default: all accounts. */
   account: accountReference().optional(),
   currency: currency().optional(),
   /** What counts from this moment on. */
@@ -314,7 +314,8 @@ export class Books {
   /** In whose books an account's postings are; null: in anybody's. */
   private async payersOf(account: ResolvedReference | undefined): Promise<string[] | null> {
     if (account === undefined) return null;
-    const { payerId, payerAliases } = await resolveWithAliases(this.context.database, account);
-    return [payerId, ...payerAliases];
+    const { accountId, aliases } = await resolveWithAliases(this.context.database, account);
+    // A child's parent's is not its business, though what it bought and used is in it.
+    return [accountId, ...aliases.map((alias) => alias.accountId)];
   }
 }

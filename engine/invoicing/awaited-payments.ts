@@ -13,6 +13,7 @@ const AWAITED = table('subscriptions', {
   invoiceId: column.uuid().orNull,
   amount: column.decimal(),
   currency: column.text(),
+  own: column.flag(),
 });
 
 /** Of who pays for some accounts, the first payments that are awaited. Few; locks nothing. */
@@ -20,6 +21,10 @@ const FIND = `
 select ${AWAITED.select('w')}
 from (
   select a.account_id, s.sku, s.version, s.currency,
+         a.account_id = a.payer_id or exists (
+           select from {schema}.accounts o
+           where o.account_id = s.account_id
+             and coalesce(o.merged_into, o.account_id) = a.account_id) as own,
          case when v.status = 'open' then v.invoice_id end as invoice_id,
          case when v.status = 'open' then v.amount_due else i.amount end as amount
   from {schema}.accounts a
@@ -43,8 +48,8 @@ export const awaitedPayments: LedgerPorts['awaited'] = async (session, shortages
   const found = await AWAITED.rows(session, FIND, [accountIds]);
   const payments: Array<AwaitedPayment | null> = [];
   for (const { accountId, product } of shortages) {
-    const own = found.filter((one) => one.accountId === accountId);
-    const bringing = await thoseThatBring(session, own, product);
+    const theirs = found.filter((one) => one.accountId === accountId);
+    const bringing = await thoseThatBring(session, theirs, product);
     const [first] = bringing;
     payments.push(
       first === undefined
@@ -54,6 +59,7 @@ export const awaitedPayments: LedgerPorts['awaited'] = async (session, shortages
             invoiceId: first.invoiceId,
             amount: formatMoney(first.amount, currencyDecimals(first.currency)!),
             currency: first.currency,
+            own: first.own,
           },
     );
   }

@@ -91,7 +91,7 @@ export class AccountCredits {
   }
 
   /**
-   * The credit that pays an account's next invoices, by currency.
+   * The credit that pays an account's next invoices, by currency; a child has neither.
    *
    * @throws unknown_account, invalid_input
    */
@@ -99,6 +99,7 @@ export class AccountCredits {
     const { account } = parse(accountCreditInput, request);
     const { database } = this.context;
     const { accountId, payerId } = await resolveAccount(database, account);
+    if (accountId !== payerId) return { account: accountId, payer: payerId, credits: [] };
     return creditRecord(database, accountId, payerId);
   }
 }

@@ -64,16 +64,17 @@ export class Previews {
   constructor(private readonly context: InvoicingContext) {}
 
   /**
-   * What the next invoice of an account, or of its payer, would be: the cycle is run for it in a
-   * transaction, at the time at which it falls due, and undone. Nothing is written.
+   * What the next invoice of an account would be: the cycle is run for it in a transaction, at the time
+   * at which it falls due, and undone. Nothing is written.
    *
-   * @returns null: nothing will be billed
+   * @returns null: nothing will be billed, as nothing ever is to a child
    * @throws unknown_account; invalid_input (also for what keeps the invoice from being reckoned)
    */
   async previewInvoice(request: { account: AccountReference }): Promise<InvoicePreview | null> {
     const { account } = parse(previewInput, request);
     const { database } = this.context;
     const resolved = await resolveAccount(database, account);
+    if (resolved.payerId !== resolved.accountId) return null;
     const found = await rehearse(database, undefined, (session) => this.tryOut(session, resolved));
     if (found === null) return null;
     const record = invoiceRecord(found);

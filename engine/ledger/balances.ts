@@ -1,4 +1,4 @@
-import { resolveWithAliases } from '../accounts';
+import { ledgersOf, resolveWithAliases } from '../accounts';
 import { findProduct, unknownProduct, type ProductKind } from '../catalog';
 import type { Context, Session } from '../database';
 import {
@@ -63,18 +63,21 @@ freed as (
   group by h.payer_id, part.sequence
 )`;
 
+/** Of ledgers $1; where $4 names an account, only what was made for it there. */
 const READ_GRANTS = `
 with ${freedBy('$1::uuid[]', '$3::timestamptz')}
 select ${grantJson(
   'g.remaining + coalesce(freed.amount, 0)',
   'g.held - coalesce(freed.amount, 0)',
 )}::text as grant, d.source
-from {schema}.grants g
+from unnest($1::uuid[], $4::uuid[]) with ordinality as p (payer_id, only_account, position)
+join {schema}.grants g on g.payer_id = p.payer_id
 join {schema}.entries e on e.payer_id = g.payer_id and e.sequence = g.sequence
 left join freed on freed.payer_id = g.payer_id and freed.sequence = g.sequence
 left join {schema}.entry_details d on d.payer_id = g.payer_id and d.sequence = g.sequence
-where g.payer_id = any($1::uuid[]) and ($2::text is null or g.product = $2)
-order by e.recorded_at desc, array_position($1::uuid[], g.payer_id), g.sequence desc`;
+where ($2::text is null or g.product = $2)
+  and (p.only_account is null or e.account_id = p.only_account)
+order by e.recorded_at desc, p.position, g.sequence desc`;
 
 /**
  * Products with what is in their pockets, in one snapshot; those that only an account merged into this
@@ -225,23 +228,32 @@ export class Balances {
   }
 
   /**
-   * All grants an account ever got, newest first, used up and expired ones among them.
+   * All grants an account ever got, newest first, used up and expired ones among them. A child's are
+   * those that were made for it, whoever paid: what its parent has otherwise is not its business, though
+   * it uses it.
    *
    * @throws unknown_account
    */
   async grants(request: { account: AccountReference; product?: string }): Promise<GrantRecord[]> {
     const wanted = parse(grantsInput, request);
     const now = readClock(this.context.clock);
-    const { payerId, payerAliases } = await resolveWithAliases(
-      this.context.database,
-      wanted.account,
-    );
+    const account = await resolveWithAliases(this.context.database, wanted.account);
+    const { accountId, payerId, payerAliases } = account;
     // A filter that can match nothing is a mistake, not an empty answer.
     if (wanted.product !== undefined) await findProduct(this.context.database, wanted.product);
     await this.ports.refresh(null, [payerId], now);
+    const ledgers =
+      accountId === payerId
+        ? [payerId, ...payerAliases].map((payer) => ({ payerId: payer, onlyAccount: null }))
+        : ledgersOf(account);
     const rows = await this.context.database.query<{ grant: string; source: string | null }>(
       READ_GRANTS,
-      [[payerId, ...payerAliases], wanted.product ?? null, isoTime(now)],
+      [
+        ledgers.map((ledger) => ledger.payerId),
+        wanted.product ?? null,
+        isoTime(now),
+        ledgers.map(({ onlyAccount }) => onlyAccount),
+      ],
     );
     return rows.map(sourcedGrant).map((grant) => grantRecord(grant, grant.source, now));
   }

@@ -103,7 +103,7 @@ export function openLedger(
     moveUnits: (session, move) => moveAllUnits(session, move, ports, 'units'),
     verify: [(_session, options) => verifyLedger(context.database, options)],
     merge: [async (session, merge) => ({ ...(await moveAllUnits(session, merge, ports)) })],
-    export: [exportLedger(calls, context.clock)],
+    export: [exportLedger(calls)],
     erase: [eraseLedger],
     obstacles: [ownUnitsObstacle],
     due: [{ part: 'ledger', run: (limit) => runDue(context, { limit }) }],

@@ -42,10 +42,12 @@ export interface AwaitedPayment {
   /** What is due; without an invoice, the fee before discount and tax. Money of `currency`. */
   amount: string;
   currency: string;
+  /** False: a child waits for what its parent, or another child, began. */
+  own: boolean;
 }
 
-/** What a denial says beside its reason, where a first payment is awaited. */
-export type AwaitedFields = Partial<Omit<AwaitedPayment, 'skus'>>;
+/** What a denial says beside its reason, where a first payment is awaited: to who pays, or began it. */
+export type AwaitedFields = Partial<Omit<AwaitedPayment, 'skus' | 'own'>>;
 
 interface DeniedAnswer extends AwaitedFields {
   reason: DenialReason | null;
@@ -72,8 +74,8 @@ export async function addSuggestions(
   waiting.forEach(({ answer }, index) => {
     const payment = payments[index] ?? null;
     if (payment === null) return;
-    const { skus, ...fields } = payment;
-    Object.assign(answer, fields);
+    const { skus, own, ...fields } = payment;
+    if (own) Object.assign(answer, fields);
     answer.suggestedOffers = answer.suggestedOffers.filter(({ sku }) => !skus.includes(sku));
   });
 }

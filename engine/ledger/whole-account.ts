@@ -1,9 +1,7 @@
 import type { ErasePart, ExportPart, Obstacle } from '../accounts';
-import { atTime, toInstant, type Session } from '../database';
-import { readClock, type Clock, type Instant } from '../kernel';
+import { atTime, toInstant } from '../database';
 import type { Balances } from './balances';
 import type { Entries, Entry } from './entries';
-import { readGrantRecords, type GrantRecord } from './grant-records';
 import type { HoldRecord, HoldRecords } from './hold-records';
 import type { Overages } from './overage';
 
@@ -47,43 +45,15 @@ async function allHolds(ledger: Reads, account: string): Promise<HoldRecord[]> {
   }
 }
 
-/** Grants that were made for an account, wherever they are: in its own ledger, or its payers'. */
-const READ_OWN_GRANTS = `
-select g.payer_id::text as payer_id, array_agg(g.sequence::text order by g.sequence desc) as sequences
-from {schema}.grants g
-where g.payer_id in (
-    select unnest(array_append(a.earlier_payers, a.payer_id) || a.account_id)
-    from {schema}.accounts a where a.account_id = any($1::uuid[]))
-  and (g.payer_id = any($1::uuid[]) or g.account_id = any($1::uuid[]))
-group by g.payer_id
-order by g.payer_id`;
-
-async function ownGrants(
-  session: Session,
-  names: readonly string[],
-  now: Instant,
-): Promise<GrantRecord[]> {
-  const found = await session.query<{ payer_id: string; sequences: string[] }>(READ_OWN_GRANTS, [
-    names,
-  ]);
-  const grants: GrantRecord[] = [];
-  for (const { payer_id: payerId, sequences } of found) {
-    grants.push(...(await readGrantRecords(session, payerId, sequences.map(BigInt), now)));
-  }
-  return grants;
-}
-
 /** Of a child no balances or terms, which are its parent's; of grants those that were made for it. */
 export const exportLedger =
-  (ledger: Reads, clock: Clock): ExportPart =>
-  async (session, { accountId: account, payerId, names }, limits) => {
+  (ledger: Reads): ExportPart =>
+  async (_session, { accountId: account, payerId }, limits) => {
     const pays = account === payerId;
     const { entries, more } = await newestEntries(ledger, account, limits.entries);
     return {
       balances: pays ? await ledger.balance({ account }) : [],
-      grants: pays
-        ? await ledger.grants({ account })
-        : await ownGrants(session, names, readClock(clock)),
+      grants: await ledger.grants({ account }),
       overage: pays ? await ledger.overage({ account }) : [],
       holds: await allHolds(ledger, account),
       entries,

@@ -1,4 +1,11 @@
-import { resolveAccount, changeOfAccount, type Changed, type ResolvedAccount } from '../accounts';
+import {
+  concerns,
+  resolveAccount,
+  resolveWithAliases,
+  changeOfAccount,
+  type Changed,
+  type ResolvedAccount,
+} from '../accounts';
 import type { Session } from '../database';
 import {
   accountReference,
@@ -179,14 +186,16 @@ export class Methods {
   }
 
   /**
-   * What an account, or who pays for it, can pay with; the default first.
+   * What an account can pay with; the default first. Of a child those that were saved for it: it pays
+   * with its parent's, which are not shown to it.
    *
    * @throws unknown_account
    */
   async methods(request: { account: AccountReference }): Promise<PaymentMethod[]> {
     const { account: reference } = parse(methodsInput, request);
-    const { payerId } = await resolveAccount(this.context.database, reference);
-    return (await listMethods(this.context.database, payerId)).map(methodRecord);
+    const account = await resolveWithAliases(this.context.database, reference);
+    const methods = await listMethods(this.context.database, account.payerId);
+    return methods.filter(concerns(account)).map(methodRecord);
   }
 
   /**

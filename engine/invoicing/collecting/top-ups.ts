@@ -1,4 +1,4 @@
-import { resolveAccount, changeOfAccount } from '../../accounts';
+import { changeOfAccount, concerns, resolveAccount, resolveWithAliases } from '../../accounts';
 import { findOffer, findProducts, requireUnits, unknownProduct } from '../../catalog';
 import { lockAccounts, pages, type Session } from '../../database';
 import { recordEvents } from '../../events';
@@ -132,12 +132,13 @@ export class TopUps {
     );
   }
 
-  /** What an account, or who pays for it, buys by itself. @throws unknown_account */
+  /** What an account buys by itself; of a child what was said under its name. @throws unknown_account */
   async topUps(request: RequestOf<typeof topUpsInput>): Promise<TopUp[]> {
     const { account } = parse(topUpsInput, request);
     const { database } = this.context;
-    const { payerId } = await resolveAccount(database, account);
-    return (await listTopUps(database, payerId)).map(topUpRecord);
+    const resolved = await resolveWithAliases(database, account);
+    const topUps = await listTopUps(database, resolved.payerId);
+    return topUps.filter(concerns(resolved)).map(topUpRecord);
   }
 
   /**

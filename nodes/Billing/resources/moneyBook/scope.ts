@@ -10,7 +10,7 @@ export const bookScope = whose(
   'Book Of',
   'Whose money',
   'all',
-  "A child's is its parent's",
+  'A child has none while it has a parent',
 );
 
 export const bookFilters: INodeProperties[] = [
