@@ -1,6 +1,6 @@
 import { ledgersOf, resolveWithAliases } from '../accounts';
 import { findProduct, unknownProduct, type ProductKind } from '../catalog';
-import type { Context, Session } from '../database';
+import { atTime, toInstant, type Context, type Session } from '../database';
 import {
   BillingError,
   Decimal,
@@ -26,6 +26,7 @@ import {
   type GrantRow,
   type HoldingsRow,
 } from './holdings';
+import { ledgerTime, ledgerTimeSql } from './ledger-time';
 import { firstEnd, withFreed } from './order-of-use';
 import type { Grant } from './pockets';
 import type { LedgerPorts } from './ports';
@@ -63,14 +64,17 @@ freed as (
   group by h.payer_id, part.sequence
 )`;
 
-/** Of ledgers $1; where $4 names an account, only what was made for it there. */
+/** Of ledgers $1, each by the time that counts there; where $4 names an account, only what was made for it. */
 const READ_GRANTS = `
-with ${freedBy('$1::uuid[]', '$3::timestamptz')}
+with ledgers as (
+  select l.*, ${ledgerTimeSql('l.payer_id', '$3::timestamptz')} as now
+  from unnest($1::uuid[], $4::uuid[]) with ordinality as l (payer_id, only_account, position)
+), ${freedBy('$1::uuid[]', '(select max(l.now) from ledgers l where l.payer_id = h.payer_id)')}
 select ${grantJson(
   'g.remaining + coalesce(freed.amount, 0)',
   'g.held - coalesce(freed.amount, 0)',
-)}::text as grant, d.source
-from unnest($1::uuid[], $4::uuid[]) with ordinality as p (payer_id, only_account, position)
+)}::text as grant, d.source, ${atTime('p.now')} as now
+from ledgers p
 join {schema}.grants g on g.payer_id = p.payer_id
 join {schema}.entries e on e.payer_id = g.payer_id and e.sequence = g.sequence
 left join freed on freed.payer_id = g.payer_id and freed.sequence = g.sequence
@@ -80,13 +84,14 @@ where ($2::text is null or g.product = $2)
 order by e.recorded_at desc, p.position, g.sequence desc`;
 
 /**
- * Products with what is in their pockets, in one snapshot; those that only an account merged into this
- * one had, too ($3). Asked for one product, it comes always.
+ * Products with what is in their pockets, and the time that counts there ($4: the clock), in one
+ * snapshot; those that only an account merged into this one had, too ($3). Asked for one product, it comes always.
  */
 const READ_BALANCES = `
 select p.key, p.unit, p.kind, {schema}.read_pockets(array[$1::uuid], array[p.key])::text as view,
        (select sum(d.amount - d.paid - d.moved) from {schema}.unit_debts d
-        where d.payer_id = $1::uuid and d.product = p.key and d.paid + d.moved < d.amount)::text as debt
+        where d.payer_id = $1::uuid and d.product = p.key and d.paid + d.moved < d.amount)::text as debt,
+       ${atTime(ledgerTimeSql('$1::uuid', '$4::timestamptz'))} as now
 from {schema}.products p
 where case when $2::text is null
   then exists (select 1 from {schema}.grants g where g.payer_id = any($3::uuid[]) and g.product = p.key)
@@ -146,13 +151,14 @@ async function balancesNow(
   payerId: string,
   aliases: readonly string[],
   product: string | null,
-  now: Instant,
+  clock: Instant,
 ): Promise<Balance[]> {
-  const rows = await session.query<ProductRow & { view: string; debt: string | null }>(
+  const rows = await session.query<ProductRow & { view: string; debt: string | null; now: string }>(
     READ_BALANCES,
-    [payerId, product, [payerId, ...aliases]],
+    [payerId, product, [payerId, ...aliases], isoTime(clock)],
   );
   return rows.map((row) => {
+    const now = toInstant(row.now);
     const { grants, holds } = holdingsOf(JSON.parse(row.view) as HoldingsRow);
     const balance = balanceOf(row, withFreed(grants, holds, now), now);
     return row.debt === null ? balance : { ...balance, debt: formatUnits(new Decimal(row.debt)) };
@@ -179,6 +185,17 @@ async function balancesAt(
     if (grant[0] !== null) found.grants.push(grantOf(grant));
   }
   return [...byProduct.values()].map(({ row, grants }) => balanceOf(row, grants, at));
+}
+
+/** @throws invalid_input, for a moment that is still to come in the ledger, too */
+async function requirePast(
+  session: Session,
+  payerId: string,
+  at: Instant,
+  clock: Instant,
+): Promise<void> {
+  if (at <= (await ledgerTime(session, payerId, clock))) return;
+  throw new BillingError('invalid_input', '"at" must not lie in the future.', { parameter: 'at' });
 }
 
 export class Balances {
@@ -208,13 +225,11 @@ export class Balances {
   }): Promise<Balance | Balance[]> {
     const wanted = parse(balanceInput, request);
     const now = readClock(this.context.clock);
-    if (wanted.at !== undefined && wanted.at > now) {
-      throw new BillingError('invalid_input', '"at" must not lie in the future.', {
-        parameter: 'at',
-      });
-    }
     const session: Session = this.context.database;
     const { payerId, payerAliases } = await resolveWithAliases(session, wanted.account);
+    if (wanted.at !== undefined && wanted.at > now) {
+      await requirePast(session, payerId, wanted.at, now);
+    }
     await this.ports.refresh(null, [payerId], now);
     const product = wanted.product ?? null;
     const balances =
@@ -246,15 +261,16 @@ export class Balances {
       accountId === payerId
         ? [payerId, ...payerAliases].map((payer) => ({ payerId: payer, onlyAccount: null }))
         : ledgersOf(account);
-    const rows = await this.context.database.query<{ grant: string; source: string | null }>(
-      READ_GRANTS,
-      [
-        ledgers.map((ledger) => ledger.payerId),
-        wanted.product ?? null,
-        isoTime(now),
-        ledgers.map(({ onlyAccount }) => onlyAccount),
-      ],
-    );
-    return rows.map(sourcedGrant).map((grant) => grantRecord(grant, grant.source, now));
+    const rows = await this.context.database.query<{
+      grant: string;
+      source: string | null;
+      now: string;
+    }>(READ_GRANTS, [
+      ledgers.map((ledger) => ledger.payerId),
+      wanted.product ?? null,
+      isoTime(now),
+      ledgers.map(({ onlyAccount }) => onlyAccount),
+    ]);
+    return rows.map((row) => grantRecord(sourcedGrant(row), row.source, toInstant(row.now)));
   }
 }

@@ -27,6 +27,7 @@ import {
 } from './access';
 import type { KnownAccount, KnownPayer, KnownPayers } from './known-payers';
 import { Lane } from './lane';
+import { timesBy } from './ledger-time';
 import { firstEnd, withFreed } from './order-of-use';
 import { pocketKey, isDue } from './pockets';
 import type { LedgerPorts } from './ports';
@@ -69,7 +70,8 @@ interface Checked {
 }
 
 /** What was seen decides: without writing, in one statement. */
-function answerFrom({ view, pockets }: Seen, wishes: readonly Wish[], now: Instant): Checked {
+function answerFrom({ view, pockets }: Seen, wishes: readonly Wish[], clock: Instant): Checked {
+  const timeOf = timesBy(view.lastLines, clock);
   const shortages: Checked['shortages'] = [];
   const curable = new Set<string>();
   const answers = wishes.map((asked, index): CheckAnswer | FailedItem => {
@@ -77,6 +79,7 @@ function answerFrom({ view, pockets }: Seen, wishes: readonly Wish[], now: Insta
     const wish = resolvedWish(asked, account, view.products.get(asked.product));
     if (isFailed(wish)) return wish;
     const { accountId, payerId } = wish.account;
+    const now = timeOf(payerId);
     const product = wish.product.key;
     const pocket = pockets.get(pocketKey({ payerId, product }))!;
     const grants = withFreed(pocket.grants, pocket.holds, now);
@@ -100,8 +103,9 @@ function answerFrom({ view, pockets }: Seen, wishes: readonly Wish[], now: Insta
 }
 
 /** The answer that what is known gives; null when it gives none, or no plain yes. */
-function answerKnown(wish: KnownWish, now: Instant): CheckAnswer | null {
+function answerKnown(wish: KnownWish, clock: Instant): CheckAnswer | null {
   const { payer, pocket, amount } = wish;
+  const now = Math.max(clock, payer.recordedAt);
   // What was taken and is not yet committed is not so yet.
   if (payer.writing !== 0 || amount.greaterThan(pocket.available)) return null;
   if (now < pocket.since || now >= pocket.until) return null;

@@ -38,7 +38,7 @@ export async function decideOn<T extends { reason: DenialReason | null }>(
     return { journal, pocket, time, grants: withFreed(pocket.grants, pocket.holds, time) };
   };
   const first = await open();
-  const answer = isDue(first.pocket, now) ? null : await decide(first);
+  const answer = isDue(first.pocket, first.time) ? null : await decide(first);
   if (answer !== null && !isCurable(answer)) return answer;
   const isFresh = await refresh(session, [payerId], now);
   return answer === null || isFresh ? decide(await open()) : answer;

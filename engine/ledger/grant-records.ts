@@ -54,8 +54,8 @@ export async function readGrantRecords(
   session: Session,
   payerId: string,
   sequences: readonly bigint[],
-  now: Instant,
+  clock: Instant,
 ): Promise<GrantRecord[]> {
-  const grants = await readCountingGrants(session, payerId, sequences, now);
+  const { grants, now } = await readCountingGrants(session, payerId, sequences, clock);
   return grants.map((grant) => grantRecord(grant, grant.source, now));
 }

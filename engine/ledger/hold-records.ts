@@ -1,6 +1,14 @@
 import { ledgersOf, resolveWithAliases } from '../accounts';
 import { findProduct } from '../catalog';
-import { column, table, type Context, type RowOf, type Session } from '../database';
+import {
+  atTime,
+  column,
+  table,
+  toInstant,
+  type Context,
+  type RowOf,
+  type Session,
+} from '../database';
 import {
   BillingError,
   accountReference,
@@ -19,6 +27,7 @@ import {
   type RequestOf,
 } from '../kernel';
 import type { OwnLine } from './change-of-line';
+import { ledgerTimeSql } from './ledger-time';
 import { isOver } from './order-of-use';
 import { HOLDS } from './tables';
 
@@ -86,8 +95,11 @@ from (
  * @param rows of `p.payer_id`, with the line by which each is known
  */
 const readHolds = (rows: string): string => `
-select ${HOLDS.select('h')}, ${MADE.select('h')}
-from unnest($1::uuid[], $2::uuid[]) as p (payer_id, only_account)
+select ${HOLDS.select('h')}, ${MADE.select('h')}, ${atTime('p.now')} as now
+from (
+  select l.*, ${ledgerTimeSql('l.payer_id', '$5::timestamptz')} as now
+  from unnest($1::uuid[], $2::uuid[]) as l (payer_id, only_account)
+  offset 0) as p
 left join {schema}.entries before on before.payer_id = $6::uuid and before.sequence = $7::bigint
 cross join lateral (
   select h.* from (${rows}) as h
@@ -109,10 +121,10 @@ const READ_OPEN_HOLDS = readHolds(`
     join {schema}.entries e on e.payer_id = h.payer_id and e.sequence = h.sequence
     join {schema}.entries f
       on f.payer_id = h.payer_id and f.sequence = coalesce(e.cause_sequence, e.sequence)
-    where h.payer_id = p.payer_id and h.outcome is null and h.expires_at > $5::timestamptz`);
+    where h.payer_id = p.payer_id and h.outcome is null and h.expires_at > p.now`);
 
 /**
- * Those that ended, too; the moment is not asked for. Each ledger's part is read backwards along a key, no
+ * Those that ended, too. Each ledger's part is read backwards along a key, no
  * further than the page needs.
  */
 const READ_ALL_HOLDS = readHolds(`
@@ -124,7 +136,7 @@ const READ_ALL_HOLDS = readHolds(`
       select l.* from {schema}.holds l
       where l.payer_id = h.payer_id and l.sequence = ${lastOf('h.payer_id', 'h.sequence')}
       offset 0) as l
-    where h.payer_id = p.payer_id and $5::timestamptz is not null`);
+    where h.payer_id = p.payer_id`);
 
 /** @param now holds over by then are free, whether or not that was written */
 export function holdRecord(hold: StoredHold, now: Instant): HoldRecord {
@@ -170,7 +182,7 @@ export class HoldRecords {
         parameter: 'cursor',
       });
     }
-    const rows = await session.query<object>(open ? READ_OPEN_HOLDS : READ_ALL_HOLDS, [
+    const rows = await session.query<{ now: string }>(open ? READ_OPEN_HOLDS : READ_ALL_HOLDS, [
       ledgers.map(({ payerId }) => payerId),
       ledgers.map(({ onlyAccount }) => onlyAccount),
       product ?? null,
@@ -179,6 +191,6 @@ export class HoldRecords {
       after?.payerId ?? null,
       after?.sequence ?? null,
     ]);
-    return rows.map((row) => holdRecord(readRow(row), now));
+    return rows.map((row) => holdRecord(readRow(row), toInstant(row.now)));
   }
 }

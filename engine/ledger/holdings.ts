@@ -1,6 +1,7 @@
 import type { Session } from '../database';
 import { Decimal, type Instant } from '../kernel';
 import type { GateReason } from './gates';
+import { ledgerTime } from './ledger-time';
 import { withFreed, type HeldUnits } from './order-of-use';
 import { pocketKey, type Grant, type Hold, type Holdings, type PocketName } from './pockets';
 
@@ -180,18 +181,19 @@ export async function readGrants(
   return rows.map(sourcedGrant);
 }
 
-/** The same of one payer, as they count at a moment. */
+/** The same of one payer, as they count now, and when that is in its ledger. */
 export async function readCountingGrants(
   session: Session,
   payerId: string,
   sequences: readonly bigint[],
-  now: Instant,
-): Promise<readonly SourcedGrant[]> {
+  clock: Instant,
+): Promise<{ grants: readonly SourcedGrant[]; now: Instant }> {
   const grants = await readGrants(
     session,
     sequences.map((sequence) => ({ payerId, sequence })),
   );
   const pockets = new Map(grants.map((grant) => [pocketKey(grant), grant]));
   const { holds } = await readHoldings(session, [...pockets.values()]);
-  return withFreed(grants, holds, now);
+  const now = await ledgerTime(session, payerId, clock);
+  return { grants: withFreed(grants, holds, now), now };
 }

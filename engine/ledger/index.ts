@@ -23,7 +23,7 @@ import { eraseLedger, exportLedger, ownUnitsObstacle } from './whole-account';
 
 export * from './public';
 export { runDue, writeDueOf, type RunDueRequest } from './due';
-export { ledgerTime } from './journal-store';
+export { ledgerTime, ledgerTimeSql } from './ledger-time';
 export { giveUnits, giveUnitsToMany, type Gift, type GrantOrder } from './grant';
 export { readGrantRecords } from './grant-records';
 export { setGates, type GateReason } from './gates';

@@ -2,7 +2,8 @@ import { arrayLiteral, column, serializationFailure, table, type Session } from 
 import { recordEvents } from '../events';
 import { isoTime, type Instant } from '../kernel';
 import { readHoldings } from './holdings';
-import { Journal, type WantedPocket, type LastLine } from './journal';
+import { Journal, type WantedPocket } from './journal';
+import { readLastLines } from './ledger-time';
 import type { NewEntry, Unwritten } from './lines';
 import { pocketKey, type Grant } from './pockets';
 import { GRANTS, HOLDS, LINE, PAIRS } from './tables';
@@ -19,8 +20,6 @@ export interface AnswerToKeep {
   /** Milliseconds. */
   keep: number;
 }
-
-const LAST_LINES = table('entries', { ...LINE, recordedAt: column.instant() });
 
 const GRANT_ENDS = table('grants', { ...LINE, endedAt: column.instant() });
 
@@ -54,16 +53,6 @@ const CHANGED_DEBTS = table('unit_debts', {
   movedPayerId: column.uuid().orNull,
   movedSequence: column.sequence().orNull,
 });
-
-/** The last line of each payer. Index order on the primary key: one row read a payer. */
-const READ_LAST_LINES = `
-select ${LAST_LINES.select('last')}
-from unnest($1::uuid[]) as p (payer_id)
-cross join lateral (
-  select e.payer_id, e.sequence, e.recorded_at
-  from {schema}.entries e where e.payer_id = p.payer_id
-  order by e.sequence desc limit 1
-) as last`;
 
 /** One round trip; the statements are in database/migrations/0005-ledger-calls.ts. */
 const WRITE_ENTRIES = `
@@ -119,21 +108,6 @@ export async function openJournal(
   const lastLines = await readLastLines(session, [...new Set(wanted.map((one) => one.payerId))]);
   const holdings = await readHoldings(session, [...names.values()]);
   return new Journal(now, wanted, lastLines, holdings);
-}
-
-async function readLastLines(session: Session, payerIds: readonly string[]): Promise<LastLine[]> {
-  if (payerIds.length === 0) return [];
-  return (await session.query<object>(READ_LAST_LINES, [payerIds])).map(LAST_LINES.read);
-}
-
-/** The time that counts in a payer's ledger: the clock's, and never before its last line. It is locked. */
-export async function ledgerTime(
-  session: Session,
-  payerId: string,
-  now: Instant,
-): Promise<Instant> {
-  const [last] = await readLastLines(session, [payerId]);
-  return last === undefined ? now : Math.max(now, last.recordedAt);
 }
 
 /** Reads what is owed of the products of a journal's pockets. Needed before units are granted. */

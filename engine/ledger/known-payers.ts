@@ -125,7 +125,7 @@ interface Seen {
   last: bigint;
   recordedAt: Instant;
   pocket: PocketState;
-  /** The moment it was looked at. */
+  /** The moment it was looked at, by the time that counts in the ledger. */
   at: Instant;
 }
 

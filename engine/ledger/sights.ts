@@ -43,7 +43,14 @@ export function remember(
     const line = lines.get(account.payerId);
     const pocket = pockets.get(pocketKey({ payerId: account.payerId, product: key }))!;
     const seen =
-      line === undefined ? null : { last: line.sequence, recordedAt: line.recordedAt, pocket, at };
+      line === undefined
+        ? null
+        : {
+            last: line.sequence,
+            recordedAt: line.recordedAt,
+            pocket,
+            at: Math.max(at, line.recordedAt),
+          };
     const isGated = view.gated.has(account.payerId);
     known.learn({ reference, account, isGated, product, seen });
   });

@@ -3,6 +3,7 @@ import { atTime, toInstant } from '../database';
 import type { Balances } from './balances';
 import type { Entries, Entry } from './entries';
 import type { HoldRecord, HoldRecords } from './hold-records';
+import { ledgerTime } from './ledger-time';
 import type { Overages } from './overage';
 
 /**
@@ -111,7 +112,8 @@ interface OwnUnitsRow {
   held_until: string | null;
 }
 
-export const ownUnitsObstacle: Obstacle = async (session, accountId, now) => {
+export const ownUnitsObstacle: Obstacle = async (session, accountId, clock) => {
+  const now = await ledgerTime(session, accountId, clock);
   const rows = await session.query<OwnUnitsRow>(READ_OWN_UNITS, [accountId]);
   const endsAfter = (time: string | null): boolean => time === null || toInstant(time) > now;
   // An open hold keeps its units whatever became of their grant.

@@ -28,9 +28,9 @@ export async function readGrantStates(
   session: Session,
   payerId: string,
   sequences: readonly bigint[],
-  now: Instant,
+  clock: Instant,
 ): Promise<GrantState[]> {
-  const grants = await readCountingGrants(session, payerId, sequences, now);
+  const { grants, now } = await readCountingGrants(session, payerId, sequences, clock);
   return grants.map((grant) => stateOf(grant, now));
 }
 

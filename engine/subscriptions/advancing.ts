@@ -1,5 +1,15 @@
-import { MAX_LOCKED_ACCOUNTS, lockAccounts, sweep, type Context, type Session } from '../database';
+import {
+  MAX_LOCKED_ACCOUNTS,
+  atTime,
+  grouped,
+  lockAccounts,
+  sweep,
+  toInstant,
+  type Context,
+  type Session,
+} from '../database';
 import { isoTime, readClock, type Instant } from '../kernel';
+import { ledgerTimeSql } from '../ledger';
 import { defaultGateways } from '../payments';
 import { asksForMethod, planAdvance, type Outcome, type Standing } from './planning';
 import { queuedChanges } from './queued-changes';
@@ -180,20 +190,30 @@ export async function broughtUpToDate(
   );
 }
 
-/** What is due of some payers, and what was given to them since $3. */
+/**
+ * Of each of some payers whether something is due by the time that counts in its ledger, which comes
+ * with it, or was given to it since $3; the others are missing. Few rows each, along primary keys.
+ */
 const FIND_FRESH = `
-select s.is_due from ${NAMES} as n
+select w.payer_id::text as "payerId", ${atTime('w.now')} as now, bool_or(s.is_due) as "isDue"
+from (
+  select l.payer_id, ${ledgerTimeSql('l.payer_id', '$1::timestamptz')} as now
+  from unnest($2::uuid[]) as l (payer_id)
+  offset 0) as w
 cross join lateral (
-  select s.next_due_at <= $1::timestamptz as is_due
+  select w.payer_id as account_id
+  union all
+  select a.account_id from {schema}.accounts a where a.merged_into = w.payer_id) as n
+cross join lateral (
+  select coalesce(s.next_due_at <= w.now, false) as is_due
   from {schema}.subscriptions s
   where s.payer_id = n.account_id and (
-    s.next_due_at <= $1::timestamptz or exists (
+    s.next_due_at <= w.now or exists (
       select 1 from {schema}.subscription_periods p
       where p.payer_id = s.payer_id and p.subscription_id = s.subscription_id
         and p.number = s.period_number and p.granted_at >= $3::timestamptz))
   offset 0) as s
-order by s.is_due desc nulls last
-limit 1`;
+group by w.payer_id, w.now`;
 
 /** Longer than a reader takes from reading what there is to asking whether there is more. */
 const JUST_NOW = 60_000;
@@ -209,22 +229,44 @@ export async function refreshPayers(
   context: Context,
   session: Session | null,
   payerIds: readonly string[],
-  now: Instant,
+  clock: Instant,
 ): Promise<boolean> {
-  const [found] = await (session ?? context.database).query<{ is_due: boolean | null }>(
-    FIND_FRESH,
-    [isoTime(now), payerIds, isoTime(now - JUST_NOW)],
-  );
-  if (found === undefined) return false;
-  if (found.is_due !== true) return session === null;
-  if (session !== null) return advancePayers(session, payerIds, now);
+  const found = await (session ?? context.database).query<Fresh>(FIND_FRESH, [
+    isoTime(clock),
+    payerIds,
+    isoTime(clock - JUST_NOW),
+  ]);
+  const due = found.filter(({ isDue }) => isDue);
+  // The clock says for nearly all; each whose ledger is ahead of it has a time of its own.
+  const byTime = grouped(due, ({ now }) => now);
+  let changed = false;
+  for (const [now, of] of byTime) {
+    const ids = of.map(({ payerId }) => payerId);
+    const at = toInstant(now);
+    if (session !== null) changed = (await advancePayers(session, ids, at)) || changed;
+    else await openDue(context, ids, at);
+  }
+  return session === null ? found.length > 0 : changed;
+}
+
+interface Fresh {
+  payerId: string;
+  /** In milliseconds. */
+  now: string;
+  isDue: boolean;
+}
+
+/** Waits for who does it just now: whoever asks must not be told of the period before. */
+async function openDue(
+  { database }: Context,
+  payerIds: readonly string[],
+  now: Instant,
+): Promise<void> {
   for (let from = 0; from < payerIds.length; from += MAX_LOCKED_ACCOUNTS) {
     const some = payerIds.slice(from, from + MAX_LOCKED_ACCOUNTS);
-    // Waits for who does it just now: whoever asks must not be told of the period before.
-    await context.database.transaction(undefined, async (own) => {
-      await lockAccounts(own, some);
-      await advancePayers(own, some, now);
+    await database.transaction(undefined, async (session) => {
+      await lockAccounts(session, some);
+      await advancePayers(session, some, now);
     });
   }
-  return true;
 }

@@ -13,9 +13,8 @@ import {
   type RequestOf,
 } from '../kernel';
 import { refreshPayers } from './advancing';
-import { readStandings } from './standings';
 import { readSubscription, readSubscriptions, type Subscription } from './reading';
-import { findSubscription } from './records';
+import { findSubscription, ownerAndPayer } from './records';
 import {
   SUBSCRIPTIONS,
   SUBSCRIPTION_STATUSES,
@@ -52,7 +51,7 @@ export class SubscriptionReads {
     const { subscriptionId } = parse(getInput, request);
     const { database } = this.context;
     const found = await findSubscription(database, subscriptionId);
-    if (!(await this.refresh([found]))) return readSubscription(database, found);
+    if (!(await this.refresh(found))) return readSubscription(database, found);
     return readSubscription(database, await findSubscription(database, subscriptionId));
   }
 
@@ -85,12 +84,9 @@ export class SubscriptionReads {
   }
 
   /** Opens what is due: the first reader does what a job would do. */
-  private async refresh(found: readonly StoredSubscription[]): Promise<boolean> {
-    const now = readClock(this.context.clock);
-    const due = found.filter(({ nextDueAt }) => nextDueAt !== null && nextDueAt <= now);
-    if (due.length === 0) return false;
-    const standings = await readStandings(this.context.database, due);
-    const ledgers = new Set(standings.map(({ receiver }) => receiver.payerId));
-    return refreshPayers(this.context, null, [...ledgers], now);
+  private async refresh(found: StoredSubscription): Promise<boolean> {
+    if (found.nextDueAt === null) return false;
+    const [, { payerId }] = await ownerAndPayer(this.context.database, found);
+    return refreshPayers(this.context, null, [payerId], readClock(this.context.clock));
   }
 }
