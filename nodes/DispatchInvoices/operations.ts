@@ -103,7 +103,11 @@ async function withPdf(
   try {
     const { invoiceId } = record;
     const paper = await billing.invoicing.renderInvoice({ invoiceId, format: 'pdf', locale });
-    return new RecordWithFile(record, { [PDF_FIELD]: await paperFile(context, paper) });
+    const [problem] = paper.problems;
+    return new RecordWithFile(
+      { ...record, ...(problem !== undefined && { pdfProblem: problem.message }) },
+      { [PDF_FIELD]: await paperFile(context, paper) },
+    );
   } catch (error) {
     return { ...record, pdfError: itemError(error).message };
   }

@@ -5,11 +5,13 @@ import {
   input,
   oneOf,
   parse,
+  readClock,
   recordId,
   sumOf,
   type Instant,
   type RequestOf,
 } from '../../kernel';
+import type { RunProblem } from '../chunks';
 import {
   creditedTaxes,
   readNoteSnapshot,
@@ -19,6 +21,7 @@ import {
 import { readSnapshot, requireInvoice, taxesOf, type StoredInvoice } from '../invoice-records';
 import { localeInput, readLogo, readSettings } from '../settings';
 import { htmlOf } from './html';
+import { requirePicture } from './logo';
 import { paperOf, type Logo, type PaperSource, type PaperTax } from './paper';
 import { pdfOf } from './pdf';
 import type { PaperSnapshot } from './snapshot';
@@ -36,6 +39,8 @@ export interface RenderedPaper {
   content: string;
   /** False: the PDF's font lacks the script of something that stands on it; HTML shows it. */
   complete: boolean;
+  /** What is not on it that should be: a logo of before that cannot be drawn. */
+  problems: RunProblem[];
 }
 
 const renderInput = input({
@@ -127,7 +132,12 @@ function printableLocale(locale: string, at: Instant): string {
 const fileNameOf = (number: string | null, id: string, format: string): string =>
   `${(number ?? id).replace(/[^\p{L}\p{N}._-]+/gu, '-')}.${format}`;
 
+const AN_HOUR = 3_600_000;
+
 export class Papers {
+  /** Logos that could not be drawn, by their ids: it is not tried again with every paper. */
+  private readonly leftAway = new Map<string, { problem: RunProblem; until: Instant }>();
+
   constructor(private readonly context: Context) {}
 
   /**
@@ -144,7 +154,7 @@ export class Papers {
         ? await this.creditNote(database, creditNoteId!)
         : await this.invoice(database, invoiceId);
     const { snapshot, number } = source;
-    const logo = await this.logo(database, snapshot.logoId);
+    const { logo, problems } = await this.logo(database, snapshot.logoId);
     const wanted = asked ?? snapshot.locale;
     const locale = format === 'pdf' ? printableLocale(wanted, source.issuedAt ?? 0) : wanted;
     const { language, words } = wordsFor(locale);
@@ -152,14 +162,21 @@ export class Papers {
     const fileName = fileNameOf(number, (invoiceId ?? creditNoteId)!, format);
     if (format === 'html') {
       const content = await htmlOf(paper, number, logo);
-      return { fileName, mimeType: 'text/html', content, complete: true };
+      return { fileName, mimeType: 'text/html', content, complete: true, problems };
     }
-    const { content, complete } = await pdfOf(paper, number, logo);
+    const { content, complete } = await pdfOf(paper, number, logo).catch(async (error: Error) => {
+      if (logo === null) throw error;
+      // Rather without its logo than not at all, and at once the next time.
+      const printed = await pdfOf(paper, number, null);
+      problems.push(this.leaveAway(snapshot.logoId!, error.message));
+      return printed;
+    });
     return {
       fileName,
       mimeType: 'application/pdf',
       content: content.toString('base64'),
       complete,
+      problems,
     };
   }
 
@@ -179,11 +196,31 @@ export class Papers {
     return noteSource(note, await requireInvoice(session, note.invoiceId), snapshot);
   }
 
-  private async logo(session: Session, logoId: string | null): Promise<Logo | null> {
-    const logo = await readLogo(session, logoId);
-    return logo === null
-      ? null
-      : { mimeType: logo.mimeType, content: Buffer.from(logo.content, 'base64') };
+  /** The logo as far as it can be drawn: it was saved when others were taken, or by others. */
+  private async logo(
+    session: Session,
+    logoId: string | null,
+  ): Promise<{ logo: Logo | null; problems: RunProblem[] }> {
+    const left = this.leftAway.get(logoId ?? '');
+    if (left !== undefined && left.until > readClock(this.context.clock)) {
+      return { logo: null, problems: [left.problem] };
+    }
+    const saved = await readLogo(session, logoId);
+    if (saved === null) return { logo: null, problems: [] };
+    try {
+      return { logo: await requirePicture(Buffer.from(saved.content, 'base64')), problems: [] };
+    } catch (error) {
+      return { logo: null, problems: [this.leaveAway(logoId!, (error as Error).message)] };
+    }
+  }
+
+  private leaveAway(logoId: string, why: string): RunProblem {
+    const problem: RunProblem = {
+      code: 'invalid_input',
+      message: `The logo is left away, save another one: ${why}`,
+    };
+    this.leftAway.set(logoId, { problem, until: readClock(this.context.clock) + AN_HOUR });
+    return problem;
   }
 }
 

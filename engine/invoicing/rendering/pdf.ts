@@ -1,6 +1,3 @@
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-
 import type {
   Column,
   Content,
@@ -8,65 +5,12 @@ import type {
   ContentSvg,
   ContentText,
   TableCell,
-  TDocumentDefinitions,
 } from 'pdfmake/interfaces';
 
 import type { Logo, Paper } from './paper';
+import { print, type PrintJob } from './printing';
 
-/**
- * Papers as PDF, on A4. The library is loaded with the first paper, since it takes a while; by its
- * printer rather than by its front, which keeps fonts and policies for the whole process.
- */
-
-/** What of pdfkit's document is used. */
-interface Printed extends NodeJS.ReadableStream {
-  end(): void;
-  fontCache: { Roboto?: { normal?: { font: { hasGlyphForCodePoint(point: number): boolean } } } };
-}
-
-interface Printer {
-  createPdfKitDocument(definition: TDocumentDefinitions): Promise<Printed>;
-}
-
-type PrinterClass = new (
-  fonts: Record<string, Record<string, string>>,
-  files: null,
-  urls: { resolve(): void; resolved(): Promise<void>; setUrlAccessPolicy(): void },
-  mayRead: (path: string) => boolean,
-) => Printer;
-
-const requireHere = createRequire(__filename);
-
-/** Nothing on a paper comes from elsewhere. */
-const NO_URLS = {
-  resolve: () => undefined,
-  resolved: () => Promise.resolve(),
-  setUrlAccessPolicy: () => undefined,
-};
-
-function newPrinter(): Printer {
-  const { default: PdfPrinter } = requireHere('pdfmake/js/Printer') as { default: PrinterClass };
-  const folder = join(dirname(requireHere.resolve('pdfmake/package.json')), 'fonts', 'Roboto');
-  const Roboto = {
-    normal: join(folder, 'Roboto-Regular.ttf'),
-    bold: join(folder, 'Roboto-Medium.ttf'),
-    italics: join(folder, 'Roboto-Italic.ttf'),
-    bolditalics: join(folder, 'Roboto-MediumItalic.ttf'),
-  };
-  const files: readonly string[] = Object.values(Roboto);
-  return new PdfPrinter({ Roboto }, null, NO_URLS, (path) => files.includes(path));
-}
-
-async function print(definition: TDocumentDefinitions): Promise<{ content: Buffer; doc: Printed }> {
-  const doc = await newPrinter().createPdfKitDocument(definition);
-  const chunks: Buffer[] = [];
-  return new Promise((resolve, reject) => {
-    doc.on('data', (chunk: Buffer) => chunks.push(chunk));
-    doc.on('end', () => resolve({ content: Buffer.concat(chunks), doc }));
-    doc.on('error', reject);
-    doc.end();
-  });
-}
+/** Papers as PDF, on A4: what stands where. They are drawn in a thread of their own. */
 
 const LOGO_FIT: [number, number] = [160, 60];
 
@@ -78,7 +22,7 @@ function logoContent({ mimeType, content }: Logo): ContentSvg | ContentImage {
 /** Whether a picture can be printed: the only way to find out is to print it. */
 export async function isDrawable(logo: Logo): Promise<boolean> {
   try {
-    await print({ content: [logoContent(logo)] });
+    await print({ definition: { content: [logoContent(logo)] } });
     return true;
   } catch {
     return false;
@@ -110,19 +54,8 @@ const wrapped = (text: string): ContentText['text'] => {
 const fitsOnPage = (text: string): boolean => text.length + 40 * text.split('\n').length < 700;
 
 const GREY = '#667085';
-const LINE = '#dfe3e8';
 const RED = '#a2402a';
 const GREEN = '#1f7a4d';
-
-const RULED = {
-  hLineWidth: (row: number): number => (row === 0 ? 0 : 0.5),
-  vLineWidth: (): number => 0,
-  hLineColor: (): string => LINE,
-  paddingLeft: (column: number): number => (column === 0 ? 0 : 8),
-  paddingRight: (): number => 0,
-  paddingTop: (): number => 5,
-  paddingBottom: (): number => 5,
-};
 
 const small = (text: string): ContentText => ({ text: wrapped(text), fontSize: 8, color: GREY });
 const linesOf = (lines: readonly string[]): Content =>
@@ -175,7 +108,7 @@ const partiesOf = (paper: Paper): Content => ({
 });
 
 const tableOf = ({ lines, heads, hasDiscount }: Paper): Content => ({
-  layout: RULED,
+  layout: 'ruled',
   table: {
     headerRows: 1,
     dontBreakRows: lines.every(({ description }) => fitsOnPage(description)),
@@ -221,37 +154,34 @@ const sumsOf = (paper: Paper): Content => ({
 const notesOf = (paper: Paper): Content[] =>
   paper.notes.map((text) => ({ text: wrapped(text), margin: [0, 10, 0, 0], fontSize: 9 }));
 
-const definitionOf = (
-  paper: Paper,
-  number: string | null,
-  logo: Logo | null,
-): TDocumentDefinitions => ({
-  pageSize: 'A4',
-  pageMargins: [48, 48, 48, 64],
-  info: { title: [paper.title, number].filter((part) => part !== null).join(' ') },
-  language: paper.language,
-  defaultStyle: { font: 'Roboto', fontSize: 10, lineHeight: 1.2 },
-  ...(paper.mark === null || !paper.isVoidOrDraft
-    ? {}
-    : { watermark: { text: plain(paper.mark), color: GREY, opacity: 0.12, bold: true } }),
-  footer: (page, pages) => ({
+const jobOf = (paper: Paper, number: string | null, logo: Logo | null): PrintJob => ({
+  definition: {
+    pageSize: 'A4',
+    pageMargins: [48, 48, 48, 64],
+    info: { title: [paper.title, number].filter((part) => part !== null).join(' ') },
+    language: paper.language,
+    defaultStyle: { font: 'Roboto', fontSize: 10, lineHeight: 1.2 },
+    ...(paper.mark === null || !paper.isVoidOrDraft
+      ? {}
+      : { watermark: { text: plain(paper.mark), color: GREY, opacity: 0.12, bold: true } }),
+    content: [
+      titleOf(paper, logo),
+      partiesOf(paper),
+      tableOf(paper),
+      sumsOf(paper),
+      ...notesOf(paper),
+    ],
+  },
+  footer: {
     margin: [48, 12, 48, 0],
+    columnGap: 16,
     columns: [
       { ...small(paper.footer ?? ''), width: '*' },
-      {
-        ...small(paper.page.replace('{page}', String(page)).replace('{pages}', String(pages))),
-        width: 'auto',
-      },
+      { text: plain(paper.page), fontSize: 8, color: GREY, width: 'auto' },
     ],
-    columnGap: 16,
-  }),
-  content: [
-    titleOf(paper, logo),
-    partiesOf(paper),
-    tableOf(paper),
-    sumsOf(paper),
-    ...notesOf(paper),
-  ],
+  },
+  characters: plain([...new Set([...textsOf(paper)].join(''))].join('')),
+  lines: paper.lines.length,
 });
 
 /** Everything that is written on a paper. */
@@ -267,16 +197,8 @@ function* textsOf(value: unknown): Generator<string> {
  *
  * @returns `complete` false: something is written in a script that the font does not have
  */
-export async function pdfOf(
+export const pdfOf = (
   paper: Paper,
   number: string | null,
   logo: Logo | null,
-): Promise<{ content: Buffer; complete: boolean }> {
-  const { content, doc } = await print(definitionOf(paper, number, logo));
-  const font = doc.fontCache.Roboto?.normal?.font;
-  const isDrawn = (text: string): boolean =>
-    [...plain(text)].every(
-      (one) => /\s/.test(one) || font?.hasGlyphForCodePoint(one.codePointAt(0)!) === true,
-    );
-  return { content, complete: [...textsOf(paper)].every(isDrawn) };
-}
+): Promise<{ content: Buffer; complete: boolean }> => print(jobOf(paper, number, logo));

@@ -73,12 +73,12 @@ export async function execute(context: IExecuteFunctions, billing: Billing, item
     ? { invoiceId: readRequired(context, 'invoice', 'Invoice', itemIndex) }
     : { creditNoteId: readRequired(context, 'creditNoteId', 'Credit Note ID', itemIndex) };
   const format = readRequired<'pdf' | 'html'>(context, 'format', 'Format', itemIndex);
-  const { fileName, mimeType, content } = await billing.invoicing.renderInvoice({
+  const { fileName, mimeType, content, problems } = await billing.invoicing.renderInvoice({
     ...which,
     ...readOptions(context, 'options', itemIndex),
     format,
   } as Parameters<Billing['invoicing']['renderInvoice']>[0]);
-  const record = { ...which, fileName, mimeType };
+  const record = { ...which, fileName, mimeType, ...(problems.length > 0 && { problems }) };
   // An agent cannot open a file; a page it can read.
   if (isToolCall(context)) return format === 'html' ? { ...record, html: content } : record;
   const field = readRequired(context, 'binaryPropertyName', 'Put Output File in Field', itemIndex);

@@ -115,7 +115,7 @@ const properties: INodeProperties[] = [
       {
         ...textField('Logo', 'logo', 'data', ''),
         description:
-          'The name of the input binary field that holds it: PNG, JPEG or SVG, at most 500 kB. Leave empty to remove the logo.',
+          'The name of the input binary field that holds it: PNG, JPEG or SVG, at most 500 kB and 4 million pixels. Leave empty to remove the logo.',
       },
       textField('Notes', 'notes', 'Thank you for your business!', 'Below the sums'),
       numberingField,
