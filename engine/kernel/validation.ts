@@ -202,6 +202,14 @@ interface AmountRules {
   maximum?: number;
 }
 
+/** Many people write a comma before the decimals. Before three digits it may mean thousands. */
+function exampleFor(value: unknown): string {
+  const written = typeof value === 'string' && /^(-?\d{1,20}),(\d{1,2})$/.exec(value.trim());
+  const [, whole, decimals] = written || [];
+  if (whole === undefined) return ' such as 10 or "1.5"';
+  return `: write ${whole}.${decimals}, not ${whole},${decimals}`;
+}
+
 /** An amount: a decimal string or a safe integer. Anything else a JS number can be is refused. */
 export function amount(rules: AmountRules): z.ZodType<Decimal, Amount> {
   return z.custom<Amount>().transform((value, context): Decimal => {
@@ -215,7 +223,7 @@ export function amount(rules: AmountRules): z.ZodType<Decimal, Amount> {
         return refuse('must be a decimal string such as "1.5", or a whole number');
       }
     } else if (typeof value !== 'string' || !/^-?\d{1,400}(\.\d{1,400})?$/.test(value)) {
-      return refuse('must be a plain decimal number such as 10 or "1.5"');
+      return refuse(`must be a plain decimal number${exampleFor(value)}`);
     }
     const decimal = new Decimal(value);
     if (decimal.isNegative() && !decimal.isZero()) {

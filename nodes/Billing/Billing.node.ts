@@ -18,6 +18,7 @@ import {
   searchProducts,
   searchSubscriptions,
 } from '../shared/listSearch';
+import { actionSubtitle } from '../shared/options';
 import { toolNotice } from '../shared/toolMode';
 import { withReadsForAgents } from './forAgents';
 import { account } from './resources/account';
@@ -40,6 +41,27 @@ import { taxRate } from './resources/taxRate';
 import { trial } from './resources/trial';
 import { router } from './router';
 
+const ofResources = withReadsForAgents([
+  ...account.description,
+  ...balance.description,
+  ...catalog.description,
+  ...coupon.description,
+  ...event.description,
+  ...hold.description,
+  ...invoice.description,
+  ...ledger.description,
+  ...moneyBook.description,
+  ...offer.description,
+  ...order.description,
+  ...payment.description,
+  ...product.description,
+  ...referral.description,
+  ...sandbox.description,
+  ...subscription.description,
+  ...taxRate.description,
+  ...trial.description,
+]);
+
 export class Billing implements INodeType {
   description: INodeTypeDescription = {
     displayName: 'Billing',
@@ -47,7 +69,7 @@ export class Billing implements INodeType {
     icon: { light: 'file:billing.svg', dark: 'file:billing.dark.svg' },
     group: ['transform'],
     version: 1,
-    subtitle: '={{ $parameter["resource"] + ": " + $parameter["operation"] }}',
+    subtitle: actionSubtitle(ofResources),
     description:
       'Recognize customers, set up what is sold, take orders, run subscriptions and invoices, hold and move units, read balances and check the books',
     defaults: { name: 'Billing' },
@@ -114,26 +136,7 @@ export class Billing implements INodeType {
         ],
         default: 'account',
       },
-      ...withReadsForAgents([
-        ...account.description,
-        ...balance.description,
-        ...catalog.description,
-        ...coupon.description,
-        ...event.description,
-        ...hold.description,
-        ...invoice.description,
-        ...ledger.description,
-        ...moneyBook.description,
-        ...offer.description,
-        ...order.description,
-        ...payment.description,
-        ...product.description,
-        ...referral.description,
-        ...sandbox.description,
-        ...subscription.description,
-        ...taxRate.description,
-        ...trial.description,
-      ]),
+      ...ofResources,
     ],
   };
 

@@ -11,6 +11,7 @@ import { accountParameters, readAccount } from '../shared/accountParameters';
 import { billingDatabaseTest } from '../shared/credentialTest';
 import { decideItems, includeInputOption } from '../shared/decideItems';
 import { searchAccounts, searchProducts } from '../shared/listSearch';
+import { AMOUNT_IN_WORDS } from '../shared/options';
 import { amountParameter, productParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
 import { outsideTools, toolDescription, toolNotice } from '../shared/toolMode';
@@ -32,7 +33,7 @@ export class CheckQuota implements INodeType {
     icon: { light: 'file:checkQuota.svg', dark: 'file:checkQuota.dark.svg' },
     group: ['transform'],
     version: 1,
-    subtitle: '={{ $parameter["amount"] + " " + $parameter["product"] }}',
+    subtitle: `={{ "Look for " + ${AMOUNT_IN_WORDS} }}`,
     description: 'Check whether a customer may use an amount of a product, without taking it',
     defaults: { name: 'Check Quota' },
     inputs: [NodeConnectionTypes.Main],

@@ -13,6 +13,7 @@ import { decideItems, includeInputOption } from '../shared/decideItems';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../shared/idempotency';
 import { searchAccounts, searchProducts } from '../shared/listSearch';
 import { metadataOption, readMetadata } from '../shared/metadata';
+import { AMOUNT_IN_WORDS } from '../shared/options';
 import { amountParameter, productParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
 import { outsideTools, toolDescription, toolNotice } from '../shared/toolMode';
@@ -36,7 +37,7 @@ export class Consume implements INodeType {
     icon: { light: 'file:consume.svg', dark: 'file:consume.dark.svg' },
     group: ['transform'],
     version: 1,
-    subtitle: '={{ $parameter["amount"] + " " + $parameter["product"] }}',
+    subtitle: `={{ "Take " + ${AMOUNT_IN_WORDS} }}`,
     description: "Take an amount of a product from a customer's quota, all of it or nothing, once",
     defaults: { name: 'Consume' },
     inputs: [NodeConnectionTypes.Main],

@@ -2,6 +2,7 @@ import {
   NodeConnectionTypes,
   type IExecuteFunctions,
   type INodeExecutionData,
+  type INodeProperties,
   type INodeType,
   type INodeTypeDescription,
 } from 'n8n-workflow';
@@ -11,10 +12,52 @@ import { accountParameters } from '../shared/accountParameters';
 import { billingDatabaseTest } from '../shared/credentialTest';
 import { forEachItemOrRefusal } from '../shared/forEachItem';
 import { searchAccounts } from '../shared/listSearch';
+import { actionSubtitle } from '../shared/options';
 import { operations } from './operations';
 
 const withAccounts = ['createInvoices', 'dispatchInvoices', 'resetProducts', 'restoreProducts'];
 const sending = ['dispatchInvoices', 'runBillingCycle'];
+
+const operationParameter: INodeProperties = {
+  displayName: 'Operation',
+  name: 'operation',
+  type: 'options',
+  noDataExpression: true,
+  options: [
+    {
+      name: 'Create Invoices',
+      value: 'createInvoices',
+      action: 'Create invoices',
+      description: 'Make a draft for everybody who has something due. Items can be added to it',
+    },
+    {
+      name: 'Dispatch Invoices',
+      value: 'dispatchInvoices',
+      action: 'Dispatch invoices',
+      description:
+        'Issue the drafts, charge them, try again what failed and is due, and give one item per invoice',
+    },
+    {
+      name: 'Reset Products',
+      value: 'resetProducts',
+      action: 'Reset products of closed periods',
+      description: 'Put on record what was left of periods that are over',
+    },
+    {
+      name: 'Restore Products',
+      value: 'restoreProducts',
+      action: 'Restore products of present periods',
+      description: 'Give what the present period brings, where it was not given yet',
+    },
+    {
+      name: 'Run Billing Cycle',
+      value: 'runBillingCycle',
+      action: 'Run the billing cycle',
+      description: 'All of it, in the right order',
+    },
+  ],
+  default: 'runBillingCycle',
+};
 
 export class DispatchInvoices implements INodeType {
   description: INodeTypeDescription = {
@@ -23,7 +66,7 @@ export class DispatchInvoices implements INodeType {
     icon: { light: 'file:dispatchInvoices.svg', dark: 'file:dispatchInvoices.dark.svg' },
     group: ['transform'],
     version: 1,
-    subtitle: '={{ $parameter["operation"] }}',
+    subtitle: actionSubtitle([operationParameter]),
     description:
       'Bill everybody whose period is over: make the invoices, issue them, charge them, and renew what was bought',
     defaults: { name: 'Dispatch Invoices' },
@@ -51,47 +94,7 @@ export class DispatchInvoices implements INodeType {
       },
     ],
     properties: [
-      {
-        displayName: 'Operation',
-        name: 'operation',
-        type: 'options',
-        noDataExpression: true,
-        options: [
-          {
-            name: 'Create Invoices',
-            value: 'createInvoices',
-            action: 'Create invoices',
-            description:
-              'Make a draft for everybody who has something due. Items can be added to it',
-          },
-          {
-            name: 'Dispatch Invoices',
-            value: 'dispatchInvoices',
-            action: 'Dispatch invoices',
-            description:
-              'Issue the drafts, charge them, try again what failed and is due, and give one item per invoice',
-          },
-          {
-            name: 'Reset Products',
-            value: 'resetProducts',
-            action: 'Reset products of closed periods',
-            description: 'Put on record what was left of periods that are over',
-          },
-          {
-            name: 'Restore Products',
-            value: 'restoreProducts',
-            action: 'Restore products of present periods',
-            description: 'Give what the present period brings, where it was not given yet',
-          },
-          {
-            name: 'Run Billing Cycle',
-            value: 'runBillingCycle',
-            action: 'Run the billing cycle',
-            description: 'All of it, in the right order',
-          },
-        ],
-        default: 'runBillingCycle',
-      },
+      operationParameter,
       {
         displayName: 'For',
         name: 'invoicesFor',

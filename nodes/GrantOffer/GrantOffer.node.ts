@@ -13,6 +13,7 @@ import { forEachItemOrRefusal, Refusal } from '../shared/forEachItem';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../shared/idempotency';
 import { searchAccounts, searchOffers } from '../shared/listSearch';
 import { metadataOption, readMetadata } from '../shared/metadata';
+import { inSentence } from '../shared/options';
 import { offerParameter, offerQuantityParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
 import { claimTrial, identitiesParameter } from '../shared/trial';
@@ -53,8 +54,7 @@ export class GrantOffer implements INodeType {
     icon: { light: 'file:grantOffer.svg', dark: 'file:grantOffer.dark.svg' },
     group: ['transform'],
     version: 1,
-    subtitle:
-      '={{ ($parameter["operation"] === "claimTrial" ? "trial: " : "") + $parameter["offer"] }}',
+    subtitle: `={{ ($parameter["operation"] === "claimTrial" ? "Claim the trial " : "Grant " + ${inSentence('quantity', 'some')} + " × ") + ${inSentence('offer', 'offer')} }}`,
     description: 'Give a customer what an offer holds, once, or as a trial once per person',
     defaults: { name: 'Grant Offer' },
     inputs: [NodeConnectionTypes.Main],

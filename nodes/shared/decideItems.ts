@@ -6,7 +6,14 @@ import type {
 } from 'n8n-workflow';
 
 import { LIMITS, isFailed, type Billing, type FailedItem } from '../../engine';
-import { errorItem, itemError, nodeError, reportedError, type ItemError } from './itemErrors';
+import {
+  errorItem,
+  inputsOfFailed,
+  itemError,
+  nodeError,
+  reportedError,
+  type ItemError,
+} from './itemErrors';
 import { parameterOf } from './parameters';
 import { isToolCall, refuseModelsChoice } from './toolMode';
 import { withBilling } from './withBilling';
@@ -61,12 +68,13 @@ export async function decideItems<Request, Answer extends { allowed: boolean }>(
   const asTool = isToolCall(context);
   const granted: INodeExecutionData[] = [];
   const denied: INodeExecutionData[] = [];
+  const failed = asTool ? [] : inputsOfFailed(context);
   outcomes.forEach((outcome, index) => {
     const yes = !hasFailed(outcome) && outcome.answer.allowed;
     // An agent reads the first output only; to it a no is data like a yes.
     const output = yes || asTool ? granted : denied;
     if (hasFailed(outcome)) {
-      output.push(errorItem(outcome.error, index));
+      output.push(errorItem(outcome.error, index, failed[index]));
       return;
     }
     const answer = outcome.answer as unknown as IDataObject;

@@ -25,15 +25,18 @@ export function durationFields(options: {
   description: string;
   units?: typeof durationUnits;
   defaultUnit?: string;
+  /** Where 0 means something. */
+  least?: number;
 }): INodeProperties[] {
-  const { count, unit, description, units = durationUnits, defaultUnit = 'month' } = options;
+  const { count, unit, description, units = durationUnits } = options;
+  const { defaultUnit = 'month', least = 1 } = options;
   return [
     {
       displayName: count,
       name: 'count',
       type: 'number',
       default: 1,
-      typeOptions: { minValue: 1, numberPrecision: 0 },
+      typeOptions: { minValue: least, numberPrecision: 0 },
       description,
     },
     {

@@ -6,7 +6,7 @@ import type {
 } from 'n8n-workflow';
 
 import type { Billing } from '../../engine';
-import { errorItem, itemError, nodeError, type ItemError } from './itemErrors';
+import { errorItem, inputsOfFailed, itemError, nodeError, type ItemError } from './itemErrors';
 import { refuseModelsChoice } from './toolMode';
 import { withBilling } from './withBilling';
 
@@ -76,6 +76,10 @@ async function finished(
   return done;
 }
 
+/** What items that fail keep of what they were. */
+const keptOf = (context: IExecuteFunctions, failuresTo: FailuresTo): INodeExecutionData[] =>
+  failuresTo === 'refused' ? inputsOfFailed(context) : [];
+
 const nothingDone = (): Done => ({ output: [], refused: [] });
 
 async function onEngine(
@@ -89,7 +93,8 @@ async function onEngine(
     // No item's fault: the engine could not be opened.
     const error = itemError(failure);
     if (!context.continueOnFail()) throw nodeError(context, error);
-    const failed = context.getInputData().map((_, index) => errorItem(error, index));
+    const inputs = keptOf(context, failuresTo);
+    const failed = context.getInputData().map((_, index) => errorItem(error, index, inputs[index]));
     return { ...nothingDone(), [failuresTo]: failed };
   }
 }
@@ -101,6 +106,7 @@ async function eachOf(
   failuresTo: FailuresTo,
 ): Promise<Done> {
   const done = nothingDone();
+  const inputs = keptOf(context, failuresTo);
   for (let itemIndex = 0; itemIndex < context.getInputData().length; itemIndex += 1) {
     try {
       refuseModelsChoice(context);
@@ -111,7 +117,7 @@ async function eachOf(
     } catch (failure) {
       const error = itemError(failure);
       if (!context.continueOnFail()) return { ...done, stoppedAt: { itemIndex, error } };
-      done[failuresTo].push(errorItem(error, itemIndex));
+      done[failuresTo].push(errorItem(error, itemIndex, inputs[itemIndex]));
     }
   }
   return done;

@@ -1,6 +1,11 @@
 import { types } from 'node:util';
 
-import { NodeOperationError, type INode, type INodeExecutionData } from 'n8n-workflow';
+import {
+  NodeOperationError,
+  type IExecuteFunctions,
+  type INode,
+  type INodeExecutionData,
+} from 'n8n-workflow';
 
 import { isBillingError, type BillingErrorData, type ErrorCode } from '../../engine';
 
@@ -163,10 +168,23 @@ export function nodeError(
  * output)" n8n itself moves it to the error output and adds the input item's fields: it knows such
  * an item by having no other field than these two.
  */
-export function errorItem(error: ItemError, itemIndex: number): INodeExecutionData {
+export function errorItem(
+  error: ItemError,
+  itemIndex: number,
+  input: Pick<INodeExecutionData, 'json' | 'binary'> = { json: {} },
+): INodeExecutionData {
   const { message, code, parameter, advice } = error;
   return {
-    json: { error: message, details: { code, parameter, advice } },
+    json: { ...input.json, error: message, details: { code, parameter, advice } },
+    ...(input.binary !== undefined && { binary: input.binary }),
     pairedItem: { item: itemIndex },
   };
+}
+
+/**
+ * The items of a node that has an output for a no, as they came: one that failed keeps its fields
+ * there, so that the customer can be told. Not for the error output: n8n adds them itself.
+ */
+export function inputsOfFailed(context: IExecuteFunctions): INodeExecutionData[] {
+  return context.getNode().onError === 'continueErrorOutput' ? [] : context.getInputData();
 }

@@ -1,4 +1,4 @@
-import type { INodeProperties } from 'n8n-workflow';
+import type { INodeProperties, INodePropertyCollection, INodePropertyOptions } from 'n8n-workflow';
 
 /** What may be said beside what is asked: a collection in which nothing is there at first. */
 export const optionsParameter = (options: INodeProperties[]): INodeProperties => ({
@@ -9,3 +9,54 @@ export const optionsParameter = (options: INodeProperties[]): INodeProperties =>
   default: {},
   options,
 });
+
+type Group = Pick<INodePropertyCollection, 'displayName' | 'name' | 'values'>;
+type Field = Omit<INodeProperties, 'type' | 'default' | 'options'>;
+
+const defaultsOf = (fields: INodeProperties[]): INodeProperties['default'] =>
+  Object.fromEntries(fields.map((field) => [field.name, field.default]));
+
+/**
+ * A field of several parts that can be added. The editor forgets it, as soon as anything else is
+ * changed, unless its default shows that something was added.
+ */
+export const groupField = (field: Field, group: Group): INodeProperties => ({
+  ...field,
+  type: 'fixedCollection',
+  default: { [group.name]: defaultsOf(group.values) },
+  options: [group],
+});
+
+/** A list that can be added, also to say that it is empty. */
+export const listField = (field: Field, group: Group): INodeProperties => ({
+  ...field,
+  type: 'fixedCollection',
+  typeOptions: { multipleValues: true, ...field.typeOptions },
+  default: { [group.name]: [] },
+  options: [group],
+});
+
+/**
+ * What the chosen operation does, in a sentence, under the node's name on the canvas: the "action"
+ * by which it is found in the panel.
+ */
+export function actionSubtitle(properties: INodeProperties[]): string {
+  const actions = properties
+    .filter(({ name }) => name === 'operation')
+    .flatMap(({ options, displayOptions }) => {
+      const resource = displayOptions?.show?.resource?.[0];
+      const before = resource === undefined ? '' : `${String(resource)}: `;
+      return (options as INodePropertyOptions[]).map(({ value, action }) => [
+        `${before}${String(value)}`,
+        action,
+      ]);
+    });
+  const chosen = `($parameter["resource"] === undefined ? "" : $parameter["resource"] + ": ") + $parameter["operation"]`;
+  return `={{ (${JSON.stringify(Object.fromEntries(actions))})[${chosen}] }}`;
+}
+
+/** A parameter in a sentence; what its expression gives is not known on the canvas. */
+export const inSentence = (parameter: string, otherwise: string): string =>
+  `((written) => written === "" || String(written).startsWith("=") ? "${otherwise}" : written)($rawParameter["${parameter}"])`;
+
+export const AMOUNT_IN_WORDS = `${inSentence('amount', 'some')} + " of " + ${inSentence('product', 'a product')}`;

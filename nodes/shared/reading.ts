@@ -21,6 +21,13 @@ export function missing(displayName: string, parameter: string): BillingError {
   });
 }
 
+/** The error for a list to which nothing was added. */
+export const noItems = (parameter: string): BillingError =>
+  new BillingError('invalid_input', '"Items" is missing.', {
+    parameter,
+    advice: 'Add an item: press "Add Item", and say what it is and how many.',
+  });
+
 const isNothing = (value: unknown): boolean =>
   value === undefined || value === null || value === '';
 

@@ -186,7 +186,8 @@ describe('amounts', () => {
         '+5',
         '.5',
         '5.',
-        '5,0',
+        '5,000',
+        '1.000,50',
         '1 000',
         '1_000',
         '1e3',
@@ -200,6 +201,13 @@ describe('amounts', () => {
     ),
   )('%p is no number', (value) => {
     expect(refuse(units(), value)).toBe('"x" must be a plain decimal number such as 10 or "1.5".');
+  });
+
+  test('with a comma are said as they are to be written', () => {
+    expect(refuse(units(), '9,99')).toBe(
+      '"x" must be a plain decimal number: write 9.99, not 9,99.',
+    );
+    expect(refuse(units(), ' 5,0 ')).toContain('write 5.0, not 5,0.');
   });
 
   test('are missing when they are', () => {

@@ -202,7 +202,7 @@ describe('Billing: Offer', () => {
 
   it('names the field that is wrong', async () => {
     const refused = (more: Record<string, unknown>) => does('offer', 'upsert', pack(more));
-    await expect(refused({ items: {} })).rejects.toThrow('"Items" is missing.');
+    await expect(refused({ items: {} })).rejects.toThrow('"Items" is missing. Add an item');
     await expect(refused({ price: '={{ $json.nothing }}' })).rejects.toThrow('"Price" is missing.');
     await expect(refused({ price: '4.555' })).rejects.toThrow(/^"Price" is 4\.555, but USD has/);
     await expect(refused({ currency: 'XXY' })).rejects.toThrow(/^"Currency" XXY is neither/);

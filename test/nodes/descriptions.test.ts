@@ -1,7 +1,15 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 
-import type { INodeProperties, INodePropertyCollection, INodePropertyOptions } from 'n8n-workflow';
+import {
+  deepCopy,
+  NodeHelpers,
+  Workflow,
+  type INodeParameters,
+  type INodeProperties,
+  type INodePropertyCollection,
+  type INodePropertyOptions,
+} from 'n8n-workflow';
 
 import { BillingDatabaseApi } from '../../credentials/BillingDatabaseApi.credentials';
 import { Billing } from '../../nodes/Billing/Billing.node';
@@ -55,6 +63,18 @@ const isChoice = (
   option: INodePropertyOptions | INodeProperties | INodePropertyCollection,
 ): option is INodePropertyOptions => 'value' in option && !('displayName' in option);
 
+/** What n8n keeps of a collection's fields: it throws away what it takes for the default. */
+function kept(collection: INodeProperties, added: object): INodeParameters | null {
+  const options = (collection.options as INodeProperties[]).map((option) => ({
+    ...option,
+    displayOptions: undefined,
+  }));
+  const shown = { ...collection, options, displayOptions: undefined };
+  const values = { [collection.name]: added } as INodeParameters;
+  const all = NodeHelpers.getNodeParameters([shown], values, false, false, null, null);
+  return (all?.[collection.name] ?? null) as INodeParameters | null;
+}
+
 describe.each(Object.entries(nodes))('%s', (name, Node) => {
   const { description } = new Node();
   const all = everyProperty(description.properties);
@@ -100,10 +120,66 @@ describe.each(Object.entries(nodes))('%s', (name, Node) => {
     expect(bare).toEqual([]);
   });
 
+  it('forgets no field that was added, when another is changed or the workflow saved', () => {
+    for (const collection of all.filter(({ type }) => type === 'collection')) {
+      const options = collection.options as INodeProperties[];
+      // The editor puts the default in for a field that is added.
+      const added = Object.fromEntries(
+        options.map((option) => [option.name, deepCopy(option.default)]),
+      );
+      expect(Object.keys(kept(collection, added)!)).toEqual(Object.keys(added));
+      for (const option of options) {
+        const alone = { [option.name]: deepCopy(option.default) } as INodeParameters;
+        expect([option.displayName, kept(collection, alone)]).toEqual([
+          option.displayName,
+          { [option.name]: expect.anything() as unknown },
+        ]);
+      }
+    }
+  });
+
   it('tests its credential', () => {
     expect(description.credentials).toEqual([
       { name: new BillingDatabaseApi().name, required: true, testedBy: 'billingDatabaseTest' },
     ]);
+  });
+});
+
+describe('says under its name what a node does', () => {
+  const said = (type: keyof typeof nodes, parameters: INodeParameters) => {
+    const nodeType = new nodes[type]();
+    const node = { id: '1', name: 'Node', type, typeVersion: 1, position: [0, 0], parameters };
+    const workflow = new Workflow({
+      nodes: [{ ...node, position: [0, 0] }],
+      connections: {},
+      active: false,
+      nodeTypes: {
+        getByName: () => nodeType,
+        getByNameAndVersion: () => nodeType,
+        getKnownTypes: () => ({}),
+      },
+    });
+    return workflow.expression.getSimpleParameterValue(
+      workflow.getNode('Node')!,
+      nodeType.description.subtitle!,
+      'internal',
+      {},
+    );
+  };
+  const messages = { __rl: true, mode: 'key', value: 'messages' };
+
+  it.each<[keyof typeof nodes, INodeParameters, string]>([
+    ['Consume', { product: messages, amount: 3 }, 'Take 3 of messages'],
+    ['Consume', {}, 'Take 1 of a product'],
+    ['Consume', { product: messages, amount: '={{ $json.n }}' }, 'Take some of messages'],
+    ['CheckQuota', { product: messages }, 'Look for 1 of messages'],
+    ['GrantOffer', { offer: messages, quantity: 2 }, 'Grant 2 × messages'],
+    ['GrantOffer', { operation: 'claimTrial' }, 'Claim the trial offer'],
+    ['DispatchInvoices', {}, 'Run the billing cycle'],
+    ['Billing', {}, 'Identify an account'],
+    ['Billing', { resource: 'offer', operation: 'upsert' }, 'Create or update an offer'],
+  ])('%s with %j: %s', (type, parameters, sentence) => {
+    expect(said(type, parameters)).toBe(sentence);
   });
 });
 

@@ -98,7 +98,9 @@ describe.each(cases)('$type with one bad item of three', ({ type, parameters, ..
     );
     expect(status).toBe('success');
     const failed = items('Node', outputs.failed).filter((item) => item.json.error !== undefined);
-    expect(failed).toEqual([{ json: unknownAccount, pairedItem: { item: 1 } }]);
+    // Beside those that were denied it keeps what it was, so that the customer can be told.
+    const input = outputs.failed === outputs.served ? {} : bad;
+    expect(failed).toEqual([{ json: { ...input, ...unknownAccount }, pairedItem: { item: 1 } }]);
     const served = json('Node', outputs.served).filter((item) => item.error === undefined);
     expect(served).toHaveLength(2);
     expect(served.every(outputs.serves)).toBe(true);
@@ -135,8 +137,10 @@ describe.each(cases)('$type with one bad item of three', ({ type, parameters, ..
       items: [good, good],
     });
     expect(status).toBe('success');
+    const input = outputs.failed === outputs.served ? {} : good;
     expect(json('Node', outputs.failed)).toEqual([
       expect.objectContaining({
+        ...input,
         error: expect.stringContaining('No database server answers'),
         details: expect.objectContaining({ code: 'database_unavailable' }),
       }),
@@ -192,6 +196,12 @@ describe('values that no item should have', () => {
       'amount',
     ],
     [
+      'a comma',
+      { id: 'good', amount: '9,99' },
+      '"Amount" must be a plain decimal number: write 9.99, not 9,99.',
+      'amount',
+    ],
+    [
       'a number too large',
       { id: 'good', amount: 2 ** 60 },
       /^"Amount" must be a decimal string/,
@@ -218,6 +228,7 @@ describe('values that no item should have', () => {
     expect(json('Node', 0)).toHaveLength(1);
     expect(json('Node', 1)).toEqual([
       {
+        ...item,
         error: typeof message === 'string' ? message : expect.stringMatching(message),
         details: expect.objectContaining({ code: 'invalid_input', parameter }),
       },

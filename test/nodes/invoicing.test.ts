@@ -27,7 +27,8 @@ beforeAll(async () => {
     price: '30.00',
     currency: 'USD',
     items: { item: [{ product: 'messages', quantity: '1000' }] },
-    additionalFields: { recurs: { every: { count: 1, unit: 'month' } }, public: true },
+    sold: 'recurring',
+    additionalFields: { public: true },
   });
   await does('offer', 'upsert', {
     sku: 'yearly',
@@ -35,7 +36,8 @@ beforeAll(async () => {
     price: '900.00',
     currency: 'USD',
     items: { item: [{ product: 'messages', quantity: '5000' }] },
-    additionalFields: { recurs: { every: { count: 1, unit: 'month' } }, public: true },
+    sold: 'recurring',
+    additionalFields: { public: true },
   });
 });
 

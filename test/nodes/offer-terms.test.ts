@@ -113,10 +113,9 @@ describe('Billing: Offer, what it may say', () => {
       unit,
       items: { item: [{ product: 'messages', quantity }] },
     });
-    const recurring = { sku: 'plan', price: '99.00' };
+    const recurring = { sku: 'plan', price: '99.00', sold: 'recurring' };
     const plan = await saveWith(
       {
-        recurs: { every: { count: 1, unit: 'month' } },
         trialPhases: { phase: [phase('1.00', 15, 'day', 10), phase('50.00', 1, 'month', 25)] },
         collect: { bill: 'arrears', anchorDay: 1, dates: 'midnight' },
       },
@@ -139,12 +138,27 @@ describe('Billing: Offer, what it may say', () => {
       collect: { bill: 'arrears', anchorDay: null },
     });
     expect(await saveWith({ trialPhases: {} }, recurring)).toMatchObject({ trialPhases: [] });
-    expect(await saveWith({ recurs: { every: { unit: 'never' } } }, recurring)).toMatchObject({
+    expect(await saveWith({}, { ...recurring, sold: 'once' })).toMatchObject({
       billing: 'one_time',
       interval: null,
       collect: null,
     });
-    await expect(saveWith({ recurs: {} }, recurring)).rejects.toThrow('"Recurs" is missing.');
+    const within = { firstPaymentWithin: { time: { count: 2, unit: 'day' } } };
+    const quarterly = { ...recurring, everyCount: 3 };
+    expect(await saveWith({ collect: within }, quarterly)).toMatchObject({
+      interval: { unit: 'month', count: 3 },
+      collect: { firstPaymentWithin: { unit: 'day', count: 2 } },
+    });
+    const usual = { firstPaymentWithin: { time: { count: 0, unit: 'hour' } } };
+    expect(await saveWith({ collect: usual }, quarterly)).toMatchObject({
+      collect: { firstPaymentWithin: null },
+    });
+    await expect(saveWith({}, { ...recurring, everyCount: '={{ $json.x }}' })).rejects.toThrow(
+      '"Every" is missing.',
+    );
+    await expect(saveWith({}, { ...recurring, sold: '={{ $json.x }}' })).rejects.toThrow(
+      '"Sold" is missing.',
+    );
   });
 
   it('of an item: share, lead time, end at payment, steps and overage', async () => {

@@ -108,7 +108,7 @@ describe('Billing: Order, Create', () => {
 
   it('never orders less than was meant: what is missing is an error', async () => {
     await customer('missing');
-    await expect(create('missing', [])).rejects.toThrow('"Items" is missing.');
+    await expect(create('missing', [])).rejects.toThrow('"Items" is missing. Add an item');
     await expect(create('missing', [line('={{ $json.nothing }}')])).rejects.toThrow(
       '"Offer" is missing.',
     );

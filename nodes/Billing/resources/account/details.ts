@@ -1,6 +1,7 @@
 import type { INodeProperties } from 'n8n-workflow';
 
 import type { Billing } from '../../../../engine';
+import { groupField, listField } from '../../../shared/options';
 
 /** Contact and tax details, which invoices need. */
 
@@ -20,47 +21,42 @@ export const textField = (
   description,
 });
 
-export const addressField: INodeProperties = {
-  displayName: 'Address',
-  name: 'address',
-  type: 'fixedCollection',
-  default: {},
-  description: 'The whole address. Added without one, it removes the one that is there.',
-  options: [
-    {
-      displayName: 'Address',
-      name: 'address',
-      values: [
-        textField('Line 1', 'line1', 'Main Street 1', 'Street and number'),
-        textField('Line 2', 'line2', 'Third floor', 'What else the post needs'),
-        textField('Postal Code', 'postalCode', '10115', 'The code of the place'),
-        textField('City', 'city', 'Berlin', 'The place'),
-        textField('Region', 'region', 'CA', 'State or province, where addresses have one'),
-        textField('Country', 'country', 'DE', 'Its ISO 3166 code of two letters'),
-      ],
-    },
-  ],
-};
+export const addressField: INodeProperties = groupField(
+  {
+    displayName: 'Address',
+    name: 'address',
+    description: 'The whole address. Left empty it removes the one that is there.',
+  },
+  {
+    displayName: 'Address',
+    name: 'address',
+    values: [
+      textField('Line 1', 'line1', 'Main Street 1', 'Street and number'),
+      textField('Line 2', 'line2', 'Third floor', 'What else the post needs'),
+      textField('Postal Code', 'postalCode', '10115', 'The code of the place'),
+      textField('City', 'city', 'Berlin', 'The place'),
+      textField('Region', 'region', 'CA', 'State or province, where addresses have one'),
+      textField('Country', 'country', 'DE', 'Its ISO 3166 code of two letters'),
+    ],
+  },
+);
 
-export const taxIdsField: INodeProperties = {
-  displayName: 'Tax IDs',
-  name: 'taxIds',
-  type: 'fixedCollection',
-  typeOptions: { multipleValues: true },
-  placeholder: 'Add Tax ID',
-  default: {},
-  description: 'All that it has. Added without one, it removes those that are there.',
-  options: [
-    {
-      displayName: 'Tax ID',
-      name: 'taxId',
-      values: [
-        textField('Type', 'type', 'eu_vat', 'What kind of number it is'),
-        textField('Value', 'value', 'DE123456789', 'The number'),
-      ],
-    },
-  ],
-};
+export const taxIdsField: INodeProperties = listField(
+  {
+    displayName: 'Tax IDs',
+    name: 'taxIds',
+    placeholder: 'Add Tax ID',
+    description: 'All that it has. Added without one, it removes those that are there.',
+  },
+  {
+    displayName: 'Tax ID',
+    name: 'taxId',
+    values: [
+      textField('Type', 'type', 'eu_vat', 'What kind of number it is'),
+      textField('Value', 'value', 'DE123456789', 'The number'),
+    ],
+  },
+);
 
 export const contactField: INodeProperties = {
   displayName: 'Contact',
@@ -125,11 +121,13 @@ const orNull = (value: unknown) => (value === '' ? null : value);
 export const emptied = (fields: Fields): Fields =>
   Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, orNull(value)]));
 
+const isEmpty = (address: Fields) => Object.values(address).every((line) => orNull(line) === null);
+
 /** Nothing where the field was not added; null where it was added and left empty. */
 export function addressOf(written: unknown): { address?: Fields | null } {
   if (written === undefined) return {};
   const { address } = written as { address?: Fields };
-  return { address: address === undefined ? null : emptied(address) };
+  return { address: address === undefined || isEmpty(address) ? null : emptied(address) };
 }
 
 export const taxIdsOf = (written: unknown): { taxIds?: Fields[] } =>

@@ -4,7 +4,7 @@ import type { Billing } from '../../../../engine';
 import { plainAmount } from '../../../shared/amounts';
 import { idempotencyKeyParameter } from '../../../shared/idempotency';
 import { metadataOption } from '../../../shared/metadata';
-import { optionsParameter } from '../../../shared/options';
+import { groupField, optionsParameter } from '../../../shared/options';
 import { missing, readOptions } from '../../../shared/reading';
 import { authorOption, reasonOption } from '../../../shared/reasons';
 import { shownFor } from '../../operation';
@@ -17,37 +17,35 @@ const properties: INodeProperties[] = [
     authorOption,
     ...endOptions,
     metadataOption,
-    {
-      displayName: 'Paid',
-      name: 'paid',
-      type: 'fixedCollection',
-      default: {},
-      description: 'What the customer paid for it elsewhere, without tax',
-      options: [
-        {
-          displayName: 'Money',
-          name: 'money',
-          values: [
-            {
-              displayName: 'Amount',
-              name: 'amount',
-              type: 'string',
-              default: '',
-              placeholder: 'e.g. 40.00',
-              description: 'For all the units together',
-            },
-            {
-              displayName: 'Currency',
-              name: 'currency',
-              type: 'string',
-              default: '',
-              placeholder: 'e.g. USD',
-              description: 'An ISO 4217 code',
-            },
-          ],
-        },
-      ],
-    },
+    groupField(
+      {
+        displayName: 'Paid',
+        name: 'paid',
+        description: 'What the customer paid for it elsewhere, without tax',
+      },
+      {
+        displayName: 'Money',
+        name: 'money',
+        values: [
+          {
+            displayName: 'Amount',
+            name: 'amount',
+            type: 'string',
+            default: '',
+            placeholder: 'e.g. 40.00',
+            description: 'For all the units together',
+          },
+          {
+            displayName: 'Currency',
+            name: 'currency',
+            type: 'string',
+            default: '',
+            placeholder: 'e.g. USD',
+            description: 'An ISO 4217 code',
+          },
+        ],
+      },
+    ),
     priorityOption,
     reasonOption,
   ]),

@@ -5,6 +5,7 @@ import { accountParameters, readAccount } from '../../../shared/accountParameter
 import { durationFields, durationOf } from '../../../shared/durations';
 import { readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOf } from '../../../shared/metadata';
+import { groupField } from '../../../shared/options';
 import { amountParameter, productParameter } from '../../../shared/pickers';
 import { readAmount, readRequired } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
@@ -26,24 +27,22 @@ export const givenUnits: INodeProperties[] = [
 ];
 
 export const endOptions: INodeProperties[] = [
-  {
-    displayName: 'Ends After',
-    name: 'expiresAfter',
-    type: 'fixedCollection',
-    default: {},
-    description: 'When what is left over ends, counted from now',
-    options: [
-      {
-        displayName: 'Time',
-        name: 'time',
-        values: durationFields({
-          count: 'How Many',
-          unit: 'Unit',
-          description: 'How many days, months and so on',
-        }),
-      },
-    ],
-  },
+  groupField(
+    {
+      displayName: 'Ends After',
+      name: 'expiresAfter',
+      description: 'When what is left over ends, counted from now',
+    },
+    {
+      displayName: 'Time',
+      name: 'time',
+      values: durationFields({
+        count: 'How Many',
+        unit: 'Unit',
+        description: 'How many days, months and so on',
+      }),
+    },
+  ),
   {
     displayName: 'Ends At',
     name: 'expiresAt',

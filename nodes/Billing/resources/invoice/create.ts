@@ -6,8 +6,8 @@ import { durationFields, durationOf, durationUnits } from '../../../shared/durat
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { jsonOf } from '../../../shared/json';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
-import { optionsParameter } from '../../../shared/options';
-import { readOptions, readRequired } from '../../../shared/reading';
+import { groupField, optionsParameter } from '../../../shared/options';
+import { noItems, readOptions, readRequired } from '../../../shared/reading';
 import { shownFor } from '../../operation';
 import { currencyParameter } from './currency';
 import { itemOf, itemValues } from './itemFields';
@@ -60,26 +60,24 @@ const properties: INodeProperties[] = [
       default: 'charge',
       description: 'How it is paid. Left out, it is charged; where nothing can charge, it is sent.',
     },
-    {
-      displayName: 'Due In',
-      name: 'dueIn',
-      type: 'fixedCollection',
-      default: {},
-      description: 'How long the customer has to pay, from the day of issue',
-      options: [
-        {
-          displayName: 'Time',
-          name: 'time',
-          values: durationFields({
-            count: 'How Many',
-            unit: 'Unit',
-            description: 'How many days or weeks',
-            units: durationUnits.filter(({ value }) => ['day', 'week'].includes(value)),
-            defaultUnit: 'day',
-          }),
-        },
-      ],
-    },
+    groupField(
+      {
+        displayName: 'Due In',
+        name: 'dueIn',
+        description: 'How long the customer has to pay, from the day of issue',
+      },
+      {
+        displayName: 'Time',
+        name: 'time',
+        values: durationFields({
+          count: 'How Many',
+          unit: 'Unit',
+          description: 'How many days or weeks',
+          units: durationUnits.filter(({ value }) => ['day', 'week'].includes(value)),
+          defaultUnit: 'day',
+        }),
+      },
+    ),
     {
       displayName: 'Memo',
       name: 'memo',
@@ -107,6 +105,7 @@ function readItems(context: IExecuteFunctions, itemIndex: number): CreateRequest
   const written = context.getNodeParameter('items.item', itemIndex, []) as Array<
     Record<string, unknown>
   >;
+  if (written.length === 0) throw noItems('items');
   return written.map((item, index) => itemOf(item, `items[${index}].`)) as CreateRequest['items'];
 }
 

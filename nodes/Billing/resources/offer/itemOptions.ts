@@ -1,6 +1,7 @@
 import type { INodeProperties } from 'n8n-workflow';
 
 import { durationFields, durationOf } from '../../../shared/durations';
+import { groupField } from '../../../shared/options';
 import { pricingFields, pricingOf } from './pricing';
 import { amountOf, filled } from './written';
 
@@ -19,80 +20,74 @@ export const itemOptions: INodeProperties = {
       default: true,
       description: 'Whether what is left over ends when the account buys the product again',
     },
-    {
-      displayName: 'Extra Steps',
-      name: 'step',
-      type: 'fixedCollection',
-      default: {},
-      description: 'Extra units that can be added, in steps',
-      options: [
-        {
-          displayName: 'Step',
-          name: 'step',
-          values: [
-            {
-              displayName: 'Size',
-              name: 'size',
-              type: 'string',
-              default: '',
-              placeholder: 'e.g. 1000',
-              description: 'Units that one step adds',
-            },
-            {
-              displayName: 'Price',
-              name: 'price',
-              type: 'string',
-              default: '',
-              placeholder: 'e.g. 7.99',
-              description: 'Of one step',
-            },
-          ],
-        },
-      ],
-    },
-    {
-      displayName: 'Lead Time',
-      name: 'leadTime',
-      type: 'fixedCollection',
-      default: {},
-      description: 'Time that is added at the end, such as a few days for a late payment',
-      options: [
-        {
-          displayName: 'Time',
-          name: 'time',
-          values: durationFields({
-            count: 'How Many',
-            unit: 'Unit',
-            description: 'How many days and so on',
-            defaultUnit: 'day',
-          }),
-        },
-      ],
-    },
-    {
-      displayName: 'Overage',
-      name: 'overage',
-      type: 'fixedCollection',
-      default: {},
-      description: 'What use beyond the units costs. Without it such a use is denied.',
-      options: [
-        {
-          displayName: 'Overage',
-          name: 'overage',
-          values: [
-            {
-              displayName: 'Limit',
-              name: 'limit',
-              type: 'string',
-              default: '',
-              placeholder: 'e.g. 500',
-              description: 'Units at most. Empty: without limit.',
-            },
-            ...pricingFields(false),
-          ],
-        },
-      ],
-    },
+    groupField(
+      {
+        displayName: 'Extra Steps',
+        name: 'step',
+        description: 'Extra units that can be added, in steps',
+      },
+      {
+        displayName: 'Step',
+        name: 'step',
+        values: [
+          {
+            displayName: 'Size',
+            name: 'size',
+            type: 'string',
+            default: '',
+            placeholder: 'e.g. 1000',
+            description: 'Units that one step adds',
+          },
+          {
+            displayName: 'Price',
+            name: 'price',
+            type: 'string',
+            default: '',
+            placeholder: 'e.g. 7.99',
+            description: 'Of one step',
+          },
+        ],
+      },
+    ),
+    groupField(
+      {
+        displayName: 'Lead Time',
+        name: 'leadTime',
+        description: 'Time that is added at the end, such as a few days for a late payment',
+      },
+      {
+        displayName: 'Time',
+        name: 'time',
+        values: durationFields({
+          count: 'How Many',
+          unit: 'Unit',
+          description: 'How many days and so on',
+          defaultUnit: 'day',
+        }),
+      },
+    ),
+    groupField(
+      {
+        displayName: 'Overage',
+        name: 'overage',
+        description: 'What use beyond the units costs. Without it such a use is denied.',
+      },
+      {
+        displayName: 'Overage',
+        name: 'overage',
+        values: [
+          {
+            displayName: 'Limit',
+            name: 'limit',
+            type: 'string',
+            default: '',
+            placeholder: 'e.g. 500',
+            description: 'Units at most. Empty: without limit.',
+          },
+          ...pricingFields(false),
+        ],
+      },
+    ),
     {
       displayName: 'Refill',
       name: 'refill',

@@ -2,36 +2,34 @@ import type { INodeProperties } from 'n8n-workflow';
 
 import type { SaveOfferRequest } from '../../../../engine';
 import { durationFields, durationOf, longDurationUnits } from '../../../shared/durations';
+import { groupField, listField } from '../../../shared/options';
 import { accessOption, prorationsOption } from '../../../shared/periodTerms';
-import { emptied, missing, wordsOf } from '../../../shared/reading';
+import { emptied, wordsOf } from '../../../shared/reading';
 import { pricingFields, pricingOf } from './pricing';
 import { expiryFields, expiryOf, priorityField, productField, quantityField } from './units';
 import { amountOf, entriesOf, filled, orUndefined } from './written';
 
 /**
- * What an offer may say beyond its items: when it recurs, how it is tried, what comes along, how the
+ * What an offer may say beyond its items: how it is tried, what comes along, how the
  * quantity makes the price. Each is a field that can be added.
  */
 
 /** Fields of "Additional Fields"; a test keeps their names in order. */
 export const termsFields: INodeProperties[] = [
-  {
-    displayName: 'Bonuses',
-    name: 'bonuses',
-    type: 'fixedCollection',
-    typeOptions: { multipleValues: true },
-    placeholder: 'Add Bonus',
-    default: {},
-    description:
-      'What comes along with each that is bought, for free. Added without any bonus, it removes those that are there.',
-    options: [
-      {
-        displayName: 'Bonus',
-        name: 'bonus',
-        values: [productField, quantityField, ...expiryFields, priorityField],
-      },
-    ],
-  },
+  listField(
+    {
+      displayName: 'Bonuses',
+      name: 'bonuses',
+      placeholder: 'Add Bonus',
+      description:
+        'What comes along with each that is bought, for free. Added without any bonus, it removes those that are there.',
+    },
+    {
+      displayName: 'Bonus',
+      name: 'bonus',
+      values: [productField, quantityField, ...expiryFields, priorityField],
+    },
+  ),
   {
     displayName: 'Custom Plan For',
     name: 'accountId',
@@ -122,26 +120,25 @@ export const termsFields: INodeProperties[] = [
         default: 'exact',
         description: 'At what time periods begin',
       },
-      {
-        displayName: 'First Payment Within',
-        name: 'firstPaymentWithin',
-        type: 'fixedCollection',
-        default: {},
-        description:
-          'How long the first payment is waited for before the subscription lapses. Added without a time: 23 hours for a charge, else the due date and the days of grace.',
-        options: [
-          {
-            displayName: 'Time',
-            name: 'time',
-            values: durationFields({
-              count: 'How Many',
-              unit: 'Unit',
-              description: 'How many hours and so on',
-              defaultUnit: 'hour',
-            }),
-          },
-        ],
-      },
+      groupField(
+        {
+          displayName: 'First Payment Within',
+          name: 'firstPaymentWithin',
+          description:
+            'How long the first payment is waited for before the subscription lapses. Of 0: 23 hours for a charge, else the due date and the days of grace.',
+        },
+        {
+          displayName: 'Time',
+          name: 'time',
+          values: durationFields({
+            count: 'How Many',
+            unit: 'Unit',
+            description: 'How many hours and so on',
+            defaultUnit: 'hour',
+            least: 0,
+          }),
+        },
+      ),
       prorationsOption,
       {
         displayName: 'Renewal Grants',
@@ -185,39 +182,15 @@ export const termsFields: INodeProperties[] = [
       },
     ],
   },
-  {
-    displayName: 'Pricing',
-    name: 'pricing',
-    type: 'fixedCollection',
-    default: {},
-    description:
-      'How the quantity that is bought makes the price. Without it: price times quantity.',
-    options: [{ displayName: 'Pricing', name: 'pricing', values: pricingFields(true) }],
-  },
-  {
-    displayName: 'Recurs',
-    name: 'recurs',
-    type: 'fixedCollection',
-    default: {},
-    description:
-      'How long a period is. Without it the offer is sold once, not as a subscription; "Never" makes it so again.',
-    options: [
-      {
-        displayName: 'Every',
-        name: 'every',
-        values: [
-          ...durationFields({
-            count: 'Every',
-            unit: 'Unit',
-            description: 'Such as 1 month, 2 weeks or 1 year',
-            units: [...longDurationUnits, { name: 'Never', value: 'never' }].sort((one, other) =>
-              one.name.localeCompare(other.name),
-            ),
-          }),
-        ],
-      },
-    ],
-  },
+  groupField(
+    {
+      displayName: 'Pricing',
+      name: 'pricing',
+      description:
+        'How the quantity that is bought makes the price. Without it: price times quantity.',
+    },
+    { displayName: 'Pricing', name: 'pricing', values: pricingFields(true) },
+  ),
   {
     displayName: 'Return URL',
     name: 'returnUrl',
@@ -234,49 +207,47 @@ export const termsFields: INodeProperties[] = [
     placeholder: 'e.g. 100 messages, never expire',
     description: 'One line for a list. Leave empty to remove it.',
   },
-  {
-    displayName: 'Trial Phases',
-    name: 'trialPhases',
-    type: 'fixedCollection',
-    typeOptions: { multipleValues: true, sortable: true },
-    placeholder: 'Add Phase',
-    default: {},
-    description:
-      'Up to two times at a price of their own before the first period of a recurring offer. Added without any phase, it removes those that are there.',
-    options: [
-      {
-        displayName: 'Phase',
-        name: 'phase',
-        values: [
-          {
-            displayName: 'Price',
-            name: 'price',
-            type: 'string',
-            default: '0',
-            placeholder: 'e.g. 1.00',
-            description: "In the offer's currency; 0 for a free trial",
-          },
-          ...durationFields({
-            count: 'Length',
-            unit: 'Unit',
-            description: 'How many days and so on it lasts',
-            units: longDurationUnits,
-            defaultUnit: 'day',
-          }),
-          {
-            displayName: 'Items',
-            name: 'items',
-            type: 'fixedCollection',
-            typeOptions: { multipleValues: true },
-            placeholder: 'Add Item',
-            default: {},
-            description: 'What a customer gets for this time',
-            options: [{ displayName: 'Item', name: 'item', values: [productField, quantityField] }],
-          },
-        ],
-      },
-    ],
-  },
+  listField(
+    {
+      displayName: 'Trial Phases',
+      name: 'trialPhases',
+      typeOptions: { sortable: true },
+      placeholder: 'Add Phase',
+      description:
+        'Up to two times at a price of their own before the first period of a recurring offer. Added without any phase, it removes those that are there.',
+    },
+    {
+      displayName: 'Phase',
+      name: 'phase',
+      values: [
+        {
+          displayName: 'Price',
+          name: 'price',
+          type: 'string',
+          default: '0',
+          placeholder: 'e.g. 1.00',
+          description: "In the offer's currency; 0 for a free trial",
+        },
+        ...durationFields({
+          count: 'Length',
+          unit: 'Unit',
+          description: 'How many days and so on it lasts',
+          units: longDurationUnits,
+          defaultUnit: 'day',
+        }),
+        {
+          displayName: 'Items',
+          name: 'items',
+          type: 'fixedCollection',
+          typeOptions: { multipleValues: true },
+          placeholder: 'Add Item',
+          default: {},
+          description: 'What a customer gets for this time',
+          options: [{ displayName: 'Item', name: 'item', values: [productField, quantityField] }],
+        },
+      ],
+    },
+  ),
   {
     displayName: 'Upsells',
     name: 'upsells',
@@ -301,15 +272,12 @@ export function termsOf(
   written: Record<string, unknown>,
   given: Record<string, unknown>,
 ): Partial<SaveOfferRequest> {
-  const { every } = (given.recurs ?? {}) as { every?: { unit?: unknown } };
-  if ('recurs' in given && every === undefined) throw missing('Recurs', 'interval');
   const { pricing } = (given.pricing ?? {}) as { pricing?: Record<string, unknown> };
   return filled({
     ...emptied(written, REMOVABLE),
     ...filled(Object.fromEntries(REMOVABLE.map((field) => [field, given[field]]))),
     freeTier: given.freeTier,
     oncePerAccount: given.oncePerAccount,
-    ...(every === undefined ? {} : recurring(every)),
     collect: given.collect === undefined ? undefined : collectOf(given.collect),
     pricing: pricing === undefined ? undefined : pricingOf(pricing),
     upsells: written.upsells === undefined ? undefined : wordsOf(written.upsells),
@@ -337,19 +305,14 @@ export function termsOf(
   }) as Partial<SaveOfferRequest>;
 }
 
-const recurring = (every: { unit?: unknown }): Partial<SaveOfferRequest> =>
-  every.unit === 'never'
-    ? { billing: 'one_time', interval: null }
-    : { billing: 'recurring', interval: durationOf(every) };
-
 function collectOf(written: unknown): Record<string, unknown> {
   const { anchorDay, firstPaymentWithin, ...terms } = written as Record<string, unknown>;
-  const { time } = (firstPaymentWithin ?? {}) as { time?: unknown };
+  const { time } = (firstPaymentWithin ?? {}) as { time?: { count?: unknown } };
   return {
     ...terms,
     ...(anchorDay === undefined ? {} : { anchorDay: anchorDay === 0 ? null : anchorDay }),
     ...(firstPaymentWithin === undefined
       ? {}
-      : { firstPaymentWithin: time === undefined ? null : durationOf(time) }),
+      : { firstPaymentWithin: time === undefined || time.count === 0 ? null : durationOf(time) }),
   };
 }

@@ -1,10 +1,11 @@
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
-import type { Billing, SaveOfferRequest } from '../../../../engine';
+import { BillingError, type Billing, type SaveOfferRequest } from '../../../../engine';
 import { plainAmount } from '../../../shared/amounts';
+import { durationOf, longDurationUnits } from '../../../shared/durations';
 import { optionalKeyOption } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
-import { missing, readAmount, readOptions, readRequired } from '../../../shared/reading';
+import { noItems, readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { shownFor } from '../../operation';
 import { itemOptions, itemOptionsOf } from './itemOptions';
 import { termsFields, termsOf } from './terms';
@@ -17,6 +18,27 @@ const itemProperties: INodeProperties[] = [
   ...expiryFields,
   priorityField,
   itemOptions,
+];
+
+/** Such as 1 month, 2 weeks or 1 year. */
+const soldEvery: INodeProperties[] = [
+  {
+    displayName: 'Every',
+    name: 'everyCount',
+    type: 'number',
+    required: true,
+    default: 1,
+    typeOptions: { minValue: 1, numberPrecision: 0 },
+    description: 'How many of the unit a period has, such as 1 for monthly and 3 for quarterly',
+  },
+  {
+    displayName: 'Unit',
+    name: 'everyUnit',
+    type: 'options',
+    options: longDurationUnits,
+    default: 'month',
+    description: "Counted in the account's time zone",
+  },
 ];
 
 const sorted = (fields: INodeProperties[]): INodeProperties[] =>
@@ -59,6 +81,18 @@ const properties: INodeProperties[] = [
     placeholder: 'e.g. USD',
     description: 'An ISO 4217 code, or the key of a product that is a currency',
   },
+  {
+    displayName: 'Sold',
+    name: 'sold',
+    type: 'options',
+    options: [
+      { name: 'Once', value: 'once', description: 'A pack, a gift, a free tier' },
+      { name: 'Recurring', value: 'recurring', description: 'A plan, as a subscription' },
+    ],
+    default: 'once',
+    description: 'Whether it is paid once or for each period',
+  },
+  ...soldEvery.map((field) => ({ ...field, displayOptions: { show: { sold: ['recurring'] } } })),
   {
     displayName: 'Items',
     name: 'items',
@@ -126,8 +160,24 @@ function itemOf(written: WrittenItem): SaveOfferRequest['items'][number] {
 
 function readItems(context: IExecuteFunctions, itemIndex: number): SaveOfferRequest['items'] {
   const written = context.getNodeParameter('items.item', itemIndex, []) as WrittenItem[];
-  if (written.length === 0) throw missing('Items', 'items');
+  if (written.length === 0) throw noItems('items');
   return written.map(itemOf);
+}
+
+function readSold(
+  context: IExecuteFunctions,
+  itemIndex: number,
+): Pick<SaveOfferRequest, 'billing' | 'interval'> {
+  const sold = readRequired(context, 'sold', 'Sold', itemIndex);
+  if (sold === 'once') return { billing: 'one_time', interval: null };
+  if (sold !== 'recurring') {
+    throw new BillingError('invalid_input', '"Sold" must be one of once, recurring.', {
+      parameter: 'sold',
+    });
+  }
+  const count = readRequired<unknown>(context, 'everyCount', 'Every', itemIndex);
+  const unit = readRequired(context, 'everyUnit', 'Unit', itemIndex);
+  return { billing: 'recurring', interval: durationOf({ count, unit }) };
 }
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
@@ -141,6 +191,7 @@ export async function execute(context: IExecuteFunctions, billing: Billing, item
     name: readRequired(context, 'name', 'Name', itemIndex),
     price: readAmount(context, 'price', 'Price', itemIndex),
     currency: readRequired(context, 'currency', 'Currency', itemIndex),
+    ...readSold(context, itemIndex),
     items: readItems(context, itemIndex),
     active: given.active as boolean | undefined,
     public: given.public as boolean | undefined,

@@ -5,7 +5,7 @@ import { accountParameters, readAccount } from '../../../shared/accountParameter
 import { durationFields, durationOf } from '../../../shared/durations';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
-import { optionsParameter } from '../../../shared/options';
+import { groupField, optionsParameter } from '../../../shared/options';
 import { readOptions } from '../../../shared/reading';
 import { shownFor } from '../../operation';
 import { linesParameters, readLines } from './lines';
@@ -24,26 +24,24 @@ const properties: INodeProperties[] = [
       description:
         'What the customer typed, which lowers the price. Left blank, or without a value in the item, there is none.',
     },
-    {
-      displayName: 'Expires In',
-      name: 'expiresIn',
-      type: 'fixedCollection',
-      default: {},
-      description:
-        'How long prices and places are kept for the payment. After that the order lapses; without this it is 24 hours.',
-      options: [
-        {
-          displayName: 'Time',
-          name: 'time',
-          values: durationFields({
-            count: 'How Many',
-            unit: 'Unit',
-            description: 'How many hours, days and so on',
-            defaultUnit: 'hour',
-          }),
-        },
-      ],
-    },
+    groupField(
+      {
+        displayName: 'Expires In',
+        name: 'expiresIn',
+        description:
+          'How long prices and places are kept for the payment. After that the order lapses; without this it is 24 hours.',
+      },
+      {
+        displayName: 'Time',
+        name: 'time',
+        values: durationFields({
+          count: 'How Many',
+          unit: 'Unit',
+          description: 'How many hours, days and so on',
+          defaultUnit: 'hour',
+        }),
+      },
+    ),
     metadataOption,
     {
       displayName: 'Tax Rate Key',

@@ -4,7 +4,7 @@ import type { Billing } from '../../../../engine';
 import { plainAmount } from '../../../shared/amounts';
 import { jsonOf } from '../../../shared/json';
 import { offerParameter, offerQuantityParameter } from '../../../shared/pickers';
-import { missing } from '../../../shared/reading';
+import { missing, noItems } from '../../../shared/reading';
 
 type Lines = Parameters<Billing['sales']['createOrder']>[0]['items'];
 
@@ -79,6 +79,6 @@ export function readLines(context: IExecuteFunctions, itemIndex: number): Lines 
     return lines;
   }
   const written = context.getNodeParameter('items.item', itemIndex, []) as WrittenLine[];
-  if (written.length === 0) throw missing('Items', 'items');
+  if (written.length === 0) throw noItems('items');
   return written.map(lineOf);
 }
