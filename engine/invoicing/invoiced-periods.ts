@@ -1,6 +1,6 @@
 import { leftToGiveBack } from '../books';
 import { column, table, type Session } from '../database';
-import { OF_PERIOD, type SubscriptionPorts } from '../subscriptions';
+import { OF_PERIOD, type PeriodPorts } from '../subscriptions';
 
 /** A line that bills a period, under the name that its payer had. */
 const LINES = table('invoice_lines', {
@@ -52,7 +52,7 @@ from draft d where i.payer_id = d.item_payer and i.item_id = d.item_id
 returning 1 as freed`;
 
 /** Fills the port of subscriptions: what issued invoices ask for a period. */
-export const invoicedPeriods: Omit<SubscriptionPorts, 'withdrawLapsed'> = {
+export const invoicedPeriods: PeriodPorts = {
   async invoiced(session: Session, { payerId, subscriptionId, number }) {
     const found = await LINES.rows(session, FIND, [payerId, subscriptionId, number]);
     const sold = found.map((line) => ({ ...line, soldBy: 'invoice' as const }));

@@ -3,6 +3,7 @@ import { sweep, type Session } from '../database';
 import { isoTime, readClock, type Instant } from '../kernel';
 import { findUndecided, type PaymentContext } from '../payments';
 import { dropItemsOfChanges, presentPayer, type SubscriptionPorts } from '../subscriptions';
+import { stillFailing } from './collecting/closing-collections';
 import { Closings, freeItems } from './closing';
 import { CreditNotes } from './credit-notes';
 import { invoicedPeriods } from './invoiced-periods';
@@ -124,5 +125,6 @@ export async function withdrawAllLapsed(context: PaymentContext): Promise<void> 
 /** Fills the port of subscriptions. */
 export const subscriptionPorts = (context: PaymentContext): SubscriptionPorts => ({
   ...invoicedPeriods,
+  stillFailing,
   withdrawLapsed: (session, payerIds, now) => withdrawLapsed(context, session, payerIds, now),
 });

@@ -29,6 +29,7 @@ import { CHANGE_TIMES } from './changing';
 import { cycleAtHand } from './cycles';
 import { endEarly } from './ending';
 import { giveBackRest, type SubscriptionPorts } from './giving-back';
+import { paymentMissing } from './payment-effects';
 import { hadOffer, writeCredited } from './period-records';
 import { eventOf, type Standing } from './planning';
 import { planInForce } from './plans-in-force';
@@ -193,7 +194,8 @@ export class Cancellations {
   /**
    * Begins one that is over anew: the offer as it was subscribed to, at that price and in that
    * quantity, with a period from now on and without trial phases. What is paid in advance brings its
-   * units with the payment, and with the first one that ever comes what the offer brings only once.
+   * units with the payment, and with the first one that ever comes what the offer brings only once. What
+   * was not paid in time before it was over still puts it past due.
    *
    * @returns the subscription; or `allowed: false` with `offer_unavailable` (off sale by now),
    *   `account_suspended`, `account_closed`
@@ -246,9 +248,22 @@ export class Cancellations {
         await forgetCancelReason(session, one);
         // One that ended before it brought anything had given its place free.
         await takePlaceOf(session, account, offer, now);
+        await this.owesStill(session, standing, now);
         return null;
       },
     );
+  }
+
+  /** What is owed of before counts, whether or not anybody looked at it before it was begun anew. */
+  private async owesStill(
+    session: Session,
+    { subscription: { subscriptionId }, receiver: { payerId } }: Standing,
+    now: Instant,
+  ): Promise<void> {
+    const failing = await this.ports.stillFailing(session, payerId, [subscriptionId]);
+    const graceUntil = failing.get(subscriptionId);
+    if (graceUntil === undefined) return;
+    await paymentMissing(session, payerId, subscriptionId, graceUntil, now);
   }
 }
 

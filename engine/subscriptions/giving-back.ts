@@ -44,6 +44,15 @@ export interface SubscriptionPorts extends PeriodPorts {
    * @returns whether one is left since it is being charged
    */
   withdrawLapsed(session: Session, payerIds: readonly string[], now: Instant): Promise<boolean>;
+  /**
+   * Of subscriptions of a payer those that owe what was not paid in time, and until when that is borne.
+   * The payer is locked.
+   */
+  stillFailing(
+    session: Session,
+    payerId: string,
+    subscriptionIds: readonly string[],
+  ): Promise<ReadonlyMap<string, Instant>>;
 }
 
 /** For an engine without the room of invoices. */
@@ -51,6 +60,7 @@ export const NO_INVOICES: SubscriptionPorts = {
   invoiced: () => Promise.resolve(null),
   freeFromDraft: () => Promise.resolve(false),
   withdrawLapsed: () => Promise.resolve(false),
+  stillFailing: () => Promise.resolve(new Map()),
 };
 
 const ORDER_LINES = table('order_items', {

@@ -270,15 +270,31 @@ export async function paymentRecovered(
   );
 }
 
-/** What is owed still is within its own grace: past due, and access goes on until that is over. */
-export async function paymentInGrace(
+/**
+ * What was not paid in time is owed still, also since before a subscription was begun anew: it is past
+ * due, and overdue where the grace of that is over.
+ */
+export async function paymentMissing(
   session: Session,
   payerId: string,
-  subscriptionIds: readonly string[],
+  subscriptionId: string,
   graceUntil: Instant,
   now: Instant,
 ): Promise<void> {
-  const found = await ofPayer(session, payerId, subscriptionIds, now);
+  await paymentFailed(session, payerId, [subscriptionId], graceUntil, now);
+  if (graceUntil <= now) await paymentOverdue(session, payerId, [subscriptionId], now);
+  else await paymentInGrace(session, payerId, subscriptionId, graceUntil, now);
+}
+
+/** What is owed still is within its own grace: past due, and access goes on until that is over. */
+async function paymentInGrace(
+  session: Session,
+  payerId: string,
+  subscriptionId: string,
+  graceUntil: Instant,
+  now: Instant,
+): Promise<void> {
+  const found = await ofPayer(session, payerId, [subscriptionId], now);
   const inGrace = () => ({ overdue: false, graceUntil });
   const wasOverdue = (one: StoredSubscription): boolean => one.overdue;
   await changeThose(session, found, 'subscription.past_due', wasOverdue, inGrace, now);

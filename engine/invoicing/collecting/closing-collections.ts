@@ -1,6 +1,7 @@
+import { namesOfPayer } from '../../accounts';
 import { atTime, toInstant, type Session } from '../../database';
 import { isoTime, type Instant } from '../../kernel';
-import { paymentInGrace, paymentRecovered } from '../../subscriptions';
+import { paymentMissing, paymentRecovered } from '../../subscriptions';
 import { NAMES, type InvoiceName, type StoredInvoice } from '../invoice-records';
 
 /** The subscriptions that an invoice bills, each once; of a change that waits for it nothing depends. */
@@ -22,15 +23,29 @@ from {schema}.collections c
 join {schema}.invoices v on v.payer_id = c.payer_id and v.invoice_id = c.invoice_id
   and v.change_id is null
 join {schema}.invoice_lines l on l.payer_id = c.payer_id and l.invoice_id = c.invoice_id
-where c.payer_id = $1::uuid and c.closed_at is null and c.first_failed_at is not null
+where c.payer_id = any($1::uuid[]) and c.closed_at is null and c.first_failed_at is not null
   and l.subscription_id = any($2::uuid[])
   and not exists (
     select from {schema}.subscription_periods p
-    join {schema}.subscriptions s on s.subscription_id = p.subscription_id
-      and s.period_number > p.number
-    where p.payer_id = c.payer_id and p.subscription_id = l.subscription_id
+    join {schema}.subscriptions s on s.payer_id = p.payer_id
+      and s.subscription_id = p.subscription_id and s.period_number > p.number
+    where p.payer_id = any($1::uuid[]) and p.subscription_id = l.subscription_id
       and p.number = l.period_number and p.first_unpaid)
 group by l.subscription_id`;
+
+/** Of subscriptions of a payer those that owe what was not paid in time, and until when that is borne. */
+export async function stillFailing(
+  session: Session,
+  payerId: string,
+  subscriptionIds: readonly string[],
+): Promise<Map<string, Instant>> {
+  const names = await namesOfPayer(session, payerId);
+  const found = await session.query<{ id: string; until: string }>(STILL_FAILING, [
+    names,
+    subscriptionIds,
+  ]);
+  return new Map(found.map(({ id, until }) => [id, toInstant(until)]));
+}
 
 /** Of invoices those that were not paid in time: the others have put nothing out of order. */
 const WERE_FAILING = `
@@ -71,12 +86,11 @@ export async function closeCollections(
     const ids = wereFailing.has(invoice.invoiceId) ? subscriptionsOf(invoice) : [];
     if (ids.length === 0) continue;
     const { payerId } = invoice;
-    const left = await session.query<{ id: string; until: string }>(STILL_FAILING, [payerId, ids]);
-    const failing = new Map(left.map(({ id, until }) => [id, toInstant(until)]));
+    const failing = await stillFailing(session, payerId, ids);
     const recovered = ids.filter((id) => !failing.has(id));
     if (recovered.length > 0) await paymentRecovered(session, payerId, recovered, now);
     for (const [id, graceUntil] of failing) {
-      if (graceUntil > now) await paymentInGrace(session, payerId, [id], graceUntil, now);
+      await paymentMissing(session, payerId, id, graceUntil, now);
     }
   }
 }

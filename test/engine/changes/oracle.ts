@@ -965,7 +965,7 @@ export class Oracle {
   private giveUp(invoice: Invoice): void {
     const one = this.subscription;
     if (one === null || one.state === 'over') return;
-    if (![...invoice.of].some((owing) => lastOf(owing) === one)) return;
+    if (!this.isOwedBy(invoice.of)) return;
     if (one.state === 'live') this.endNow(one, false);
     this.end(one);
   }
@@ -994,10 +994,15 @@ export class Oracle {
     return true;
   }
 
+  /** What is owed of before it was begun anew is owed still. */
+  private isOwedBy(of: Invoice['of']): boolean {
+    return [...of].some((owing) => owing !== null && lastOf(owing) === this.subscription);
+  }
+
   private isPastDue(): boolean {
     return this.invoices.some(
       ({ isRenewal, due, failedAt, of }) =>
-        isRenewal && !due.isZero() && failedAt !== null && of.has(this.subscription),
+        isRenewal && !due.isZero() && failedAt !== null && this.isOwedBy(of),
     );
   }
 
@@ -1009,7 +1014,7 @@ export class Oracle {
           isRenewal &&
           !due.isZero() &&
           failedAt !== null &&
-          of.has(this.subscription) &&
+          this.isOwedBy(of) &&
           this.now >= failedAt + GRACE,
       )
     );

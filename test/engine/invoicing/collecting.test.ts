@@ -619,6 +619,51 @@ onEachDatabase('collecting', (database) => {
       ]);
     });
 
+    describe.each([[true], [false]])(
+      'a debt of before it was begun anew, seen before: %s',
+      (seen) => {
+        /** An invoice of 30.00 that was sent, for what was had at once; cancelled, and begun anew days later. */
+        const anew = async (after: number): Promise<[string, string, string]> => {
+          const account = await newAccount();
+          const trusted = { sku: 'plan', collection: 'send', access: 'at_once' } as const;
+          const { subscriptionId } = await billing.subscriptions.start({ account, ...trusted });
+          await cycle();
+          await billing.subscriptions.cancel({ subscriptionId: subscriptionId!, when: 'now' });
+          clock.advance(after * DAY);
+          if (seen) await run();
+          await billing.subscriptions.reactivate({ subscriptionId: subscriptionId! });
+          if (!seen) await run();
+          const [{ invoiceId }] = (await billing.invoicing.listInvoices({ account })).items as [
+            Invoice,
+          ];
+          return [account, subscriptionId!, invoiceId];
+        };
+        const pay = (invoiceId: string) =>
+          billing.invoicing.markPaid({ invoiceId, method: 'cash', reference: invoiceId });
+
+        test('puts it past due, and then overdue, by the grace of that', async () => {
+          // Due after 14 days, and borne for seven.
+          const [account, subscriptionId, invoiceId] = await anew(15);
+          expect(await status(subscriptionId)).toEqual({ status: 'past_due', overdue: false });
+          expect(await check(account)).toEqual({ allowed: true, reason: null });
+          clock.advance(6 * DAY);
+          expect(await check(account)).toEqual({ allowed: false, reason: 'payment_overdue' });
+          await pay(invoiceId);
+          expect(await status(subscriptionId)).toEqual({ status: 'active', overdue: false });
+          expect(await check(account)).toEqual({ allowed: true, reason: null });
+        });
+
+        test('puts it overdue at once where its grace is over', async () => {
+          const [account, subscriptionId, invoiceId] = await anew(22);
+          expect(await status(subscriptionId)).toEqual({ status: 'past_due', overdue: true });
+          expect(await check(account)).toEqual({ allowed: false, reason: 'payment_overdue' });
+          expect(await eventsOf(billing, account, 'subscription.overdue')).toHaveLength(1);
+          await pay(invoiceId);
+          expect(await status(subscriptionId)).toEqual({ status: 'active', overdue: false });
+        });
+      },
+    );
+
     test('I3: no retry after the customer cancelled', async () => {
       const [account, subscriptionId] = await failing();
       const { items } = await billing.invoicing.listInvoices({ account, status: 'open' });
