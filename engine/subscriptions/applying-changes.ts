@@ -105,7 +105,10 @@ export async function applyChange(
   if (leavesArrears(target, periods, change.next)) {
     await hastenItems(session, subscription, opening.period.startsAt);
   }
-  const comes = await moveUnits(session, standing, target, change, now);
+  // What is free goes on as it was until the new one is paid (cycles.ts), and no longer than it would have.
+  const comes = subscription.firstUnpaid
+    ? undefined
+    : await moveUnits(session, standing, target, change, now);
   await writeCredited(session, periods, credited);
   await cutPeriods(session, subscription, periods, opening.period.startsAt);
   const outcome = outcomeOf(

@@ -13,7 +13,9 @@ import {
 import {
   OWN,
   countedProducts,
+  endAccess,
   endUnits,
+  lapseUnits,
   unitsThere,
   type Counted,
   type UnitsThere,
@@ -108,13 +110,25 @@ function countingIn(
  */
 export async function cycleAtHand(
   session: Session,
-  { subscription, receiver }: Standing,
+  standing: Standing,
   present: Pick<OpenPeriod, 'number'>,
   offers: OfferVersions,
   fresh: Offer | null,
   now: Instant,
 ): Promise<CycleAtHand> {
-  const cycles = await cyclesUpTo(session, subscription, present.number);
+  const cycles = await cyclesUpTo(session, standing.subscription, present.number);
+  return lastOf(session, standing, cycles, offers, fresh, now);
+}
+
+/** The last of some cycles that changes ended, one for the other. */
+async function lastOf(
+  session: Session,
+  { subscription, receiver }: Standing,
+  cycles: ReadonlyArray<readonly OpenPeriod[]>,
+  offers: OfferVersions,
+  fresh: Offer | null,
+  now: Instant,
+): Promise<CycleAtHand> {
   const all = cycles.flat();
   await offers.load(session, all);
   const sold = [
@@ -165,19 +179,30 @@ export async function endRefilled(
 }
 
 /**
- * What the first period of a cycle brings that a change began and that waited for its payment: its own,
- * less what was used beyond the cycle before.
+ * The first period of a cycle is paid that a change began and that waited for its payment: what it takes
+ * the place of went on until now, and goes on as far as the share of it that is kept allows.
+ *
+ * @returns what the period brings: its own, less what was used beyond that; undefined: all of its own
  */
-export async function comesWith(
+export async function takesPlace(
   session: Session,
   standing: Standing,
   period: StoredPeriod,
   offers: OfferVersions,
   now: Instant,
 ): Promise<Units | undefined> {
-  if (period.carriedFrom === null) return undefined;
+  const { carriedFrom: from } = period;
+  if (from === null) return undefined;
+  const { subscription, receiver } = standing;
+  const before = (await cyclesUpTo(session, subscription, period.number)).slice(0, -1);
+  const replaced = before.at(-1)!;
+  // Begun after its time it takes the place of nothing: what was to be free was had.
+  if (replaced.find(({ number }) => number === from)!.endsAt < period.startsAt) return undefined;
   const offer = offers.of(period.sku, period.version);
-  const { cycle, counted } = await cycleAtHand(session, standing, period, offers, null, now);
-  const after = unitsAfter({ ...cycle, segments: [] }, segmentOf(offer, period, counted), counted);
+  const { cycle, left, counted } = await lastOf(session, standing, before, offers, offer, now);
+  const after = unitsAfter(cycle, segmentOf(offer, period, counted), counted);
+  const stay = (product: string): Decimal => after.get(product)!.stay;
+  await lapseUnits(session, subscription, left, stay, receiver, now);
+  await endAccess(session, subscription, replaced, receiver, now);
   return new Map([...after].map(([product, { come }]) => [product, come]));
 }

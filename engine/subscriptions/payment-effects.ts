@@ -3,7 +3,7 @@ import { recordEvents } from '../events';
 import type { Instant } from '../kernel';
 import { refreshAccess } from './access';
 import { broughtUpToDate } from './advancing';
-import { comesWith } from './cycles';
+import { takesPlace } from './cycles';
 import { endEarly } from './ending';
 import { beginPaid, periodKey, tooLateFor } from './first-payments';
 import { findPeriods } from './period-records';
@@ -159,7 +159,7 @@ async function giveWaiting(
   const openings = [];
   for (const { standing, period } of giving) {
     const offer = offers.of(period.sku, period.version);
-    const comes = await comesWith(session, standing, period, offers, now);
+    const comes = await takesPlace(session, standing, period, offers, now);
     openings.push({ receiver: standing.receiver, period, offer, comes });
   }
   const products = await productsFor(session, openings, now);

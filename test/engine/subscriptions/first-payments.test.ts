@@ -660,6 +660,115 @@ onEachDatabase('first payments', (database) => {
     });
   });
 
+  describe('a free phase that is changed to what is sent', () => {
+    const ROOM = { product: 'ROOM', quantity: 1 };
+    const phase = (length: number) => ({
+      items: [{ product: 'CALLS', quantity: 300 }, ROOM],
+      trialPhases: [
+        {
+          price: '0',
+          length: { unit: 'day', count: length } as const,
+          items: [{ product: 'CALLS', quantity: 20 }, ROOM],
+        },
+      ],
+    });
+    beforeAll(() => billing.catalog.saveProduct({ key: 'ROOM', name: 'Room', kind: 'period' }));
+
+    /** Five days into a phase, ten of it, or another offer; its invoice is sent. */
+    const changed = async ({ length = 14, price = '' } = {}) => {
+      const account = await newAccount();
+      const tried = await start(account, await offer(phase(length)), { collection: 'send' });
+      const { subscriptionId } = tried;
+      clock.advance(5 * DAY);
+      const items = [{ product: 'CALLS', quantity: 100 }, ROOM];
+      const to = price === '' ? { quantity: 10 } : { sku: await offer({ price, items }) };
+      await billing.subscriptions.change({ subscriptionId, when: 'now', ...to });
+      await cycle();
+      const [invoice] = await invoicesOf(account);
+      const room = async () =>
+        (await billing.ledger.balance({ account, product: 'ROOM' })).available;
+      return { account, subscriptionId, invoice: invoice!, room };
+    };
+    const use = async (account: string, amount: number) =>
+      (await billing.ledger.consume({ account, product: 'CALLS', amount })).allowed;
+
+    test('goes on until that is paid, and as far as its days allow then', async () => {
+      const { account, subscriptionId, invoice, room } = await changed();
+      expect(await present({ subscriptionId })).toMatchObject({ awaitingPayment: true });
+      clock.advance(3 * DAY);
+      expect([await calls(account), await room()]).toEqual(['20', '1']);
+      await pay(invoice);
+      // 5 of 14 days of 20, and ten times 300; and what comes by time comes from the new one alone.
+      expect([await calls(account), await room()]).toEqual(['3007', '10']);
+      clock.advance(6 * DAY);
+      expect([await calls(account), await room()]).toEqual(['3000', '10']);
+    });
+
+    test('what is used until then is used', async () => {
+      const { account, invoice } = await changed();
+      expect(await use(account, 10)).toBe(true);
+      await pay(invoice);
+      expect(await calls(account)).toBe('2997');
+    });
+
+    test('paid after its end there is nothing between', async () => {
+      const { account, invoice, room } = await changed();
+      clock.advance(9 * DAY - 1);
+      expect([await calls(account), await room()]).toEqual(['20', '1']);
+      clock.advance(1);
+      expect([await calls(account), await room()]).toEqual(['0', '0']);
+      expect(await billing.ledger.consume({ account, product: 'CALLS', amount: 1 })).toMatchObject({
+        reason: 'payment_awaited',
+      });
+      clock.advance(DAY);
+      await pay(invoice);
+      expect([await calls(account), await room()]).toEqual(['3000', '10']);
+    });
+
+    test('not paid it has its time, also where it is over later than what lapsed', async () => {
+      const short = await changed();
+      await days(22);
+      expect(await present(short)).toMatchObject({ endReason: 'payment_lapsed' });
+      expect(await calls(short.account)).toBe('0');
+      const long = await changed({ length: 60 });
+      await days(54);
+      expect(await present(long)).toMatchObject({ endReason: 'payment_lapsed' });
+      expect([await calls(long.account), await long.room()]).toEqual(['20', '1']);
+      clock.advance(DAY);
+      expect([await calls(long.account), await long.room()]).toEqual(['0', '0']);
+    });
+
+    test('late money begins the new one whole', async () => {
+      const { account, subscriptionId, invoice } = await changed();
+      expect(await use(account, 20)).toBe(true);
+      await days(25);
+      await pay(invoice);
+      expect(await present({ subscriptionId })).toMatchObject({ status: 'active' });
+      expect(await calls(account)).toBe('3000');
+    });
+
+    test('a cheaper one waits in the same way', async () => {
+      const { account, invoice } = await changed({ price: '10.00' });
+      expect(invoice.total).toBe('10.00');
+      expect(await calls(account)).toBe('20');
+      await pay(invoice);
+      expect(await calls(account)).toBe('107');
+    });
+
+    test('cancelled now it is over, for the end of the period it has its time', async () => {
+      const one = await changed();
+      const { cancel } = billing.subscriptions;
+      await cancel({ subscriptionId: one.subscriptionId, when: 'now' });
+      expect([await calls(one.account), await one.room()]).toEqual(['0', '0']);
+      const other = await changed();
+      await cancel({ subscriptionId: other.subscriptionId });
+      clock.advance(9 * DAY - 1);
+      expect([await calls(other.account), await other.room()]).toEqual(['20', '1']);
+      clock.advance(1);
+      expect([await calls(other.account), await other.room()]).toEqual(['0', '0']);
+    });
+  });
+
   describe('a trial that was to begin later', () => {
     test('and was cancelled before is still to be had, by whoever it was', async () => {
       const sku = await offer(freeDays);
