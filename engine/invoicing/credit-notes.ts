@@ -221,7 +221,7 @@ export class CreditNotes {
   }
 
   /**
-   * What of an invoice that was paid came too late to begin anything: its lines are taken back, the way
+   * What of an invoice that was paid came too late to bring anything: its lines are taken back, the way
    * that their money came. The payers are locked.
    *
    * @returns ids of refunds that a gateway is to be asked for
@@ -246,9 +246,21 @@ export class CreditNotes {
     return this.undo(session, { invoice, payer }, planned, now);
   }
 
-  /** Takes back all of an invoice that is paid in part, for what is not to be had. The payers are locked. */
-  async giveBackAll(session: Session, atHand: InvoiceAtHand, now: Instant): Promise<string[]> {
-    const lines = await creditableLines(session, atHand.invoice);
+  /**
+   * Takes back all of an invoice that is paid in part, or some of its lines, for what is not to be had.
+   * The payers are locked.
+   *
+   * @param positions of those lines; left out: all
+   */
+  async giveBackAll(
+    session: Session,
+    atHand: InvoiceAtHand,
+    now: Instant,
+    positions?: ReadonlySet<number>,
+  ): Promise<string[]> {
+    const lines = (await creditableLines(session, atHand.invoice)).filter(
+      ({ position }) => positions?.has(position) ?? true,
+    );
     const all = planCredit(lines, { lines: null, amount: null }, atHand.invoice.decimals);
     return this.undo(session, atHand, all, now);
   }

@@ -122,15 +122,13 @@ const BY_HAND = 'manual';
 const askedOf = ({ status, total, credited, amountDue }: StoredInvoice): Decimal =>
   status === 'void' ? total.minus(credited) : amountDue;
 
-/** Also of a change whose invoice was withdrawn, which nobody who pays it need know. */
+/** Also of what was withdrawn, which nobody who pays it need know. */
 const whyGivenBack = async (
   session: Session,
   invoice: StoredInvoice,
   now: Instant,
 ): ReturnType<typeof whyRefused> =>
-  invoice.status === 'open' ||
-  invoice.status === 'uncollectible' ||
-  (invoice.status === 'void' && invoice.changeId !== null)
+  invoice.status === 'open' || invoice.status === 'uncollectible' || invoice.status === 'void'
     ? whyRefused(session, invoice, now)
     : null;
 

@@ -2,20 +2,29 @@ import { namesOfPayer, resolveAccount } from '../accounts';
 import { sweep, type Session } from '../database';
 import { isoTime, readClock, type Instant } from '../kernel';
 import { findUndecided, type PaymentContext } from '../payments';
-import { dropItemsOfChanges, presentPayer, type SubscriptionPorts } from '../subscriptions';
+import {
+  dropItemsOfChanges,
+  endedUnpaid,
+  periodKey,
+  presentPayer,
+  type SubscriptionPorts,
+} from '../subscriptions';
 import { stillFailing } from './collecting/closing-collections';
 import { Closings, freeItems } from './closing';
 import { CreditNotes } from './credit-notes';
+import type { StoredInvoiceLine } from './invoice-lines';
 import { invoicedPeriods } from './invoiced-periods';
 import { ofLapsedChanges } from './lapsed-changes';
 import {
   NAMES,
   deleteDraft,
   findInvoices,
+  requireInvoice,
   type InvoiceName,
   type StoredInvoice,
 } from './invoice-records';
 import { giveBack } from './refund-shares';
+import { periodOf, periodsOf } from './when-paid';
 
 /**
  * Invoices of changes that wait for their payment: once the change has lapsed they are withdrawn, a draft
@@ -120,6 +129,35 @@ export async function withdrawAllLapsed(context: PaymentContext): Promise<void> 
     },
   });
   if (failed.length > 0) throw failed[0]!.error;
+}
+
+/**
+ * What an open invoice asks for periods that ended while they waited for its payment is taken back: they
+ * brought nothing. What is being charged is left; that money goes back. The payer is locked.
+ */
+export async function withdrawUnbrought(
+  context: PaymentContext,
+  session: Session,
+  { payerId, invoiceId }: InvoiceName,
+  now: Instant,
+): Promise<void> {
+  const invoice = await requireInvoice(session, invoiceId);
+  const ended = await endedUnpaid(session, periodsOf(invoice));
+  if (ended.size === 0 || invoice.status !== 'open') return;
+  if (
+    (await findUndecided(session, { payerId, purpose: 'invoice', purposeId: invoiceId })) !== null
+  )
+    return;
+  const isEnded = (line: StoredInvoiceLine): boolean => {
+    const period = periodOf(payerId, line);
+    return period !== null && ended.has(periodKey(period));
+  };
+  const payer = await resolveAccount(session, { accountId: payerId });
+  if (invoice.paid.isZero() && invoice.lines.every(isEnded)) {
+    return new Closings(context).withdraw(session, { invoice, payer }, now);
+  }
+  const positions = new Set(invoice.lines.filter(isEnded).map(({ position }) => position));
+  await creditNotesOf(context).giveBackAll(session, { invoice, payer }, now, positions);
 }
 
 /** Fills the port of subscriptions. */

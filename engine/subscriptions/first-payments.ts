@@ -1,5 +1,5 @@
 import { couponStays, findOfferVersion, keepCoupon } from '../catalog';
-import type { Session } from '../database';
+import type { RowOf, Session } from '../database';
 import { recordEvents } from '../events';
 import { addDuration, type Duration, type Instant } from '../kernel';
 import { takenPlaces } from '../sales';
@@ -36,9 +36,17 @@ export const periodKey = ({
   number,
 }: Pick<PeriodName, 'subscriptionId' | 'number'>): string => `${subscriptionId} ${number}`;
 
+/** Of a period: it ended before the payment came for which it waited, so that it brings nothing any more. */
+export const NEVER_BROUGHT = (period: string): string => `(
+  ${period}.granted_at is null and ${period}.order_id is null and ${period}.fee > 0
+  and ${period}.cut_ledger_id is not null)`;
+
+const UNPAID = PERIODS.pick('payerId', 'subscriptionId', 'number', 'firstUnpaid');
+type UnpaidPeriod = RowOf<typeof UNPAID>;
+
 /** By the primary key, under whichever name of their payers they stand. */
 const FIND_UNPAID = `
-select ${NAMED.select('p')}
+select ${UNPAID.select('p')}
 from ${NAMED.unnest('w')}
 cross join lateral (
   select w.payer_id as account_id
@@ -47,14 +55,15 @@ cross join lateral (
 cross join lateral (
   select p.* from {schema}.subscription_periods p
   where p.payer_id = n.account_id and p.subscription_id = w.subscription_id
-    and p.number = w.number and p.first_unpaid
+    and p.number = w.number and (p.first_unpaid or ${NEVER_BROUGHT('p')})
   offset 0) as p`;
 
-const firstUnpaid = async (
+/** Of periods first ones that are not paid, and such as ended while they waited for their payment. */
+const findUnpaid = async (
   session: Session,
   periods: readonly PeriodName[],
-): Promise<PeriodName[]> =>
-  periods.length === 0 ? [] : NAMED.rows(session, FIND_UNPAID, NAMED.values(periods));
+): Promise<UnpaidPeriod[]> =>
+  periods.length === 0 ? [] : UNPAID.rows(session, FIND_UNPAID, NAMED.values(periods));
 
 /**
  * Invoices ask for periods: of those that are first payments it is known from now on until when they
@@ -67,7 +76,7 @@ export async function askFirstPayments(
   asked: readonly AskedPayment[],
   now: Instant,
 ): Promise<Set<string>> {
-  const unpaid = await firstUnpaid(session, asked);
+  const unpaid = (await findUnpaid(session, asked)).filter((period) => period.firstUnpaid);
   if (unpaid.length === 0) return new Set();
   const keys = new Set(unpaid.map(periodKey));
   const terms = new Map(asked.map((one) => [periodKey(one), one]));
@@ -95,13 +104,14 @@ export async function askFirstPayments(
 const presentKey = ({ subscriptionId, periodNumber: number }: StoredSubscription): string =>
   periodKey({ subscriptionId, number });
 
-/** Why money for a first period that was given up cannot be used any more. */
+/** Why money for a period that was given up, or ended before it was paid, cannot be used any more. */
 export type TooLate =
   'already_purchased' | 'coupon_unavailable' | 'subscription_cancelled' | 'subscription_ended';
 
 /**
- * Of periods that are being paid those that cannot begin any more, by their keys: their place was taken
- * meanwhile, or their customer had ended them. The payers are locked.
+ * Of periods that are being paid those that bring nothing any more, by their keys: of a first one the
+ * place was taken meanwhile, or its customer had ended it; another one ended while it waited. The payers
+ * are locked.
  */
 export async function tooLateFor(
   session: Session,
@@ -109,31 +119,39 @@ export async function tooLateFor(
   now: Instant,
 ): Promise<Map<string, TooLate>> {
   const late = new Map<string, TooLate>();
-  const unpaid = await firstUnpaid(session, periods);
+  const unpaid = await findUnpaid(session, periods);
   if (unpaid.length === 0) return late;
   const standings = await broughtUpToDate(session, unpaid, now);
   const byId = new Map(standings.map((one) => [one.subscription.subscriptionId, one]));
   for (const period of unpaid) {
     const { subscription: one } = byId.get(period.subscriptionId)!;
-    const reason = await whyTooLate(session, one, period.number, now);
+    const reason = await whyTooLate(session, one, period, now);
     if (reason !== null) late.set(periodKey(period), reason);
   }
   return late;
 }
 
+/** Of periods those that ended while they waited for their payment, though not for their first, by keys. */
+export const endedUnpaid = async (
+  session: Session,
+  periods: readonly PeriodName[],
+): Promise<Set<string>> => {
+  const unpaid = await findUnpaid(session, periods);
+  return new Set(unpaid.filter(({ firstUnpaid }) => !firstUnpaid).map(periodKey));
+};
+
 async function whyTooLate(
   session: Session,
   one: StoredSubscription,
-  number: number,
+  { number, firstUnpaid }: UnpaidPeriod,
   now: Instant,
 ): Promise<TooLate | null> {
   // It was begun anew since, with a payment of its own.
   if (one.periodNumber !== number) return 'already_purchased';
   if (one.endedAt === null) return null;
   if (one.endReason === 'cancelled') return 'subscription_cancelled';
-  if (one.endReason !== 'payment_lapsed' && one.endReason !== 'payment_failed') {
-    return 'subscription_ended';
-  }
+  const isGivenUp = one.endReason === 'payment_lapsed' || one.endReason === 'payment_failed';
+  if (!firstUnpaid || !isGivenUp) return 'subscription_ended';
   const account = await subscriberOf(session, one);
   const offer = await findOfferVersion(session, one.sku, one.version);
   const other =

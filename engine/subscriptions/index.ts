@@ -36,7 +36,9 @@ export {
   type CouponTaken,
 } from './coupons';
 export {
+  NEVER_BROUGHT,
   askFirstPayments,
+  endedUnpaid,
   periodKey,
   tooLateFor,
   type AskedPayment,

@@ -1,7 +1,7 @@
 import { namesOfPayer } from '../../accounts';
 import { atTime, toInstant, type Session } from '../../database';
 import { isoTime, type Instant } from '../../kernel';
-import { paymentMissing, paymentRecovered } from '../../subscriptions';
+import { NEVER_BROUGHT, paymentMissing, paymentRecovered } from '../../subscriptions';
 import { NAMES, type InvoiceName, type StoredInvoice } from '../invoice-records';
 
 /** The subscriptions that an invoice bills, each once; of a change that waits for it nothing depends. */
@@ -15,7 +15,7 @@ export const subscriptionsOf = ({
 
 /**
  * Of subscriptions those of which another invoice was not paid in time, and until when that is borne. What
- * lapsed and was begun anew is owed no more: nobody could pay for it.
+ * lapsed and was begun anew, or ended while it waited, is owed no more: nobody could pay for it.
  */
 const STILL_FAILING = `
 select l.subscription_id::text as id, ${atTime('min(c.grace_until)')} as until
@@ -30,7 +30,7 @@ where c.payer_id = any($1::uuid[]) and c.closed_at is null and c.first_failed_at
     join {schema}.subscriptions s on s.payer_id = p.payer_id
       and s.subscription_id = p.subscription_id and s.period_number > p.number
     where p.payer_id = any($1::uuid[]) and p.subscription_id = l.subscription_id
-      and p.number = l.period_number and p.first_unpaid)
+      and p.number = l.period_number and (p.first_unpaid or ${NEVER_BROUGHT('p')}))
 group by l.subscription_id`;
 
 /** Of subscriptions of a payer those that owe what was not paid in time, and until when that is borne. */

@@ -6,7 +6,7 @@ import type { Attempt } from '../../payments';
 import { changesGivenUp, dunningEnded, paymentFailed, paymentOverdue } from '../../subscriptions';
 import { writeOff } from '../closing';
 import { invoiceEvent } from '../invoice-events';
-import type { StoredInvoice } from '../invoice-records';
+import type { InvoiceName, StoredInvoice } from '../invoice-records';
 import { whyRefused } from '../when-paid';
 import { closeCollections, subscriptionsOf } from './closing-collections';
 import { writeCollection } from './collections';
@@ -19,12 +19,16 @@ import type { Collection, CollectionState } from './stored-collection';
 const zoneOf = async (session: Session, payerId: string): Promise<string> =>
   (await resolveAccount(session, { accountId: payerId })).timeZone;
 
+/** Takes back what an invoice asks for and nobody can have any more. */
+type Withdraw = (session: Session, invoice: InvoiceName, now: Instant) => Promise<void>;
+
 /** An attempt failed: counted, told, and the next step taken. */
 export async function attemptFailed(
   session: Session,
   invoice: StoredInvoice,
   collection: Collection,
   attempt: Attempt,
+  withdraw: Withdraw,
   now: Instant,
 ): Promise<void> {
   const dunning = await readDunning(session);
@@ -33,7 +37,7 @@ export async function attemptFailed(
   const state = failed(collection, { at: now, hard, methodId }, dunning, zone);
   await tellCardError(session, invoice, attempt, state, now);
   if (collection.firstFailedAt === null) await tellFirstFailure(session, invoice, state, now);
-  await goOn(session, invoice, { ...collection, ...state }, dunning, now);
+  await goOn(session, invoice, { ...collection, ...state }, dunning, withdraw, now);
 }
 
 async function tellCardError(
@@ -89,6 +93,7 @@ export async function takeSteps(
   invoice: StoredInvoice,
   collection: Collection,
   dunning: Dunning,
+  withdraw: Withdraw,
   now: Instant,
 ): Promise<void> {
   if (collection.closedAt !== null) return;
@@ -105,9 +110,10 @@ export async function takeSteps(
   }
   if ((await whyRefused(session, invoice, now)) !== null) {
     const stopped = stoppedByLapse(state, now);
-    return writeCollection(session, invoice, stopped, collection.finalAction);
+    await writeCollection(session, invoice, stopped, collection.finalAction);
+    return withdraw(session, invoice, now);
   }
-  await goOn(session, invoice, state, dunning, now);
+  await goOn(session, invoice, state, dunning, withdraw, now);
 }
 
 async function goOn(
@@ -115,6 +121,7 @@ async function goOn(
   invoice: StoredInvoice,
   collection: Collection,
   { finalAction }: Dunning,
+  withdraw: Withdraw,
   now: Instant,
 ): Promise<void> {
   const { payerId } = invoice;
@@ -140,5 +147,7 @@ async function goOn(
   if (subscriptions.length > 0) {
     const action = finalAction === 'cancel' ? 'cancel' : 'keep';
     await dunningEnded(session, payerId, subscriptions, action, now);
+    // A renewal that waited for this never brought anything.
+    await withdraw(session, invoice, now);
   }
 }

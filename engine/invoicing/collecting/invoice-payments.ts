@@ -14,6 +14,8 @@ import { attemptFailed } from './dunning';
 export interface InvoicePaymentPorts {
   /** An invoice was paid, at least in part: what of it came too late goes back. */
   giveBackLate(session: Session, invoice: InvoiceName, now: Instant): Promise<unknown>;
+  /** What an invoice asks for periods that ended while they waited for it is taken back. */
+  withdrawUnbrought(session: Session, invoice: InvoiceName, now: Instant): Promise<void>;
   /** Money of an invoice went back: asked for by a credit note, or done by the gateway itself. */
   refunded(session: Session, refund: StoredRefund, now: Instant): Promise<void>;
 }
@@ -68,7 +70,8 @@ export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => 
     const invoice = await requireInvoice(session, invoiceId);
     const collection = (await findCollections(session, [{ payerId, invoiceId }])).get(invoiceId);
     if (invoice.status !== 'open' || collection === undefined) return;
-    await attemptFailed(session, invoice, collection, attempt, now);
+    const withdraw = ports.withdrawUnbrought.bind(ports);
+    await attemptFailed(session, invoice, collection, attempt, withdraw, now);
   },
 
   refunded: (session, refund, now) => ports.refunded(session, refund, now),

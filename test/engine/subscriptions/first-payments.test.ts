@@ -802,6 +802,65 @@ onEachDatabase('first payments', (database) => {
       await pay(renewal!);
       expect(await calls(account)).toBe('300');
     });
+
+    /** Paid once; its renewal, with what else was to come, is invoiced and declined. */
+    const renewed = async (also: boolean) => {
+      const account = await newAccount('test_ok');
+      const one = await start(account, await offer({ collect: { renewalGrants: 'payment' } }));
+      await cycle();
+      await card(account, 'test_declined');
+      const work = { description: 'Work', quantity: 1, unitPrice: '5.00' };
+      if (also) await billing.invoicing.addItem({ account, currency: 'USD', item: work });
+      clock.advance(30 * DAY);
+      await cycle();
+      const [renewal] = await invoicesOf(account);
+      return { account, one, renewal: renewal! };
+    };
+    const read = ({ invoiceId }: Invoice) => billing.invoicing.getInvoice({ invoiceId });
+
+    test('that dunning ended is asked for no more, and earns nothing', async () => {
+      const { account, one, renewal } = await renewed(false);
+      await days(16);
+      expect(await present(one)).toMatchObject({ status: 'ended', endReason: 'payment_failed' });
+      expect(await read(renewal)).toMatchObject({ status: 'void', amountDue: '0.00' });
+      await days(30);
+      expect(await earned(account)).toBe('-30.00000000');
+      await pay(renewal);
+      expect(await told(account, 'refund.due')).toMatchObject([
+        { reason: 'subscription_ended', amount: '30.00' },
+      ]);
+      expect(await calls(account)).toBe('0');
+      // Nothing is owed of it that would put what begins anew past due.
+      const { subscriptionId } = one;
+      const anew = await billing.subscriptions.reactivate({ subscriptionId });
+      expect(anew.status).toBe('active');
+    });
+
+    test('what else stands on its invoice is owed', async () => {
+      const { account, renewal } = await renewed(true);
+      await days(16);
+      expect(await read(renewal)).toMatchObject({
+        status: 'open',
+        creditNoted: '30.00',
+        amountDue: '5.00',
+      });
+      await pay(renewal);
+      expect(await read(renewal)).toMatchObject({ status: 'paid', paid: '5.00' });
+      expect(await told(account, 'refund.due')).toEqual([]);
+    });
+
+    test('nor does money bring anything when its customer ended it', async () => {
+      const { account, one, renewal } = await renewed(false);
+      const { subscriptionId } = one;
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+      await pay(renewal);
+      expect(await told(account, 'refund.due')).toMatchObject([
+        { reason: 'subscription_cancelled', amount: '30.00' },
+      ]);
+      await days(16);
+      expect(await read(renewal)).toMatchObject({ status: 'void' });
+      expect(await earned(account)).toBe('-30.00000000');
+    });
   });
 
   describe('a denial', () => {
