@@ -6,6 +6,7 @@ const DEADLOCK_DETECTED = '40P01';
 const LOCK_NOT_AVAILABLE = '55P03';
 const QUERY_CANCELED = '57014';
 const UNIQUE_VIOLATION = '23505';
+const CHECK_VIOLATION = '23514';
 const DISK_FULL = '53100';
 const OUT_OF_MEMORY = '53200';
 
@@ -35,6 +36,11 @@ function isPoolTimeout(error: unknown): boolean {
 /** Another transaction wrote the same unique key first. */
 export function isUniqueViolation(error: unknown): boolean {
   return codeOf(error) === UNIQUE_VIOLATION;
+}
+
+/** The tables do not allow it. */
+export function isCheckViolation(error: unknown): boolean {
+  return codeOf(error) === CHECK_VIOLATION;
 }
 
 /**

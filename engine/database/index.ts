@@ -20,6 +20,7 @@ export { Database, type DatabaseOptions } from './database';
 export {
   isOutOfLocks,
   isRetryable,
+  isCheckViolation,
   isUniqueViolation,
   lockTimeout,
   translate,

@@ -1,5 +1,5 @@
 import { aliasesOf, changeOfAccount } from '../accounts';
-import { atTime, toInstant, type Context, type Session } from '../database';
+import { atTime, isCheckViolation, toInstant, type Context, type Session } from '../database';
 import {
   BillingError,
   ZERO,
@@ -21,7 +21,13 @@ import { changeOfDraft, changeOfInvoice, requireDraft } from './change-of-invoic
 import { nextDraft, takeRiding } from './drafting';
 import { DELETE_LINE, takeOffDraft } from './draft-lines';
 import { insertLines, type StoredInvoiceLine } from './invoice-lines';
-import { invoiceRecord, requireInvoice, type Invoice, type StoredInvoice } from './invoice-records';
+import {
+  invoiceRecord,
+  requireInvoice,
+  wrongState,
+  type Invoice,
+  type StoredInvoice,
+} from './invoice-records';
 import { itemChangeShape, itemInput, lineAmounts, linesOfItems, requireRate } from './items';
 import { requireMoneyOf } from './manual-invoices';
 
@@ -209,12 +215,23 @@ export class DraftItems {
   /**
    * Takes a line off a draft. What it billed is not billed again.
    *
-   * @throws unknown_invoice, invoice_state, invalid_input, idempotency_conflict
+   * @throws unknown_invoice, invoice_state (also for what asks again for a credit, when the line that it
+   *   was of has gone back since), invalid_input, idempotency_conflict
    */
   async removeItem(request: RemoveItemRequest): Promise<Invoice & { replayed: boolean }> {
     const wanted = parse(removeItemInput, request);
     return changeOfDraft(this.context, 'removeItem', wanted, async (session, { invoice }, now) => {
-      await takeOffDraft(session, invoice, lineNamed(invoice, wanted.lineId), now);
+      const line = lineNamed(invoice, wanted.lineId);
+      try {
+        await takeOffDraft(session, invoice, line, now);
+      } catch (error) {
+        if (!isCheckViolation(error)) throw error;
+        throw wrongState(
+          invoice,
+          `asks on line ${line.position} again for a credit that was not to be given, and all that it was of has gone back since`,
+          'Leave the line: without it more would have gone back than was paid.',
+        );
+      }
     });
   }
 }

@@ -30,6 +30,7 @@ import {
 } from './invoice-records';
 import { HAND_METHODS, settleInvoice } from './settling';
 import { whyRefused } from './when-paid';
+import { withdrawRefused } from './withdrawing-changes';
 
 /** Payments that came in outside any gateway. */
 
@@ -55,8 +56,9 @@ export class HandPayments {
   /**
    * Counts a payment that came in outside any gateway; a part is fine. What is beyond the invoice
    * becomes account credit. Money that cannot begin anything any more, a first payment whose subscription
-   * is given up, or that of a change that lapsed, is not counted: the invoice stays as it is, and
-   * `refund.due` says that it is to be given back. The same `reference` is the same payment either way.
+   * is given up, or that of a change that lapsed, is not counted: `refund.due` says that it is to be given
+   * back, and so is, with a credit note of the whole, what was counted of it before. The same `reference`
+   * is the same payment either way.
    *
    * @throws unknown_invoice, invoice_state (a draft, void, paid already; without a reference, when money
    *   for it is to be given back already), payment_mismatch (the reference was one of another amount),
@@ -91,6 +93,7 @@ export class HandPayments {
     if (refused !== null) {
       if (wanted.reference === undefined) await requireFirst(session, invoice);
       await this.giveBack(session, invoice, { amount, charge: reference, reason: refused }, now);
+      await withdrawRefused(this.context, session, invoice, now);
       return false;
     }
     const by = { gateway: BY_HAND, method: wanted.method, reference, paidAt };
@@ -118,9 +121,13 @@ export class HandPayments {
 
 const BY_HAND = 'manual';
 
+/** Nobody is asked for it any more: it is void, or a credit note took off all of it. */
+const isWithdrawn = ({ status, total, creditNoted }: StoredInvoice): boolean =>
+  status === 'void' || (status === 'paid' && !total.isZero() && creditNoted.equals(total));
+
 /** What an invoice asks for, or asked for before it was withdrawn. */
-const askedOf = ({ status, total, credited, amountDue }: StoredInvoice): Decimal =>
-  status === 'void' ? total.minus(credited) : amountDue;
+const askedOf = (invoice: StoredInvoice): Decimal =>
+  isWithdrawn(invoice) ? invoice.total.minus(invoice.credited) : invoice.amountDue;
 
 /** Also of what was withdrawn, which nobody who pays it need know. */
 const whyGivenBack = async (
@@ -128,7 +135,7 @@ const whyGivenBack = async (
   invoice: StoredInvoice,
   now: Instant,
 ): ReturnType<typeof whyRefused> =>
-  invoice.status === 'open' || invoice.status === 'uncollectible' || invoice.status === 'void'
+  invoice.status === 'open' || invoice.status === 'uncollectible' || isWithdrawn(invoice)
     ? whyRefused(session, invoice, now)
     : null;
 

@@ -32,7 +32,7 @@ import { InvoiceRefunds } from './refunding-invoices';
 import { Papers } from './rendering/papers';
 import { Settings } from './settings';
 import { verifyInvoices } from './verify-invoices';
-import { withdrawUnbrought } from './withdrawing-changes';
+import { withdrawRefused } from './withdrawing-changes';
 
 export * from './public';
 export { awaitedPayments } from './awaited-payments';
@@ -88,7 +88,7 @@ export function openInvoicing(
     'invoice',
     invoicePayments({
       giveBackLate: (...paid) => creditNotes.giveBackLate(...paid),
-      withdrawUnbrought: (...ended) => withdrawUnbrought(context, ...ended),
+      withdrawRefused: (...ended) => withdrawRefused(context, ...ended),
       refunded: (...refund) => refunds.refunded(...refund),
     }),
   );

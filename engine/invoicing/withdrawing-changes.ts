@@ -24,7 +24,7 @@ import {
   type StoredInvoice,
 } from './invoice-records';
 import { giveBack } from './refund-shares';
-import { periodOf, periodsOf } from './when-paid';
+import { periodOf, periodsOf, whyRefused } from './when-paid';
 
 /**
  * Invoices of changes that wait for their payment: once the change has lapsed they are withdrawn, a draft
@@ -132,32 +132,37 @@ export async function withdrawAllLapsed(context: PaymentContext): Promise<void> 
 }
 
 /**
- * What an open invoice asks for periods that ended while they waited for its payment is taken back: they
- * brought nothing. What is being charged is left; that money goes back. The payer is locked.
+ * Takes back of an open invoice what nobody can have any more: periods that ended while they waited for its
+ * payment, and a part that was paid of what cannot be paid any more. The payer is locked.
  */
-export async function withdrawUnbrought(
+export async function withdrawRefused(
   context: PaymentContext,
   session: Session,
   { payerId, invoiceId }: InvoiceName,
   now: Instant,
 ): Promise<void> {
   const invoice = await requireInvoice(session, invoiceId);
-  const ended = await endedUnpaid(session, periodsOf(invoice));
-  if (ended.size === 0 || invoice.status !== 'open') return;
-  if (
-    (await findUndecided(session, { payerId, purpose: 'invoice', purposeId: invoiceId })) !== null
-  )
+  if (invoice.status !== 'open') return;
+  const payer = await resolveAccount(session, { accountId: payerId });
+  const atHand = { invoice, payer };
+  if (!invoice.paid.isZero() && (await whyRefused(session, invoice, now)) !== null) {
+    await creditNotesOf(context).giveBackAll(session, atHand, now);
     return;
+  }
+  const ended = await endedUnpaid(session, periodsOf(invoice));
+  if (ended.size === 0) return;
+  // What is being charged goes back when it comes.
+  const of = { payerId, purpose: 'invoice', purposeId: invoiceId } as const;
+  if ((await findUndecided(session, of)) !== null) return;
   const isEnded = (line: StoredInvoiceLine): boolean => {
     const period = periodOf(payerId, line);
     return period !== null && ended.has(periodKey(period));
   };
-  const payer = await resolveAccount(session, { accountId: payerId });
   if (invoice.paid.isZero() && invoice.lines.every(isEnded)) {
-    return new Closings(context).withdraw(session, { invoice, payer }, now);
+    return new Closings(context).withdraw(session, atHand, now);
   }
   const positions = new Set(invoice.lines.filter(isEnded).map(({ position }) => position));
-  await creditNotesOf(context).giveBackAll(session, { invoice, payer }, now, positions);
+  await creditNotesOf(context).giveBackAll(session, atHand, now, positions);
 }
 
 /** Fills the port of subscriptions. */

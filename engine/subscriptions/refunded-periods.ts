@@ -56,15 +56,18 @@ export async function lapseBeforeRefund(
   now: Instant,
 ): Promise<boolean> {
   const lapsing: StoredSubscription[] = [];
+  const payers = new Set<string>();
   for (const { subscriptionId, number } of periods) {
-    const one = await findSubscription(session, subscriptionId);
-    if (one.endedAt !== null || (await awaitingChanges(session, [one])).size === 0) continue;
-    const open = await openPeriods(session, one, now);
-    if (open.some((period) => period.number === number)) lapsing.push(one);
+    const named = await findSubscription(session, subscriptionId);
+    if (named.endedAt !== null || (await awaitingChanges(session, [named])).size === 0) continue;
+    // What lapses by the clock alone is withdrawn, too.
+    payers.add(named.payerId);
+    const [standing] = await broughtUpToDate(session, [named], now);
+    const open = await openPeriods(session, named, now);
+    if (open.some((period) => period.number === number)) lapsing.push(standing!.subscription);
   }
   await lapseChanges(session, lapsing, now);
-  const payers = [...new Set(lapsing.map(({ payerId }) => payerId))];
-  return payers.length > 0 && ports.withdrawLapsed(session, payers, now);
+  return payers.size > 0 && ports.withdrawLapsed(session, [...payers], now);
 }
 
 /** What was bought ahead is as if it never was. */

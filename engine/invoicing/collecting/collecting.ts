@@ -14,7 +14,7 @@ import {
 import { inChunk, problemOf, problemOfBusy, type RunProblem } from '../chunks';
 import { findInvoices, requireInvoice, type InvoiceName } from '../invoice-records';
 import { findCollections, writeCollection } from './collections';
-import { withdrawAllLapsed, withdrawUnbrought } from '../withdrawing-changes';
+import { withdrawAllLapsed, withdrawRefused } from '../withdrawing-changes';
 import { takeSteps } from './dunning';
 import { readDunning } from './dunning-settings';
 import { isCancelledByCustomer, methodPlan } from './planning';
@@ -323,7 +323,7 @@ async function takeDueSteps(context: PaymentContext, limit: number): Promise<num
 /** Payers that somebody is writing just now are left to the next run. */
 async function takeStepsOf(context: PaymentContext, due: readonly InvoiceName[]): Promise<number> {
   const payerIds = [...new Set(due.map(({ payerId }) => payerId))];
-  const withdraw = withdrawUnbrought.bind(null, context);
+  const withdraw = withdrawRefused.bind(null, context);
   const { done } = await inChunk(
     context,
     payerIds,

@@ -14,8 +14,8 @@ import { attemptFailed } from './dunning';
 export interface InvoicePaymentPorts {
   /** An invoice was paid, at least in part: what of it came too late goes back. */
   giveBackLate(session: Session, invoice: InvoiceName, now: Instant): Promise<unknown>;
-  /** What an invoice asks for periods that ended while they waited for it is taken back. */
-  withdrawUnbrought(session: Session, invoice: InvoiceName, now: Instant): Promise<void>;
+  /** What nobody can have any more of what an invoice asks for, and a part that was paid of it, is taken back. */
+  withdrawRefused(session: Session, invoice: InvoiceName, now: Instant): Promise<void>;
   /** Money of an invoice went back: asked for by a credit note, or done by the gateway itself. */
   refunded(session: Session, refund: StoredRefund, now: Instant): Promise<void>;
 }
@@ -47,7 +47,10 @@ export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => 
     if (status === 'paid') return 'paid_twice';
     if (status !== 'open' && status !== 'uncollectible') return `invoice_${status}`;
     const refused = await whyRefused(session, invoice, now);
-    if (refused !== null) return refused;
+    if (refused !== null) {
+      await ports.withdrawRefused(session, invoice, now);
+      return refused;
+    }
     const payment = { payerId, invoiceId, attemptId, gateway, reference, amount, paidAt: now };
     if (settlement.isFirstOutcome) await countAttempt(session, payment);
     const { excess, replayed } = await settleInvoice(session, payment, now);
@@ -70,7 +73,7 @@ export const invoicePayments = (ports: InvoicePaymentPorts): PurposeHandlers => 
     const invoice = await requireInvoice(session, invoiceId);
     const collection = (await findCollections(session, [{ payerId, invoiceId }])).get(invoiceId);
     if (invoice.status !== 'open' || collection === undefined) return;
-    const withdraw = ports.withdrawUnbrought.bind(ports);
+    const withdraw = ports.withdrawRefused.bind(ports);
     await attemptFailed(session, invoice, collection, attempt, withdraw, now);
   },
 

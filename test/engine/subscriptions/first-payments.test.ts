@@ -280,7 +280,12 @@ onEachDatabase('first payments', (database) => {
       expect(again).toMatchObject({ paid: '10.00', replayed: true });
       expect(await told(account, 'refund.due')).toEqual([]);
 
-      expect(await paid()).toMatchObject({ status: 'open', paid: '10.00', replayed: false });
+      // Nobody can pay the rest: what was counted goes back, too, and nothing is asked for any more.
+      expect(await paid()).toMatchObject({
+        creditNoted: '30.00',
+        amountDue: '0.00',
+        replayed: false,
+      });
       expect(await code(paid())).toBe('invoice_state');
       expect(await paid({ reference: 'late' })).toMatchObject({ replayed: false });
       clock.advance(DAY);
@@ -288,10 +293,25 @@ onEachDatabase('first payments', (database) => {
       expect(await code(paid({ reference: 'late', amount: '19.00' }))).toBe('payment_mismatch');
       expect(await paid({ reference: 'once more' })).toMatchObject({ replayed: false });
       expect(await told(account, 'refund.due')).toMatchObject([
-        { amount: '20.00', paymentId: 'once more' },
-        { amount: '20.00', paymentId: 'late' },
+        { amount: '30.00', paymentId: 'once more' },
+        { amount: '30.00', paymentId: 'late' },
+        { amount: '10.00', paymentId: 'in time', reason: 'credit_note' },
         { amount: '20.00', reason: 'already_purchased' },
       ]);
+    });
+
+    test('a part that was paid in time goes back when the rest cannot be paid any more', async () => {
+      const account = await newAccount();
+      const { subscriptionId } = await start(account, await offer());
+      await cycle();
+      const [invoice] = await invoicesOf(account);
+      await billing.invoicing.markPaid({ ...named(invoice), method: 'cash', amount: '10.00' });
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+      await days(22);
+      expect(await told(account, 'refund.due')).toMatchObject([
+        { reason: 'credit_note', amount: '10.00' },
+      ]);
+      expect(await earned(account)).toBe('0.00000000');
     });
 
     test('money that came too late before takes nothing off what is counted later', async () => {

@@ -426,6 +426,18 @@ onEachDatabase('changes that are paid first', (database) => {
     expect(await one.invoices()).toHaveLength(2);
   });
 
+  test('lapsed by the clock alone it keeps nothing back of a refund', async () => {
+    const one = await subscriber('small');
+    await one.card('declined');
+    clock.set(MID);
+    await one.change({ sku: 'large' });
+    await one.cycle();
+    // No job has run since the period was over.
+    clock.set(END + DAY);
+    const { invoiceId } = (await one.invoices()).at(-1)!;
+    expect(await billing.invoicing.refundInvoice({ invoiceId })).toMatchObject({ total: '30.00' });
+  });
+
   describe('what the new offer does not bring, and is used while the change waits', () => {
     /** Changed at half-time, its card declined, and paid two days after; so much was used between. */
     const changedWith = async (amount: number, more: object = {}) => {
@@ -476,6 +488,29 @@ onEachDatabase('changes that are paid first', (database) => {
       await billing.invoicing.createCreditNote({ invoiceId });
       const { total } = await billing.invoicing.createCreditNote({ invoiceId: first!.invoiceId });
       expect(total).toBe('15.00');
+    });
+
+    test('it stays on its draft where what it is of has gone back', async () => {
+      const { invoicing } = billing;
+      const one = await subscriber('small');
+      await one.card('declined');
+      clock.set(MID);
+      await one.change({ sku: 'pictures' });
+      await one.cycle();
+      await one.use(300);
+      const [changing, first] = await one.invoices();
+      await invoicing.markPaid({ invoiceId: changing!.invoiceId, method: 'cash' });
+      await invoicing.createInvoices({ account: one.account });
+      const [draft] = await one.invoices();
+      const line = { invoiceId: draft!.invoiceId, lineId: draft!.lines[0]!.lineId };
+      await invoicing.createCreditNote({ invoiceId: first!.invoiceId });
+      await expect(invoicing.removeItem(line)).rejects.toMatchObject({
+        code: 'invoice_state',
+        message: expect.stringContaining('asks on line 1 again'),
+      });
+      expect(await invoicing.getInvoice({ invoiceId: draft!.invoiceId })).toMatchObject({
+        lines: [line.lineId].map((lineId) => ({ lineId })),
+      });
     });
 
     test('taxed as the line was, whatever the rate is by then', async () => {
