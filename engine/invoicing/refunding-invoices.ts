@@ -372,13 +372,17 @@ const endRefunded = (
   return periodsRefunded(session, periodsOn(invoice, new Set(whole)), now);
 };
 
-/** The positions of lines of which the whole is wished for, whatever is on its way back by now. */
+/**
+ * The positions of lines of which the whole is wished for, whatever is on its way back by now: also by an
+ * amount that is left only without that.
+ */
 const wishedWhole = (
   lines: readonly CreditableLine[],
   { lines: named, amount }: CreditWish,
 ): Set<number> => {
   const some = named === null ? lines : named.map(({ line }) => namedLine(lines, line));
-  const whole = some.filter(({ total }) => amount === null || amount.greaterThanOrEqualTo(total));
+  const isAll = amount === null || amount.greaterThan(leftOfAll(some));
+  const whole = some.filter(({ total }) => isAll || amount.greaterThanOrEqualTo(total));
   return new Set(whole.map(({ position }) => position));
 };
 

@@ -90,7 +90,8 @@ export function openSales(context: PaymentContext, options: SalesOptions): Opene
   const hashing =
     options.identitySecret === null ? null : new IdentityHashing(options.identitySecret);
   const marks = new TrialMarks(hashing, options.keepTrials);
-  const suggest = suggester(marks, clock);
+  const { subscriptions = NO_SUBSCRIPTIONS } = options;
+  const suggest = suggester(marks, clock, subscriptions);
   const hooks: OrderHooks = {
     payersToLock: [payersToLockForOrder],
     paid: [rewardReferral, tellOfPaid],
@@ -100,7 +101,7 @@ export function openSales(context: PaymentContext, options: SalesOptions): Opene
       await openRefund(context, session, { ...refund, ...about, charge: paymentId }, now);
     },
     trials: marks,
-    subscriptions: options.subscriptions ?? NO_SUBSCRIPTIONS,
+    subscriptions,
     takenBack: options.takenBack ?? NO_CREDITS,
   };
   const confirmations = new Confirmations(context, hooks);

@@ -56,10 +56,17 @@ export type LineGrants = Omit<OrderGrant, 'ledgerId'>;
  */
 export interface OrderSubscriptions {
   /**
-   * Before money is asked, and once more before it is taken. The payer is locked.
+   * Locks nothing, and writes nothing.
    *
    * @returns of the offers those in the place of which the account has another plan
    */
+  met(
+    session: Session,
+    account: ResolvedAccount,
+    offers: readonly Offer[],
+    now: Instant,
+  ): Promise<readonly string[]>;
+  /** The same before money is asked, and once more before it is taken. The payer is locked. */
   meeting(
     session: Session,
     account: ResolvedAccount,
@@ -174,6 +181,7 @@ export const NO_CREDITS: MoneyTakenBack = {
 
 /** For an engine without the room of subscriptions: such an order brings one period, and that is all. */
 export const NO_SUBSCRIPTIONS: OrderSubscriptions = {
+  met: () => Promise.resolve([]),
   meeting: () => Promise.resolve([]),
   opened: () => Promise.resolve(new Map()),
   granted: () => Promise.resolve(),

@@ -204,7 +204,7 @@ export function scopeOf(
 
 /**
  * The lines of which the whole is wished for, whatever is on its way back by now: also what looks done
- * since a credit took the rest of it.
+ * since a credit took the rest of it, and an amount that is left only without that.
  *
  * @throws refund_ambiguous, invalid_input (an item that the order has not)
  */
@@ -214,8 +214,9 @@ export function wishedWhole(
 ): RefundLine[] {
   const open = lines.filter((line) => !isDone(line) || !line.credited.isZero());
   const candidates = item === null ? open : [namedLine(lines, item)];
+  const left = sumOf(candidates.map((line) => leftOf(line).amount));
   const all = sumOf(candidates.map(({ total }) => total));
-  if (amount === null || amount.greaterThanOrEqualTo(all)) return candidates;
+  if (amount === null || amount.greaterThan(left) || amount.equals(all)) return candidates;
   return candidates.filter(({ total }) => total.equals(amount));
 }
 

@@ -1,8 +1,19 @@
+import { resolveAccount } from '../accounts';
 import { decimalsOfPrice, findOffers, formatUnitPrice, offerPrice, type Offer } from '../catalog';
 import { column, table, type RowOf, type Session } from '../database';
-import { Decimal, ONE, ZERO, formatUnits, isoTime, readClock, type Clock } from '../kernel';
+import {
+  Decimal,
+  ONE,
+  ZERO,
+  formatUnits,
+  isoTime,
+  readClock,
+  type Clock,
+  type Instant,
+} from '../kernel';
 import type { Shortage, SuggestedOffer, Suggester } from '../ledger';
 import { isOnSaleFor } from './eligibility';
+import { NO_SUBSCRIPTIONS, type OrderSubscriptions } from './order-hooks';
 import type { TrialMarks } from './trial-marks';
 
 /** Offers on sale that hold one of the products: public ones, and custom plans of the accounts. */
@@ -113,13 +124,34 @@ class Shelf {
   }
 }
 
+/** Which offers an order would refuse to whom, beside the plan that is there. Few offers are sold so. */
+async function refusedBeside(
+  session: Session,
+  subscriptions: Pick<OrderSubscriptions, 'met'>,
+  offers: readonly Offer[],
+  { accountIds, now }: { accountIds: readonly string[]; now: Instant },
+): Promise<(offer: Offer, buyer: Pick<Buyer, 'accountId'>) => boolean> {
+  const strict = offers.filter(({ collect }) => collect?.whenInForce === 'refuse');
+  const refused = new Set<string>();
+  for (const accountId of strict.length === 0 ? [] : accountIds) {
+    const account = await resolveAccount(session, { accountId });
+    const met = await subscriptions.met(session, account, strict, now);
+    for (const sku of met) refused.add(`${accountId} ${sku}`);
+  }
+  return ({ sku }, { accountId }) => refused.has(`${accountId} ${sku}`);
+}
+
 /**
  * Fills the ledger's port: for each shortage the offers that the account may buy and of which one
  * purchase covers what is missing, the cheapest first; then what is sold along with the cheapest of
  * them and with what the account bought last, as their `upsells` say. The number of queries does not
- * depend on how many shortages there are.
+ * depend on how many shortages there are, unless an offer is refused beside other plans.
  */
-export function suggester(trials: TrialMarks, clock: Clock): Suggester {
+export function suggester(
+  trials: TrialMarks,
+  clock: Clock,
+  subscriptions: Pick<OrderSubscriptions, 'met'> = NO_SUBSCRIPTIONS,
+): Suggester {
   return async (session: Session, shortages: readonly Shortage[]) => {
     const now = readClock(clock);
     const products = [...new Set(shortages.map((shortage) => shortage.product))];
@@ -132,6 +164,8 @@ export function suggester(trials: TrialMarks, clock: Clock): Suggester {
     const last = asking.flatMap(({ lastSku }) => lastSku ?? []);
     await shelf.load(session, [...holding, ...last]);
     const candidates = shelf.of(holding).sort(compareByPrice);
+    const asks = { accountIds, now };
+    let isRefused = await refusedBeside(session, subscriptions, candidates, asks);
 
     const chosen = shortages.map(({ accountId, product, missing }) => {
       const buyer = buyers.get(accountId);
@@ -139,7 +173,10 @@ export function suggester(trials: TrialMarks, clock: Clock): Suggester {
       const covering = candidates.filter((offer) => {
         const brought = broughtBy(offer, product);
         return (
-          mayBuy(offer, buyer) && brought.greaterThan(0) && brought.greaterThanOrEqualTo(missing)
+          mayBuy(offer, buyer) &&
+          !isRefused(offer, buyer) &&
+          brought.greaterThan(0) &&
+          brought.greaterThanOrEqualTo(missing)
         );
       });
       const sellers = [
@@ -152,9 +189,13 @@ export function suggester(trials: TrialMarks, clock: Clock): Suggester {
       session,
       chosen.flatMap((one) => one?.along ?? []),
     );
+    const along = shelf.of(chosen.flatMap((one) => one?.along ?? []));
+    isRefused = await refusedBeside(session, subscriptions, along, asks);
     const shown = chosen.map((one) => {
       if (one === null) return { offers: [], product: '', accountId: '' };
-      const upsells = shelf.of(one.along).filter((offer) => mayBuy(offer, one.buyer));
+      const upsells = shelf
+        .of(one.along)
+        .filter((offer) => mayBuy(offer, one.buyer) && !isRefused(offer, one.buyer));
       const offers = [...new Set([...one.covering, ...upsells])];
       return { offers, product: one.product, accountId: one.buyer.accountId };
     });

@@ -37,7 +37,7 @@ import { creditedOf } from './quoting';
 import { dropQueuedChanges, queuedChanges } from './queued-changes';
 import { forgetCancelReason, saveDetails, saveSubscriptions, subscriberOf } from './records';
 import type { EndReason, StoredSubscription } from './stored-subscription';
-import { ownSubscriptionTo, takePlaceOf } from './starting';
+import { ownSubscriptionTo, requireLast, takePlaceOf } from './starting';
 import { OfferVersions } from './offer-versions';
 import { writeOutcomes } from './writing';
 
@@ -161,8 +161,8 @@ export class Cancellations {
    * Takes back what waits: a cancellation, else a pause, else a change that waits for its payment, else
    * one that waits for the end of the period. What waited before it waits again.
    *
-   * @throws unknown_subscription, subscription_state (nothing waits, or the change is being charged),
-   *   idempotency_conflict
+   * @throws unknown_subscription, subscription_state (nothing waits, the change is being charged, or another
+   *   plan is bought to follow it), idempotency_conflict
    */
   async undo(request: SubscriptionRequest): Promise<ChangedSubscription> {
     return changeOfSubscription(
@@ -172,6 +172,7 @@ export class Cancellations {
       async (session, { subscription: one }, now) => {
         requireLive(one);
         if (one.cancelAt !== null) {
+          await requireLast(session, await subscriberOf(session, one), one, now);
           await saveSubscriptions(session, [{ ...one, cancelAt: null, followedBy: null }]);
           await forgetCancelReason(session, one);
         } else if (one.pauseAt !== null) {

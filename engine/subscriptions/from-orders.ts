@@ -13,7 +13,7 @@ import { NO_INVOICES, type SubscriptionPorts } from './giving-back';
 import { linkGrants } from './period-grants';
 import { cutPeriods, markGranted, openPeriods } from './period-records';
 import { eventOf, type Standing } from './planning';
-import { alternativesTo, placeOf, planInForce } from './plans-in-force';
+import { alternativesTo, lastToFollow, placeOf, planInForce } from './plans-in-force';
 import type { Target } from './quoting';
 import { findSubscription, saveSubscriptions } from './records';
 import { lapseBeforeRefund, periodsRefunded } from './refunded-periods';
@@ -125,14 +125,19 @@ async function takeOver(
   return after;
 }
 
-/** What waits for its first payment gives way to what is paid: nobody is charged for it any more. */
+/**
+ * What waits for its first payment gives way to what is paid, of the same offer or of another: nobody is
+ * charged for it any more.
+ */
 async function endAwaited(
   session: Session,
   account: ResolvedAccount,
   offer: Offer,
   now: Instant,
 ): Promise<void> {
-  for (const standing of await alternativesTo(session, account, offer)) {
+  const own = await ownSubscriptionTo(session, account, offer.sku);
+  const others = await alternativesTo(session, account, offer);
+  for (const standing of own === null ? others : [own, ...others]) {
     if (!standing.subscription.firstUnpaid) continue;
     await endNow(session, NO_INVOICES, standing, 'cancelled', { credit: false }, now);
   }
@@ -141,18 +146,26 @@ async function endAwaited(
 /**
  * What a line begins, or takes the place of. A cheaper plan follows the last of those that are there,
  * which is cancelled for that.
+ *
+ * @param behind what it follows in any case; null: as it turns out
  */
 async function beginFor(
   session: Session,
   order: OrderOfPeriods,
   line: RecurringLine,
+  behind: Standing | null,
   now: Instant,
 ): Promise<StoredSubscription> {
   const { orderId, account, renews, collection } = order;
   const { offer, quantity, phase } = line;
   await endAwaited(session, account, offer, now);
   // A trial phase was sold where there was no other plan.
-  const place = phase === null ? await placeOf(session, account, offer, quantity, now) : null;
+  const place =
+    behind !== null
+      ? { follows: behind }
+      : phase === null
+        ? await placeOf(session, account, offer, quantity, now)
+        : null;
   if (place !== null && 'replaces' in place) {
     return takeOver(session, place.replaces, order, line, now);
   }
@@ -189,9 +202,12 @@ async function openFor(
 ): Promise<StoredSubscription> {
   const { orderId, account, renews } = order;
   const standing = await extendable(session, account, line, now);
+  // Made longer it would overlap with the plan that follows it.
+  const behind =
+    standing === null ? null : await lastToFollow(session, account, standing.subscription, now);
   let one: StoredSubscription;
-  if (standing === null) {
-    one = await beginFor(session, order, line, now);
+  if (standing === null || behind !== null) {
+    one = await beginFor(session, order, line, behind, now);
   } else {
     const kept = { ...standing.subscription, renews: renews ?? standing.subscription.renews };
     const asked = { ...standing, subscription: kept };
@@ -219,18 +235,25 @@ async function periodsOf(
   return ORDER_PERIODS.rows(session, FIND, [orderId, positions]);
 }
 
+const isRecurring = ({ billing }: Offer): boolean => billing === 'recurring';
+
+const met: OrderSubscriptions['met'] = async (session, account, offers, now) => {
+  const skus: string[] = [];
+  for (const offer of offers.filter(isRecurring)) {
+    // The same again makes it longer.
+    if ((await ownSubscriptionTo(session, account, offer.sku)) !== null) continue;
+    if ((await planInForce(session, account, offer, now)) !== null) skus.push(offer.sku);
+  }
+  return skus;
+};
+
 /** Fills the port of orders. */
 export const orderSubscriptions = (ports: SubscriptionPorts): OrderSubscriptions => ({
+  met,
+
   async meeting(session, account, offers, now) {
-    const met: string[] = [];
-    const recurring = offers.filter(({ billing }) => billing === 'recurring');
-    if (recurring.length > 0) await advancePayers(session, [account.payerId], now);
-    for (const offer of recurring) {
-      // The same again makes it longer.
-      if ((await ownSubscriptionTo(session, account, offer.sku)) !== null) continue;
-      if ((await planInForce(session, account, offer, now)) !== null) met.push(offer.sku);
-    }
-    return met;
+    if (offers.some(isRecurring)) await advancePayers(session, [account.payerId], now);
+    return met(session, account, offers, now);
   },
 
   async opened(session, order, lines, now) {

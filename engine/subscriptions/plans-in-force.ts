@@ -44,6 +44,20 @@ export const planInForce = async (
   now: Instant,
 ): Promise<Standing | null> => presentOf(await alternativesTo(session, account, offer), now);
 
+/** The last plan that is bought already and begins when one of the account's is over; null: none is. */
+export async function lastToFollow(
+  session: Session,
+  account: ResolvedAccount,
+  { sku, version, periodEnd }: StoredSubscription,
+  now: Instant,
+): Promise<Standing | null> {
+  const offer = await findOfferVersion(session, sku, version);
+  const others = await alternativesTo(session, account, offer);
+  const follows = ({ subscription: { startedAt } }: Standing): boolean =>
+    startedAt > now && startedAt >= periodEnd;
+  return others.findLast(follows) ?? null;
+}
+
 /** When a subscription is over by itself, as it stands; null: it goes on. */
 const endOf = ({ cancelAt, renews, periodEnd }: StoredSubscription): Instant | null =>
   cancelAt ?? (renews ? null : periodEnd);

@@ -36,7 +36,7 @@ import { readStandings } from './standings';
 import { beginSubscription, extendSubscription } from './beginning';
 import { wrongState } from './change-of-subscription';
 import type { Standing } from './planning';
-import { followsFrom, isOverBy, planInForce } from './plans-in-force';
+import { followsFrom, isOverBy, lastToFollow, planInForce } from './plans-in-force';
 import { findSubscription, liveSubscriptions, saveDetails } from './records';
 import type { Replaced } from './replaced';
 import type { StoredSubscription } from './stored-subscription';
@@ -232,7 +232,7 @@ export class Starts {
     }
     const taken = await takenPlaces(session, account, [offer.sku], now);
     if (offer.oncePerAccount && taken.skus.has(offer.sku)) return denied('already_purchased');
-    if (inForce !== null) return this.extend(session, inForce, wanted, now);
+    if (inForce !== null) return this.extend(session, account, inForce, wanted, now);
 
     const trialPhases = await this.phasesFor(session, account, offer, wanted, taken.trial, now);
     if (trialPhases === null) return denied('trial_already_used');
@@ -313,12 +313,14 @@ export class Starts {
 
   private async extend(
     session: Session,
+    account: ResolvedAccount,
     standing: Standing,
     wanted: Wanted,
     now: Instant,
   ): Promise<FirstAnswer> {
     const { subscription } = standing;
     requireExtendable(subscription, now);
+    await requireLast(session, account, subscription, now);
     if (wanted.startAt !== undefined && wanted.startAt > now) {
       throw invalidInput('startAt', `Offer ${wanted.sku} is in force: it is made longer at once.`);
     }
@@ -395,6 +397,23 @@ export async function ownSubscriptionTo(
   );
   const own = standings.filter(({ receiver }) => receiver.accountId === account.accountId);
   return own.at(-1) ?? null;
+}
+
+/** @throws subscription_state when another plan is bought to follow one, which may go on no longer than that */
+export async function requireLast(
+  session: Session,
+  account: ResolvedAccount,
+  one: StoredSubscription,
+  now: Instant,
+): Promise<void> {
+  const other = await lastToFollow(session, account, one, now);
+  if (other === null) return;
+  const { sku, subscriptionId } = other.subscription;
+  throw wrongState(
+    one,
+    `${sku} is bought to follow it`,
+    `Refund the order of that, or cancel ${subscriptionId} now, first.`,
+  );
 }
 
 /** @throws subscription_state when what is in force cannot be made longer now */

@@ -155,6 +155,14 @@ onEachDatabase('refunds of what pays a subscription', (database) => {
       expect(await left(one)).toEqual(['35.70', [], null, []]);
     });
 
+    test('likewise by the amount of what is left', async () => {
+      const one = await waiting('16');
+      await refund(one.invoiceId, { amount: '5.95', line: 1 });
+      await refund(one.invoiceId, { amount: '29.75' });
+      expect(await status(one.subscriptionId)).toEqual(['small', 'ended', 'refunded']);
+      expect(await left(one)).toEqual(['35.70', [], null, []]);
+    });
+
     test('also when the gateway takes it back by itself', async () => {
       const one = await waiting('16', true);
       const { items } = await billing.payments.attempts({ invoiceId: one.invoiceId });
@@ -232,6 +240,14 @@ onEachDatabase('refunds of what pays a subscription', (database) => {
     ])('the whole goes back, and the change lapses: %s', async (_when, day, card, more) => {
       const one = await waiting(day, card);
       expect(await back(one.orderId, more)).toBe('35.70');
+      expect(await status(one.subscriptionId)).toEqual(['small', 'ended', 'refunded']);
+      expect(await left(one)).toEqual(nothingElse);
+    });
+
+    test('likewise by the amount of what is left', async () => {
+      const one = await waiting('16');
+      await back(one.orderId, { amount: '5.95' });
+      expect(await back(one.orderId, { amount: '29.75' })).toBe('29.75');
       expect(await status(one.subscriptionId)).toEqual(['small', 'ended', 'refunded']);
       expect(await left(one)).toEqual(nothingElse);
     });

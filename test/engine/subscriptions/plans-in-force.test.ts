@@ -331,13 +331,74 @@ onEachDatabase('a second plan where one of the same product is in force', (datab
       ]);
     });
 
+    test('made longer it waits for what follows: nothing overlaps', async () => {
+      const account = await newAccount();
+      const periods = async () =>
+        (await subscriptions(account)).map(({ sku, period }) => [sku, period!.startsAt]);
+      await bought(account, 'large', true);
+      const [{ subscriptionId }] = (await subscriptions(account)) as [Subscription];
+      await bought(account, 'small');
+      await bought(account, 'large');
+      expect(await tokens(account)).toBe('1100');
+      expect(await periods()).toEqual([
+        ['large', after(60)],
+        ['small', after(30)],
+        ['large', after(0)],
+      ]);
+      // The last of them is made longer where it is.
+      await bought(account, 'large');
+      expect(await periods()).toEqual([
+        ['large', after(90)],
+        ['small', after(30)],
+        ['large', after(0)],
+      ]);
+      await bought(account, 'small');
+      expect((await periods())[0]).toEqual(['small', after(120)]);
+
+      // Nor does any but the last go on, whatever is taken back.
+      expect(await failure(billing.subscriptions.undo({ subscriptionId }))).toEqual([
+        'subscription_state',
+        'subscriptionId',
+      ]);
+    });
+
+    test('nor is it started again while another follows it', async () => {
+      const account = await newAccount();
+      const { subscriptionId } = await paid(account, 'large');
+      await bought(account, 'small');
+      const again = start(account, 'large');
+      expect(await failure(again)).toEqual(['subscription_state', 'subscriptionId']);
+      // What was to follow is over: it goes on.
+      const [{ subscriptionId: follows }] = (await subscriptions(account)) as [Subscription];
+      await billing.subscriptions.cancel({ subscriptionId: follows, when: 'now' });
+      await billing.subscriptions.undo({ subscriptionId });
+      expect(await billing.subscriptions.get({ subscriptionId })).toMatchObject({ cancelAt: null });
+    });
+
+    test('of the same plan what waits for its first payment gives way, too', async () => {
+      const account = await newAccount();
+      await startPlan(billing, { account, sku: 'large', collection: 'send' });
+      await billing.invoicing.runBillingCycle();
+      await bought(account, 'large');
+      expect(await tokens(account)).toBe('500');
+      expect(await subscriptions(account)).toMatchObject([
+        { sku: 'large', status: 'active' },
+        { sku: 'large', status: 'cancelled' },
+      ]);
+      const [{ invoiceId }] = (await invoicesOf(billing, account)) as [Invoice];
+      await billing.invoicing.markPaid({ invoiceId, method: 'cash' });
+      expect(await told(account, 'refund.due')).toMatchObject([
+        { reason: 'subscription_cancelled' },
+      ]);
+      expect(await tokens(account)).toBe('500');
+    });
+
     test('refunded, it brings back nothing that was cancelled by somebody, or is over', async () => {
       const account = await newAccount();
       await bought(account, 'large', true);
       const [{ subscriptionId }] = (await subscriptions(account)) as [Subscription];
-      const orderId = await bought(account, 'small');
-      await billing.subscriptions.undo({ subscriptionId });
       await billing.subscriptions.cancel({ subscriptionId });
+      const orderId = await bought(account, 'small');
       await billing.sales.refundOrder({ orderId });
       expect(await billing.subscriptions.get({ subscriptionId })).toMatchObject({
         cancelAt: after(30),
@@ -424,6 +485,19 @@ onEachDatabase('a second plan where one of the same product is in force', (datab
     await bought(account, 'small');
     const no = { allowed: false, reason: 'already_purchased' };
     expect(await start(account, 'strict')).toMatchObject(no);
+    // Nor is such a one suggested to who has the other.
+    const suggested = async (to: string): Promise<string[]> => {
+      const asked = { account: to, product: 'TOKENS', amount: 100_000 };
+      await billing.catalog.saveOffer({
+        ...{ sku: 'strict-huge', name: 'Huge', price: '900.00', currency: 'USD' },
+        ...{ billing: 'recurring', interval: { unit: 'day', count: 30 } },
+        items: [{ product: 'TOKENS', quantity: 200_000 }],
+        collect: { whenInForce: 'refuse' },
+      });
+      return (await billing.ledger.check(asked)).suggestedOffers.map(({ sku }) => sku);
+    };
+    expect(await suggested(account)).toEqual([]);
+    expect(await suggested(await newAccount())).toEqual(['strict-huge']);
     const items = [{ sku: 'club' }, { sku: 'strict' }];
     expect(await billing.sales.createOrder({ account, items })).toMatchObject({
       ...no,
