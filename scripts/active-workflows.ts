@@ -35,6 +35,8 @@ export class ActiveWorkflows {
   readonly executions: Execution[] = [];
   /** What triggers said is wrong for good. */
   readonly errors: Error[] = [];
+  /** What they put on the list of executions as failed. */
+  readonly failed: Error[] = [];
   protected readonly keys = new Set<string>();
   private readonly running = new Set<Promise<void>>();
   private readonly responses: ITriggerResponse[] = [];
@@ -60,8 +62,13 @@ export class ActiveWorkflows {
 
   /** Takes all workflows down and waits until nothing runs. */
   async stop(): Promise<void> {
-    await Promise.all(this.responses.splice(0).map(({ closeFunction }) => closeFunction?.()));
+    await this.abandon();
     await Promise.all(this.running);
+  }
+
+  /** Takes all workflows down, whatever still runs. */
+  async abandon(): Promise<void> {
+    await Promise.all(this.responses.splice(0).map(({ closeFunction }) => closeFunction?.()));
   }
 
   /** Waits until that many executions are over. */
@@ -112,8 +119,7 @@ export class ActiveWorkflows {
     const emit: Emit = (data, _response, done, key) => {
       const items = data[0]!.map((item) => item.json);
       const executing = this.execute(json, node.name, items, key!)
-        // A trigger looks at no more of it than whether there is one.
-        .then((run) => done?.resolve(run as unknown as IRun))
+        .then((run) => done?.resolve(asRun(run)))
         .catch((error: Error) => done?.reject(error))
         .finally(() => this.running.delete(executing));
       this.running.add(executing);
@@ -126,6 +132,15 @@ export class ActiveWorkflows {
       activation,
       emit,
       (error) => this.errors.push(error),
+      (error) => this.failed.push(error),
     );
   }
+}
+
+/** What a trigger looks at of an execution that is over; nothing when there was none. */
+function asRun(run: WorkflowRun | undefined): IRun {
+  if (run === undefined) return undefined as unknown as IRun;
+  const { status, nodes, lastNode } = run;
+  const resultData = { runData: nodes, lastNodeExecuted: lastNode ?? undefined };
+  return { status, data: { resultData } } as unknown as IRun;
 }

@@ -71,6 +71,8 @@ export type PollRequest = RequestOf<typeof pollInput>;
 const givenInput = input({
   reader: readerName(),
   eventIds: eventIds(),
+  /** Only what is still under this lease, that of the poll; whatever its lease when left out. */
+  leaseId: leaseIdGiven().optional(),
   /** A transaction to join: what was done about the events and this are then true together. */
   tx: z.custom<unknown>().optional(),
 });
@@ -127,7 +129,7 @@ select coalesce(
 /** Late leases do not matter: what is done is done, also if it was given again meanwhile. */
 const ACKNOWLEDGE = `
 delete from {schema}.event_deliveries
-where reader = $1 and event_id = any($2::uuid[])
+where reader = $1 and event_id = any($2::uuid[]) and ($3::uuid is null or lease = $3::uuid)
 returning event_id::text as event_id`;
 
 /** Whoever begins first has it, whichever lease it was handed over with. */
@@ -145,8 +147,8 @@ returning event_id::text as event_id`;
 
 const RELEASE = `
 update {schema}.event_deliveries
-set leased_until = least(leased_until, $3::timestamptz), taken = false
-where reader = $1 and event_id = any($2::uuid[])
+set leased_until = least(leased_until, $4::timestamptz), taken = false
+where reader = $1 and event_id = any($2::uuid[]) and ($3::uuid is null or lease = $3::uuid)
 returning event_id::text as event_id`;
 
 const FORGET_GIVEN = `delete from {schema}.event_deliveries where reader = $1`;
@@ -245,9 +247,9 @@ export class Readers {
   async acknowledge(
     request: GivenEventsRequest,
   ): Promise<{ acknowledged: number; unknown: string[] }> {
-    const { reader, eventIds, tx } = parse(givenInput, request);
+    const { reader, eventIds, leaseId = null, tx } = parse(givenInput, request);
     const done = await this.onGiven(tx, reader, eventIds, (session, ids) =>
-      session.query(ACKNOWLEDGE, [reader, ids]),
+      session.query(ACKNOWLEDGE, [reader, ids, leaseId]),
     );
     return { acknowledged: done.size, unknown: eventIds.filter((id) => !done.has(id)) };
   }
@@ -292,10 +294,10 @@ export class Readers {
    * @throws invalid_input
    */
   async release(request: GivenEventsRequest): Promise<{ released: number; unknown: string[] }> {
-    const { reader, eventIds, tx } = parse(givenInput, request);
+    const { reader, eventIds, leaseId = null, tx } = parse(givenInput, request);
     const now = isoTime(readClock(this.context.clock));
     const done = await this.onGiven(tx, reader, eventIds, (session, ids) =>
-      session.query(RELEASE, [reader, ids, now]),
+      session.query(RELEASE, [reader, ids, leaseId, now]),
     );
     return { released: done.size, unknown: eventIds.filter((id) => !done.has(id)) };
   }

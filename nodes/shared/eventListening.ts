@@ -1,18 +1,27 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import type { IDataObject, INodeExecutionData, IRun, ITriggerFunctions } from 'n8n-workflow';
+import {
+  NodeOperationError,
+  type INodeExecutionData,
+  type IRun,
+  type ITriggerFunctions,
+} from 'n8n-workflow';
 
 import {
   isBillingError,
   type Billing,
-  type EventRecord,
   type BillingOptions,
+  type Duration,
   type ErrorCode,
+  type EventRecord,
 } from '../../engine';
 import { engines } from './engines';
+import { withLease } from './eventItems';
 import type { EventsWanted } from './eventParameters';
+import { isDone } from './eventTaking';
 import { itemError, nodeError } from './itemErrors';
+import { isQueueMode } from './queueMode';
 
 /** What a trigger makes of an event: the fields of its item. */
 export type ItemOf = (billing: Billing, event: EventRecord) => Promise<object>;
@@ -20,8 +29,20 @@ export type ItemOf = (billing: Billing, event: EventRecord) => Promise<object>;
 type Polled = Awaited<ReturnType<Billing['events']['poll']>>;
 type Delivered = Polled['events'][number];
 
-/** How long others leave an event to us that we took. */
-const LEASE = { unit: 'second', count: 60 } as const;
+/** How long an execution may wait to begin; each further time twice as long, since the queue may be slow. */
+const LEASE_SECONDS = 60;
+/** After an execution that did not do it, and each further time twice as long. */
+const PAUSE_SECONDS = 10;
+const LONGEST_SECONDS = 900;
+
+const longer = (seconds: number, attempt: number): Duration => ({
+  unit: 'second',
+  count: Math.min(seconds * 2 ** (attempt - 1), LONGEST_SECONDS),
+});
+
+/** Full and nothing moving for so long, somebody is told; and again when it lasts. */
+const STANDSTILL_MILLISECONDS = 3 * 60_000;
+const TOLD_AGAIN_MILLISECONDS = 60 * 60_000;
 
 /** Executions under way at a time; the next events wait in the database. */
 const MOST_EXECUTIONS = 50;
@@ -51,16 +72,24 @@ const lastDue = new WeakMap<Billing, number>();
 /**
  * Reads events from the engine and starts an execution for each, as long as a workflow is active.
  *
- * A poll leases events to us. What n8n has taken is acknowledged twice: by the execution itself as it
- * begins (eventTrigger.ts), in whatever process that is, and here when it is over. What is acknowledged
- * by neither, since a process died, is given again when the lease has run out, under the same key: n8n
- * starts no second execution for a key that it has stored.
+ * A poll leases events to us, and n8n is handed them. An execution that begins takes them, in whatever
+ * process that is, keeps them while it lives, and acknowledges them when they are done (eventTaking.ts);
+ * so do we when n8n says that it is over. What no execution takes, or keeps, is given again when its
+ * lease is over, and started again under a new key, since n8n starts no second execution for a key that
+ * it has stored. Nothing that this process remembers of an execution stands in the way of that: its
+ * worker may have died, and a queue that lost it never says so.
  */
 export class EventListener {
   private readonly stopping = new AbortController();
-  /** Events whose execution is not over. Given again meanwhile, they are not started again. */
+  /**
+   * In regular mode executions are in this process: an event that is given again meanwhile is not
+   * started again, and so many are run at a time. In queue mode the database counts.
+   */
+  private readonly isQueue = isQueueMode();
   private readonly underWay = new Set<string>();
   private executions = 0;
+  private movedAt = performance.now();
+  private toldAt = -Infinity;
   private loops: Promise<void> = Promise.resolve();
 
   constructor(
@@ -106,10 +135,12 @@ export class EventListener {
   /** The next ones, no more than there may be executions for. */
   private poll(): Promise<Polled> {
     const { reader, types, accounts, from, batchSize } = this.wanted;
-    const room = MOST_EXECUTIONS - this.executions;
+    const room = MOST_EXECUTIONS - (this.isQueue ? 0 : this.executions);
     const limit = Math.min(room * batchSize, MOST_A_POLL);
+    const most = this.isQueue ? MOST_EXECUTIONS * batchSize : undefined;
+    const lease = longer(LEASE_SECONDS, 1);
     return this.use((billing) =>
-      billing.events.poll({ reader, types, accounts, from, limit, lease: LEASE }),
+      billing.events.poll({ reader, types, accounts, from, limit, most, lease }),
     );
   }
 
@@ -119,7 +150,8 @@ export class EventListener {
     let polled = first;
     while (!this.isStopped) {
       try {
-        if (polled === undefined && this.executions < MOST_EXECUTIONS) polled = await this.poll();
+        if (polled === undefined && this.hasRoom) polled = await this.poll();
+        this.lookForStandstill(polled);
         const more = polled?.more === true;
         if (polled !== undefined) await this.deliver(polled);
         polled = undefined;
@@ -143,12 +175,32 @@ export class EventListener {
     }
   }
 
+  private get hasRoom(): boolean {
+    return this.isQueue || this.executions < MOST_EXECUTIONS;
+  }
+
+  /** As many are under way as may be, and for minutes none was done and none began. */
+  private lookForStandstill(polled: Polled | undefined): void {
+    const isFull = polled === undefined ? !this.hasRoom : polled.full;
+    const isNew = polled?.events.some(({ attempt }) => attempt === 1) === true;
+    const now = performance.now();
+    if (!isFull || isNew) this.movedAt = now;
+    if (now - this.movedAt < STANDSTILL_MILLISECONDS) return;
+    if (now - this.toldAt < TOLD_AGAIN_MILLISECONDS) return;
+    this.toldAt = now;
+    const message = `${this.name} has ${MOST_EXECUTIONS} executions under way of which none has taken its events for minutes, so further events wait. Look whether n8n's workers run and reach their queue: what no execution takes is started again.`;
+    this.context.logger.warn(message);
+    // On the list of executions, too, where people look. An n8n of before 2.0 has no such way.
+    this.context.saveFailedExecution?.(new NodeOperationError(this.context.getNode(), message));
+  }
+
   /** Hands events to n8n, which runs the workflow for each batch of them. */
   private async deliver({ events: given, leaseId }: Polled): Promise<void> {
     const events = given.filter(({ eventId }) => !this.underWay.has(eventId));
     let items: INodeExecutionData[] | undefined;
     try {
-      items = await this.itemsOf(events);
+      items = await this.itemsOf(events, leaseId);
+      await this.leaveThemLonger(events, leaseId);
     } finally {
       if (items === undefined || this.isStopped) await this.giveBack(events);
     }
@@ -160,18 +212,31 @@ export class EventListener {
     }
   }
 
-  private itemsOf(events: Delivered[]): Promise<INodeExecutionData[]> {
+  private itemsOf(events: Delivered[], leaseId: string): Promise<INodeExecutionData[]> {
     return this.use((billing) =>
       Promise.all(
-        events.map(async (event) => ({ json: (await this.itemOf(billing, event)) as IDataObject })),
+        events.map(async (event) => withLease(await this.itemOf(billing, event), leaseId)),
       ),
     );
+  }
+
+  /** Those that are started again. */
+  private async leaveThemLonger(events: Delivered[], leaseId: string): Promise<void> {
+    const again = events.filter(({ attempt }) => attempt > 1);
+    if (again.length === 0) return;
+    this.context.logger.warn(
+      `${this.name} starts ${again.length} events again that were given before and not done.`,
+    );
+    for (const attempt of new Set(again.map((event) => event.attempt))) {
+      const those = again.filter((event) => event.attempt === attempt);
+      await this.extend(those.map(idOf), leaseId, longer(LEASE_SECONDS, attempt));
+    }
   }
 
   /** At once, rather than when the lease runs out. */
   private async giveBack(events: Delivered[]): Promise<void> {
     if (events.length === 0) return;
-    const eventIds = events.map(({ eventId }) => eventId);
+    const eventIds = events.map(idOf);
     try {
       await this.use((billing) => billing.events.release({ reader: this.wanted.reader, eventIds }));
     } catch (error) {
@@ -180,24 +245,30 @@ export class EventListener {
   }
 
   private execute(events: Delivered[], items: INodeExecutionData[], leaseId: string): void {
-    const eventIds = events.map(({ eventId }) => eventId);
-    const key = deduplicationKey(this.wanted.reader, eventIds);
-    for (const eventId of eventIds) this.underWay.add(eventId);
+    const eventIds = events.map(idOf);
+    const attempt = Math.max(...events.map((event) => event.attempt));
+    for (const eventId of eventIds) if (!this.isQueue) this.underWay.add(eventId);
     this.executions += 1;
-    void this.executed(items, key)
-      .then((run) => {
-        // n8n has an execution under the key, and yet these were never given before: they are
-        // replayed, and are to run again.
-        const isReplay = run === undefined && events.every(({ attempt }) => attempt === 1);
-        return isReplay ? this.executed(items, `${key}:${leaseId}`) : run;
-      })
-      .then(() => this.acknowledge(eventIds))
-      // Not stored. The lease runs out, and they are given again.
-      .catch((error: unknown) => this.warn('could not start an execution', error))
+    void this.started(items, eventIds, leaseId, attempt)
+      .then((run) => run && this.settle(run, eventIds, leaseId, attempt))
+      // Not stored, or cancelled. The lease runs out, and they are given again.
+      .catch((error: unknown) => this.warn('has an execution that did not run', error))
       .finally(() => {
         for (const eventId of eventIds) this.underWay.delete(eventId);
         this.executions -= 1;
       });
+  }
+
+  /** Started again, or replayed, it gets a key of its own. */
+  private async started(
+    items: INodeExecutionData[],
+    eventIds: string[],
+    leaseId: string,
+    attempt: number,
+  ): Promise<IRun | undefined> {
+    const key = deduplicationKey(this.wanted.reader, eventIds);
+    const first = attempt === 1 ? await this.executed(items, key) : undefined;
+    return first ?? this.executed(items, `${key}:${leaseId}`);
   }
 
   /**
@@ -212,10 +283,25 @@ export class EventListener {
     return done.promise;
   }
 
-  private acknowledge(eventIds: string[]): Promise<unknown> {
-    return this.use((billing) =>
-      billing.events.acknowledge({ reader: this.wanted.reader, eventIds }),
-    );
+  /** Only what is still under this lease: what was started again meanwhile is another's. */
+  private async settle(
+    run: IRun,
+    eventIds: string[],
+    leaseId: string,
+    attempt: number,
+  ): Promise<void> {
+    const { reader, doneWhen } = this.wanted;
+    if (isDone(run, doneWhen, this.context.getNode().name)) {
+      this.movedAt = performance.now();
+      await this.use((billing) => billing.events.acknowledge({ reader, eventIds, leaseId }));
+    } else {
+      await this.extend(eventIds, leaseId, longer(PAUSE_SECONDS, attempt));
+    }
+  }
+
+  private async extend(eventIds: string[], leaseId: string, lease: Duration): Promise<void> {
+    const { reader } = this.wanted;
+    await this.use((billing) => billing.events.extend({ reader, eventIds, leaseId, lease }));
   }
 
   /** Renewals, retries and all else whose time has come, now and then. */
@@ -252,6 +338,8 @@ export class EventListener {
     this.context.logger.warn(`${this.name} ${what}: ${message}`);
   }
 }
+
+const idOf = ({ eventId }: Delivered): string => eventId;
 
 /**
  * The event's id, with the reader's name: n8n wants one key for all its workflows. A batch has a digest

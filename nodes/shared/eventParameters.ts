@@ -14,6 +14,7 @@ import {
   type EventType,
 } from '../../engine';
 import { accountParameters } from './accountParameters';
+import type { DoneWhen } from './eventTaking';
 import { optionsParameter } from './options';
 import { missing } from './reading';
 import { timeOf } from './times';
@@ -32,6 +33,7 @@ export interface EventsWanted {
   pollMilliseconds: number;
   /** Whether renewals, retries and so on are done meanwhile. */
   runsDue: boolean;
+  doneWhen: DoneWhen;
 }
 
 /** Made of the workflow and the node, so that it stays and no other node has it. */
@@ -97,6 +99,28 @@ const runDueOption: INodeProperties = {
     'Whether to renew subscriptions, try failed charges again and do all else whose time has come, once a minute while the workflow is active',
 };
 
+const doneWhenOption: INodeProperties = {
+  displayName: 'Event Is Done',
+  name: 'doneWhen',
+  type: 'options',
+  options: [
+    {
+      name: 'When a Step Has Taken It',
+      value: 'step',
+      description: 'A node after this one has ended, well or badly',
+    },
+    {
+      name: 'When the Run Has Succeeded',
+      value: 'success',
+      description:
+        'A run that fails is started again later and later, until one succeeds: what the workflow does must bear being done again',
+    },
+  ],
+  default: 'step',
+  description:
+    'From when on an event is not started again. One whose process died before, or that a queue lost, is.',
+};
+
 export const readerParameter: INodeProperties = {
   displayName: 'Reader Name',
   name: 'reader',
@@ -137,6 +161,7 @@ export const readingOptions = (several: boolean): INodeProperties =>
     ...(several ? [batchSizeOption] : []),
     pollOption,
     runDueOption,
+    doneWhenOption,
     ...startFromOptions,
   ]);
 
@@ -170,6 +195,9 @@ export function readReader(parameter: Parameter): string {
   if (typeof reader === 'string' && reader.trim() !== '') return reader.trim();
   throw missing('Reader Name', 'reader');
 }
+
+export const readDoneWhen = (parameter: Parameter): DoneWhen =>
+  (parameter('options', {}) as { doneWhen?: unknown }).doneWhen === 'success' ? 'success' : 'step';
 
 function startOf(context: Context, { startFrom, startTime }: Record<string, unknown>): string {
   if (startFrom === 'beginning') return 'beginning';
@@ -211,5 +239,6 @@ export function readWanted(
     batchSize: wholeNumber(options.batchSize, 'Batch Size', 1, 100),
     pollMilliseconds: seconds * 1_000,
     runsDue: options.runDue !== false,
+    doneWhen: readDoneWhen(parameter),
   };
 }

@@ -9,7 +9,9 @@ import type {
 import type { AccountReference, Billing, EventRecord, EventType } from '../../engine';
 import { CREDENTIAL_TYPE, optionsOf, type BillingDatabaseCredential } from './connection';
 import { EventListener, type ItemOf } from './eventListening';
-import { readReader, readWanted, type Parameter } from './eventParameters';
+import { readDoneWhen, readReader, readWanted, type Parameter } from './eventParameters';
+import { withoutLease } from './eventItems';
+import { EventTaking, takeEvents } from './eventTaking';
 import { itemError, nodeError } from './itemErrors';
 import { withBilling } from './withBilling';
 
@@ -50,9 +52,9 @@ async function listening(
 }
 
 /**
- * What the node does in an execution: its first step. n8n stores an execution before it runs it, so
- * the events are acknowledged here, in whatever process that is. Those that another execution had
- * before are left out: two n8n instances may both have been given an event when a lease ran out.
+ * What the node does in an execution: its first step, in whatever process that is. It takes the events;
+ * those that another execution has, or had, are left out: an event whose lease ran out was started
+ * again, and perhaps the one before was only late.
  *
  * In the editor, "Fetch test event" and "Execute workflow" come here without an event, and get the
  * newest one there is, or a made-up one.
@@ -63,31 +65,36 @@ export async function beginWithEvents(
 ): Promise<INodeExecutionData[][]> {
   const parameter: Parameter = (name, otherwise) =>
     context.getNodeParameter(name, 0, otherwise, { extractValue: true });
-  const items = context.getInputData();
-  if (!items.some(({ json }) => typeof json.eventId === 'string')) {
+  const given = context.getInputData();
+  if (!given.some(({ json }) => typeof json.eventId === 'string')) {
     return [[await shownInEditor(context, parameter, trigger)]];
   }
-  // Whoever retries an execution wants its events again.
-  if (context.getMode() === 'retry') return [items];
-  return [await notTakenBefore(context, readReader(parameter), items)];
+  const { items, leaseId } = withoutLease(given);
+  return [await taken(context, parameter, items, leaseId)];
 }
 
-async function notTakenBefore(
+async function taken(
   context: IExecuteFunctions,
-  reader: string,
+  parameter: Parameter,
   items: INodeExecutionData[],
+  leaseId: string,
 ): Promise<INodeExecutionData[]> {
-  const eventIds = items.map(({ json }) => String(json.eventId));
+  const reader = readReader(parameter);
+  const idOf = ({ json }: INodeExecutionData): string => String(json.eventId);
   try {
-    const { unknown } = await withBilling(context, (billing) =>
-      billing.events.acknowledge({ reader, eventIds }),
-    );
-    const takenBefore = new Set(unknown);
-    return items.filter(({ json }) => !takenBefore.has(String(json.eventId)));
+    const credential = await context.getCredentials<BillingDatabaseCredential>(CREDENTIAL_TYPE);
+    const options = optionsOf(credential);
+    const eventIds = await takeEvents(options, { reader, leaseId, eventIds: items.map(idOf) });
+    const doneWhen = readDoneWhen(parameter);
+    const ours = { reader, leaseId, eventIds };
+    if (eventIds.length > 0) await EventTaking.follow(context, options, ours, doneWhen);
+    // Whoever retries an execution wants its events again.
+    if (context.getMode() === 'retry') return items;
+    return items.filter((item) => eventIds.includes(idOf(item)));
   } catch (error) {
     // The database is away just now. Rather perhaps twice than perhaps not at all.
     const { message } = itemError(error);
-    context.logger.warn(`Events could not be acknowledged as an execution began: ${message}`);
+    context.logger.warn(`Events could not be taken as an execution began: ${message}`);
     return items;
   }
 }

@@ -10,6 +10,11 @@ export class N8nWithTriggers extends ActiveWorkflows {
   gate: Promise<void> = Promise.resolve();
   /** Set to fail at storing. */
   refuses = false;
+  /** What becomes of an execution that is stored. Default: it is run. */
+  fate: (
+    items: IDataObject[],
+    run: () => Promise<WorkflowRun | undefined>,
+  ) => Promise<WorkflowRun | undefined> = (_items, run) => run();
 
   constructor(given: Record<string, unknown> = credential) {
     super(runnerWith({}, { billingDatabaseApi: given as typeof credential }), given as never);
@@ -34,6 +39,11 @@ export class N8nWithTriggers extends ActiveWorkflows {
     return executions.map(({ run }) => run.json(Object.keys(run.nodes)[0]!));
   }
 
+  /** As after a restart: n8n has stored executions under these keys. */
+  remember(keys: Iterable<string>): void {
+    for (const key of keys) this.keys.add(key);
+  }
+
   get stored(): string[] {
     return [...this.keys];
   }
@@ -49,7 +59,9 @@ export class N8nWithTriggers extends ActiveWorkflows {
     // Stored; run when the gate opens.
     this.keys.add(key);
     await this.gate;
-    this.keys.delete(key);
-    return super.execute(workflow, start, items, key);
+    return this.fate(items, () => {
+      this.keys.delete(key);
+      return super.execute(workflow, start, items, key);
+    });
   }
 }

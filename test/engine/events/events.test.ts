@@ -184,6 +184,12 @@ onEachDatabase('events', (database: TestDatabase) => {
     expect(await take(first.leaseId, [two])).toEqual({ taken: 1, unknown: [] });
     await acknowledge('r', [one]);
     expect(await take(third.leaseId, [one])).toEqual({ taken: 0, unknown: [one] });
+    // What another has is not done because one of those before says so under his lease.
+    const { acknowledge: done, release } = billing.events;
+    const late = { reader: 'r', eventIds: [two], leaseId: third.leaseId };
+    expect(await done(late)).toMatchObject({ acknowledged: 0 });
+    expect(await release(late)).toMatchObject({ released: 0 });
+    expect(await done({ ...late, leaseId: first.leaseId })).toMatchObject({ acknowledged: 1 });
   });
 
   test('what is given back may be taken again', async () => {
