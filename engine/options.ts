@@ -65,8 +65,21 @@ export interface BillingOptions {
   rating?: OwnRating;
   /** The longest a statement may run, in milliseconds. Default 30,000. */
   statementTimeout?: number;
-  /** The longest to wait for another transaction or a free connection, in milliseconds. Default 10,000. */
+  /**
+   * The same for the statements of `verify()`, which read whole tables, and for the steps of an upgrade.
+   * Default 600,000.
+   */
+  scanTimeout?: number;
+  /**
+   * The longest to wait for another transaction, or for a connection that others hold, in milliseconds.
+   * Default 10,000.
+   */
   lockTimeout?: number;
+  /**
+   * The longest that making a connection may take, in milliseconds. Default 10,000, or what the
+   * connection itself says.
+   */
+  connectTimeout?: number;
 }
 
 /** A time for which something is kept; a month would be longer or shorter by when it is counted. */
@@ -155,7 +168,9 @@ const optionsInput = input({
     )
     .optional(),
   statementTimeout: milliseconds(),
+  scanTimeout: milliseconds(),
   lockTimeout: milliseconds(),
+  connectTimeout: milliseconds(),
 });
 
 export type ReadOptions = z.output<typeof optionsInput>;

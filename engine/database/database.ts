@@ -4,7 +4,8 @@ import type { Knex } from 'knex';
 
 import { BillingError } from '../kernel';
 import { openEmbedded, type OpenedKnex } from './embedded';
-import { isLostConnection, isRetryable, translate } from './failures';
+import { isLostConnection, isRetryable, outcomeUnknown, translate } from './failures';
+import { DEFAULT_TIMEOUTS, type Timeouts } from './limits';
 import { migrate } from './migrate';
 import { openServer, type ServerConfig } from './server';
 import {
@@ -15,7 +16,6 @@ import {
   withConnection,
   type Alone,
   type Session,
-  type Timeouts,
 } from './session';
 
 /** A Postgres URL, a server's settings, an embedded database, or a knex instance of the caller's. */
@@ -29,18 +29,20 @@ export interface DatabaseOptions {
   install?: boolean;
   /** The longest a statement may run, in milliseconds. */
   statementTimeout?: number;
-  /** The longest to wait for another transaction, or for a free connection, in milliseconds. */
+  /** The same, for statements that read whole tables, and for an upgrade. */
+  scanTimeout?: number;
+  /** The longest to wait for another transaction, or for a connection that others hold. */
   lockTimeout?: number;
+  /** The longest that making a connection may take. */
+  connectTimeout?: number;
 }
 
-const DEFAULT_STATEMENT_TIMEOUT = 30_000;
-const DEFAULT_LOCK_TIMEOUT = 10_000;
 /** A worker that stops dead inside a transaction gives its locks back after this. */
 const IDLE_TIMEOUT = 60_000;
 const MAX_ATTEMPTS = 6;
 
 /** Columns of a select that set what holds until the end of the transaction. */
-const setLocally = ({ statement, lock }: Timeouts): string =>
+const setLocally = ({ statement, lock }: Pick<Timeouts, 'statement' | 'lock'>): string =>
   `set_config('statement_timeout', '${statement}', true), set_config('lock_timeout', '${lock}', true),
    set_config('jit', 'off', true)`;
 
@@ -62,7 +64,7 @@ const isTransaction = (tx: unknown): tx is Knex.Transaction =>
 /** One opened database: its statements, its transactions, its end. */
 export class Database {
   private readonly opening: string;
-  /** For a read by itself, and for one that takes as long as it takes. */
+  /** For a read by itself, and for one of whole tables. */
   private readonly settings: { read: string; scan: string };
   /** Calls that join one caller's transaction go one after the other, each in its savepoint. */
   private readonly turns = new WeakMap<object, Promise<unknown>>();
@@ -86,7 +88,7 @@ export class Database {
     ].join('; ');
     this.settings = {
       read: `select ${setLocally(timeouts)}`,
-      scan: `select ${setLocally({ ...timeouts, statement: 0 })}`,
+      scan: `select ${setLocally({ ...timeouts, statement: timeouts.scan })}`,
     };
   }
 
@@ -96,19 +98,21 @@ export class Database {
    * @throws database_unavailable, database_in_use, database_version, database_newer, invalid_input
    */
   static async open(options: DatabaseOptions): Promise<Database> {
-    const lock = options.lockTimeout ?? DEFAULT_LOCK_TIMEOUT;
-    const statement = options.statementTimeout ?? DEFAULT_STATEMENT_TIMEOUT;
+    const asked: Timeouts = {
+      statement: options.statementTimeout ?? DEFAULT_TIMEOUTS.statement,
+      scan: options.scanTimeout ?? DEFAULT_TIMEOUTS.scan,
+      lock: options.lockTimeout ?? DEFAULT_TIMEOUTS.lock,
+      connect: options.connectTimeout ?? DEFAULT_TIMEOUTS.connect,
+    };
     const schema = options.schema ?? 'billing';
     const { connection, install = true } = options;
-    const opened = await connect(connection, lock);
+    const opened = await connect(connection, asked);
+    const timeouts = { ...asked, connect: opened.connect ?? asked.connect };
     const embedded = 'pglite' in (opened.knex.client as object);
     const statements = new Statements(schema);
-    const database = new Database(opened.knex, embedded, statements, opened, {
-      statement,
-      lock,
-    });
+    const database = new Database(opened.knex, embedded, statements, opened, timeouts);
     try {
-      await database.lend((session) => migrate(session, schema, install));
+      await database.lend((session) => migrate(session, schema, { install, timeouts }));
       return database;
     } catch (error) {
       await database.close();
@@ -127,9 +131,9 @@ export class Database {
     return { query: (statement, values) => this.read(statement, values, alone) };
   }
 
-  /** Statements that read whole tables: they wait no longer than others, and take their time. */
+  /** Statements that read whole tables: they wait no longer than others, and have more time. */
   get scans(): Session {
-    const alone = { settings: this.settings.scan, isNamed: false };
+    const alone = { settings: this.settings.scan, isNamed: false, running: this.timeouts.scan };
     return { query: (statement, values) => this.read(statement, values, alone) };
   }
 
@@ -202,7 +206,9 @@ export class Database {
     }
   }
 
-  private lend<T>(work: (session: ConnectionSession) => Promise<T>): Promise<T> {
+  private lend<T>(
+    work: (session: ConnectionSession, connection: object) => Promise<T>,
+  ): Promise<T> {
     return withConnection(this.knex, this.statements, this.timeouts, work);
   }
 
@@ -235,9 +241,16 @@ export class Database {
     let result: T;
     try {
       result = await work(session);
+    } catch (error) {
+      await undo(session, 'ROLLBACK');
+      throw error;
+    }
+    try {
       await session.script('COMMIT');
     } catch (error) {
-      await session.script('ROLLBACK').catch((failure: unknown) => session.abandon(failure));
+      // The answer was lost on its way, and perhaps the question.
+      if (session.isLost) throw outcomeUnknown(error);
+      await undo(session, 'ROLLBACK');
       throw error;
     }
     return result;
@@ -250,7 +263,7 @@ export class Database {
     if (tx.isCompleted()) {
       throw new BillingError('invalid_input', '"tx" has already ended.', { parameter: 'tx' });
     }
-    const { identity, session } = await connectionOf(tx, this.statements);
+    const { identity, session } = await connectionOf(tx, this.statements, this.timeouts);
     const before = this.turns.get(identity) ?? Promise.resolve();
     const turn = before.then(async () => {
       // A call of ours never waits without end, whatever the caller's transaction would do.
@@ -262,7 +275,7 @@ export class Database {
         await session.script(`RELEASE SAVEPOINT billing_call; ${before!.settings}`);
         return result;
       } catch (error) {
-        await session.script('ROLLBACK TO SAVEPOINT billing_call; RELEASE SAVEPOINT billing_call');
+        await undo(session, 'ROLLBACK TO SAVEPOINT billing_call; RELEASE SAVEPOINT billing_call');
         throw error;
       }
     });
@@ -283,23 +296,40 @@ export class Database {
   async begin<T>(work: (tx: Knex.Transaction) => Promise<T>): Promise<T> {
     this.opened.requireRoom?.();
     let own: { error: unknown } | null = null;
-    let lent: ConnectionSession | null = null;
+    let isDone = false;
     try {
-      return await this.knex.transaction(async (tx) => {
-        lent = (await connectionOf(tx, this.statements)).session;
+      return await this.lend(async (session, connection) => {
+        // What the caller does between takes the caller's time.
+        let stopWaiting = session.awaitAnswer();
         try {
-          return await work(tx);
+          return await this.knex.transaction(
+            async (tx) => {
+              stopWaiting();
+              try {
+                const result = await work(tx);
+                isDone = true;
+                return result;
+              } catch (error) {
+                own = { error };
+                throw error;
+              } finally {
+                stopWaiting = session.awaitAnswer();
+              }
+            },
+            { connection },
+          );
         } catch (error) {
-          own = { error };
-          throw error;
+          if (!isLostConnection(error)) throw error;
+          session.abandon(error);
+          throw isDone ? outcomeUnknown(error) : error;
+        } finally {
+          stopWaiting();
         }
       });
     } catch (error) {
       // Only what is ours to tell: an error of the work's own is not looked into.
       const isOwn = (own as { error: unknown } | null)?.error === error;
-      if (isOwn) throw error;
-      if (isLostConnection(error)) (lent as ConnectionSession | null)?.abandon(error);
-      throw translate(error);
+      throw isOwn ? error : translate(error);
     }
   }
 
@@ -309,10 +339,19 @@ export class Database {
   }
 }
 
-async function connect(connection: Connection, lockTimeout: number): Promise<OpenedKnex> {
+/** What cannot be undone is undone by the server once the connection has ended. */
+async function undo(session: ConnectionSession, how: string): Promise<void> {
+  if (session.isLost) return;
+  await session.script(how).catch((failure: unknown) => session.abandon(failure));
+}
+
+async function connect(connection: Connection, timeouts: Timeouts): Promise<OpenedKnex> {
   if (isKnex(connection)) return { knex: connection, close: () => Promise.resolve() };
-  if (typeof connection === 'string')
-    return openServer({ connectionString: connection }, lockTimeout);
-  if (isEmbedded(connection)) return openEmbedded(connection.embedded, lockTimeout);
-  return openServer(connection, lockTimeout);
+  if (typeof connection === 'string') {
+    return openServer({ connectionString: connection }, timeouts);
+  }
+  if (isEmbedded(connection)) {
+    return openEmbedded(connection.embedded, timeouts.lock + timeouts.connect);
+  }
+  return openServer(connection, timeouts);
 }

@@ -14,6 +14,8 @@ export const EMBEDDED_POSTGRES_MAJOR = 18;
 
 export interface OpenedKnex {
   knex: Knex;
+  /** How long making a connection may take, in milliseconds, where the connection says so. */
+  connect?: number;
   /** Of an embedded database: throws while its disk has no room for what may be written. */
   requireRoom?(): void;
   close(): Promise<void>;

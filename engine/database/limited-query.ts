@@ -5,6 +5,8 @@
  * lock, are under these settings as well, and each statement has its time anew.
  */
 
+import type { Cuttable } from './limits';
+
 interface Wire {
   parse(message: { name: string; text: string; types: readonly number[] }): void;
   bind(message: { statement: string; values: readonly unknown[] }): void;
@@ -34,7 +36,7 @@ type WireQueryClass = new (query: Query, values: undefined, answered: Answered) 
 
 /** A connection of `pg`, whichever copy of it opened it. */
 export interface WireConnection {
-  connection?: Partial<Wire>;
+  connection?: Partial<Wire> & Cuttable['connection'];
 }
 
 export type LimitedQueryClass = new (

@@ -1,4 +1,6 @@
 import { BillingError } from '../kernel';
+import { isLocked } from './failures';
+import type { Timeouts } from './limits';
 import { MIGRATIONS, SCHEMA_MAJOR, type Migration } from './migrations';
 import type { ConnectionSession } from './session';
 
@@ -41,6 +43,22 @@ create table if not exists {schema}.migrations (
 const RECORD = `
 insert into {schema}.migrations (id, name, major, applied_at)
 values ($1, $2, $3, clock_timestamp())`;
+
+/** Who has tables of the schema in use, by the names that programs give themselves. */
+const FIND_HOLDERS = `
+select distinct coalesce(nullif(a.application_name, ''), 'a program without a name') as name
+from pg_catalog.pg_locks l
+join pg_catalog.pg_class c on c.oid = l.relation
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+join pg_catalog.pg_stat_activity a on a.pid = l.pid
+where n.nspname = $1 and l.granted and l.pid <> pg_backend_pid()
+order by 1 limit 3`;
+
+/** For the lock of all who upgrade, and then for the tables: whoever waits for those lets nobody by. */
+const limitsOf = ({ scan, lock }: Timeouts): { queue: string; tables: string } => ({
+  queue: `SET LOCAL lock_timeout = ${scan}; SET LOCAL statement_timeout = ${scan}`,
+  tables: `SET LOCAL lock_timeout = ${lock}`,
+});
 
 interface Applied {
   id: number;
@@ -116,30 +134,53 @@ const missingFrom = (applied: readonly Applied[]): typeof MIGRATIONS => {
   return MIGRATIONS.filter((migration) => !known.has(migration.id));
 };
 
+async function upgradeWaits(
+  session: ConnectionSession,
+  schema: string,
+  cause: unknown,
+): Promise<BillingError> {
+  const holders = await session.query<{ name: string }>(FIND_HOLDERS, [schema]);
+  const who = holders.map(({ name }) => name).join(', ') || 'a transaction that has just ended';
+  return new BillingError(
+    'lock_timeout',
+    `The schema "${schema}" is not upgraded yet: ${who} has its tables in use.`,
+    {
+      advice:
+        'Nothing was changed. Open it again once that has ended; a dump such as pg_dump has all tables in use until it is done.',
+      cause,
+    },
+  );
+}
+
 /**
  * Brings the schema up to date. Within a major version migrations only add, so that code of the
  * same major that is older goes on working beside this one; it finds migrations that it does not
  * know and leaves them alone. A newer major is refused.
  *
  * Everything in one transaction under one advisory lock: behind a transaction pooler too, and
- * killed at any moment it leaves nothing half done.
+ * killed at any moment it leaves nothing half done. Whoever reads for long, such as a dump, is not
+ * waited for longer than others wait for a lock: they wait behind it meanwhile.
  *
  * @param install false: a schema that is missing or older is refused instead
+ * @throws database_version, database_newer, invalid_input, lock_timeout
  */
 export async function migrate(
-  session: ConnectionSession,
+  usual: ConnectionSession,
   schema: string,
-  install: boolean,
+  { install, timeouts }: { install: boolean; timeouts: Timeouts },
 ): Promise<void> {
   // The usual case, and the only one for a user who may not create anything: nothing to do.
-  const { applied } = await readApplied(session, schema);
+  const { applied } = await readApplied(usual, schema);
   refuseNewerMajor(applied, schema);
   if (applied.length > 0 && missingFrom(applied).length === 0) return;
   if (!install) throw notInstalled(applied, schema);
 
-  await session.script('BEGIN ISOLATION LEVEL READ COMMITTED');
+  const session = usual.running(timeouts.scan);
+  const limits = limitsOf(timeouts);
   try {
+    await session.script(`BEGIN ISOLATION LEVEL READ COMMITTED; ${limits.queue}`);
     await session.query(LOCK, [schema]);
+    await session.script(limits.tables);
     const now = await readApplied(session, schema);
     refuseNewerMajor(now.applied, schema);
     refuseOthers(now, schema);
@@ -151,7 +192,8 @@ export async function migrate(
     }
     await session.script('COMMIT');
   } catch (error) {
+    if (session.isLost) throw error;
     await session.script('ROLLBACK').catch((failure: unknown) => session.abandon(failure));
-    throw error;
+    throw isLocked(error) ? await upgradeWaits(usual, schema, error) : error;
   }
 }

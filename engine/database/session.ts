@@ -3,9 +3,11 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 
 import type { Knex } from 'knex';
 
+import { acquire, type KnexClient } from './acquiring';
 import { writtenArray } from './array-literal';
-import { isLostConnection } from './failures';
+import { isLostConnection, isReadOnly, outcomeUnknown } from './failures';
 import { limitedQueryOf, type LimitedQueryClass, type WireConnection } from './limited-query';
+import { answerLimit, answerWithin, cutOffAfter, type Cuttable, type Timeouts } from './limits';
 
 /**
  * The one file that talks to the drivers directly. Knex opens, pools and hands out connections;
@@ -18,29 +20,17 @@ interface Rows {
 }
 
 /** What pg's Client and PGlite have in common, and what they do not. */
-interface RawConnection extends WireConnection {
+interface RawConnection extends WireConnection, Omit<Cuttable, 'connection'> {
   query(
-    statement:
-      string | { name?: string; text: string; values: unknown[]; query_timeout: number } | object,
+    statement: string | { name?: string; text: string; values: unknown[] } | object,
     values?: unknown[],
   ): Promise<Rows | Rows[]>;
   /** PGlite: several statements in one call. pg does that in `query` when there are no values. */
   exec?(text: string): Promise<Rows[]>;
-  /** Knex drops a connection from its pool once this is set. */
-  __knex__disposed?: unknown;
 }
 
-/** Milliseconds. */
-export interface Timeouts {
-  statement: number;
-  lock: number;
-}
-
-interface KnexClient {
-  config?: { acquireConnectionTimeout?: number };
-  acquireConnection(): Promise<RawConnection>;
-  releaseConnection(connection: RawConnection): Promise<void>;
-}
+const clientOf = (knex: Knex): KnexClient<RawConnection> =>
+  knex.client as KnexClient<RawConnection>;
 
 /** A place to run statements: a connection, inside a transaction or not. */
 export interface Session {
@@ -97,6 +87,23 @@ export class Statements {
 const isUnprepared = (error: unknown): boolean =>
   ['26000', '42P05'].includes((error as { code?: string } | null)?.code ?? '');
 
+/**
+ * Waits for what was sent, as long as it may take; the embedded database runs in this process, and there
+ * is nothing between that could lose an answer. What is not fit for use any more leaves the pool.
+ */
+async function answered<T>(
+  connection: RawConnection,
+  limit: number,
+  send: () => Promise<T>,
+): Promise<T> {
+  try {
+    return await (connection.exec === undefined ? answerWithin(limit, connection, send()) : send());
+  } catch (error) {
+    if (isLostConnection(error) || isReadOnly(error)) connection.__knex__disposed ??= error;
+    throw error;
+  }
+}
+
 /** PGlite knows the types of parameters, and writes arrays by them. */
 const sentValues = ({ exec }: RawConnection, values: readonly unknown[]): unknown[] =>
   exec === undefined
@@ -109,13 +116,22 @@ export interface Alone {
   settings: string;
   /** Whether to keep the statement on the connection. */
   isNamed: boolean;
+  /** How long it may run, in milliseconds, if not as long as others. */
+  running?: number;
 }
 
 export class ConnectionSession implements Session {
   constructor(
     private readonly connection: RawConnection,
     private readonly statements: Statements,
+    /** How long a statement may run, in milliseconds. */
+    private readonly limit: number,
   ) {}
+
+  /** The same, where a statement may run so long. */
+  running(milliseconds: number): ConnectionSession {
+    return new ConnectionSession(this.connection, this.statements, milliseconds);
+  }
 
   /** Whether a statement can be run `alone`; the embedded database needs no settings. */
   get canLimit(): boolean {
@@ -129,18 +145,12 @@ export class ConnectionSession implements Session {
   ): Promise<Row[]> {
     const { connection, statements } = this;
     const LimitedQuery = alone === undefined ? null : limitedQueryOf(connection);
-    try {
-      const result =
-        LimitedQuery === null
-          ? connection.query(statements.prepare(statement), sentValues(connection, values))
-          : statements.namedIfPossible(() =>
-              this.sendAlone(LimitedQuery, statement, values, alone!),
-            );
-      return ((await result) as Rows).rows as Row[];
-    } catch (error) {
-      if (isLostConnection(error)) this.abandon(error);
-      throw error;
-    }
+    const send = (): Promise<unknown> =>
+      LimitedQuery === null
+        ? connection.query(statements.prepare(statement), sentValues(connection, values))
+        : statements.namedIfPossible(() => this.sendAlone(LimitedQuery, statement, values, alone!));
+    const limit = answerLimit(alone?.running ?? this.limit);
+    return ((await answered(connection, limit, send)) as Rows).rows as Row[];
   }
 
   /** In one round trip. */
@@ -171,11 +181,22 @@ export class ConnectionSession implements Session {
   async script(text: string): Promise<unknown[][]> {
     const prepared = this.statements.prepare(text);
     const { connection } = this;
-    const results =
-      connection.exec === undefined
-        ? await connection.query(prepared)
-        : await connection.exec(prepared);
+    const results = await answered<Rows | Rows[]>(connection, answerLimit(this.limit), () =>
+      connection.exec === undefined ? connection.query(prepared) : connection.exec(prepared),
+    );
     return [results].flat().map(({ rows }) => rows);
+  }
+
+  /** Whether nothing can be asked of the connection any more. */
+  get isLost(): boolean {
+    const { __knex__disposed: reason } = this.connection;
+    return reason !== undefined && !isReadOnly(reason);
+  }
+
+  /** Ends the connection unless the function that it gives is called in time. */
+  awaitAnswer(): () => void {
+    if (this.connection.exec !== undefined) return () => undefined;
+    return cutOffAfter(answerLimit(this.limit), this.connection);
   }
 
   /** Takes the connection out of the pool: nobody knows any more what state it is in. */
@@ -190,26 +211,27 @@ export class ConnectionSession implements Session {
  */
 export class Reserved {
   private constructor(
-    private readonly client: KnexClient,
+    private readonly client: KnexClient<RawConnection>,
     private readonly connection: RawConnection,
     private readonly statements: Statements,
-    private readonly timeout: number,
+    private readonly running: number,
   ) {}
 
-  /** @param timeouts `statement`: after so long it is given up, and the connection with it */
   static async of(knex: Knex, statements: Statements, timeouts: Timeouts): Promise<Reserved> {
-    const client = knex.client as KnexClient;
-    const connection = await acquire(client, timeouts.lock);
+    const client = clientOf(knex);
+    const connection = await acquire(client, timeouts);
     return new Reserved(client, connection, statements, timeouts.statement);
   }
 
-  /** @throws the driver's own error; nobody knows what became of a statement that timed out */
+  /** @throws the driver's own error; database_unavailable when nobody knows what became of it */
   async query<Row>(statement: string, values: readonly unknown[]): Promise<Row[]> {
+    const { connection, statements } = this;
     try {
-      return await this.statements.namedIfPossible(() => this.send<Row>(statement, values));
+      return await answered(connection, answerLimit(this.running), () =>
+        statements.namedIfPossible(() => this.send<Row>(statement, values)),
+      );
     } catch (error) {
-      if (isLostConnection(error)) this.connection.__knex__disposed ??= error;
-      throw error;
+      throw isLostConnection(error) ? outcomeUnknown(error) : error;
     }
   }
 
@@ -225,8 +247,7 @@ export class Reserved {
     }
     // Prepared once a connection: parsing and planning the call costs as much as a use.
     const name = statements.mayBeNamed ? statements.name(statement) : undefined;
-    const query = { name, text, values, query_timeout: this.timeout };
-    return ((await connection.query(query)) as Rows).rows as Row[];
+    return ((await connection.query({ name, text, values })) as Rows).rows as Row[];
   }
 
   async release(): Promise<void> {
@@ -234,38 +255,20 @@ export class Reserved {
   }
 }
 
-/**
- * A connection of the pool. A pool of the caller's may let its own calls wait longer than ours.
- *
- * @throws an error of the name TimeoutError
- */
-function acquire(client: KnexClient, within: number): Promise<RawConnection> {
-  const acquired = client.acquireConnection();
-  if ((client.config?.acquireConnectionTimeout ?? Infinity) <= within) return acquired;
-  return new Promise((resolve, reject) => {
-    let isLate = false;
-    const timer = setTimeout(() => {
-      isLate = true;
-      reject(Object.assign(new Error('No connection became free.'), { name: 'TimeoutError' }));
-    }, within);
-    acquired
-      .finally(() => clearTimeout(timer))
-      .then((connection) => (isLate ? client.releaseConnection(connection) : resolve(connection)))
-      .catch(reject);
-  });
-}
-
 /** Lends a connection of the pool for the time of the work. */
 export async function withConnection<T>(
   knex: Knex,
   statements: Statements,
-  { lock }: Pick<Timeouts, 'lock'>,
-  work: (session: ConnectionSession) => Promise<T>,
+  timeouts: Timeouts,
+  work: (session: ConnectionSession, connection: object) => Promise<T>,
 ): Promise<T> {
-  const client = knex.client as KnexClient;
-  const connection = await acquire(client, lock);
+  const client = clientOf(knex);
+  const connection = await acquire(client, timeouts);
   try {
-    return await work(new ConnectionSession(connection, statements));
+    return await work(
+      new ConnectionSession(connection, statements, timeouts.statement),
+      connection,
+    );
   } finally {
     await client.releaseConnection(connection);
   }
@@ -275,7 +278,11 @@ export async function withConnection<T>(
 export async function connectionOf(
   tx: Knex.Transaction,
   statements: Statements,
+  { statement }: Pick<Timeouts, 'statement'>,
 ): Promise<{ identity: object; session: ConnectionSession }> {
-  const connection = await (tx.client as KnexClient).acquireConnection();
-  return { identity: connection, session: new ConnectionSession(connection, statements) };
+  const connection = await (tx.client as KnexClient<RawConnection>).acquireConnection();
+  return {
+    identity: connection,
+    session: new ConnectionSession(connection, statements, statement),
+  };
 }

@@ -61,6 +61,7 @@ export const ERROR_CODES = [
   'database_version',
   'lock_timeout',
   'retry_transaction',
+  'internal_error',
 ] as const;
 
 export type ErrorCode = (typeof ERROR_CODES)[number];
@@ -74,10 +75,11 @@ export interface BillingErrorDetails {
 }
 
 /**
- * The only error the engine throws on purpose. Nothing was changed when it comes out.
+ * The only error the engine throws on purpose. Nothing was changed when it comes out, unless it says that
+ * nobody knows: the connection was lost before the answer to a commit.
  *
  * `message` says what happened, `code` is for programs, `parameter` names the input at fault,
- * `advice` says what to do. None of them ever holds a secret.
+ * `advice` says what to do. None of them ever holds a secret, or a row; nor does `cause`.
  */
 export class BillingError extends Error {
   override readonly name = 'BillingError';

@@ -102,9 +102,20 @@ function deepest(issue: Issue): Issue {
   const inner = issue.errors
     .flatMap((issues) => issues.map((one) => deepest(one)))
     .sort((a, b) => b.path.length - a.path.length)[0];
-  if (inner === undefined || inner.path.length === 0) return issue;
+  if (inner === undefined || inner.path.length === 0) return { ...issue, message: saidOf(issue) };
   return { ...inner, path: [...issue.path, ...inner.path] };
 }
+
+/** Of a union that says nothing of its own, what each of its forms would have. */
+function saidOf({ message, errors }: z.core.$ZodIssueInvalidUnion): string {
+  if (message !== DEFAULT_MESSAGE) return message;
+  const said = errors.flatMap((issues) => issues.slice(0, 1)).map((one) => deepest(one).message);
+  const own = [...new Set(said)].filter((one) => !one.startsWith(DEFAULT_MESSAGE));
+  return own.length === 0 ? 'has no form that is taken here' : own.join(', or ');
+}
+
+/** Zod's own words for what no schema of ours has words for. */
+const DEFAULT_MESSAGE = 'Invalid input';
 
 function pathOf(path: readonly PropertyKey[]): string {
   return path.reduce<string>((text, part) => {

@@ -126,6 +126,8 @@ class PlainLane {
       }
       this.paused = false;
     }
+    // What cannot be written any more is not written on: the next ones have another connection.
+    if (result === null) this.turns = TURN;
     await before;
     this.underWay = this.underWay.filter((other) => other !== batch);
     this.settle(batch, result, failure);

@@ -60,6 +60,7 @@ const PASSING: readonly ErrorCode[] = [
   'database_in_use',
   'lock_timeout',
   'retry_transaction',
+  'internal_error',
 ];
 
 /** What no waiting cures: somebody has to change a setting. What nobody foresaw may pass. */

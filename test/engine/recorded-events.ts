@@ -1,4 +1,5 @@
 import type { Billing, EventType } from '../../engine';
+import { DEFAULT_TIMEOUTS } from '../../engine/database/limits';
 import { Statements, connectionOf } from '../../engine/database/session';
 import { EVENTS, recordEvents, type NewEvent } from '../../engine/events';
 
@@ -25,7 +26,7 @@ export const record = (
   meanwhile: () => Promise<void> = () => Promise.resolve(),
 ): Promise<void> =>
   billing.transaction(async (tx) => {
-    const { session } = await connectionOf(tx, new Statements(schema));
+    const { session } = await connectionOf(tx, new Statements(schema), DEFAULT_TIMEOUTS);
     await recordEvents(session, events);
     await meanwhile();
   });

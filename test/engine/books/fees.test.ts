@@ -202,7 +202,7 @@ describe.each(databaseKinds)('fees in the book (%s)', (name) => {
     const fee = feeOf(account, '1.00');
     await opened.locked([account], (session) => deferFees(session, [feeOf(account, '0.00')]));
     await charge([fee]);
-    await expect(charge([fee])).rejects.toMatchObject({ code: '23505' });
+    await expect(charge([fee])).rejects.toMatchObject({ cause: { code: '23505' } });
     expect(await standing(account)).toEqual({ deferred: '1', revenue: '0' });
   });
 

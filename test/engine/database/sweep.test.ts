@@ -106,7 +106,9 @@ describe('sweep', () => {
         await session.query('select 1 / $1::integer', [payer_id === payers[0] ? 0 : 1]);
       }
     });
-    expect(done.failed).toMatchObject([{ payerId: payers[0], error: { code: '22012' } }]);
+    expect(done.failed).toMatchObject([
+      { payerId: payers[0], error: { cause: { code: '22012' } } },
+    ]);
     expect(done.committed).toEqual(payers.slice(1));
   });
 

@@ -152,7 +152,7 @@ describe.each(databaseKinds)('upgrade (%s)', (name) => {
     test('a step that fails half-way leaves the schema as it was', async () => {
       const broken = { ...NEXT, statements: `${NEXT.statements} select 1 / 0;` };
       const before = await appliedSteps();
-      await expect(knowing([broken], () => open())).rejects.toThrow(/division by zero/);
+      await expect(knowing([broken], () => open())).rejects.toThrow(/SQLSTATE 22012/);
       expect(await appliedSteps()).toEqual(before);
       const { rows } = await knex.raw<{ rows: unknown[] }>(
         `select 1 from information_schema.tables where table_schema = ? and table_name = 'notes'`,

@@ -1,5 +1,6 @@
 import type { Billing } from '../../../engine';
 import type { Session } from '../../../engine/database';
+import { DEFAULT_TIMEOUTS } from '../../../engine/database/limits';
 import { Statements, connectionOf } from '../../../engine/database/session';
 import {
   dunningEnded,
@@ -16,7 +17,7 @@ const LONG_GRACE = 1_000 * 86_400_000;
 export const tellSubscriptions = (billing: Billing, schema: string, now: () => number) => {
   const inSession = <T>(account: string, work: (session: Session) => Promise<T>): Promise<T> =>
     billing.transaction(async (tx) => {
-      const { session } = await connectionOf(tx, new Statements(schema));
+      const { session } = await connectionOf(tx, new Statements(schema), DEFAULT_TIMEOUTS);
       await session.query(`select pg_advisory_xact_lock(hashtextextended($1, 8104593))`, [account]);
       return work(session);
     });
@@ -24,7 +25,7 @@ export const tellSubscriptions = (billing: Billing, schema: string, now: () => n
     /** Any statement on the tables. */
     sql: <Row>(statement: string, values: readonly unknown[] = []): Promise<Row[]> =>
       billing.transaction(async (tx) => {
-        const { session } = await connectionOf(tx, new Statements(schema));
+        const { session } = await connectionOf(tx, new Statements(schema), DEFAULT_TIMEOUTS);
         return session.query<Row>(statement, values);
       }),
     paid: (account: string, subscriptionId: string, ...numbers: number[]) =>
