@@ -23,9 +23,11 @@ describe('npm pack', () => {
       'CHANGELOG.md',
       'LICENSE',
       'README.md',
+      'SECURITY.md',
       'dist',
       'docs',
       'package.json',
+      'sbom.cdx.json',
       'workflows',
     ]);
     const built = packed.files.filter((file) => file.startsWith('dist/'));

@@ -37,6 +37,7 @@ export async function packPackage(): Promise<Packed> {
     });
     fs.symlinkSync(path.join(ROOT, 'node_modules'), path.join(source, 'node_modules'), 'dir');
     await run('npm', ['run', 'compile'], source);
+    await run('npm', ['run', 'sbom'], source);
     const pack = ['pack', '--json', '--ignore-scripts', '--pack-destination', folder];
     const [listing] = JSON.parse(await run('npm', pack, source)) as [
       { filename: string; files: { path: string }[] },
