@@ -103,11 +103,16 @@ describe('the engine as a library, without n8n', () => {
     await billing.ledger.grant({ account, product: 'CREDITS', quantity: '10', source: 'test' });
     const use = await billing.ledger.consume({ account, product: 'CREDITS', amount: '4' });
     const refusal = await billing.ledger.consume({ account, product: 'CREDITS', amount: '7' });
+    const items = [{ description: 'Advice', unitPrice: '1.00' }];
+    const { invoiceId } = await billing.invoicing.createInvoice({ account, currency: 'EUR', items });
+    const paper = await billing.invoicing.renderInvoice({ invoiceId, format: 'pdf' });
+    const isPdf = atob(paper.content).startsWith('%PDF-');
     const { ok } = await billing.verify();
     await billing.close();
-    console.log(JSON.stringify([use.allowed, use.remaining, refusal.allowed, refusal.remaining, ok]));
+    const { allowed, remaining } = use;
+    console.log(JSON.stringify([allowed, remaining, refusal.allowed, refusal.remaining, isPdf, ok]));
   `;
-  const outcome = [true, '6', false, '6', true];
+  const outcome = [true, '6', false, '6', true, true];
 
   it.each([
     [
