@@ -37,6 +37,8 @@ export class ActiveWorkflows {
   readonly errors: Error[] = [];
   /** What they put on the list of executions as failed. */
   readonly failed: Error[] = [];
+  /** What triggers said on the list of executions, and go on all the same. */
+  readonly failures: Error[] = [];
   protected readonly keys = new Set<string>();
   private readonly running = new Set<Promise<void>>();
   private readonly responses: ITriggerResponse[] = [];

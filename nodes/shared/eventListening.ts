@@ -170,10 +170,17 @@ export class EventListener {
           this.wanted.pollMilliseconds * 2 ** failures,
           LONGEST_WAIT_MILLISECONDS,
         );
-        if (failures === 1) this.warn('cannot read events and tries again', error);
+        if (failures === 1) this.tell(error);
         await this.pause(wait);
       }
     }
+  }
+
+  /** That it reads nothing just now; where the database is away, not in the log alone. */
+  private tell(error: unknown): void {
+    this.warn('cannot read events and tries again', error);
+    if (!isBillingError(error) || error.code !== 'database_unavailable') return;
+    this.context.saveFailedExecution?.(nodeError(this.context, itemError(error)));
   }
 
   private get hasRoom(): boolean {

@@ -1,5 +1,10 @@
+import type { ITriggerFunctions } from 'n8n-workflow';
+import pg from 'pg';
+
 import { TestClock, isBillingError, openBilling, type Billing } from '../../engine';
 import type { z } from '../../engine/kernel';
+import { engines } from '../../nodes/shared/engines';
+import { EventListener } from '../../nodes/shared/eventListening';
 import { newSchema, onServer, serverUrl } from '../engine/each-database';
 import { publicCalls, WITH_SECRETS, type PublicCall } from './public-calls';
 import { Wire } from './wire';
@@ -27,6 +32,8 @@ jest.mock('../../engine/kernel/validation', () => {
 });
 
 const LIMITS = { statementTimeout: 150, scanTimeout: 150, lockTimeout: 400, connectTimeout: 400 };
+/** Where something has to succeed before it goes silent. */
+const SLOWER = { statementTimeout: 1_500, scanTimeout: 1_500, lockTimeout: 1_500 };
 const POOL = 2;
 /** Engines, each on a wire of its own, that are asked at a time. */
 const WIRES = 8;
@@ -46,6 +53,10 @@ async function untilAnswered<T>(ask: () => Promise<T>): Promise<T> {
       if (!isBillingError(error)) throw error;
     }
   }
+}
+
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
 /** Whether as many transactions as there may be connections can be open at once. */
@@ -83,6 +94,7 @@ onServer(() => {
     });
 
     afterAll(async () => {
+      await engines.close();
       const billing = await openBilling({ connection: serverUrl(), schema, clock });
       expect(await billing.verify()).toMatchObject({ ok: true, problems: [] });
       await billing.close();
@@ -131,6 +143,191 @@ onServer(() => {
         await whole(billing);
       });
       expect(wrong).toEqual([]);
+    });
+
+    test('a call that meets it on the way, or whose last answer is lost, ends as well', async () => {
+      const wrong: unknown[] = [];
+      await eachOnWire(async ({ name, ask }, billing, wire) => {
+        const before = wire.asked;
+        await outcome(ask(billing));
+        const questions = wire.asked - before;
+        for (const fault of [{ at: 2 }, { at: questions, answerLost: true }]) {
+          wire.silence(fault);
+          const code = await outcome(ask(billing));
+          if (typeof code !== 'string') wrong.push([name, code]);
+          wire.restore();
+          await whole(billing);
+        }
+      });
+      expect(wrong).toEqual([]);
+    });
+
+    test('of a commit whose answer was lost nobody knows; with its key it is done once', async () => {
+      await onWire(async (billing, wire) => {
+        const account = { externalId: 'ann' };
+        const product = 'MSG';
+        const of = { account, product };
+        const asks: Array<[number, (key: string) => Promise<{ replayed: boolean }>]> = [
+          [1, (idempotencyKey) => billing.ledger.consume({ ...of, idempotencyKey }) as never],
+          [
+            Infinity,
+            async (idempotencyKey) =>
+              (await billing.ledger.grant({ ...of, quantity: 1, idempotencyKey }))[0]!,
+          ],
+        ];
+        for (const [index, [, ask]] of asks.entries()) {
+          // The first one shows how often it asks.
+          await untilAnswered(() => ask(`known ${index}`));
+          const before = wire.asked;
+          await untilAnswered(() => ask(`counted ${index}`));
+          const questions = wire.asked - before;
+          const key = `lost ${index}`;
+          wire.silence({ at: questions, answerLost: true });
+          const error: unknown = await ask(key).catch((caught: unknown) => caught);
+          wire.restore();
+          expect(error).toMatchObject({
+            code: 'database_unavailable',
+            message: expect.stringContaining('is not known') as string,
+            advice: expect.stringContaining('same idempotency key') as string,
+          });
+          expect(await untilAnswered(() => ask(key))).toMatchObject({ replayed: true });
+        }
+      }, SLOWER);
+    });
+
+    test('connections that did not answer are ended, and closing ends, too', async () => {
+      const wire = await Wire.to(serverUrl());
+      const connection = { connectionString: wire.url, poolSize: POOL };
+      const billing = await untilAnswered(() => openBilling({ connection, schema, ...LIMITS }));
+      await whole(billing);
+      wire.silence();
+      const hung = billing.transaction((tx) => tx.raw('select 1')).catch(() => undefined);
+      const others = outcome(billing.verify());
+      await billing.close();
+      await Promise.all([hung, others]);
+      await until(() => wire.open.size === 0);
+      await wire.close();
+    });
+
+    test('a silent server is not connected to for ever', async () => {
+      const wire = await Wire.to(serverUrl());
+      wire.silence({ at: 0 });
+      for (const connection of [
+        { connectionString: wire.url, connectionTimeoutMillis: 200 },
+        `${wire.url}?connect_timeout=1`,
+      ]) {
+        expect(await outcome(openBilling({ connection, schema }))).toBe('database_unavailable');
+      }
+      await until(() => wire.open.size === 0);
+      await wire.close();
+    });
+
+    test('while connections are made, a short limit for locks is no limit', async () => {
+      const wire = await Wire.to(serverUrl());
+      // Each answer of the handshake comes later than that.
+      wire.delay = 30;
+      const connection = { connectionString: wire.url, poolSize: 1 };
+      const billing = await openBilling({ connection, schema, lockTimeout: 20 });
+      wire.delay = 0;
+      const held = outcome(
+        billing.transaction(() => expect(outcome(billing.verify())).resolves.toBe('lock_timeout')),
+      );
+      expect(await held).toBe('an answer');
+      await billing.close();
+      await wire.close();
+    });
+
+    test('tables that somebody has locked are waited for no longer than for a lock', async () => {
+      const other = new pg.Client({ connectionString: serverUrl() });
+      await other.connect();
+      const connection = { connectionString: serverUrl(), poolSize: POOL };
+      const options = { ...WITH_SECRETS, schema, clock, ...SLOWER, lockTimeout: 50 };
+      const engine = await openBilling({ connection, ...options });
+      const { rows } = await other.query<{ name: string }>(
+        'select tablename as name from pg_tables where schemaname = $1',
+        [schema],
+      );
+      const tables = rows.map(({ name }) => `"${schema}"."${name}"`).join(', ');
+      await other.query(`begin; lock table ${tables} in access exclusive mode`);
+      const wrong: unknown[] = [];
+      for (const { name, ask } of calls) {
+        const code = await outcome(ask(engine));
+        if (code !== 'lock_timeout') wrong.push([name, code]);
+      }
+      await other.query('rollback');
+      expect(wrong).toEqual([]);
+      await whole(engine);
+      await engine.close();
+      await other.end();
+    });
+
+    test('a trigger that hangs reads on, and says so in the log and on the list of executions', async () => {
+      const wire = await Wire.to(serverUrl());
+      const said: string[] = [];
+      const note = (text: string): void => void said.push(text);
+      const started: unknown[] = [];
+      const context = {
+        getActivationMode: () => 'activate',
+        getNode: () => ({ name: 'Billing Trigger' }),
+        logger: { info: note, warn: note },
+        saveFailedExecution: ({ message }: Error) => note(`execution: ${message}`),
+        emitError: ({ message }: Error) => note(`for good: ${message}`),
+        emit: (...given: unknown[]) => void started.push(given),
+        helpers: { createDeferredPromise: () => ({ promise: new Promise(() => undefined) }) },
+      } as unknown as ITriggerFunctions;
+      const listener = new EventListener(
+        context,
+        { connection: wire.url, schema, ...SLOWER },
+        {
+          ...{ reader: 'trigger', types: ['quota.low'], accounts: undefined, from: 'now' },
+          ...{ batchSize: 1, pollMilliseconds: 20, runsDue: false },
+        } as never,
+        async (_, event) => event,
+      );
+      await untilAnswered(() => listener.start());
+      wire.silence();
+      await until(() => said.length >= 2);
+      expect(said[0]).toMatch(/^"Billing Trigger" cannot read events and tries again: /);
+      expect(said[1]).toMatch(/^execution: /);
+      wire.restore();
+      await until(() => said.some((one) => one.endsWith('reads events again.')));
+      expect(said.filter((one) => /^(execution|for good)/.test(one))).toHaveLength(1);
+      await listener.stop();
+      await engines.close();
+      await wire.close();
+    });
+
+    test('an upgrade does not wait behind a dump, and says who has the tables', async () => {
+      const old = newSchema();
+      const first = await openBilling({ connection: serverUrl(), schema: old });
+      await first.close();
+      const dump = new pg.Client({ connectionString: serverUrl(), application_name: 'pg_dump' });
+      await dump.connect();
+      await dump.query(
+        `delete from "${old}".migrations where id = (select max(id) from "${old}".migrations)`,
+      );
+      await dump.query(
+        `begin; lock table "${old}".migrations, "${old}".invoices in access share mode`,
+      );
+      const steps = jest.requireActual<{ MIGRATIONS: Array<{ statements: string }> }>(
+        '../../engine/database/migrations',
+      ).MIGRATIONS;
+      const last = steps.at(-1)!;
+      const { statements } = last;
+      last.statements = `alter table {schema}.invoices add column if not exists tried integer;`;
+      try {
+        await expect(
+          openBilling({ connection: serverUrl(), schema: old, lockTimeout: 100 }),
+        ).rejects.toMatchObject({
+          code: 'lock_timeout',
+          message: `The schema "${old}" is not upgraded yet: pg_dump has its tables in use.`,
+        });
+        await dump.query('rollback');
+        await (await openBilling({ connection: serverUrl(), schema: old })).close();
+      } finally {
+        last.statements = statements;
+        await dump.end();
+      }
     });
   });
 });

@@ -52,6 +52,8 @@ export class Wire {
   asked = 0;
   /** Connections of the engine's that it has not ended. */
   readonly open = new Set<net.Socket>();
+  /** So long the server's answers take, in milliseconds. */
+  delay = 0;
   private fault: Fault = 'none';
   /** At which question from now on the fault begins. */
   private from = 0;
@@ -138,7 +140,9 @@ export class Wire {
       rest = readMessages(Buffer.concat([rest, data]), isStarting, take);
     });
     server.on('data', (data) => {
-      if (!isSilent) socket.write(data);
+      if (isSilent) return;
+      if (this.delay === 0) socket.write(data);
+      else setTimeout(() => socket.write(data), this.delay);
     });
     for (const one of [socket, server]) one.on('error', () => undefined);
     socket.on('close', () => {
