@@ -62,7 +62,7 @@ export class BillingDatabaseApi implements ICredentialType {
       name: 'folder',
       type: 'string',
       default: '',
-      hint: "Leave empty to keep it beside n8n's own data",
+      hint: "Leave empty to keep it in the folder billing of n8n's own, which is /home/node/.n8n in its container",
       placeholder: 'e.g. /data/billing',
       description:
         'Where the data is kept, created when missing. Leave empty for the folder "billing" beside n8n\'s own data, below which also lies what is not written as a whole path; in a container it must be on a volume. The word "memory" keeps nothing: all is lost when n8n restarts.',
@@ -168,7 +168,7 @@ export class BillingDatabaseApi implements ICredentialType {
       type: 'string',
       default: 'billing',
       description:
-        'The schema of the database that holds all billing tables, created when missing. On a server, another schema makes a sandbox; an embedded one needs another folder.',
+        'The schema of the database that holds all billing tables, created by the first node that runs; the test of this credential creates nothing. On a server, another schema makes a sandbox; an embedded one needs another folder.',
     },
     {
       displayName: 'Identity Secret',

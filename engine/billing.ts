@@ -9,6 +9,7 @@ import {
   keptSecret,
   type Connection,
   type Context,
+  type DatabaseStatus,
   type DuePart,
 } from './database';
 import { openEvents, type Events } from './events';
@@ -36,7 +37,7 @@ import {
   type RunDueAnswer,
   type RunDueRequest,
 } from './running-due';
-import { SandboxClock, followingClock, openSandbox, type Sandbox } from './sandbox';
+import { SandboxClock, followingClock, openSandbox, refuseMeant, type Sandbox } from './sandbox';
 import { openSales, type IdentitySecret, type Sales } from './sales';
 import {
   openSubscriptions,
@@ -98,6 +99,19 @@ export async function openBilling(options: BillingOptions): Promise<Billing> {
     await database.close();
     throw error;
   }
+}
+
+/**
+ * Looks at the database that `openBilling` would open, and writes nothing: no schema, no folder. For a
+ * test of settings, in which a slip of the pen must not make another database.
+ *
+ * @throws as `openBilling`
+ */
+export async function lookAtDatabase(options: BillingOptions): Promise<DatabaseStatus> {
+  const read = readOptions(options);
+  return Database.look(read, async (session) => {
+    if (read.sandbox) await refuseMeant(session);
+  });
 }
 
 function openOn(database: Database, clock: SandboxClock, options: ReadOptions): Billing {

@@ -4,7 +4,7 @@
  *     import { openBilling } from 'n8n-nodes-billing/engine';
  *     const billing = await openBilling({ connection: { embedded: './billing' } });
  */
-export { openBilling, type Billing } from './billing';
+export { lookAtDatabase, openBilling, type Billing } from './billing';
 export type { BillingOptions } from './options';
 export type { FailedPart, RunDueAnswer, RunDueRequest } from './running-due';
 export type { AdvanceAnswer, AdvanceRequest, Sandbox, SandboxStatus } from './sandbox';

@@ -35,6 +35,10 @@ select $1::timestamptz where not exists (select 1 from {schema}.accounts)
 on conflict (one) do nothing
 returning ${atTime('marked_at')} as marked_at`;
 
+const IS_MEANT = `
+select exists (select 1 from {schema}.accounts)
+         and not exists (select 1 from {schema}.sandbox) as is_meant`;
+
 /** Days that one call may go through, one by one. */
 const MOST_DAYS = 1_100;
 
@@ -80,6 +84,8 @@ export interface Sandbox {
    */
   mark(): Promise<SandboxStatus>;
   status(): Promise<SandboxStatus>;
+  /** The same as far as this process knows, without asking the database. */
+  readonly known: SandboxStatus;
   /**
    * Moves the clock of the sandbox on, for all who use it.
    *
@@ -93,6 +99,12 @@ const forbidden = (): BillingError =>
     parameter: 'sandbox',
     advice: 'Use a schema of its own for trying things out, and mark it before anything is in it.',
   });
+
+/** @throws forbidden */
+export async function refuseMeant(session: Session): Promise<void> {
+  const [found] = await session.query<{ is_meant: boolean }>(IS_MEANT);
+  if (found!.is_meant) throw forbidden();
+}
 
 /** The clock of everything in the engine: the one outside, and in a sandbox what it was moved. */
 export class SandboxClock implements Clock {
@@ -172,6 +184,9 @@ export function openSandbox(clock: SandboxClock, eachDay: EachDay): Sandbox {
     },
     async status() {
       await clock.follow();
+      return status();
+    },
+    get known() {
       return status();
     },
     async advance(request) {

@@ -3,10 +3,10 @@ import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promi
 import type { Knex } from 'knex';
 
 import { BillingError } from '../kernel';
-import { openEmbedded, type OpenedKnex } from './embedded';
+import { isFolderInUse, openEmbedded, type OpenedKnex } from './embedded';
 import { isLostConnection, isRetryable, outcomeUnknown, translate } from './failures';
 import { DEFAULT_TIMEOUTS, type Timeouts } from './limits';
-import { migrate } from './migrate';
+import { examine, migrate, type DatabaseStatus } from './migrate';
 import { openServer, type ServerConfig } from './server';
 import {
   ConnectionSession,
@@ -58,8 +58,18 @@ const isKnex = (connection: unknown): connection is Knex =>
 const isEmbedded = (connection: object): connection is { embedded: string } =>
   'embedded' in connection;
 
+const isPlain = (connection: Connection): connection is ServerConfig | { embedded: string } =>
+  typeof connection === 'object';
+
 const isTransaction = (tx: unknown): tx is Knex.Transaction =>
   isKnex(tx) && (tx as unknown as Knex.Transaction).isTransaction === true;
+
+const timeoutsOf = (options: DatabaseOptions): Timeouts => ({
+  statement: options.statementTimeout ?? DEFAULT_TIMEOUTS.statement,
+  scan: options.scanTimeout ?? DEFAULT_TIMEOUTS.scan,
+  lock: options.lockTimeout ?? DEFAULT_TIMEOUTS.lock,
+  connect: options.connectTimeout ?? DEFAULT_TIMEOUTS.connect,
+});
 
 /** One opened database: its statements, its transactions, its end. */
 export class Database {
@@ -98,12 +108,7 @@ export class Database {
    * @throws database_unavailable, database_in_use, database_version, database_newer, invalid_input
    */
   static async open(options: DatabaseOptions): Promise<Database> {
-    const asked: Timeouts = {
-      statement: options.statementTimeout ?? DEFAULT_TIMEOUTS.statement,
-      scan: options.scanTimeout ?? DEFAULT_TIMEOUTS.scan,
-      lock: options.lockTimeout ?? DEFAULT_TIMEOUTS.lock,
-      connect: options.connectTimeout ?? DEFAULT_TIMEOUTS.connect,
-    };
+    const asked = timeoutsOf(options);
     const schema = options.schema ?? 'billing';
     const { connection, install = true } = options;
     const opened = await connect(connection, asked);
@@ -117,6 +122,37 @@ export class Database {
     } catch (error) {
       await database.close();
       throw translate(error);
+    }
+  }
+
+  /**
+   * Looks whether `open` would find the tables, make or upgrade them. Writes nothing; an embedded
+   * database that is not there is not made.
+   *
+   * @param further what else is to be looked at where the tables are ready
+   * @throws as `open`
+   */
+  static async look(
+    options: DatabaseOptions,
+    further: (session: Session) => Promise<void>,
+  ): Promise<DatabaseStatus> {
+    const { connection, schema = 'billing' } = options;
+    const timeouts = timeoutsOf(options);
+    if (isPlain(connection) && isEmbedded(connection) && !isFolderInUse(connection.embedded)) {
+      return { tables: 'missing', schema, elsewhere: [] };
+    }
+    const opened = await connect(connection, timeouts);
+    try {
+      const statements = new Statements(schema);
+      return await withConnection(opened.knex, statements, timeouts, async (session) => {
+        const status = await examine(session, schema);
+        if (status.tables === 'ready') await further(session);
+        return status;
+      });
+    } catch (error) {
+      throw translate(error);
+    } finally {
+      await opened.close();
     }
   }
 

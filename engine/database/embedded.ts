@@ -63,17 +63,40 @@ function prepareFolder(place: string): string {
     fs.accessSync(folder, fs.constants.R_OK | fs.constants.W_OK);
     return folder;
   } catch (error) {
-    throw new BillingError(
-      'database_unavailable',
-      `The folder ${place} cannot be used: ${(error as Error).message}.`,
-      {
-        parameter: 'connection.embedded',
-        advice: 'Name a folder that this process may create and write to.',
-        cause: error,
-      },
-    );
+    throw cannotBeUsed(place, error);
   }
 }
+
+/**
+ * Whether a database is in the folder; where none is, that one could be made there. Writes nothing.
+ *
+ * @throws database_unavailable
+ */
+export function isFolderInUse(place: string): boolean {
+  if (place === 'memory') return false;
+  const folder = path.resolve(place);
+  if (fs.existsSync(path.join(folder, 'PG_VERSION'))) return true;
+  let above = folder;
+  while (!fs.existsSync(above)) above = path.dirname(above);
+  try {
+    if (!fs.statSync(above).isDirectory()) throw new Error(`${above} is a file`);
+    fs.accessSync(above, fs.constants.R_OK | fs.constants.W_OK | fs.constants.X_OK);
+  } catch (error) {
+    throw cannotBeUsed(folder, error);
+  }
+  return false;
+}
+
+const cannotBeUsed = (folder: string, cause: unknown): BillingError =>
+  new BillingError(
+    'database_unavailable',
+    `The folder ${folder} cannot be used: ${(cause as Error).message}.`,
+    {
+      parameter: 'connection.embedded',
+      advice: 'Name a folder that this process may create and write to.',
+      cause,
+    },
+  );
 
 /** Whatever others have in it would be closed to them. */
 const isOursAlone = (folder: string, uid: number): boolean => {

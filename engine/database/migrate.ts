@@ -152,6 +152,59 @@ async function upgradeWaits(
   );
 }
 
+const FIND_ELSEWHERE = `
+select n.nspname as schema from pg_catalog.pg_namespace n
+where n.nspname <> $1
+  and exists (select 1 from pg_catalog.pg_class c
+              join pg_catalog.pg_attribute a on a.attrelid = c.oid
+              where c.relnamespace = n.oid and c.relname = 'migrations'
+                and a.attname in ('major', 'applied_at')
+              having count(*) = 2)
+order by n.nspname
+limit 10`;
+
+const MAY_INSTALL = `
+select case when n.oid is null then has_database_privilege(current_database(), 'create')
+            else has_schema_privilege(n.oid, 'create') end as may
+from (values (1)) as one
+left join pg_catalog.pg_namespace n on n.nspname = $1`;
+
+/** What a look at a database found. */
+export interface DatabaseStatus {
+  /** `missing`: opening it makes them; `older`: opening it upgrades them. */
+  tables: 'ready' | 'older' | 'missing';
+  /** Where they are or would be. */
+  schema: string;
+  /** Other schemas of the same database that hold billing tables, when there are none here. */
+  elsewhere: string[];
+}
+
+/** Whether the schema could be used as it is or made, without writing anything. */
+export async function examine(session: ConnectionSession, schema: string): Promise<DatabaseStatus> {
+  const found = await readApplied(session, schema);
+  refuseNewerMajor(found.applied, schema);
+  refuseOthers(found, schema);
+  if (found.applied.length > 0) {
+    const isReady = missingFrom(found.applied).length === 0;
+    return { tables: isReady ? 'ready' : 'older', schema, elsewhere: [] };
+  }
+  const [rights] = await session.query<{ may: boolean }>(MAY_INSTALL, [schema]);
+  if (!rights!.may) throw mayNotInstall(schema);
+  const elsewhere = await session.query<{ schema: string }>(FIND_ELSEWHERE, [schema]);
+  return { tables: 'missing', schema, elsewhere: elsewhere.map((other) => other.schema) };
+}
+
+const mayNotInstall = (schema: string): BillingError =>
+  new BillingError(
+    'database_unavailable',
+    `The database user may not make the schema "${schema}", which is not there.`,
+    {
+      parameter: 'schema',
+      advice:
+        'Check its name; or grant the right as docs/operations.md describes, or let an owner of the database open the engine once to install it.',
+    },
+  );
+
 /**
  * Brings the schema up to date. Within a major version migrations only add, so that code of the
  * same major that is older goes on working beside this one; it finds migrations that it does not

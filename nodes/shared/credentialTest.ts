@@ -4,13 +4,13 @@ import type {
   INodeCredentialTestResult,
 } from 'n8n-workflow';
 
-import { isBillingError } from '../../engine';
+import { isBillingError, type BillingOptions, type DatabaseStatus } from '../../engine';
 import { optionsOf, type BillingDatabaseCredential } from './connection';
 import { engines } from './engines';
 
 /**
- * Opens the engine as the nodes will, tables and all, and asks it something. Says what failed and
- * what to do about it.
+ * Looks at the database as the nodes will open it, and says what failed and what to do about it.
+ * Writes nothing: a mistyped schema or folder is not made.
  */
 export async function billingDatabaseTest(
   this: ICredentialTestFunctions,
@@ -19,12 +19,24 @@ export async function billingDatabaseTest(
   const settings = (credential.data ?? {}) as BillingDatabaseCredential;
   try {
     const options = optionsOf(settings);
-    // An engine that is already open must still answer: its server may have gone meanwhile.
-    await engines.use(options, (billing) => billing.catalog.listProducts({ keys: [] }));
-    return { status: 'OK', message: 'Connected; the billing tables are ready' };
+    return { status: 'OK', message: told(await engines.look(options), options) };
   } catch (error) {
     return { status: 'Error', message: explain(error) };
   }
+}
+
+/** What is there, and where: a folder that is no whole path lies below n8n's own. */
+function told({ tables, schema, elsewhere }: DatabaseStatus, { connection }: BillingOptions) {
+  const folder =
+    typeof connection === 'object' && 'embedded' in connection ? connection.embedded : null;
+  const place = folder === null ? `schema "${schema}"` : `schema "${schema}" in ${folder}`;
+  if (tables === 'ready') return `Connected; the billing tables are ready: ${place}`;
+  if (tables === 'older') {
+    return `Connected; the first node that runs upgrades the billing tables: ${place}`;
+  }
+  const others = elsewhere.map((other) => `"${other}"`).join(', ');
+  const remark = others === '' ? '' : `. There are billing tables already in ${others}`;
+  return `Connected; the first node that runs makes the billing tables: ${place}${remark}`;
 }
 
 /**

@@ -1,6 +1,12 @@
 import { createHash } from 'node:crypto';
 
-import { openBilling, type Billing, type BillingOptions } from '../../engine';
+import {
+  lookAtDatabase,
+  openBilling,
+  type Billing,
+  type BillingOptions,
+  type DatabaseStatus,
+} from '../../engine';
 
 /** How long an engine that nobody uses stays open. */
 const IDLE_MILLISECONDS = 5 * 60_000;
@@ -52,6 +58,29 @@ export class Engines {
     }
   }
 
+  /**
+   * Looks at the database without writing anything there. One that is open already must still answer:
+   * its server may have gone meanwhile.
+   */
+  async look(options: BillingOptions): Promise<DatabaseStatus> {
+    const key = keyOf(options);
+    if (this.kept.has(key)) {
+      await this.use(options, (billing) => billing.catalog.listProducts({ keys: [] }));
+      return { tables: 'ready', schema: options.schema ?? 'billing', elsewhere: [] };
+    }
+    // Who opens it meanwhile waits, since an embedded folder can be open only once.
+    const before = this.closing.get(key) ?? Promise.resolve();
+    const looking = before.then(() => lookAtDatabase(options));
+    const ended = looking
+      .then(() => undefined)
+      .catch(() => undefined)
+      .finally(() => {
+        if (this.closing.get(key) === ended) this.closing.delete(key);
+      });
+    this.closing.set(key, ended);
+    return looking;
+  }
+
   /** Closes all that is open. For tests and programs that end; n8n has no such moment for nodes. */
   async close(): Promise<void> {
     for (const [key, engine] of this.kept) this.retire(key, engine);
@@ -88,7 +117,9 @@ export class Engines {
       .then((billing) => billing.close())
       // What did not open needs no closing; what does not close tells at the next opening.
       .catch(() => undefined)
-      .finally(() => this.closing.delete(key));
+      .finally(() => {
+        if (this.closing.get(key) === closed) this.closing.delete(key);
+      });
     this.closing.set(key, closed);
   }
 }

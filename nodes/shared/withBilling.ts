@@ -1,3 +1,4 @@
+import { DateTime } from 'luxon';
 import type { IExecuteFunctions, ILoadOptionsFunctions } from 'n8n-workflow';
 
 import type { Billing } from '../../engine';
@@ -10,5 +11,21 @@ export async function withBilling<T>(
   work: (billing: Billing) => Promise<T>,
 ): Promise<T> {
   const credential = await context.getCredentials<BillingDatabaseCredential>(CREDENTIAL_TYPE);
-  return engines.use(optionsOf(credential), work);
+  return engines.use(optionsOf(credential), async (billing) => {
+    const done = await work(billing);
+    if ('addExecutionHints' in context) sayIfSandbox(context, billing);
+    return done;
+  });
+}
+
+/** n8n gives an imported workflow the newest credential: who watches it run sees which world it is. */
+function sayIfSandbox(context: IExecuteFunctions, { sandbox }: Billing): void {
+  const { sandbox: isSandbox, now } = sandbox.known;
+  if (!isSandbox) return;
+  const time = DateTime.fromISO(now, { zone: context.getTimezone() });
+  context.addExecutionHints({
+    message: `Sandbox: its clock says ${time.toFormat('yyyy-MM-dd HH:mm')}, no money moves.`,
+    type: 'info',
+    location: 'outputPane',
+  });
 }

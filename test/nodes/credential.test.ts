@@ -3,6 +3,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 
 import type { ICredentialTestFunctions } from 'n8n-workflow';
+import { Client } from 'pg';
 
 import { BillingDatabaseApi } from '../../credentials/BillingDatabaseApi.credentials';
 import {
@@ -13,7 +14,10 @@ import {
 import { billingDatabaseTest } from '../../nodes/shared/credentialTest';
 import { engines } from '../../nodes/shared/engines';
 
-const ready = { status: 'OK', message: 'Connected; the billing tables are ready' };
+const ok = (message: string) => ({ status: 'OK', message });
+const ready = (place: string) => ok(`Connected; the billing tables are ready: ${place}`);
+const missing = (place: string) =>
+  ok(`Connected; the first node that runs makes the billing tables: ${place}`);
 
 const test = (data: BillingDatabaseCredential) =>
   billingDatabaseTest.call({} as ICredentialTestFunctions, {
@@ -121,12 +125,34 @@ describe('the test of a credential', () => {
     fs.rmSync(folder, { recursive: true, force: true });
   });
 
-  it('opens the embedded database, also when it is open already', async () => {
-    expect(await test({ folder })).toEqual(ready);
-    expect(await test({ folder })).toEqual(ready);
-    expect(await engines.use(optionsOf({ folder }), (billing) => billing.verify())).toMatchObject({
-      ok: true,
-    });
+  it('makes no embedded database, and says where it will be and is', async () => {
+    const place = path.join(folder, 'sub');
+    const settings = { folder: place };
+    expect(await test(settings)).toEqual(missing(`schema "billing" in ${place}`));
+    expect(fs.readdirSync(folder)).toEqual([]);
+    const verified = engines.use(optionsOf(settings), (billing) => billing.verify());
+    expect(await verified).toMatchObject({ ok: true });
+    expect(await test(settings)).toEqual(ready(`schema "billing" in ${place}`));
+
+    // Closed it is opened for the look alone, and nobody who comes meanwhile is turned away.
+    await engines.close();
+    const slip = { ...settings, schema: 'biling' };
+    expect(await test(slip)).toEqual(
+      missing(`schema "biling" in ${place}. There are billing tables already in "billing"`),
+    );
+    const [looked, used] = await Promise.all([
+      test(settings),
+      engines.use(optionsOf(settings), (billing) => billing.catalog.listProducts()),
+    ]);
+    expect([looked, used]).toEqual([ready(`schema "billing" in ${place}`), []]);
+  });
+
+  it('says where a folder lies that is no whole path: below that of n8n', async () => {
+    const place = path.join(path.dirname(defaultFolder()), 'shop-of-nobody');
+    expect(await test({ folder: 'shop-of-nobody' })).toEqual(
+      missing(`schema "billing" in ${place}`),
+    );
+    expect(fs.existsSync(place)).toBe(false);
   });
 
   it('says which folder cannot be used, and what to do', async () => {
@@ -164,6 +190,17 @@ describe('the test of a credential', () => {
 
   describe('on a Postgres server', () => {
     const url = () => new URL(process.env.BILLING_TEST_DATABASE_URL!);
+    /** Whether there is a schema of the name. */
+    const schemas = async (name: string) => {
+      const client = new Client({ connectionString: url().href });
+      await client.connect();
+      try {
+        const find = 'select nspname from pg_namespace where nspname = $1';
+        return (await client.query(find, [name])).rows;
+      } finally {
+        await client.end();
+      }
+    };
     const server = (more: BillingDatabaseCredential = {}): BillingDatabaseCredential => ({
       database: 'postgres',
       connectBy: 'fields',
@@ -177,9 +214,32 @@ describe('the test of a credential', () => {
       ...more,
     });
 
-    it('connects by fields and by URL', async () => {
-      expect(await test(server())).toEqual(ready);
-      expect(await test(server({ connectBy: 'url', url: url().href }))).toEqual(ready);
+    it('connects by fields and by URL, and makes nothing', async () => {
+      const schema = 'test_credential_none';
+      const message = `schema "${schema}"`;
+      const byUrl = server({ connectBy: 'url', url: url().href, schema });
+      expect((await test(server({ schema }))).message).toContain(message);
+      expect(await test(byUrl)).toMatchObject({
+        status: 'OK',
+        message: expect.stringContaining(missing(message).message) as string,
+      });
+      expect(await schemas(schema)).toEqual([]);
+    });
+
+    it('tells the tables that are there, and a sandbox that cannot be one', async () => {
+      await engines.use(optionsOf(server()), (billing) =>
+        billing.accounts.identify({ externalId: 'somebody' }),
+      );
+      await engines.close();
+      expect(await test(server())).toEqual(ready('schema "test_credential"'));
+      expect(await test(server({ sandbox: true }))).toEqual({
+        status: 'Error',
+        message: expect.stringContaining('There are accounts in this schema') as string,
+      });
+      expect((await test(server({ schema: 'test_credentail' }))).message).toMatch(
+        /makes the billing tables: schema "test_credentail"\. There are .*"test_credential"/,
+      );
+      expect(await schemas('test_credentail')).toEqual([]);
     });
 
     it('says that the password is wrong, without repeating it', async () => {
