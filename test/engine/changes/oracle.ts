@@ -232,6 +232,8 @@ export class Oracle {
   private waiting: Waiting[] = [];
   /** What was sent, and given up: once. */
   private readonly givenUp = new Set<Invoice>();
+  /** Those of which money came too late. */
+  private readonly goesBack = new Set<Invoice>();
   private overageUsed = ZERO;
 
   constructor({ zone, tax, card, now }: Terms) {
@@ -676,7 +678,7 @@ export class Oracle {
       const to = this.after(this.now, plan.interval, 1);
       const ends = mode === 'add' ? Math.max(one.to, to) : one.to;
       const left = (['MSG', 'EXTRA'] as const).map((product) => ({
-        ...{ product, amount: atLeastZero(this.restOf(product)), until: ends },
+        ...{ product, amount: inWhole(atLeastZero(this.restOf(product))), until: ends },
       }));
       const beyond = atLeastZero(this.restOf('MSG').negated());
       const hasStays = this.stays.some(({ amount }) => !amount.isZero());
@@ -984,9 +986,13 @@ export class Oracle {
     invoice.brings = () => undefined;
   }
 
-  /** What comes too late is not counted. @returns false: it is refused */
+  /** What comes too late is not counted, and is due to go back; no more comes of it. @returns false: refused */
   pay(invoice: Invoice): boolean {
-    if (this.isTooLate(invoice)) return true;
+    if (this.isTooLate(invoice)) {
+      const isFirst = !this.goesBack.has(invoice);
+      this.goesBack.add(invoice);
+      return isFirst;
+    }
     if (invoice.lapsed) return false;
     invoice.paid = invoice.paid.plus(invoice.due);
     Object.assign(invoice, { due: ZERO, tryAt: null });
