@@ -155,6 +155,27 @@ export interface UnitsAfter {
   come: Decimal;
 }
 
+/** What segments allow of a product, less what was used: rounded down once, never below 0. */
+function usableOf(
+  segments: readonly Segment[],
+  { used, carried }: PresentCycle,
+  product: string,
+  decimals: ReadonlyMap<string, number>,
+): Decimal {
+  const spent = of(used, product).plus(of(carried, product));
+  const units = exactly(allowanceOf(segments, product).minus(spent));
+  return Decimal.max(round(units, decimals.get(product) ?? 0, 'down'), ZERO);
+}
+
+/** The same of each product of a cycle. */
+export const unitsKept = (cycle: PresentCycle, decimals: ReadonlyMap<string, number>): Units =>
+  new Map(
+    productsOf(cycle.segments).map((product) => [
+      product,
+      usableOf(cycle.segments, cycle, product, decimals),
+    ]),
+  );
+
 /**
  * Units after a change, rounded down once: what is allowed less what was used, never below 0. What was
  * lost by other ways than use (deducted, over before its time) does not come back.
@@ -169,14 +190,11 @@ export function unitsAfter(
 ): Map<string, UnitsAfter> {
   const after = new Map<string, UnitsAfter>();
   for (const product of productsOf([...cycle.segments, fresh])) {
-    const down = (units: Decimal): Decimal => round(units, decimals.get(product) ?? 0, 'down');
-    const used = of(cycle.used, product).plus(of(cycle.carried, product));
-    const usable = (segments: readonly Segment[]): Decimal =>
-      Decimal.max(down(exactly(allowanceOf(segments, product).minus(used))), ZERO);
-    const kept = usable(cycle.segments);
+    const kept = usableOf(cycle.segments, cycle, product, decimals);
+    const all = usableOf([...cycle.segments, fresh], cycle, product, decimals);
     after.set(product, {
       stay: Decimal.min(kept, of(cycle.left, product)),
-      come: usable([...cycle.segments, fresh]).minus(kept),
+      come: all.minus(kept),
     });
   }
   return after;

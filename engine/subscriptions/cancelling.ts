@@ -26,7 +26,7 @@ import {
   type ChangedSubscription,
 } from './change-of-subscription';
 import { CHANGE_TIMES } from './changing';
-import { cycleAtHand } from './cycles';
+import { cycleAtHand, lapseGivenBack } from './cycles';
 import { endEarly } from './ending';
 import { giveBackRest, type SubscriptionPorts } from './giving-back';
 import { paymentMissing } from './payment-effects';
@@ -78,14 +78,16 @@ export async function endNow(
   await offers.load(session, [subscription]);
   const decimals = decimalsOfPrice(offers.of(subscription.sku, subscription.version));
   const outcome = await endEarly(session, standing, reason, offers, now, async (periods, at) => {
-    if (credit === false || periods.length === 0) return;
-    const { cycle } = await cycleAtHand(session, standing, periods[0]!, offers, null, at);
+    if (credit === false || periods.length === 0) return undefined;
+    const hand = await cycleAtHand(session, standing, periods[0]!, offers, null, at);
     const rule = credit === 'time' ? 'time' : 'units';
     const terms = { zone: receiver.timeZone, at };
-    const credited = creditedOf(periods, cycle, { fresh: null, rule }, terms);
+    const credited = creditedOf(periods, hand.cycle, { fresh: null, rule }, terms);
     const of = { credited, decimals, onlyPaid: true };
-    await giveBackRest(session, ports, subscription, periods, of, at);
+    const given = await giveBackRest(session, ports, subscription, periods, of, at);
     await writeCredited(session, periods, credited);
+    const parts = new Map([...credited].filter(([number]) => given.has(number)));
+    return () => lapseGivenBack(session, standing, hand, parts, at);
   });
   await writeOutcomes(session, [outcome], now);
 }

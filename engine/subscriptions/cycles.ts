@@ -5,6 +5,7 @@ import { unitsUsed } from '../ledger';
 import {
   carriedFrom,
   unitsAfter,
+  unitsKept,
   type Cycle,
   type PresentCycle,
   type Segment,
@@ -161,6 +162,32 @@ async function lastOf(
     left: summed(left.map(({ product, remaining }) => ({ product, amount: remaining }))),
   };
   return { cycle, left, counted };
+}
+
+/**
+ * A plan has ended, and parts of what was paid for it went back: of units that last longer than it no more
+ * stay than what is kept allows. The payer is locked.
+ *
+ * @param hand as it was before
+ */
+export async function lapseGivenBack(
+  session: Session,
+  { subscription, receiver }: Standing,
+  { cycle, left, counted }: CycleAtHand,
+  credited: ReadonlyMap<number, Decimal>,
+  now: Instant,
+): Promise<void> {
+  if (credited.size === 0) return;
+  const segments = cycle.segments.map((segment) => {
+    return { ...segment, credited: credited.get(segment.number) ?? segment.credited };
+  });
+  const kept = unitsKept({ ...cycle, segments }, counted);
+  const numbers = segments.map(({ number }) => number);
+  const there = await unitsThere(session, subscription, numbers, receiver, OWN, now);
+  const sequences = new Set(left.map(({ sequence }) => sequence));
+  const lasting = there.filter(({ sequence }) => sequences.has(sequence));
+  const stay = (product: string): Decimal => kept.get(product) ?? ZERO;
+  await lapseUnits(session, subscription, lasting, stay, receiver, now);
 }
 
 /** What came anew with some periods ends. The payer is locked. */

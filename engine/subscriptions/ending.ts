@@ -67,7 +67,8 @@ async function billDaysHad(
  * billed, with everything else that waits, at once. `writeOutcomes` writes the rest.
  *
  * @param now the end is never before the last line of the ledger: that may be of a clock ahead
- * @param giveBack of periods that are not billed in arrears, done before they end
+ * @param giveBack of periods that are not billed in arrears, done before they end; what it answers is done
+ *   when the units that end with them have ended
  */
 export async function endEarly(
   session: Session,
@@ -75,7 +76,10 @@ export async function endEarly(
   reason: EndReason,
   offers: OfferVersions,
   now: Instant,
-  giveBack?: (periods: readonly OpenPeriod[], at: Instant) => Promise<void>,
+  giveBack?: (
+    periods: readonly OpenPeriod[],
+    at: Instant,
+  ) => Promise<(() => Promise<void>) | undefined>,
 ): Promise<Outcome> {
   const { subscription, receiver } = standing;
   const at = await ledgerTime(session, receiver.payerId, now);
@@ -93,12 +97,13 @@ export async function endEarly(
   await freePlace(session, subscription, receiver, at);
   const inArrears = periods.filter((period) => isInArrears(period, offers));
   await billDaysHad(session, subscription, inArrears, { offers, zone: receiver.timeZone }, at);
-  await giveBack?.(
+  const afterwards = await giveBack?.(
     periods.filter((period) => !inArrears.includes(period)),
     at,
   );
   await hastenItems(session, subscription, at);
   await endRest(session, subscription, all, receiver, offers, at);
+  await afterwards?.();
   await cutPeriods(session, subscription, periods, at);
   const { periodStart, periodEnd } = subscription;
   const over: StoredSubscription = {

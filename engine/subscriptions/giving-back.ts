@@ -156,6 +156,8 @@ export async function lowerFees(
  * Gives back parts of what periods cost. What is on no issued invoice yet is lowered where it
  * waits; of what is, a credit goes on the next one. An invoice that is still to be paid counts as paid,
  * since it goes on being collected, unless `onlyPaid` says otherwise.
+ *
+ * @returns the numbers of those of which something goes back
  */
 export async function giveBackRest(
   session: Session,
@@ -164,9 +166,10 @@ export async function giveBackRest(
   periods: readonly OpenPeriod[],
   of: GivenBack,
   now: Instant,
-): Promise<void> {
+): Promise<Set<number>> {
   const lowered: LoweredFee[] = [];
   const sold: OpenPeriod[] = [];
+  const given = new Set<number>();
   for (const period of periods) {
     const fee = await waitingFee(session, ports, subscription, period.number);
     if (fee === null) {
@@ -176,10 +179,13 @@ export async function giveBackRest(
     const part = of.credited.get(period.number) ?? ZERO;
     const amount = fee.amount.minus(takePart(fee.amount, part, of.decimals));
     lowered.push({ fee, amount, serviceTo: Math.max(now, period.startsAt) });
+    given.add(period.number);
   }
   const credits = await soldCredits(session, ports, subscription, sold, of, now);
+  for (const { item } of credits) given.add(item.periodNumber!);
   await lowerFees(session, subscription, lowered, now);
   await addCredits(session, credits, of.decimals, now);
+  return given;
 }
 
 const creditItem = (

@@ -6,7 +6,7 @@ import { broughtUpToDate } from './advancing';
 import { awaitingChanges, lapseChanges } from './awaiting-records';
 import { endNow } from './cancelling';
 import { NO_INVOICES, type SubscriptionPorts } from './giving-back';
-import { shortenRest } from './left-over-units';
+import { OWN, endUnits, shortenRest, unitsThere } from './left-over-units';
 import { cutPeriods, openPeriods } from './period-records';
 import { eventOf, type Standing } from './planning';
 import { findSubscription, liveSubscriptions, saveSubscriptions } from './records';
@@ -33,6 +33,10 @@ export async function periodsRefunded(
     const paid = open.find((period) => period.number === number);
     if (paid === undefined) continue;
     if (open.length === 1) {
+      // What was to last longer than its period goes, too.
+      const { subscription, receiver } = standing!;
+      const units = await unitsThere(session, subscription, [number], receiver, OWN, at);
+      await endUnits(session, units, at);
       await endNow(session, NO_INVOICES, standing!, 'refunded', { credit: false }, at);
       if (paid.startsAt > at) await letGoOn(session, standing!, at);
     } else if (paid === open.at(-1)) {

@@ -25,6 +25,11 @@ onEachDatabase('refunds of what pays a subscription', (database) => {
     await plan('small', '30.00');
     await plan('large', '60.00', { collect: { access: 'at_once' } });
     await plan('late', '30.00', { collect: { bill: 'arrears' } });
+    await plan('kept', '30.00', { collect: { atPeriodEnd: 'keep' } });
+    const year = { unit: 'year', count: 1 };
+    await plan('timed', '30.00', {
+      items: [{ product: 'TOKENS', quantity: 100, expiresAfter: year }],
+    });
   });
   beforeEach(() => clock.set('2027-06-01T09:00:00Z'));
 
@@ -62,6 +67,21 @@ onEachDatabase('refunds of what pays a subscription', (database) => {
     });
     clock.set('2027-08-02T09:00:00Z');
     expect(await billed(account)).toHaveLength(1);
+  });
+
+  test('units that would last longer than the plan go with it; those of a period before stay', async () => {
+    for (const sku of ['kept', 'timed']) {
+      clock.set('2027-06-01T09:00:00Z');
+      const { account, subscriptionId } = await begun(sku);
+      clock.set('2027-07-02T09:00:00Z');
+      const [second] = await billed(account);
+      const left = async () =>
+        (await billing.ledger.balance({ account, product: 'TOKENS' })).available;
+      expect(await left()).toBe('200');
+      await refund(second!.invoiceId);
+      expect(await status(subscriptionId)).toEqual([sku, 'ended', 'refunded']);
+      expect(await left()).toBe('100');
+    }
   });
 
   test('it is kept when that is said', async () => {

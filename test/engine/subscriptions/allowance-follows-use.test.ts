@@ -41,6 +41,10 @@ onEachDatabase('allowance follows use', (database) => {
       items: [{ product: 'TOKENS', quantity: 300, step: { size: 100, price: '12.00' } }],
       bonuses: [{ product: 'TOKENS', quantity: 7 }],
     });
+    await plan('kept', '30.00', 300, { collect: { access: 'at_once', atPeriodEnd: 'keep' } });
+    await plan('timed', '30.00', 300, {
+      items: [{ product: 'TOKENS', quantity: 300, expiresAfter: year }],
+    });
     await plan('next', '30.00', 300, {
       items: [{ product: 'TOKENS', quantity: 300, expiresAtNextPayment: true }],
     });
@@ -356,6 +360,28 @@ onEachDatabase('allowance follows use', (database) => {
         subscriptions.change({ subscriptionId, sku: 'large', mode: 'full' }),
       ),
     ).toBe('650');
+  });
+
+  test('cancelled now with credit: of units that last longer as many stay as are paid for', async () => {
+    const cancelled = async (sku: string, used: number, credit: boolean | 'time') => {
+      clock.set(START);
+      const one = await subscriber(sku);
+      await order(one.account, 'pack');
+      if (used > 0) await one.use(used);
+      clock.set(MID);
+      const { subscriptionId } = one;
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now', credit });
+      return [sum(await one.items()), await one.left()];
+    };
+    for (const sku of ['kept', 'timed']) {
+      expect(await cancelled(sku, 0, true)).toEqual(['-15.00', '200']);
+      expect(await cancelled(sku, 100, true)).toEqual(['-15.00', '100']);
+      // Fewer units are left than days: their share goes back, and they go.
+      expect(await cancelled(sku, 240, true)).toEqual(['-6.00', '50']);
+      expect(await cancelled(sku, 240, 'time')).toEqual(['-15.00', '50']);
+      // Nothing comes back: all that is left was paid for.
+      expect(await cancelled(sku, 240, false)).toEqual(['0.00', '110']);
+    }
   });
 
   test('full ends what was used up, too: nothing of it comes back', async () => {
