@@ -165,7 +165,11 @@ function openRooms(context: Context, options: ReadOptions) {
   const events = openEvents(
     context,
     { idsOf: idsWithAliases },
-    { signedBy: options.secrets.webhooks ?? null, keep: keep.events },
+    {
+      signedBy: options.secrets.webhooks ?? null,
+      addresses: options.webhooks,
+      keep: keep.events,
+    },
   );
   const catalog = openCatalog(context);
   const books = openBooks(context);

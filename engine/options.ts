@@ -13,7 +13,7 @@ import {
   type Duration,
 } from './kernel';
 import type { Connection } from './database';
-import { webhookSecret, type WebhookSecret } from './events';
+import { webhookSecret, type WebhookLookup, type WebhookSecret } from './events';
 import type { OwnRating } from './invoicing';
 import { BUILT_IN_GATEWAYS, type Gateway } from './payments';
 import type { IdentitySecret } from './sales';
@@ -44,6 +44,11 @@ export interface BillingOptions {
    * changed, a list with the newest first. It is never stored; without it there are no webhooks.
    */
   secrets?: { identity?: IdentitySecret; webhooks?: WebhookSecret };
+  /**
+   * Where outgoing webhooks may go. `allowPrivate`: also to this machine and to private networks; false
+   * when left out. `lookup`: what finds the addresses of a name; the system when left out.
+   */
+  webhooks?: { allowPrivate?: boolean; lookup?: WebhookLookup };
   /** Where the engine gets its time. Default: the system's. */
   clock?: Clock;
   /**
@@ -137,6 +142,14 @@ const optionsInput = input({
     identity: identitySecret.optional(),
     webhooks: webhookSecret().optional(),
   }).default({}),
+  webhooks: input({
+    allowPrivate: flag().default(false),
+    lookup: z
+      .custom<WebhookLookup>((value) => typeof value === 'function', {
+        error: 'must be a function',
+      })
+      .optional(),
+  }).prefault({}),
   sandbox: flag().default(false),
   gateways: list(
     z.custom<Gateway>((value) => typeof (value as Gateway | null)?.name === 'string', {

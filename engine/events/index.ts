@@ -6,6 +6,7 @@ import type { EventPorts } from './ports';
 import { Readers } from './readers';
 import { deleteOldEvents } from './retention';
 import { verifyEvents } from './verify';
+import type { WebhookAddresses } from './webhook-addresses';
 import { deliverWebhooks } from './webhook-delivery';
 import { Webhooks } from './webhooks';
 
@@ -30,6 +31,8 @@ const KEEP = addDuration(0, { unit: 'day', count: 90 }, 'UTC');
 export interface EventOptions {
   /** What signs outgoing webhooks, the newest first; null: there are none. */
   signedBy: readonly string[] | null;
+  /** Where messages may go. */
+  addresses: WebhookAddresses;
   /** How long events are kept that all readers have passed, in milliseconds. */
   keep?: number;
 }
@@ -38,13 +41,13 @@ export interface EventOptions {
 export function openEvents(
   context: Context,
   ports: EventPorts,
-  { signedBy, keep = KEEP }: EventOptions,
+  { signedBy, addresses, keep = KEEP }: EventOptions,
 ) {
   const readers = new Readers(context, ports);
-  const webhooks = new Webhooks(context, signedBy !== null);
+  const webhooks = new Webhooks(context, signedBy !== null, addresses.allowPrivate);
   const delivery = (secrets: readonly string[]) => ({
     part: 'webhooks',
-    run: (limit: number) => deliverWebhooks(context, secrets, { limit }),
+    run: (limit: number) => deliverWebhooks(context, { secrets, ...addresses }, { limit }),
   });
   const calls: Events = {
     ...bound(readers, 'poll', 'acknowledge', 'take', 'extend', 'release'),

@@ -24,5 +24,6 @@ export {
   type RenewalData,
   type SubscriptionData,
 } from './types';
+export type { WebhookLookup } from './webhook-addresses';
 export type { DeliveriesDone } from './webhook-delivery';
 export type { SaveWebhookRequest, Webhook, WebhookFailure } from './webhooks';

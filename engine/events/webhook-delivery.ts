@@ -1,9 +1,18 @@
+import * as http from 'node:http';
+import * as https from 'node:https';
+
 import type { Context, Session } from '../database';
 import { isoTime, readClock, systemClock, type Instant } from '../kernel';
 import { leaseEvents, lockReader, type GivenEvent } from './leases';
 import { WEBHOOK_READER } from './readers';
 import { giveEventsTheirPlaces } from './sequencing';
 import { signedHeaders } from './signing';
+import {
+  AddressRefused,
+  guardedLookup,
+  mayBePublic,
+  type WebhookAddresses,
+} from './webhook-addresses';
 import { readWebhooks, type Webhook } from './webhooks';
 
 /**
@@ -49,7 +58,7 @@ interface Outcome {
   eventId: string;
   /** Null: there was no answer. */
   status: number | null;
-  error: 'timeout' | 'connection' | 'redirect' | null;
+  error: 'timeout' | 'connection' | 'redirect' | 'address' | null;
 }
 
 const isGone = ({ status }: Outcome): boolean => status === GONE;
@@ -87,46 +96,74 @@ const DISABLE = `
 update {schema}.webhooks set active = false, disabled_reason = 'gone', updated_at = $2::timestamptz
 where webhook_id = $1::uuid`;
 
+/** How messages are sent. */
+export interface Sending extends WebhookAddresses {
+  /** What signs them, the newest first. */
+  secrets: readonly string[];
+}
+
+/**
+ * Posts a text and gives the status of the answer, which nobody follows and nobody reads. Each on a
+ * connection of its own, to an address that was looked at.
+ *
+ * @throws AddressRefused
+ */
+function post(
+  url: URL,
+  { headers, body }: { headers: http.OutgoingHttpHeaders; body: string },
+  addresses: WebhookAddresses,
+  signal: AbortSignal,
+): Promise<number> {
+  if (!addresses.allowPrivate && !mayBePublic(url.hostname)) {
+    return Promise.reject(new AddressRefused(url.hostname));
+  }
+  const { request } = url.protocol === 'https:' ? https : http;
+  return new Promise((resolve, reject) => {
+    const lookup = guardedLookup(addresses);
+    const sent = request(url, { method: 'POST', headers, agent: false, lookup, signal });
+    sent.on('error', reject);
+    sent.on('response', (response) => {
+      resolve(response.statusCode!);
+      response.on('error', () => undefined);
+      response.destroy();
+    });
+    sent.end(body);
+  });
+}
+
 /** What is wrong is told by a code alone: an address may hold what only its owner should know. */
 async function send(
   webhook: Webhook,
-  secrets: readonly string[],
+  sending: Sending,
   { event, attempt }: GivenEvent,
 ): Promise<Outcome> {
   const body = JSON.stringify({ timestamp: event.occurredAt, ...event });
   // The time that receivers compare with their own clocks, not one that somebody has moved.
   const at = Math.floor(readClock(systemClock) / 1_000);
   const sent = { attempt, eventId: event.eventId };
+  const headers = {
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(body),
+    'user-agent': 'n8n-nodes-billing',
+    ...signedHeaders(sending.secrets, { id: event.eventId, at, body }),
+  };
+  const signal = AbortSignal.timeout(TIMEOUT);
   try {
-    const response = await fetch(webhook.url, {
-      method: 'POST',
-      headers: {
-        'content-type': 'application/json',
-        'user-agent': 'n8n-nodes-billing',
-        ...signedHeaders(secrets, { id: event.eventId, at, body }),
-      },
-      body,
-      redirect: 'manual',
-      signal: AbortSignal.timeout(TIMEOUT),
-    });
-    await response.body?.cancel();
-    const { status } = response;
+    const status = await post(new URL(webhook.url), { headers, body }, sending, signal);
     return { ...sent, status, error: status >= 300 && status < 400 ? 'redirect' : null };
   } catch (error) {
-    const isTimeout = (error as { name?: string } | null)?.name === 'TimeoutError';
-    return { ...sent, status: null, error: isTimeout ? 'timeout' : 'connection' };
+    if (error instanceof AddressRefused) return { ...sent, status: null, error: 'address' };
+    return { ...sent, status: null, error: signal.aborted ? 'timeout' : 'connection' };
   }
 }
 
 /**
  * Sends what is to be sent. Any number of processes may do so at once: each message is leased to one.
  * An endpoint that takes none of a batch is left alone until the next time.
- *
- * @param secrets what signs them, the newest first
  */
 export async function deliverWebhooks(
   context: Context,
-  secrets: readonly string[],
+  sending: Sending,
   { limit }: { limit: number },
 ): Promise<DeliveriesDone> {
   const done: DeliveriesDone = { webhooksSent: 0, webhooksFailed: 0, webhooksGivenUp: 0 };
@@ -135,7 +172,7 @@ export async function deliverWebhooks(
   await giveEventsTheirPlaces(context.database);
   const sendToNext = async (): Promise<void> => {
     for (let webhook = waiting.shift(); webhook !== undefined; webhook = waiting.shift()) {
-      await deliverTo(context, secrets, webhook, limit, done);
+      await deliverTo(context, sending, webhook, limit, done);
     }
   };
   await Promise.all(Array.from({ length: ENDPOINTS }, sendToNext));
@@ -144,7 +181,7 @@ export async function deliverWebhooks(
 
 async function deliverTo(
   context: Context,
-  secrets: readonly string[],
+  sending: Sending,
   webhook: Webhook,
   limit: number,
   done: DeliveriesDone,
@@ -169,7 +206,7 @@ async function deliverTo(
     // It was deleted meanwhile.
     if (leased === null) break;
     left -= leased.given.length;
-    const outcomes = await Promise.all(leased.given.map((given) => send(webhook, secrets, given)));
+    const outcomes = await Promise.all(leased.given.map((given) => send(webhook, sending, given)));
     await database.transaction(undefined, (session) =>
       note(session, webhook, reader, leased.leaseId, outcomes, readClock(clock)),
     );

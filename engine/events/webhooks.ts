@@ -19,6 +19,7 @@ import {
 import { createReader, lockReader } from './leases';
 import { WEBHOOK_READER, placeOf, removeReader } from './readers';
 import { EVENT_TYPES, type EventType } from './types';
+import { mayBePublic } from './webhook-addresses';
 
 /** Endpoints that events are sent to. Each is a reader of its own, named by its id. */
 
@@ -60,7 +61,7 @@ const isAllowedUrl = (written: string): boolean => {
 const saveInput = input({
   /** Which one to change; when left out, the one with this URL, or a new one. */
   webhookId: text(64).optional(),
-  /** https; http only for this machine. */
+  /** https; http only for this machine. Neither this machine nor a private network without the setting. */
   url: text(2_000)
     .refine(isAllowedUrl, {
       error: 'must be an https address without user and password (http only on this machine)',
@@ -164,6 +165,7 @@ export class Webhooks {
   constructor(
     private readonly context: Context,
     private readonly canSign: boolean,
+    private readonly allowPrivate: boolean,
   ) {}
 
   /**
@@ -185,6 +187,13 @@ export class Webhooks {
     if (given !== undefined) requireId(given);
     if (given === undefined && url === undefined) {
       throw refused('url', 'is missing');
+    }
+    if (url !== undefined && !this.allowPrivate && !mayBePublic(new URL(url).hostname)) {
+      throw refused(
+        'url',
+        'leads to this machine or a private network',
+        'Open the engine with webhooks: { allowPrivate: true } if it shall be sent to.',
+      );
     }
     const now = readClock(clock);
     const place = await placeOf(database, 'now');

@@ -42,6 +42,7 @@ onServer(() => {
         schema,
         clock,
         testGateway: { webhookSecret: GATEWAY_SECRET },
+        webhooks: { allowPrivate: true },
         keep: { trials: { unit: 'week', count: 1 } },
         secrets: {
           identity: 'a secret of identities',

@@ -52,6 +52,9 @@ class Endpoint {
   }
 }
 
+/** Endpoints of tests are on this machine. */
+const webhooks = { allowPrivate: true };
+
 const headersOf = ({ headers }: Received): Record<string, string> =>
   headers as Record<string, string>;
 
@@ -65,7 +68,10 @@ onEachDatabase('outgoing webhooks', (database) => {
 
   beforeAll(async () => {
     await endpoint.listen();
-    billing = await database.open(clock, schema, { secrets: { webhooks: secret } });
+    billing = await database.open(clock, schema, {
+      secrets: { webhooks: secret },
+      webhooks,
+    });
     account = (await billing.accounts.identify({ externalId: 'customer' })).accountId;
   });
   afterAll(() => endpoint.close());
@@ -253,8 +259,11 @@ onEachDatabase('outgoing webhooks', (database) => {
 
   test('a secret that is none is refused and not shown, and none is in the database', async () => {
     const short = `whsec_${randomBytes(16).toString('base64')}`;
-    for (const webhooks of [short, 'whsec_', secret.slice(6), [], [secret, short]]) {
-      const opening = openBilling({ connection: { embedded: 'memory' }, secrets: { webhooks } });
+    for (const wrong of [short, 'whsec_', secret.slice(6), [], [secret, short]]) {
+      const opening = openBilling({
+        connection: { embedded: 'memory' },
+        secrets: { webhooks: wrong },
+      });
       const error = (await opening.catch((thrown: unknown) => thrown)) as Error;
       expect(error).toMatchObject({ code: 'invalid_input' });
       expect(JSON.stringify([error, error.message, error.stack])).not.toContain(short);
@@ -279,7 +288,11 @@ if (databaseKinds.includes('server')) {
       await endpoint.listen();
       const schema = newSchema();
       const [older, newer] = [newSecret(24), newSecret(64)];
-      const billing = await openOnServer({ schema, secrets: { webhooks: [newer, older] } });
+      const billing = await openOnServer({
+        schema,
+        secrets: { webhooks: [newer, older] },
+        webhooks,
+      });
       try {
         const { accountId } = await billing.accounts.identify({ externalId: 'one' });
         await billing.events.saveWebhook({ url: endpoint.url('/hook') });
@@ -316,8 +329,8 @@ if (databaseKinds.includes('server')) {
       const schema = newSchema();
       const secrets = { webhooks: newSecret() };
       const engines = await Promise.all([
-        openOnServer({ schema, secrets }),
-        openOnServer({ schema, secrets }),
+        openOnServer({ schema, secrets, webhooks }),
+        openOnServer({ schema, secrets, webhooks }),
       ]);
       try {
         const [billing] = engines;

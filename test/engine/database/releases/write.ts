@@ -56,6 +56,7 @@ async function write(): Promise<void> {
     connection: { embedded: 'memory' },
     clock,
     testGateway: { webhookSecret: GATEWAY_SECRET },
+    webhooks: { allowPrivate: true },
     secrets: {
       identity: 'a secret of identities',
       webhooks: `whsec_${Buffer.alloc(32, 7).toString('base64')}`,
