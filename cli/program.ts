@@ -23,6 +23,7 @@ const CANNOT = 2;
 
 const CONNECTION_VARIABLE = 'BILLING_DATABASE_URL';
 const WEBHOOKS_VARIABLE = 'BILLING_WEBHOOK_SECRET';
+const PRIVATE_VARIABLE = 'BILLING_WEBHOOK_ALLOW_PRIVATE';
 
 interface DatabaseOptions {
   connection?: string;
@@ -37,7 +38,13 @@ type ReadersOptions = DatabaseOptions & { remove?: string; json?: boolean };
 type ExportOptions = DatabaseOptions & AccountOptions;
 type MigrateOptions = DatabaseOptions & { dryRun?: boolean; limit?: string; json?: boolean };
 type StatementOptions = DatabaseOptions &
-  AccountOptions & { product?: string; kind?: string; from?: string; to?: string };
+  AccountOptions & {
+    product?: string;
+    kind?: string;
+    from?: string;
+    to?: string;
+    raw?: boolean;
+  };
 
 const EXAMPLES = `
 Examples:
@@ -54,7 +61,8 @@ Exit codes: ${DONE} done, nothing wrong; ${PROBLEMS} verify found problems, iden
 a part of run-due or run-cycle failed, or invoices wait for a gateway that is not here; ${CANNOT} it could
 not be done.
 run-due sends webhooks if it finds what signs them in ${WEBHOOKS_VARIABLE} (several, the newest
-first, with commas between). Charges go to the gateways that come with the package.
+first, with commas between); to this machine and private networks only with ${PRIVATE_VARIABLE}=true.
+Charges go to the gateways that come with the package.
 A password given with --connection is seen by everybody who may list the machine's processes: use
 the variable ${CONNECTION_VARIABLE}, or leave it out and set PGPASSWORD.
 Tables are neither installed nor upgraded: run the version of n8n-nodes-billing that n8n runs.`;
@@ -142,6 +150,7 @@ function programFor(around: Surroundings, exitWith: (code: number) => void): Com
     .option('--kind <kind>', 'only entries of this kind (grant, use, expiry, ...)')
     .option('--from <time>', 'only what counts from this moment on (2027-01-31T00:00:00Z)')
     .option('--to <time>', 'only what counts before this moment')
+    .option('--raw', 'leave text that a spreadsheet would run as a formula as it is')
     .action((options: StatementOptions) =>
       onEngine(options, around, (billing) => statement(billing, options, out)),
     );
@@ -238,6 +247,7 @@ async function onEngine<T>(
     schema: options.schema,
     install: false,
     secrets: { webhooks: webhookSecretsOf(around) },
+    webhooks: { allowPrivate: around.environment[PRIVATE_VARIABLE] === 'true' },
   });
   try {
     return await work(billing);
@@ -356,10 +366,10 @@ async function statement(
   options: StatementOptions,
   out: Writable,
 ): Promise<void> {
-  const { product, from, to } = options;
+  const { product, from, to, raw } = options;
   // The engine says so when there is no such kind.
   const kind = options.kind as EntryKind | undefined;
-  const about = { account: accountOf(options), product, kind, from, to, limit: PAGE };
+  const about = { account: accountOf(options), product, kind, from, to, raw, limit: PAGE };
   let cursor: string | undefined;
   do {
     const page = await billing.ledger.statement({ ...about, cursor });

@@ -16,7 +16,7 @@ import {
   type Column,
   type Table,
 } from './catalog-tables';
-import { MAX_COLUMNS, UNREADABLE, columnsOf, linesOf, textOf } from './csv-text';
+import { MAX_COLUMNS, UNREADABLE, columnsOf, linesOf, textOf, textOfCell } from './csv-text';
 
 /** Reads a catalog that somebody wrote, as JSON, CSV or rows, into requests to save its records. */
 
@@ -218,7 +218,7 @@ function cellsOf(
       const how = 'Name its encoding, such as windows-1252, where the bytes of the file are read.';
       throw importInvalid(`${where}, ${name}`, `holds a character that could not be read. ${how}`);
     }
-    const written = cell.trim();
+    const written = textOfCell(cell.trim());
     const said = decimalComma ? withPoint(column, written) : written;
     if (said === null) {
       throw importInvalid(

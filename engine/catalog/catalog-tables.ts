@@ -197,7 +197,7 @@ const ITEM_COLUMNS: readonly Column[] = [
   column('product'),
   column('quantity', asNumber),
   column('expiresAfter', asDuration),
-  column('priority'),
+  column('priority', asNumber),
   column('share', asNumber),
   column('leadTime', asDuration),
   column('expiresAtNextPayment', asFlag),

@@ -37,6 +37,15 @@ export function textOf(bytes: Uint8Array, encoding?: string): string {
   return decode(buffer, isUtf8(buffer) ? 'utf-8' : WESTERN);
 }
 
+/** Text that a spreadsheet would run begins with these; an apostrophe ahead makes it text. */
+const MADE_TEXT = /^'+[=+\-@\t\r\uFF1D\uFF0B\uFF0D\uFF20]/;
+
+/** Text as it stands in a cell: what looks as if an apostrophe had been put ahead gets one more. */
+export const cellOf = (text: string): string => (MADE_TEXT.test(text) ? `'${text}` : text);
+
+/** The text of a cell, without the apostrophe that stands ahead of a formula. */
+export const textOfCell = (cell: string): string => (MADE_TEXT.test(cell) ? cell.slice(1) : cell);
+
 /** The most columns that a header may have; spreadsheets write empty ones behind the last. */
 export const MAX_COLUMNS = 1_000;
 

@@ -46,7 +46,7 @@ import {
 import { listCoupons } from './coupon-records';
 import { COUPON } from './coupons';
 import { findOffers } from './offer-records';
-import { isEncoding } from './csv-text';
+import { cellOf, isEncoding } from './csv-text';
 import { OFFER } from './offers';
 import { PRODUCT, allProducts } from './products';
 import type { RecordKind } from './saving';
@@ -104,7 +104,11 @@ export interface ImportCatalogAnswer {
   replayed: boolean;
 }
 
-const exportInput = input({ format: oneOf(['json', 'csv']) });
+const exportInput = input({
+  format: oneOf(['json', 'csv']),
+  /** Of CSV: whether text that a spreadsheet would run as a formula stays as it is. Default false. */
+  raw: flag().optional(),
+});
 
 const importInput = input({
   format: oneOf(['json', 'csv', 'rows']),
@@ -251,18 +255,25 @@ export class CatalogFiles {
 
   /**
    * The whole catalog: private and inactive offers, coupons and tax rates, too. As one JSON document,
-   * or as CSV, a table each; `importCatalog` takes both. Cells hold exactly what was saved: a text
-   * that begins like a formula is not altered.
+   * or as CSV, a table each; `importCatalog` takes both. A text that a spreadsheet would run as a formula
+   * gets an apostrophe ahead of it, unless `raw` is asked for; an import takes either back as it was.
+   *
+   * @throws invalid_input
    */
   async exportCatalog<F extends 'json' | 'csv'>(request: {
     format: F;
+    raw?: boolean;
   }): Promise<ExportedCatalog[F]>;
   async exportCatalog(request: {
     format: 'json' | 'csv';
+    raw?: boolean;
   }): Promise<ExportedCatalog['json'] | ExportedCatalog['csv']> {
-    const { format } = parse(exportInput, request);
+    const { format, raw } = parse(exportInput, request);
+    if (format === 'json' && raw !== undefined) {
+      throw refused('raw', 'does not go with the format json');
+    }
     const records = await this.readAll();
-    return format === 'json' ? { json: documentOf(records) } : csvOf(records);
+    return format === 'json' ? { json: documentOf(records) } : csvOf(records, raw === true);
   }
 
   private readAll(): Promise<CatalogRecords> {
@@ -313,10 +324,20 @@ function documentOf({ products, offers, coupons, taxRates }: CatalogRecords): Ca
   };
 }
 
-function csvOf(records: CatalogRecords): Record<Table, string> {
+function csvOf(records: CatalogRecords, raw: boolean): Record<Table, string> {
   const rows = rowsOf(records);
-  const csv = (table: Table): string =>
-    stringify(rows[table], { header: true, columns: COLUMNS[table].map(({ name }) => name) });
+  const csv = (table: Table): string => {
+    const numbers = COLUMNS[table].filter((one) => one.numbers !== undefined);
+    const isNumber = new Set<unknown>(numbers.map(({ name }) => name));
+    return stringify(rows[table], {
+      header: true,
+      columns: COLUMNS[table].map(({ name }) => name),
+      cast: {
+        string: (text, { column, header }) =>
+          header || isNumber.has(column) ? text : { value: cellOf(text), escape_formulas: !raw },
+      },
+    });
+  };
   return {
     products: csv('products'),
     offers: csv('offers'),

@@ -81,6 +81,8 @@ const statementInput = z.strictObject(
     ...fields,
     /** Whether the first row names the columns. Default: on the first page only. */
     header: flag().optional(),
+    /** Whether text that a spreadsheet would run as a formula stays as it is. Default false. */
+    raw: flag().default(false),
   },
   { error: 'must be an object' },
 );
@@ -224,9 +226,9 @@ export class Entries {
    * @throws unknown_account, unknown_product, invalid_input
    */
   async statement(request: StatementRequest): Promise<StatementPage> {
-    const { header, ...wanted } = parse(statementInput, request);
+    const { header, raw, ...wanted } = parse(statementInput, request);
     const { items, nextCursor } = await this.page(wanted);
-    const csv = csvOf(items, header ?? wanted.cursor === undefined);
+    const csv = csvOf(items, { header: header ?? wanted.cursor === undefined, raw });
     return { csv, rows: items.length, nextCursor };
   }
 

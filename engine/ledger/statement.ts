@@ -35,19 +35,22 @@ const COLUMNS = [
 /** What people wrote. The other columns hold what we wrote: a `-5` among them is a number. */
 const FREE_TEXT: ReadonlySet<unknown> = new Set(['source', 'metadata', 'reason', 'author']);
 
-const options: Options = {
+const options = (raw: boolean): Options => ({
   columns: [...COLUMNS],
   record_delimiter: 'windows',
   cast: {
     // A spreadsheet would run text that begins like a formula. An apostrophe ahead stops it.
     string: (value, { column, header }) =>
-      !header && FREE_TEXT.has(column) ? { value, escape_formulas: true } : value,
+      !raw && !header && FREE_TEXT.has(column) ? { value, escape_formulas: true } : value,
   },
-};
+});
 
 /** Entries as rows. */
-export const csvOf = (entries: readonly Entry[], header: boolean): string =>
+export const csvOf = (
+  entries: readonly Entry[],
+  { header, raw }: { header: boolean; raw: boolean },
+): string =>
   stringify(
     entries.map((entry) => ({ ...entry, metadata: JSON.stringify(entry.metadata) })),
-    { ...options, header },
+    { ...options(raw), header },
   );

@@ -41,6 +41,14 @@ const properties: INodeProperties[] = [
       description: 'Only lines that count from this moment on',
     },
     {
+      displayName: 'Keep Formulas',
+      name: 'raw',
+      type: 'boolean',
+      default: false,
+      description:
+        'Whether text that a spreadsheet would run as a formula stays as it is. Otherwise an apostrophe is put ahead of it.',
+    },
+    {
       displayName: 'Kind',
       name: 'kind',
       type: 'options',
@@ -74,15 +82,18 @@ const properties: INodeProperties[] = [
 
 export const description = shownFor('balance', 'getStatement', properties);
 
-type Filters = Pick<StatementRequest, 'from' | 'to' | 'kind'>;
+type Filters = Pick<StatementRequest, 'from' | 'to' | 'kind' | 'raw'>;
 
 /** All pages in one file. An agent gets the text instead: it cannot open a file. */
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
   const about = accountAndProduct.read(context, itemIndex);
-  const options = readOptions(context, 'options', itemIndex) as { fileName?: string } & Filters;
-  const { fileName = 'statement.csv', kind } = options;
+  const options = readOptions(context, 'options', itemIndex) as {
+    fileName?: string;
+  } & Filters;
+  const { fileName = 'statement.csv', kind, raw } = options;
   const filters = {
     kind,
+    raw,
     from: timeOf(context, options.from),
     to: timeOf(context, options.to),
   };

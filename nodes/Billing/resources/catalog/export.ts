@@ -18,6 +18,15 @@ const properties: INodeProperties[] = [
     default: 'json',
     description: 'How the catalog is written; "Import" takes both forms',
   },
+  {
+    displayName: 'Keep Formulas',
+    name: 'raw',
+    type: 'boolean',
+    default: false,
+    description:
+      'Whether text that a spreadsheet would run as a formula stays as it is. Otherwise an apostrophe is put ahead of it, which "Import" takes away again.',
+    displayOptions: { show: { format: ['csv'] } },
+  },
   ...fileOption,
 ];
 
@@ -26,7 +35,8 @@ export const description = shownFor('catalog', 'export', properties);
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
   const asFile = wantsFile(context, itemIndex);
   if (context.getNodeParameter('format', itemIndex) === 'csv') {
-    const tables = await billing.catalog.exportCatalog({ format: 'csv' });
+    const raw = context.getNodeParameter('raw', itemIndex, false) === true;
+    const tables = await billing.catalog.exportCatalog({ format: 'csv', raw });
     if (!asFile) return tables;
     const files = TABLES.map((table) => ({
       field: table,
