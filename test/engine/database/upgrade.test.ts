@@ -7,7 +7,7 @@ import { beginEmpty } from '../../postgres/migrated';
 import { databaseKinds, newSchema, serverUrl } from '../each-database';
 import { answerOf, localEngine } from './calls';
 import { BillingProcess } from './processes';
-import { installRelease, readRelease, releases, stepHash } from './releases/release';
+import { installRelease, readRelease, releases, stepHash, type Release } from './releases/release';
 
 /**
  * Every version that was released, as it left a database (releases/write.ts): this one opens it,
@@ -85,6 +85,22 @@ function asReadNow<T>(recorded: T): T {
   return read as T;
 }
 
+/** What children were told of their parents in 0.1.0, and are no more (test/accidents/childs-view). */
+const TOLD_CHILDREN = [
+  'ledger.grants',
+  'books.balances',
+  'invoicing.accountCredit',
+  'payments.methods',
+];
+
+function childrenIn({ rows }: Release): Set<unknown> {
+  const accounts = rows
+    .filter(({ table }) => table === 'accounts')
+    .map(({ json }) => JSON.parse(json) as { account_id: string; payer_id: string });
+  const children = accounts.filter((one) => one.payer_id !== one.account_id);
+  return new Set(children.map((one) => one.account_id));
+}
+
 describe.each(databaseKinds)('upgrade (%s)', (name) => {
   describe.each(releases())('from %s', (version) => {
     const release = readRelease(version);
@@ -116,7 +132,10 @@ describe.each(databaseKinds)('upgrade (%s)', (name) => {
 
     const answers = async (one: Billing, questions = release.questions): Promise<void> => {
       expect(questions.length).toBeGreaterThan(0);
+      const children = version === '0.1.0' ? childrenIn(release) : new Set();
       for (const { call, request, answer } of questions) {
+        const { account } = request as { account?: unknown };
+        if (TOLD_CHILDREN.includes(call) && children.has(account)) continue;
         // Answers may have gained fields since.
         expect(await answerOf(localEngine(one), call, request)).toMatchObject(asReadNow(answer));
       }
