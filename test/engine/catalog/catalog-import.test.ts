@@ -216,7 +216,7 @@ onEachDatabase('catalog import and export', (database) => {
 
     test('is text that a person can read', async () => {
       const { offers, products } = await billing.catalog.exportCatalog({ format: 'csv' });
-      expect(products).toContain('GEM,"=1+1, ""gems""\nof glass",unit,2,quantity,true,2.5,');
+      expect(products).toContain('GEM,"\'=1+1, ""gems""\nof glass",unit,2,quantity,true,2.5,');
       expect(offers.split('\n')[0]).toBe(
         'sku,name,description,summary,imageUrl,returnUrl,price,listPrice,currency,billing,interval,' +
           'public,active,accountId,oncePerAccount,freeTier,pricing,bill,atPeriodEnd,dates,anchorDay,' +
