@@ -20,7 +20,7 @@ module.exports = {
   },
   globalSetup: '<rootDir>/test/postgres/start.ts',
   globalTeardown: '<rootDir>/test/postgres/stop.mjs',
-  reporters: ['default', '<rootDir>/test/slowest.mjs'],
+  reporters: ['default', '<rootDir>/test/slowest.mjs', '<rootDir>/test/counts.mjs'],
   testTimeout: 180_000,
   maxWorkers: '100%',
 };

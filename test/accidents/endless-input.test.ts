@@ -1,5 +1,6 @@
 import { LIMITS, TestClock, isBillingError, type Billing } from '../../engine';
 import { parse, z } from '../../engine/kernel';
+import { count } from '../counted';
 import { newSchema, onEachDatabase } from '../engine/each-database';
 
 /**
@@ -176,6 +177,7 @@ onEachDatabase('input without end', (database) => {
         }
       }
     }
+    count('places of requests given input without end', tried);
     expect(beyond).toEqual([]);
     expect(tried).toBeGreaterThan(1_000);
     expect(refused).toContain('invalid_input');

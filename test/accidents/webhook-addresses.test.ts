@@ -5,6 +5,7 @@ import * as net from 'node:net';
 import { TestClock, openBilling, type Billing, type BillingOptions } from '../../engine';
 import { guardedLookup, isPublic, mayBePublic } from '../../engine/events/webhook-addresses';
 import { openEmbedded, type OpenedKnex } from '../../engine/database/embedded';
+import { count } from '../counted';
 import { newSchema } from '../engine/each-database';
 import { eventOf, record } from '../engine/recorded-events';
 
@@ -210,6 +211,7 @@ describe('outgoing webhooks', () => {
       for (const protocol of ['https', 'http']) {
         const url = `${protocol}://${host}:${port}/hook`;
         await expect(careful.events.saveWebhook({ url })).rejects.toMatchObject(refused);
+        count('private addresses of webhooks refused');
       }
     }
     expect(await careful.events.listWebhooks()).toEqual([]);

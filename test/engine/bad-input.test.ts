@@ -2,6 +2,7 @@ import knexFactory, { type Knex } from 'knex';
 
 import { TestClock, isBillingError, openBilling, type Billing } from '../../engine';
 import { openEmbedded } from '../../engine/database/embedded';
+import { count } from '../counted';
 import { newSchema, onEachDatabase, serverUrl } from './each-database';
 import { fingerprintOf, keepRows } from './tables';
 
@@ -64,6 +65,7 @@ onEachDatabase('bad input', (database) => {
     const before = await state();
     for (const [parameter, call] of cases) {
       expect(await refusal(call)).toEqual({ code, parameter });
+      count('requests refused by name');
     }
     expect(await state()).toEqual(before);
   };

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 
 import type { BillingOptions } from '../../engine';
+import { count } from '../counted';
 import type { Engine } from '../engine/database/calls';
 import { RemoteEngine } from '../engine/database/processes';
 import { isLong } from '../engine/each-database';
@@ -62,6 +63,11 @@ class Spares {
     ]);
   }
 }
+
+const told = (books: Books): void => {
+  count('calls under load', books.counts.calls);
+  count('calls whose answer a kill took, made again', books.counts.unknown);
+};
 
 const progress = (done: number, of: number, kinds: string, books: Books): void => {
   const { calls, answered, denied, replayed, unknown } = books.counts;
@@ -187,6 +193,7 @@ if (only?.includes('server') ?? true) {
           const way = kill % ways.length;
           await ways[way]!();
           done[way]! += 1;
+          count(`kills of ${['backends', 'the server', 'client processes'][way]}`);
           await sleep(random.between(20, 150));
           await load.stop();
           await books.check(await random.pick(places).engine, kill % WHOLE === 0 || kill === kills);
@@ -200,6 +207,7 @@ if (only?.includes('server') ?? true) {
             );
           }
         }
+        told(books);
         // The kills met calls, else nothing was tried.
         expect(books.counts.unknown).toBeGreaterThan(kills / 2);
         expect(books.counts.denied).toBeGreaterThan(0);
@@ -234,6 +242,7 @@ if (only?.includes('embedded') ?? true) {
           for (let caller = 0; caller < 6; caller += 1) load.start(() => victim, random.fork());
           await sleep(random.between(50, 400));
           await spares.kill(engine);
+          count('kills of an embedded database');
           await load.stop();
           engine = await spares.open(options);
           await books.check(engine, kill % WHOLE === 0 || kill === EMBEDDED_KILLS);
@@ -242,6 +251,7 @@ if (only?.includes('embedded') ?? true) {
             progress(kill, EMBEDDED_KILLS, 'embedded', books);
           }
         }
+        told(books);
         expect(books.counts.unknown).toBeGreaterThan(0);
       },
       HOURS,
