@@ -2,15 +2,16 @@
  * A real n8n as a child process, with its own temporary user folder, database and ports, and with
  * packages that n8n itself installed from tarballs, as it does for its users.
  */
-import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import * as fs from 'node:fs';
-import { createServer, type AddressInfo } from 'node:net';
 import * as os from 'node:os';
 import * as path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { cleanEnvironment, ensureHost, withNodeFirst, type Host } from './install';
+import { N8nProcess } from './n8n-process';
+import { freePorts } from './ports';
 
 const execFileAsync = promisify(execFile);
 
@@ -152,7 +153,6 @@ export const OWNER = {
 } as const;
 
 const READY_TIMEOUT_MS = 120_000;
-const STOP_TIMEOUT_MS = 20_000;
 const LOG_LIMIT = 4_000_000;
 const LOG_TAIL_LINES = 60;
 /**
@@ -164,8 +164,7 @@ const UNFINISHED: readonly ExecutionStatus[] = ['new', 'running', 'waiting'];
 
 export class RealN8n {
   private host: Host | undefined;
-  private child: ChildProcess | undefined;
-  private ended: Promise<string> | undefined;
+  private main: N8nProcess | undefined;
   private port = 0;
   private brokerPort = 0;
   private cookie = '';
@@ -195,7 +194,7 @@ export class RealN8n {
 
   /** Starts n8n and logs in; the first time it also makes the owner and installs the packages. */
   async start(): Promise<this> {
-    if (this.child) throw new Error('this n8n has been started already');
+    if (this.main?.isOver === false) throw new Error('this n8n has been started already');
     this.host = await ensureHost();
     await this.launch();
     try {
@@ -211,25 +210,14 @@ export class RealN8n {
     return this;
   }
 
-  /** Asks n8n to end (SIGTERM) and waits for it; what does not end in time is killed. */
+  /** Asks n8n to end, and waits for it. */
   async stop(): Promise<void> {
-    const { child, ended } = this;
-    if (!child || !ended) return;
-    child.kill('SIGTERM');
-    const stopped = await Promise.race([ended, sleep(STOP_TIMEOUT_MS, undefined, { ref: false })]);
-    if (stopped === undefined) {
-      this.note(`n8n did not stop within ${STOP_TIMEOUT_MS / 1000} s and is killed`);
-      killGroup(child);
-      await ended;
-    }
+    await this.main?.stop();
   }
 
   /** Ends n8n at once and with no chance to tidy up, as a crash or a power cut would. */
   async kill(): Promise<void> {
-    const { child, ended } = this;
-    if (!child || !ended) return;
-    killGroup(child);
-    await ended;
+    await this.main?.kill();
   }
 
   /** Stops and starts again: same folder, database and address. */
@@ -528,33 +516,14 @@ export class RealN8n {
   // The process
 
   private async launch(): Promise<void> {
-    const { node, n8n } = this.started();
-    if (this.port === 0) [this.port, this.brokerPort] = await freePorts();
+    if (this.port === 0) [this.port, this.brokerPort] = (await freePorts(2)) as [number, number];
     this.writeHelpers();
-    // A group of its own, so that a kill takes the task runner along; and a pipe that closes when
-    // this process ends in whatever way, which the guard takes as the order to end n8n too.
-    const child = spawn(node, [this.guard, n8n, 'start'], {
-      cwd: this.folder,
-      env: this.environment(),
-      stdio: ['pipe', 'pipe', 'pipe'],
-      detached: true,
-    });
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding('utf8').on('data', (text: string) => this.append(text));
-    }
-    this.child = child;
-    this.ended = new Promise((resolve) => {
-      const over = (how: string) => {
-        this.child = undefined;
-        this.note(`n8n ended: ${how}`);
-        resolve(how);
-      };
-      child.once('error', (error) => over(error.message));
-      child.once('close', (code, signal) => over(signal ?? `exit code ${code}`));
-    });
+    this.main = this.process('start');
     try {
       await this.until('n8n to be ready', READY_TIMEOUT_MS, async () => {
-        if (!this.child) throw new Error(`n8n ended during its start (${await this.ended})`);
+        if (this.main!.isOver) {
+          throw new Error(`n8n ended during its start (${await this.main!.ended})`);
+        }
         return (await isReady(this.url)) ? true : undefined;
       });
     } catch (error) {
@@ -563,6 +532,19 @@ export class RealN8n {
         cause: error,
       });
     }
+  }
+
+  /** Another process on the same folder and settings: in queue mode, `webhook` and `worker`. */
+  process(command: string, env: Record<string, string> = {}): N8nProcess {
+    const { node, n8n } = this.started();
+    return new N8nProcess({
+      node,
+      n8n,
+      command,
+      folder: this.folder,
+      env: { ...this.environment(), ...env },
+      log: (text) => this.append(text),
+    });
   }
 
   private environment(): Record<string, string> {
@@ -604,13 +586,8 @@ export class RealN8n {
     return path.join(this.folder, 'tarballs');
   }
 
-  private get guard(): string {
-    return path.join(this.helpers, 'guard.cjs');
-  }
-
   private writeHelpers(): void {
     fs.mkdirSync(this.helpers, { recursive: true });
-    fs.writeFileSync(this.guard, GUARD_SCRIPT);
     const npm = path.join(this.helpers, 'npm');
     fs.writeFileSync(npm, npmScript(this.tarballs, findOnPath('npm')), { mode: 0o755 });
   }
@@ -656,17 +633,6 @@ export function outputOf(execution: Execution, node: string, output = 0, run = 0
 
 // ---------------------------------------------------------------------------------------------
 
-/**
- * Runs n8n, and ends it and its task runner when whoever started them is gone. At once, since
- * nobody needs them any more, and since an n8n whose log nobody reads spins on complaints about
- * that. (Not by `node --require`, which would do the same in n8n's worker threads.)
- */
-const GUARD_SCRIPT = `
-process.stdin.on('close', () => process.kill(-process.pid, 'SIGKILL')).resume().unref();
-process.argv.splice(1, 1);
-require(process.argv[1]);
-`;
-
 /** An `npm` that has the tarballs of a folder in stock and passes all other work to the real one. */
 function npmScript(tarballs: string, npm: string): string {
   return `#!/bin/sh
@@ -704,21 +670,7 @@ async function readManifest(tarball: string): Promise<{ name: string; version: s
   return JSON.parse(stdout) as { name: string; version: string };
 }
 
-/** Two ports that nobody listens on now; both are held until both are known, so they differ. */
-async function freePorts(): Promise<[number, number]> {
-  const servers = [createServer(), createServer()];
-  const ports: number[] = [];
-  for (const server of servers) {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject).listen(0, '127.0.0.1', resolve);
-    });
-    ports.push((server.address() as AddressInfo).port);
-  }
-  for (const server of servers) await new Promise((resolve) => server.close(resolve));
-  return ports as [number, number];
-}
-
-async function isReady(url: string): Promise<boolean> {
+export async function isReady(url: string): Promise<boolean> {
   try {
     const response = await fetch(`${url}/healthz/readiness`);
     await response.arrayBuffer();
@@ -727,16 +679,6 @@ async function isReady(url: string): Promise<boolean> {
     // fetch reports a refused connection, expected until n8n listens, as a TypeError.
     if ((error as Error).name === 'TypeError') return false;
     throw error;
-  }
-}
-
-function killGroup(child: ChildProcess): void {
-  if (child.pid === undefined) return;
-  try {
-    process.kill(-child.pid, 'SIGKILL');
-  } catch (error) {
-    // Nothing left to kill.
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
   }
 }
 
