@@ -10,6 +10,7 @@ import { billingDatabaseTest } from '../shared/credentialTest';
 import {
   searchAccounts,
   searchCoupons,
+  searchGateways,
   searchHolds,
   searchInvoices,
   searchOffers,
@@ -145,6 +146,7 @@ export class Billing implements INodeType {
     listSearch: {
       searchAccounts,
       searchCoupons,
+      searchGateways,
       searchHolds,
       searchInvoices,
       searchOffers,

@@ -14,6 +14,7 @@ import {
   reportedError,
   type ItemError,
 } from './itemErrors';
+import { nearestIn } from './nearest';
 import { parameterOf } from './parameters';
 import { isToolCall, refuseModelsChoice } from './toolMode';
 import { withBilling } from './withBilling';
@@ -136,17 +137,21 @@ async function answersTo<Request, Answer extends { allowed: boolean }>(
 ): Promise<Array<Outcome<{ value: Answer }>>> {
   if (requests.length === 0) return [];
   try {
-    const answers = await withBilling(context, async (billing) => {
-      const all = [];
+    return await withBilling(context, async (billing) => {
+      const nearest = nearestIn(billing);
+      const all: Array<Outcome<{ value: Answer }>> = [];
       for (let start = 0; start < requests.length; start += LIMITS.requests) {
         const some = requests.slice(start, start + LIMITS.requests);
-        all.push(...(await question.ask(billing, some)));
+        for (const answer of await question.ask(billing, some)) {
+          all.push(
+            isFailed(answer)
+              ? { error: await nearest(reportedError(answer.error)) }
+              : { value: answer },
+          );
+        }
       }
       return all;
     });
-    return answers.map((answer) =>
-      isFailed(answer) ? { error: reportedError(answer.error) } : { value: answer },
-    );
   } catch (failure) {
     const error = itemError(failure);
     if (!context.continueOnFail()) throw nodeError(context, error);

@@ -7,6 +7,7 @@ import type {
 
 import type { Billing } from '../../engine';
 import { errorItem, inputsOfFailed, itemError, nodeError, type ItemError } from './itemErrors';
+import { nearestIn } from './nearest';
 import { refuseModelsChoice } from './toolMode';
 import { withBilling } from './withBilling';
 
@@ -107,6 +108,7 @@ async function eachOf(
 ): Promise<Done> {
   const done = nothingDone();
   const inputs = keptOf(context, failuresTo);
+  const nearest = nearestIn(billing);
   for (let itemIndex = 0; itemIndex < context.getInputData().length; itemIndex += 1) {
     try {
       refuseModelsChoice(context);
@@ -115,7 +117,7 @@ async function eachOf(
         else done.output.push(outputItem(record, itemIndex));
       }
     } catch (failure) {
-      const error = itemError(failure);
+      const error = await nearest(itemError(failure));
       if (!context.continueOnFail()) return { ...done, stoppedAt: { itemIndex, error } };
       done[failuresTo].push(errorItem(error, itemIndex, inputs[itemIndex]));
     }

@@ -239,3 +239,16 @@ export async function searchPaymentMethods(
       .filter(({ name, value }) => matches(filter, name, value)),
   };
 }
+
+/** Those that are always there. Programs that use the engine may bring their own, by their names. */
+const GATEWAYS = [
+  { name: 'Manual: paid by other ways, such as a bank transfer', value: 'manual' },
+  { name: 'Test: moves no money, for sandboxes', value: 'test' },
+];
+
+export function searchGateways(
+  this: ILoadOptionsFunctions,
+  filter?: string,
+): Promise<INodeListSearchResult> {
+  return Promise.resolve({ results: GATEWAYS.filter(({ name }) => matches(filter, name)) });
+}

@@ -22,7 +22,7 @@ export const productParameter: INodeProperties = {
       // Not "id": the editor would call that "By ID", whatever is written here.
       name: 'key',
       type: 'string',
-      placeholder: 'e.g. messages',
+      placeholder: 'e.g. MESSAGES',
     },
   ],
 };
@@ -46,7 +46,7 @@ export const offerParameter: INodeProperties = {
       displayName: 'By SKU',
       name: 'sku',
       type: 'string',
-      placeholder: 'e.g. messages-100',
+      placeholder: 'e.g. pack-100',
     },
   ],
 };

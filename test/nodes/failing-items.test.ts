@@ -265,6 +265,38 @@ describe('values that no item should have', () => {
     expect(json('Node', 1)[0]?.error).toBe(message);
   });
 
+  it.each([
+    ['consume', 1, { ...fromItem, product: { __rl: true, mode: 'key', value: 'Messages' } }],
+    ['checkQuota', 1, { ...fromItem, product: { __rl: true, mode: 'key', value: 'MESSAGES' } }],
+  ])(
+    '%s says which product was meant, where only its case differs',
+    async (type, output, wrong) => {
+      const node = ourNode('Node', type, wrong, { onError: 'continueRegularOutput' });
+      const { json } = await run([{ id: 'good', amount: 1 }], node);
+      expect(json('Node', output)[0]?.error).toMatch(/^There is no .* Did you mean messages\?$/);
+    },
+  );
+
+  it('an offer, too; and nothing where nothing is like it', async () => {
+    const grant = (sku: string) =>
+      ourNode(
+        'Node',
+        'grantOffer',
+        {
+          provider: PROVIDER,
+          externalId: '={{ $json.id }}',
+          offer: { __rl: true, mode: 'sku', value: sku },
+        },
+        { onError: 'continueRegularOutput' },
+      );
+    const errorOf = async (sku: string) =>
+      (await run([{ id: 'good' }], grant(sku))).json('Node', 1)[0]?.error;
+    expect(await errorOf('Messages-10')).toBe(
+      'There is no offer "Messages-10". Did you mean messages-10?',
+    );
+    expect(await errorOf('massages')).toBe('There is no offer "massages".');
+  });
+
   it('an expression that fails is the item’s failure, not a grant', async () => {
     const parameters = { externalId: "={{ $('Nowhere').item.json.id }}" };
     const { json } = await run([{ id: 'good', amount: 1 }], consume(parameters));

@@ -189,6 +189,7 @@ describe('Dispatch Invoices', () => {
       expect.stringContaining(
         '1 invoice waits for a gateway that this node does not have (stripe)',
       ),
+      expect.stringMatching(/^Sandbox: its clock says/),
     ]);
     await onEngine((billing) =>
       billing.transaction((tx) => tx.raw(change.replace('stripe', 'test'))),

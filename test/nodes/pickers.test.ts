@@ -3,6 +3,7 @@ import type { INodeParameters } from 'n8n-workflow';
 import { Billing } from '../../nodes/Billing/Billing.node';
 import {
   customer,
+  does,
   onEngine,
   pickerContext,
   PROVIDER,
@@ -135,6 +136,36 @@ describe('pickers', () => {
     expect(second.results.map(({ value }) => value)).toEqual([orders[1], orders[0]]);
     expect((await searchOrders.call(context, orders[50])).results).toHaveLength(1);
     expect((await searchOrders.call(context, ' PAID ')).results).toHaveLength(1);
+  });
+
+  it('list gateways, and products in the items, bonuses and phases of an offer', async () => {
+    const { searchGateways } = node.methods.listSearch;
+    const values = async (filter?: string) =>
+      (await searchGateways.call(context, filter)).results.map(({ value }) => value);
+    expect(await values()).toEqual(['manual', 'test']);
+    expect(await values('card')).toEqual([]);
+    const picked = { __rl: true, mode: 'list', value: 'messages' };
+    const item = { product: picked, quantity: '5' };
+    const [offer] = await does('offer', 'upsert', {
+      sku: 'picked',
+      name: 'Picked',
+      price: '1.00',
+      currency: 'USD',
+      sold: 'recurring',
+      items: { item: [item] },
+      additionalFields: {
+        public: false,
+        bonuses: { bonus: [item] },
+        trialPhases: {
+          phase: [{ price: '0', count: 1, unit: 'day', items: { item: [item] } }],
+        },
+      },
+    });
+    expect(offer).toMatchObject({
+      items: [{ product: 'messages' }],
+      bonuses: [{ product: 'messages' }],
+      trialPhases: [{ items: [{ product: 'messages' }] }],
+    });
   });
 
   it.each([{}, { externalId: '' }, { externalId: '={{ $json.id }}' }])(

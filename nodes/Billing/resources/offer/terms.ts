@@ -7,7 +7,7 @@ import { accessOption, prorationsOption } from '../../../shared/periodTerms';
 import { emptied, wordsOf } from '../../../shared/reading';
 import { pricingFields, pricingOf } from './pricing';
 import { expiryFields, expiryOf, priorityField, productField, quantityField } from './units';
-import { amountOf, entriesOf, filled, orUndefined } from './written';
+import { amountOf, chosenOf, entriesOf, filled, orUndefined } from './written';
 
 /**
  * What an offer may say beyond its items: how it is tried, what comes along, how the
@@ -286,7 +286,7 @@ export function termsOf(
         ? undefined
         : entriesOf(written.bonuses, 'bonus').map((bonus) =>
             filled({
-              product: bonus.product,
+              product: chosenOf(bonus.product),
               quantity: amountOf(bonus.quantity),
               expiresAfter: expiryOf(bonus),
               priority: orUndefined(bonus.priority),
@@ -299,7 +299,7 @@ export function termsOf(
             price: amountOf(phase.price) ?? '0',
             length: durationOf(phase),
             items: entriesOf(phase.items, 'item').map(({ product, quantity }) =>
-              filled({ product, quantity: amountOf(quantity) }),
+              filled({ product: chosenOf(product), quantity: amountOf(quantity) }),
             ),
           })),
   }) as Partial<SaveOfferRequest>;

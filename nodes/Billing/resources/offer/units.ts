@@ -1,16 +1,13 @@
 import type { INodeProperties } from 'n8n-workflow';
 
+import { productParameter } from '../../../shared/pickers';
 import { orUndefined } from './written';
 
 /** Units of a product in an item, a bonus or a trial phase: how many, until when, used when. */
 
 export const productField: INodeProperties = {
-  displayName: 'Product',
-  name: 'product',
-  type: 'string',
-  default: '',
-  placeholder: 'e.g. messages',
-  description: 'The key of the product',
+  ...productParameter,
+  description: 'What it brings. The Billing node creates products.',
 };
 
 export const quantityField: INodeProperties = {

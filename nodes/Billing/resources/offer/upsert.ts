@@ -10,7 +10,7 @@ import { shownFor } from '../../operation';
 import { itemOptions, itemOptionsOf } from './itemOptions';
 import { termsFields, termsOf } from './terms';
 import { expiryFields, expiryOf, priorityField, productField, quantityField } from './units';
-import { amountOf, orUndefined } from './written';
+import { amountOf, chosenOf, orUndefined } from './written';
 
 const itemProperties: INodeProperties[] = [
   productField,
@@ -51,7 +51,7 @@ const properties: INodeProperties[] = [
     type: 'string',
     required: true,
     default: '',
-    placeholder: 'e.g. messages-100',
+    placeholder: 'e.g. pack-100',
     description: 'The word that names it everywhere. It never changes.',
   },
   {
@@ -150,7 +150,7 @@ type WrittenItem = Record<string, unknown>;
 function itemOf(written: WrittenItem): SaveOfferRequest['items'][number] {
   const { product, quantity, priority, more } = written;
   return {
-    product,
+    product: chosenOf(product),
     quantity: amountOf(quantity),
     expiresAfter: expiryOf(written),
     priority: orUndefined(priority),

@@ -8,6 +8,7 @@ import { optionsParameter } from '../../../shared/options';
 import { orderParameter } from '../../../shared/pickers';
 import { readOptions, readRequired } from '../../../shared/reading';
 import { shownFor } from '../../operation';
+import { gatewayParameter } from '../payment/gateway';
 
 const properties: INodeProperties[] = [
   orderParameter,
@@ -22,12 +23,8 @@ const properties: INodeProperties[] = [
       'The ID that the payment has where it was made. The same one again changes nothing; another one is refused.',
   },
   {
-    displayName: 'Gateway',
-    name: 'gateway',
-    type: 'string',
-    required: true,
-    default: 'manual',
-    placeholder: 'e.g. stripe',
+    ...gatewayParameter,
+    default: { mode: 'name', value: 'manual' },
     description: 'Where it was paid. Payment IDs count per gateway.',
   },
   idempotencyKeyParameter,

@@ -14,7 +14,7 @@ const properties: INodeProperties[] = [
     type: 'string',
     required: true,
     default: '',
-    placeholder: 'e.g. messages',
+    placeholder: 'e.g. MESSAGES',
     description: 'The word that names it everywhere. It never changes.',
   },
   {
