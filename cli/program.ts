@@ -32,7 +32,7 @@ interface DatabaseOptions {
 }
 
 type VerifyOptions = DatabaseOptions & { json?: boolean };
-type RunDueOptions = DatabaseOptions & { limit?: string; json?: boolean };
+type RunDueOptions = DatabaseOptions & { limit?: string; catchUp?: boolean; json?: boolean };
 type RunCycleOptions = RunDueOptions;
 type ReadersOptions = DatabaseOptions & { remove?: string; json?: boolean };
 type ExportOptions = DatabaseOptions & AccountOptions;
@@ -121,6 +121,10 @@ function programFor(around: Surroundings, exitWith: (code: number) => void): Com
       'Do what has come due, but for invoices: periods of subscriptions, expiries of grants, ends of holds, what was earned, charges to be tried again, top-ups, webhooks; and delete answers and events that are kept no longer.',
     )
     .option('--limit <number>', 'at most so many of each')
+    .option(
+      '--catch-up',
+      "also where the clock is far ahead of the database's, and of subscriptions that have missed many periods",
+    )
     .option('--json', 'write the result as JSON')
     .action(async (options: RunDueOptions) => {
       exitWith(await onEngine(options, around, (billing) => runDue(billing, options, around)));
@@ -131,6 +135,10 @@ function programFor(around: Surroundings, exitWith: (code: number) => void): Com
       'Run the billing cycle: make invoices, number them, charge what is to be charged, and give the units of new periods. Run again it does nothing twice.',
     )
     .option('--limit <number>', 'at most so many of each')
+    .option(
+      '--catch-up',
+      "also where the clock is far ahead of the database's, and of subscriptions that have missed many periods",
+    )
     .option('--json', 'write the result as JSON')
     .action(async (options: RunCycleOptions) => {
       exitWith(await onEngine(options, around, (billing) => runCycle(billing, options, around)));
@@ -292,10 +300,10 @@ function saidOf(counts: Record<string, unknown>): string {
 
 async function runDue(
   billing: Billing,
-  { limit, json }: RunDueOptions,
+  { limit, catchUp, json }: RunDueOptions,
   { out, err }: Surroundings,
 ): Promise<number> {
-  const done = await billing.runDue({ limit: limitOf(limit) });
+  const done = await billing.runDue({ limit: limitOf(limit), catchUp });
   const said = saidOf({ ...done });
   await write(
     out,
@@ -309,10 +317,10 @@ async function runDue(
 
 async function runCycle(
   billing: Billing,
-  { limit, json }: RunCycleOptions,
+  { limit, catchUp, json }: RunCycleOptions,
   { out, err }: Surroundings,
 ): Promise<number> {
-  const done = await billing.invoicing.runBillingCycle({ limit: limitOf(limit) });
+  const done = await billing.invoicing.runBillingCycle({ limit: limitOf(limit), catchUp });
   const { created, dispatched, reset, restored } = done;
   const problems = [...created.problems, ...dispatched.problems];
   if (json === true) {

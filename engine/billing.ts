@@ -28,6 +28,7 @@ import {
   type Verification,
   type VerifyOptions,
 } from './ledger';
+import { systemClock } from './kernel';
 import { readOptions, type BillingOptions, type ReadOptions } from './options';
 import { openPayments, type Payments } from './payments';
 import {
@@ -70,7 +71,7 @@ export interface Billing {
    * in as many processes as you like: nothing that a customer sees waits for it.
    *
    * @returns how much was done, and in `failed` what could not be
-   * @throws invalid_input; database_unavailable and the like, when nothing could be done
+   * @throws invalid_input; clock_ahead; database_unavailable and the like, when nothing could be done
    */
   runDue(request?: RunDueRequest): Promise<RunDueAnswer>;
   /**
@@ -94,6 +95,9 @@ export async function openBilling(options: BillingOptions): Promise<Billing> {
   try {
     const clock = new SandboxClock(read.clock, database);
     await (read.sandbox ? clock.mark() : clock.follow());
+    // In a sandbox time passes on command.
+    const isReal = read.brake ?? read.clock === systemClock;
+    database.isBraked = () => isReal && !clock.isSandbox;
     return openOn(database, clock, read);
   } catch (error) {
     await database.close();
@@ -116,19 +120,20 @@ export async function lookAtDatabase(options: BillingOptions): Promise<DatabaseS
 
 function openOn(database: Database, clock: SandboxClock, options: ReadOptions): Billing {
   const { changes, denials } = options.keep;
-  const opened = openRooms(
-    {
-      database,
-      clock,
-      keep: { change: changes ?? DEFAULT_KEEP.change, denial: denials ?? DEFAULT_KEEP.denial },
-      get isSandbox() {
-        return clock.isSandbox;
-      },
-      onAccountChange: [],
-      onProductChange: [],
+  const context: Context = {
+    database,
+    clock,
+    keep: { change: changes ?? DEFAULT_KEEP.change, denial: denials ?? DEFAULT_KEEP.denial },
+    get isSandbox() {
+      return clock.isSandbox;
     },
-    options,
-  );
+    get isBraked() {
+      return database.isBraked();
+    },
+    onAccountChange: [],
+    onProductChange: [],
+  };
+  const opened = openRooms(context, options);
   const { events, catalog, accounts, ledger, books, payments, sales, subscriptions, invoicing } =
     opened;
   // What money and units come of first, then what tells of it.
@@ -149,7 +154,7 @@ function openOn(database: Database, clock: SandboxClock, options: ReadOptions): 
     sandbox: openSandbox(clock, () => runDay(invoicing.calls, dueParts)),
     ...follow({
       verify: (request?: VerifyOptions) => verifyAll(database, Object.values(opened), request),
-      runDue: (request?: RunDueRequest) => runAllDue(dueParts, request),
+      runDue: (request?: RunDueRequest) => runAllDue(context, dueParts, request),
     }),
     transaction: (work) => database.begin(work),
     close: () => database.close(),

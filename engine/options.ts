@@ -52,6 +52,12 @@ export interface BillingOptions {
   /** Where the engine gets its time. Default: the system's. */
   clock?: Clock;
   /**
+   * Whether a clock that is wrong is kept from doing at once what should come with the time: where it is
+   * more than a day ahead of the database's own, and of what missed many periods, until a run is told to
+   * `catchUp` (docs/operations.md). Default: with the system's clock yes, with a `clock` of yours no.
+   */
+  brake?: boolean;
+  /**
    * True: mark this schema as a sandbox, whose clock can be moved. Refused when there are accounts in it
    * and it is none yet.
    */
@@ -150,6 +156,7 @@ const optionsInput = input({
       })
       .optional(),
   }).prefault({}),
+  brake: flag().optional(),
   sandbox: flag().default(false),
   gateways: list(
     z.custom<Gateway>((value) => typeof (value as Gateway | null)?.name === 'string', {

@@ -1,10 +1,18 @@
-import { BillingError, input, integer, isBillingError, parse, type RequestOf } from './kernel';
+import {
+  BillingError,
+  flag,
+  input,
+  integer,
+  isBillingError,
+  parse,
+  type RequestOf,
+} from './kernel';
 import type { EarnedDone } from './books';
-import { translate, type DuePart } from './database';
+import { translate, type Context, type DuePart } from './database';
 import type { DeliveriesDone, RetentionDone } from './events';
 import type { CollectDueDone, ForgottenPapers, Invoicing, TopUpsDone } from './invoicing';
 import type { DueDone } from './ledger';
-import type { AdvanceDone } from './subscriptions';
+import { requireClock, type AdvanceDone } from './subscriptions';
 
 /**
  * Everything whose time has come, room by room. Each part looks after itself: it takes what is due in
@@ -26,7 +34,7 @@ export type RunDueAnswer = DueCounts & {
   failed: FailedPart[];
 };
 
-export type DueCounts = Omit<AdvanceDone, 'left'> &
+export type DueCounts = Omit<AdvanceDone, 'left' | 'behind'> &
   DueDone &
   EarnedDone &
   CollectDueDone &
@@ -62,6 +70,11 @@ const DEFAULT_LIMIT = 10_000;
 const dueInput = input({
   /** At most so many of each. Default 10,000. */
   limit: integer(1, 1_000_000).optional(),
+  /**
+   * Also where the clock is far ahead of the database's own, and of subscriptions that have missed many
+   * periods. Default false.
+   */
+  catchUp: flag().optional(),
 });
 export type RunDueRequest = RequestOf<typeof dueInput>;
 
@@ -83,13 +96,13 @@ async function runParts<Done extends object>(
   none: Done,
   request: RunDueRequest = {},
 ): Promise<Done & { failed: FailedPart[] }> {
-  const { limit = DEFAULT_LIMIT } = parse(dueInput, request);
+  const { limit = DEFAULT_LIMIT, catchUp } = parse(dueInput, request);
   const done = { ...none };
   const failed: FailedPart[] = [];
   const errors: unknown[] = [];
   for (const { part, run } of parts) {
     try {
-      const { problems = [], ...counts } = await run(limit);
+      const { problems = [], ...counts } = await run(limit, { catchUp });
       Object.assign(done, counts);
       failed.push(...problems.map(({ code, message }) => ({ part, code, message })));
     } catch (error) {
@@ -107,9 +120,16 @@ const firstOf = (errors: readonly unknown[]): unknown => {
   return told.find((error) => error instanceof BillingError) ?? told[0];
 };
 
-/** @throws as `runParts` */
-export const runAllDue = (parts: DueParts, request?: RunDueRequest): Promise<RunDueAnswer> =>
-  runParts(parts, NOTHING_DUE, request);
+/** @throws as `runParts`; clock_ahead */
+export async function runAllDue(
+  context: Context,
+  parts: DueParts,
+  request?: RunDueRequest,
+): Promise<RunDueAnswer> {
+  const wanted = parse(dueInput, request ?? {});
+  await requireClock(context, wanted.catchUp);
+  return runParts(parts, NOTHING_DUE, wanted);
+}
 
 /** On a day of a sandbox everything that is due is done. */
 const MOST_DUE = 1_000_000;

@@ -11,6 +11,8 @@ export interface Context {
   keep: Keep;
   /** Whether this is a schema to try things out in. To be read where it is needed, not kept. */
   readonly isSandbox: boolean;
+  /** Whether a clock that is wrong is kept from what comes due by time (subscriptions/brake.ts). */
+  readonly isBraked: boolean;
   /**
    * Told when an account has got another payer or status here. Who keeps accounts in mind forgets it
    * then; that it was forgotten is no promise, since other processes change accounts, too.
@@ -35,5 +37,9 @@ export interface DuePart<Done extends object = object> {
   part: string;
   run(
     limit: number,
+    options?: {
+      /** What was missed for long, too. */
+      catchUp?: boolean;
+    },
   ): Promise<Done & { problems?: ReadonlyArray<{ code: string; message: string }> }>;
 }

@@ -52,6 +52,9 @@ select 'select ' || string_agg(format('set_config(%L, %L, true)', s, current_set
          as settings
 from unnest(array['statement_timeout', 'lock_timeout', 'jit']) as s`;
 
+/** Until the end of the transaction. */
+const BRAKE = `SET LOCAL billing.brake = 'on'`;
+
 const isKnex = (connection: unknown): connection is Knex =>
   typeof connection === 'function' && 'client' in connection && 'raw' in connection;
 
@@ -79,6 +82,8 @@ export class Database {
   /** Calls that join one caller's transaction go one after the other, each in its savepoint. */
   private readonly turns = new WeakMap<object, Promise<unknown>>();
   private closing: Promise<void> | null = null;
+  /** Whether transactions hold back what was missed for long (subscriptions/brake.ts). */
+  isBraked: () => boolean = () => false;
 
   private constructor(
     readonly knex: Knex,
@@ -273,7 +278,7 @@ export class Database {
     session: ConnectionSession,
     work: (session: Session) => Promise<T>,
   ): Promise<T> {
-    await session.script(this.opening);
+    await session.script(this.isBraked() ? `${this.opening}; ${BRAKE}` : this.opening);
     let result: T;
     try {
       result = await work(session);
@@ -302,9 +307,10 @@ export class Database {
     const { identity, session } = await connectionOf(tx, this.statements, this.timeouts);
     const before = this.turns.get(identity) ?? Promise.resolve();
     const turn = before.then(async () => {
+      const brake = this.isBraked() ? `; ${BRAKE}` : '';
       // A call of ours never waits without end, whatever the caller's transaction would do.
       const [, [before]] = (await session.script(
-        `SAVEPOINT billing_call; ${READ_SETTINGS}; ${this.settings.read}`,
+        `SAVEPOINT billing_call; ${READ_SETTINGS}; ${this.settings.read}${brake}`,
       )) as [unknown, Array<{ settings: string }>];
       try {
         const result = await work(session);

@@ -76,6 +76,8 @@ export interface EventData {
   'subscription.ended': EndedSubscriptionData;
   'subscription.renewal_due': RenewalData;
   'subscription.trial_ending': RenewalData;
+  /** `missed`: periods that are over and were never opened. */
+  'subscription.catch_up_needed': SubscriptionData & { missed: number };
 
   'invoice.issued': InvoiceData;
   'invoice.sent': InvoiceData;
@@ -130,6 +132,9 @@ export interface EventData {
     code: string | null;
     rejectReason: string | null;
   };
+
+  /** Of no account: its ids are all zeros. */
+  'clock.ahead': { clock: string; database: string };
 }
 
 export type EventType = keyof EventData;
@@ -300,6 +305,11 @@ export const EVENTS: { readonly [T in EventType]: EventDescription<T> } = {
     when: 'A trial phase is about to end: some days before, with the price that follows.',
     sample: RENEWAL,
   },
+  'subscription.catch_up_needed': {
+    version: 1,
+    when: 'A subscription has missed more periods than are made up for unasked. Nothing of it is opened or invoiced until a run is told to catch up. Once.',
+    sample: { ...SUBSCRIPTION, missed: 5 },
+  },
 
   'invoice.issued': {
     version: 1,
@@ -397,6 +407,12 @@ export const EVENTS: { readonly [T in EventType]: EventDescription<T> } = {
       code: 'card_declined',
       rejectReason: 'insufficient_funds',
     },
+  },
+
+  'clock.ahead': {
+    version: 1,
+    when: 'A run of what comes due by time was refused: the clock of its process is more than a day ahead of the database. At most once a day, and of no account: its ids are all zeros.',
+    sample: { clock: '2028-02-28T09:00:00.000Z', database: '2027-02-28T09:00:00.000Z' },
   },
 };
 

@@ -3,6 +3,7 @@ import { MAX_LOCKED_ACCOUNTS, lockAccounts, pages } from '../database';
 import {
   accountReference,
   currencyDecimals,
+  flag,
   input,
   integer,
   isoTime,
@@ -13,7 +14,12 @@ import {
   type Instant,
 } from '../kernel';
 import type { PaymentContext } from '../payments';
-import { advanceSubscriptions } from '../subscriptions';
+import {
+  advanceSubscriptions,
+  problemOfMissed,
+  requireClock,
+  type AdvanceDone,
+} from '../subscriptions';
 import { BUSY, chunksOf, eachChunk, inChunk, waitForPayers, type RunProblem } from './chunks';
 import { draftDue } from './drafting';
 
@@ -29,6 +35,11 @@ export interface CreateInvoicesRequest {
   account?: AccountReference;
   /** At most so many payers. Default: all. */
   limit?: number;
+  /**
+   * Also where the clock is far ahead of the database's own, and of subscriptions that have missed many
+   * periods. Default false.
+   */
+  catchUp?: boolean;
   /** Told after each chunk. */
   onProgress?: (progress: Progress) => void;
 }
@@ -42,7 +53,10 @@ export interface CreateInvoicesAnswer {
   drafts: number;
   /** Periods of subscriptions that were opened first. */
   periods: number;
-  /** Payers that somebody else held for too long: they are left to the next run. At most 1,000. */
+  /**
+   * Payers that somebody else held for too long: they are left to the next run. Those of subscriptions
+   * that have missed many periods: they are left until `catchUp`. At most 1,000.
+   */
   problems: Array<RunProblem & { payer: string }>;
 }
 
@@ -58,6 +72,7 @@ export const progressInput = () =>
 const createInput = input({
   account: accountReference().optional(),
   limit: integer(1, 100_000_000).optional(),
+  catchUp: flag().optional(),
   onProgress: progressInput(),
 });
 
@@ -97,13 +112,14 @@ export class Creating {
    * each payer, currency and boundary. Any number may do so at once, and it may be killed and run
    * again: what is on a draft is on no other.
    *
-   * @throws unknown_account, invalid_input, lock_timeout (with `account`)
+   * @throws unknown_account, invalid_input, clock_ahead, lock_timeout (with `account`)
    */
   async createInvoices(request: CreateInvoicesRequest = {}): Promise<CreateInvoicesAnswer> {
-    const { account, limit, onProgress } = parse(createInput, request);
+    const { account, limit, catchUp, onProgress } = parse(createInput, request);
     const { database, clock } = this.context;
+    await requireClock(this.context, catchUp);
     const only = account === undefined ? null : [(await resolveAccount(database, account)).payerId];
-    const periods = await this.advance(only);
+    const { periods, behind } = await this.advance(only, catchUp);
     const now = readClock(clock);
     const done = { created: 0, items: 0, payers: 0 };
     const run = async (payerIds: readonly string[], wait: boolean): Promise<string[]> => {
@@ -120,7 +136,10 @@ export class Creating {
       onProgress?.({ done: done.created });
       return busy;
     };
-    const problems: CreateInvoicesAnswer['problems'] = [];
+    const problems: CreateInvoicesAnswer['problems'] = behind.map((one) => ({
+      payer: one.payerId,
+      ...problemOfMissed(one),
+    }));
     if (only !== null) await run(only, true);
     else {
       for (const chunk of chunksOf(await this.eachDue(now, limit ?? Infinity, done, run))) {
@@ -138,14 +157,17 @@ export class Creating {
     };
   }
 
-  /** Gives the number of periods opened. One account is waited for, as by any other call. */
-  private async advance(only: readonly string[] | null): Promise<number> {
-    if (only === null) return (await advanceSubscriptions(this.context)).periods;
+  /** Opens what has begun. One account is waited for, as by any other call. */
+  private async advance(
+    only: readonly string[] | null,
+    catchUp: boolean | undefined,
+  ): Promise<Pick<AdvanceDone, 'periods' | 'behind'>> {
+    if (only === null) return advanceSubscriptions(this.context, { catchUp });
     for (let periods = 0; ;) {
       await this.context.database.transaction(undefined, (session) => lockAccounts(session, only));
-      const done = await advanceSubscriptions(this.context, { payerIds: only });
+      const done = await advanceSubscriptions(this.context, { payerIds: only, catchUp });
       periods += done.periods;
-      if (done.left === 0) return periods;
+      if (done.left === 0) return { periods, behind: done.behind };
     }
   }
 

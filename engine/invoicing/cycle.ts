@@ -1,4 +1,4 @@
-import { input, integer, parse, z } from '../kernel';
+import { flag, input, integer, parse, z } from '../kernel';
 import {
   resetProducts,
   restoreProducts,
@@ -14,6 +14,11 @@ import type { InvoicingContext } from './finalizing';
 export interface RunBillingCycleRequest {
   /** At most so many payers, drafts, charges and periods, each. Default: all. */
   limit?: number;
+  /**
+   * Also where the clock is far ahead of the database's own, and of subscriptions that have missed many
+   * periods. Default false.
+   */
+  catchUp?: boolean;
   /** Told after each chunk. */
   onProgress?: (progress: CycleProgress) => void;
   /** Gets all that went out, a chunk at a time; waited for. */
@@ -33,6 +38,7 @@ export interface RunBillingCycleAnswer {
 
 const cycleInput = input({
   limit: integer(1, 100_000_000).optional(),
+  catchUp: flag().optional(),
   onProgress: progressInput(),
   onInvoices: z
     .custom<NonNullable<DispatchInvoicesRequest['onInvoices']>>(
@@ -59,25 +65,27 @@ export class BillingCycle {
    * due, and the units of old and new periods. For a job that runs now and then, in as many processes
    * as you like; killed anywhere and run again it comes to the same.
    *
-   * @throws invalid_input
+   * @throws invalid_input, clock_ahead
    */
   async runBillingCycle(request: RunBillingCycleRequest = {}): Promise<RunBillingCycleAnswer> {
-    const { limit, onProgress, onInvoices } = parse(cycleInput, request);
+    const { limit, catchUp, onProgress, onInvoices } = parse(cycleInput, request);
     const tell = (step: CycleProgress['step']) => (progress: Progress) =>
       (onProgress as RunBillingCycleRequest['onProgress'])?.({ step, ...progress });
-    const created = await this.creating.createInvoices({ limit, onProgress: tell('create') });
+    const onCreated = tell('create');
+    const created = await this.creating.createInvoices({ limit, catchUp, onProgress: onCreated });
     const {
       invoices: _invoices,
       truncated: _truncated,
       ...dispatched
     } = await this.dispatching.dispatchInvoices({
       limit,
+      catchUp,
       onProgress: tell('dispatch'),
       onInvoices,
     });
     const most = limit === undefined ? undefined : Math.min(limit, MOST_PERIODS);
-    const reset = await resetProducts(this.context, { limit: most });
-    const restored = await restoreProducts(this.context, { limit: most });
+    const reset = await resetProducts(this.context, { limit: most, catchUp });
+    const restored = await restoreProducts(this.context, { limit: most, catchUp });
     return { created, dispatched, reset, restored };
   }
 
@@ -85,7 +93,7 @@ export class BillingCycle {
    * Writes off what is left of periods that are over, and counts use beyond grants anew. Touches nothing
    * of the present ones, so that it may run before dispatch, or long after.
    *
-   * @throws unknown_account, invalid_input
+   * @throws unknown_account, invalid_input, clock_ahead
    */
   async resetProducts(request: ResetRequest = {}): Promise<ResetDone> {
     return resetProducts(this.context, request);
@@ -94,7 +102,7 @@ export class BillingCycle {
   /**
    * Gives the units of present periods where nobody has yet. Idempotent for each period.
    *
-   * @throws unknown_account, invalid_input
+   * @throws unknown_account, invalid_input, clock_ahead
    */
   async restoreProducts(request: ResetRequest = {}): Promise<RestoreDone> {
     return restoreProducts(this.context, request);

@@ -54,6 +54,8 @@ export interface DispatchInvoicesRequest {
   invoiceIds?: string[];
   /** At most so many drafts, and so many charges that are tried again. Default: all. */
   limit?: number;
+  /** Also where the clock is far ahead of the database's own. Default false. */
+  catchUp?: boolean;
   /** Told after each chunk. */
   onProgress?: (progress: Progress) => void;
   /** Gets all that went out, a chunk at a time; waited for. */

@@ -2,6 +2,7 @@ import { resolveAccount } from '../accounts';
 import { MAX_LOCKED_ACCOUNTS, pages } from '../database';
 import {
   accountReference,
+  flag,
   input,
   integer,
   isId,
@@ -13,6 +14,7 @@ import {
   z,
   type Instant,
 } from '../kernel';
+import { requireClock } from '../subscriptions';
 import { chunksOf, eachChunk, findNames } from './chunks';
 import { progressInput } from './creating';
 import {
@@ -34,6 +36,7 @@ const dispatchInput = input({
   account: accountReference().optional(),
   invoiceIds: list(text(100), 10_000).optional(),
   limit: integer(1, 100_000_000).optional(),
+  catchUp: flag().optional(),
   onProgress: progressInput(),
   onInvoices: z
     .custom<(invoices: DispatchedInvoice[]) => void | Promise<void>>(
@@ -92,11 +95,14 @@ export class Dispatching {
    * before and is due by the schedule. Any number may do so at once, and it may be killed and run again:
    * nothing is issued, charged or sent twice.
    *
-   * @throws unknown_account, unknown_invoice, invalid_input, lock_timeout (with `account` alone)
+   * @throws unknown_account, unknown_invoice, invalid_input, clock_ahead, lock_timeout (with
+   *   `account` alone)
    */
   async dispatchInvoices(request: DispatchInvoicesRequest = {}): Promise<DispatchInvoicesAnswer> {
-    const { account, invoiceIds, limit = Infinity, ...told } = parse(dispatchInput, request);
+    const wanted = parse(dispatchInput, request);
+    const { account, invoiceIds, limit = Infinity, catchUp, ...told } = wanted;
     const { database, clock } = this.context;
+    await requireClock(this.context, catchUp);
     const now = readClock(clock);
     const named = invoiceIds === undefined ? null : await this.named(invoiceIds);
     const run = new Dispatch(

@@ -53,6 +53,8 @@ export const ERROR_CODES = [
   'payout_state',
   'tier_invalid',
   'import_invalid',
+  'clock_ahead',
+  'catch_up_needed',
   'sandbox_only',
   'forbidden',
   'database_unavailable',

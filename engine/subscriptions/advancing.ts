@@ -11,6 +11,7 @@ import {
 import { isoTime, readClock, type Instant } from '../kernel';
 import { ledgerTimeSql } from '../ledger';
 import { defaultGateways } from '../payments';
+import { leftBehind, releaseBrake, type LeftBehind } from './brake';
 import { asksForMethod, planAdvance, type Outcome, type Standing } from './planning';
 import { queuedChanges } from './queued-changes';
 import { findOfPayers } from './records';
@@ -30,6 +31,8 @@ export interface AdvanceRequest {
   limit?: number;
   /** Only those that these accounts pay for, or that were theirs before a merge. */
   payerIds?: readonly string[];
+  /** All that was missed, too. */
+  catchUp?: boolean;
 }
 
 export interface AdvanceDone {
@@ -39,6 +42,8 @@ export interface AdvanceDone {
   periods: number;
   /** Due ones that were passed over since somebody was writing their account: for the next run. */
   left: number;
+  /** Those that have missed more than is made up for unasked. */
+  behind: LeftBehind[];
 }
 
 interface Due extends SubscriptionName {
@@ -92,12 +97,13 @@ const dueOf = (session: Session, payerIds: readonly string[], now: Instant): Pro
  */
 export async function advanceSubscriptions(
   context: Context,
-  { limit, payerIds }: AdvanceRequest = {},
+  { limit, payerIds, catchUp = false }: AdvanceRequest = {},
 ): Promise<AdvanceDone> {
   const { database } = context;
   const now = readClock(context.clock);
   /** By subscription, so that a chunk that is tried again counts once. */
   const opened = new Map<string, number>();
+  const behind = new Map<string, LeftBehind>();
   const offers = new OfferVersions();
   const named = payerIds === undefined ? null : await dueOf(database, payerIds, now);
   const { found, failed } = await sweep<Due>(database, {
@@ -107,14 +113,18 @@ export async function advanceSubscriptions(
       named?.splice(0, size) ?? database.query(FIND_DUE, [isoTime(now), ...after, size]),
     payerOf: ({ ledgerId }) => ledgerId,
     work: async (session, due) => {
-      for (const { subscription, openings } of await advanceThese(session, due, offers, now)) {
+      if (catchUp) await releaseBrake(session);
+      const done = await advanceThese(session, due, offers, now);
+      for (const { subscription, openings } of done.outcomes) {
         opened.set(subscription.subscriptionId, openings.length);
       }
+      for (const one of done.behind) behind.set(one.subscriptionId, one);
     },
   });
   if (failed.length > 0) throw failed[0]!.error;
   const periods = [...opened.values()].reduce((sum, count) => sum + count, 0);
-  return { subscriptions: opened.size, periods, left: found - opened.size };
+  const left = found - opened.size - behind.size;
+  return { subscriptions: opened.size, periods, left, behind: [...behind.values()] };
 }
 
 /** Brings due subscriptions up to date. Their payers are locked. */
@@ -123,17 +133,21 @@ async function advanceThese(
   due: readonly SubscriptionName[],
   offers: OfferVersions,
   now: Instant,
-): Promise<Outcome[]> {
+): Promise<{ outcomes: Outcome[]; behind: LeftBehind[] }> {
   const standings = await readStandings(session, due, now);
-  if (standings.length === 0) return [];
+  if (standings.length === 0) return { outcomes: [], behind: [] };
   const subscriptions = standings.map(({ subscription }) => subscription);
   const queued = await queuedChanges(session, subscriptions);
   await offers.load(session, [...subscriptions, ...queued.values()]);
-  const outcomes = (await withMethods(session, standings, offers)).map((standing) =>
-    planAdvance(standing, offers.of, queued.get(standing.subscription.subscriptionId), now),
-  );
-  await writeOutcomes(session, outcomes, now);
-  return outcomes;
+  const planned = (await withMethods(session, standings, offers)).map((standing) => {
+    const { subscription: before } = standing;
+    const change = queued.get(before.subscriptionId);
+    return { before, outcome: planAdvance(standing, offers.of, change, now) };
+  });
+  const behind = await leftBehind(session, planned, now);
+  const outcomes = planned.flatMap(({ outcome }) => (behind.has(outcome) ? [] : outcome));
+  if (outcomes.length > 0) await writeOutcomes(session, outcomes, now);
+  return { outcomes, behind: [...behind.values()] };
 }
 
 /** Says of those for which it matters that there is nothing to charge. */
@@ -168,7 +182,7 @@ export async function advancePayers(
   now: Instant,
 ): Promise<boolean> {
   const due = await dueOf(session, payerIds, now);
-  return (await advanceThese(session, due, new OfferVersions(), now)).length > 0;
+  return (await advanceThese(session, due, new OfferVersions(), now)).outcomes.length > 0;
 }
 
 /**

@@ -3,6 +3,7 @@ import { type Context, type Session } from '../database';
 import { BillingError, type ChangeOptions, type DenialReason, type Instant } from '../kernel';
 import { ledgerTime } from '../ledger';
 import { advancePayers } from './advancing';
+import { requireUpToDate } from './brake';
 import { readStandings } from './standings';
 import type { Standing } from './planning';
 import { readSubscription, type Subscription } from './reading';
@@ -33,7 +34,7 @@ export interface ChangedAnswer extends ChangedSubscription {
  * Runs a change that names a subscription: found, its payer locked, brought up to date, once for its
  * key, which belongs to who subscribed. Metadata is kept with the subscription.
  *
- * @throws unknown_subscription, idempotency_conflict
+ * @throws unknown_subscription, catch_up_needed, idempotency_conflict
  */
 export const changeOfSubscription = (
   context: Context,
@@ -78,7 +79,11 @@ async function run<T extends { allowed?: boolean }>(
       tx,
     },
     async (session, { locks, named }, clock) => {
-      const changed = await changedUnderLock(session, named, locks[0]!, clock, work);
+      const changed = await changedUnderLock(session, named, locks[0]!, clock, (own, ...given) => {
+        // To end it is the one way to leave out what it has missed.
+        if (kind !== 'cancelSubscription') requireUpToDate(given[0].subscription, given[1]);
+        return work(own, ...given);
+      });
       const { done, after, replaced } = changed;
       if (done.allowed !== false) await saveDetails(session, named, { metadata });
       return { answer: { ...done, ...(await readSubscription(session, after)), replaced } };

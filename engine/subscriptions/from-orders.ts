@@ -5,6 +5,7 @@ import { recordEvents } from '../events';
 import type { Instant } from '../kernel';
 import type { OrderSubscriptions, RecurringLine } from '../sales';
 import { advancePayers } from './advancing';
+import { releaseBrake } from './brake';
 import { reckonChange, takeForceNow } from './applying-changes';
 import { lapseChanges } from './awaiting-records';
 import { beginSubscription, extendSubscription, openingOf } from './beginning';
@@ -258,6 +259,8 @@ export const orderSubscriptions = (ports: SubscriptionPorts): OrderSubscriptions
 
   async opened(session, order, lines, now) {
     if (lines.length === 0) return new Map();
+    // What is paid for follows what is there: that has to be the present period.
+    await releaseBrake(session);
     await advancePayers(session, [order.account.payerId], now);
     const opened: Array<{ position: number; one: StoredSubscription }> = [];
     for (const line of lines) {

@@ -4,6 +4,7 @@ import type { LedgerPorts } from '../ledger';
 import type { PaymentContext } from '../payments';
 import type { Trying } from '../sales';
 import { advanceSubscriptions, refreshPayers, type AdvanceDone } from './advancing';
+import { problemOfMissed } from './brake';
 import { Cancellations } from './cancelling';
 import { Changes } from './changing';
 import type { SubscriptionPorts } from './giving-back';
@@ -21,6 +22,7 @@ import { verifySubscriptions } from './verify-subscriptions';
 
 export * from './public';
 export { advanceSubscriptions, type AdvanceRequest } from './advancing';
+export { problemOfMissed, requireClock } from './brake';
 export { awaitsPayment, changesGivenUp, changesPaid, type NamedChange } from './awaiting-changes';
 export { cycleOfChange, lapsedChanges } from './awaiting-records';
 export { CHANGE_TIMES } from './changing';
@@ -84,7 +86,10 @@ export interface Subscriptions
     Pick<Cancellations, 'cancel' | 'undo' | 'reactivate'> {}
 
 /** The room, and what it fills of the ports of earlier ones. */
-export interface OpenedSubscriptions extends Room<Subscriptions, Omit<AdvanceDone, 'left'>> {
+export interface OpenedSubscriptions extends Room<
+  Subscriptions,
+  Omit<AdvanceDone, 'left' | 'behind'>
+> {
   refresh: LedgerPorts['refresh'];
 }
 
@@ -119,9 +124,10 @@ export function openSubscriptions(
     due: [
       {
         part: 'subscriptions',
-        run: async (limit) => {
-          const { subscriptions, periods } = await advanceSubscriptions(context, { limit });
-          return { subscriptions, periods };
+        run: async (limit, { catchUp } = {}) => {
+          const done = await advanceSubscriptions(context, { limit, catchUp });
+          const { subscriptions, periods, behind } = done;
+          return { subscriptions, periods, problems: behind.map(problemOfMissed) };
         },
       },
     ],

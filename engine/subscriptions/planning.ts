@@ -78,6 +78,7 @@ type SubscriptionEvent = Extract<NewEvent['type'], `subscription.${string}`>;
 type PlainEvent = Exclude<
   SubscriptionEvent,
   | 'subscription.cancelled'
+  | 'subscription.catch_up_needed'
   | 'subscription.ended'
   | 'subscription.renewal_due'
   | 'subscription.trial_ending'
@@ -102,6 +103,17 @@ export function endEventOf(one: StoredSubscription, now: Instant): NewEvent {
     data: { ...eventData(one), reason: one.endReason },
   };
 }
+
+/** The event of periods that were missed and are not opened unasked. @param one as it stands */
+export const catchUpEventOf = (
+  one: StoredSubscription,
+  missed: number,
+  now: Instant,
+): NewEvent => ({
+  type: 'subscription.catch_up_needed',
+  ...eventBase(one, one.periodEnd, now),
+  data: { ...eventData(one), missed },
+});
 
 const eventBase = (one: StoredSubscription, at: Instant, now: Instant) => ({
   payerId: one.payerId,

@@ -1,5 +1,6 @@
 /** What callers of the engine can name of this room. */
 export type { AdvanceDone } from './advancing';
+export type { LeftBehind } from './brake';
 export type { CancelRequest, SubscriptionRequest } from './cancelling';
 export type { ChangedAnswer, ChangedSubscription } from './change-of-subscription';
 export type { ChangeSubscriptionRequest } from './changing';

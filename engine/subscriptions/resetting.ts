@@ -3,6 +3,7 @@ import type { Offer, ProductKind } from '../catalog';
 import { sweep, type Context, type Session } from '../database';
 import {
   accountReference,
+  flag,
   input,
   integer,
   isoTime,
@@ -14,6 +15,7 @@ import {
 } from '../kernel';
 import { writeDueOf } from '../ledger';
 import { advanceSubscriptions } from './advancing';
+import { requireClock } from './brake';
 import { readStandings } from './standings';
 import { findPeriods } from './period-records';
 import { givePeriods, productsFor, unitsOf, type Receiver } from './period-units';
@@ -48,6 +50,11 @@ const resetInput = input({
   account: accountReference().optional(),
   /** At most so many periods. Default 10,000. */
   limit: integer(1, 1_000_000).optional(),
+  /**
+   * Also where the clock is far ahead of the database's own, and of subscriptions that have missed many
+   * periods. Default false.
+   */
+  catchUp: flag().optional(),
 });
 export type ResetRequest = RequestOf<typeof resetInput>;
 const DEFAULT_LIMIT = 10_000;
@@ -103,17 +110,19 @@ interface SweptPeriod extends PeriodName {
   endsAt: string;
 }
 
-/** Sweeps over periods, and says whether there may be more. @throws what the first account threw that failed */
+/** Sweeps over periods, and says whether there may be more. @throws clock_ahead; what the first account threw that failed */
 async function sweepPeriods(
   context: Context,
   statement: string,
-  { account, limit = DEFAULT_LIMIT }: z.output<typeof resetInput>,
+  { account, limit = DEFAULT_LIMIT, catchUp }: z.output<typeof resetInput>,
   now: Instant,
   work: (session: Session, periods: readonly SweptPeriod[]) => Promise<void>,
 ): Promise<boolean> {
   const { database } = context;
+  await requireClock(context, catchUp);
   const payerId = account === undefined ? null : (await resolveAccount(database, account)).payerId;
-  await advanceSubscriptions(context, payerId === null ? {} : { payerIds: [payerId] });
+  const only = payerId === null ? {} : { payerIds: [payerId] };
+  await advanceSubscriptions(context, { ...only, catchUp });
   const { found, busy, failed } = await sweep<SweptPeriod>(database, {
     key: { endsAt: 'instant', payerId: 'uuid', subscriptionId: 'uuid', number: 'number' },
     limit,

@@ -32,6 +32,7 @@ import {
 import { usualCollections, type PaymentContext } from '../payments';
 import { refusalOf, statusReason, placesOf, takePlaces, takenPlaces, type Trying } from '../sales';
 import { advancePayers } from './advancing';
+import { requireUpToDate } from './brake';
 import { readStandings } from './standings';
 import { beginSubscription, extendSubscription } from './beginning';
 import { wrongState } from './change-of-subscription';
@@ -224,6 +225,7 @@ export class Starts {
     await advancePayers(session, [account.payerId], now);
     const inForce = await ownSubscriptionTo(session, account, offer.sku);
     const other = inForce === null ? await planInForce(session, account, offer, now) : null;
+    for (const had of [inForce, other]) if (had !== null) requireUpToDate(had.subscription, now);
     if (other !== null && !isOverBy(other.subscription, startAt)) {
       if (offer.collect?.whenInForce === 'refuse') return denied('already_purchased');
       const after = await followsFrom(session, other, offer, wanted.quantity, now);

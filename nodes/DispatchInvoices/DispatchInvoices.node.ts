@@ -9,6 +9,7 @@ import {
 
 import { BillingError } from '../../engine';
 import { accountParameters } from '../shared/accountParameters';
+import { catchUpOption } from '../shared/catchUp';
 import { billingDatabaseTest } from '../shared/credentialTest';
 import { forEachItemOrRefusal } from '../shared/forEachItem';
 import { searchAccounts } from '../shared/listSearch';
@@ -135,6 +136,7 @@ export class DispatchInvoices implements INodeType {
             description:
               'Whether each item carries its invoice as a PDF, in the binary field "data"',
           },
+          catchUpOption,
           {
             displayName: 'Limit',
             name: 'limit',
@@ -162,6 +164,7 @@ export class DispatchInvoices implements INodeType {
         default: {},
         displayOptions: { hide: { operation: sending } },
         options: [
+          catchUpOption,
           {
             displayName: 'Limit',
             name: 'limit',

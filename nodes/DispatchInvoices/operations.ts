@@ -25,10 +25,13 @@ type Operation = (
 
 /** For whom, and how many at most. */
 function readScope(context: IExecuteFunctions, itemIndex: number) {
-  const { limit } = readOptions(context, 'options', itemIndex) as { limit?: number };
+  const { limit, catchUp } = readOptions(context, 'options', itemIndex) as {
+    limit?: number;
+    catchUp?: boolean;
+  };
   const isOne = context.getNodeParameter('invoicesFor', itemIndex) === 'account';
   const account: AccountReference | undefined = isOne ? readAccount(context, itemIndex) : undefined;
-  return { account, limit };
+  return { account, limit, catchUp };
 }
 
 /** A long run tells how far it is: in n8n's log, and in the browser of who runs it by hand. */
@@ -115,6 +118,7 @@ async function withPdf(
 
 type Dispatch = (request: {
   limit?: number;
+  catchUp?: boolean;
   onProgress: (progress: object) => void;
   onInvoices: (invoices: DispatchedInvoice[]) => void;
 }) => Promise<{ problems: Problem[] }>;
@@ -129,12 +133,15 @@ async function sending(
   itemIndex: number,
   dispatch: Dispatch,
 ): Promise<object[]> {
-  const { limit, ...options } = readOptions(context, 'options', itemIndex) as PaperOptions & {
-    limit?: number;
-  };
+  const { limit, catchUp, ...options } = readOptions(
+    context,
+    'options',
+    itemIndex,
+  ) as PaperOptions & { limit?: number; catchUp?: boolean };
   const sent: DispatchedInvoice[] = [];
   const ended = await dispatch({
     limit,
+    catchUp,
     onProgress: progressOf(context),
     onInvoices: (invoices) => {
       for (const invoice of invoices) sent.push(invoice);
@@ -144,6 +151,7 @@ async function sending(
   const items = await itemsOf(context, billing, sent, options);
   if ('failure' in ended) return [...items, brokenOff(context, ended.failure, itemIndex)];
   hintAtGateways(context, ended.problems);
+  hintAtMissed(context, ended.problems);
   // What was left by the run, and why: drafts, charges, and whose gateway is not here.
   return [...items, ...ended.problems.map((problem) => new Refusal(problem))];
 }
@@ -156,6 +164,17 @@ function hintAtGateways(context: IExecuteFunctions, problems: readonly Problem[]
   const many = waiting.reduce((sum, { invoices }) => sum + invoices, 0);
   context.addExecutionHints({
     message: `${many} ${many === 1 ? 'invoice waits' : 'invoices wait'} for a gateway that this node does not have (${gateways}): neither charged nor sent before it is dispatched where the gateway is.`,
+    type: 'warning',
+    location: 'outputPane',
+  });
+}
+
+/** And that somebody has to decide about periods that were missed. */
+function hintAtMissed(context: IExecuteFunctions, problems: readonly Problem[]): void {
+  const many = problems.filter(({ code }) => code === 'catch_up_needed').length;
+  if (many === 0) return;
+  context.addExecutionHints({
+    message: `${many} ${many === 1 ? 'subscription has' : 'subscriptions have'} missed so many periods that none was opened or invoiced. If nothing is wrong with the clock and all are to be invoiced, run this once with the option "Catch Up".`,
     type: 'warning',
     location: 'outputPane',
   });

@@ -22,6 +22,10 @@ export interface ItemError {
 
 /** The engine's advice names its own methods; in n8n it is a node that does it. */
 const ADVICE_IN_N8N: Partial<Record<ErrorCode, string>> = {
+  clock_ahead:
+    'Set the clock of the machine right. If the clock of the database is the wrong one, or this is meant, use the option "Catch Up".',
+  catch_up_needed:
+    'To invoice all that was missed, run Dispatch Invoices once with the option "Catch Up"; to leave it out, cancel the subscription now and start it anew.',
   unknown_account:
     'Put a Billing node with "Account: Identify" before this one: it creates the account of a customer who is new.',
   unknown_product:

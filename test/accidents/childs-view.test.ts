@@ -91,7 +91,7 @@ invoicing: createInvoices dispatchInvoices runBillingCycle resetProducts restore
 payments: saveMethod removeMethod setDefaultMethod payOrder attempt markRefunded checkoutLink
   handleWebhook gateways
 books: accounts
-events: acknowledge release replay readers removeReader saveWebhook listWebhooks deleteWebhook
+events: acknowledge release replay readers removeReader saveWebhook listWebhooks deleteWebhook take extend
   webhookFailures
 `;
 

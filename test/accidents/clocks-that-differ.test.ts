@@ -1,6 +1,12 @@
 import { TestClock, type Billing } from '../../engine';
 import { newSchema, onEachDatabase } from '../engine/each-database';
-import { monthlyPlan, startPlan } from '../engine/subscriptions/monthly-plans';
+import {
+  bill,
+  invoicesOf,
+  monthlyPlan,
+  payOpen,
+  startPlan,
+} from '../engine/subscriptions/monthly-plans';
 
 /**
  * The accident: a worker whose clock was five seconds ahead sold ten; the check of another denied them,
@@ -226,4 +232,176 @@ onEachDatabase('clocks that differ', (database) => {
       expect(accountId).toBe(account);
     });
   });
+});
+
+/**
+ * The accident: one run of the billing cycle by a process whose clock was a year ahead opened thirteen
+ * periods of each subscription and charged them all.
+ */
+onEachDatabase('a clock that is far ahead', (database) => {
+  const start = Date.now();
+  const clock = new TestClock(start);
+  /** By a clock that may be set, as if it was the machine's. */
+  let billing: Billing;
+  /** By the machine's own. */
+  let usual: Billing;
+  let accounts = 0;
+
+  beforeAll(async () => {
+    const schema = newSchema();
+    billing = await database.open(clock, schema, { testGateway: true, brake: true });
+    usual = await database.open(undefined, schema, { testGateway: true });
+    await billing.catalog.saveProduct({ key: 'CALLS', name: 'Calls' });
+    const items = [{ product: 'CALLS', quantity: 100 }];
+    await billing.catalog.saveOffer(monthlyPlan('plan', '30.00', { items }));
+    const interval = { unit: 'day', count: 1 } as const;
+    await billing.catalog.saveOffer(monthlyPlan('daily', '1.00', { items, interval }));
+  });
+
+  /** Subscribed so many days ago, paid, and nothing ran since. */
+  const subscribed = async (days: number, { sku = 'plan', token = 'test_ok' } = {}) => {
+    accounts += 1;
+    clock.set(start - days * DAY);
+    const { accountId: account } = await billing.accounts.identify({
+      externalId: `subscriber-${accounts}`,
+    });
+    await billing.payments.saveMethod({ account, gateway: 'test', token: 'test_ok' });
+    const { subscriptionId } = await startPlan(billing, { account, sku });
+    await bill(billing, account);
+    await billing.payments.saveMethod({ account, gateway: 'test', token, makeDefault: true });
+    clock.set(start);
+    return { account, subscriptionId };
+  };
+  const numbersPaid = async (account: string) =>
+    (await invoicesOf(billing, account)).filter(({ status }) => status === 'paid').length;
+  const period = async (subscriptionId: string) =>
+    (await usual.subscriptions.get({ subscriptionId })).period!.number;
+  const told = async (type: 'clock.ahead' | 'subscription.catch_up_needed', account?: string) =>
+    (await usual.events.list({ types: [type], account })).items;
+
+  test('does nothing that comes due by time before somebody says so', async () => {
+    const { account, subscriptionId } = await subscribed(0);
+    clock.set(start + 365 * DAY);
+    const runs: Array<(catchUp?: boolean) => Promise<unknown>> = [
+      (catchUp) => billing.runDue({ catchUp }),
+      (catchUp) => billing.invoicing.createInvoices({ account, catchUp }),
+      (catchUp) => billing.invoicing.createInvoices({ catchUp }),
+      (catchUp) => billing.invoicing.dispatchInvoices({ catchUp }),
+      (catchUp) => billing.invoicing.resetProducts({ catchUp }),
+      (catchUp) => billing.invoicing.restoreProducts({ catchUp }),
+      (catchUp) => billing.invoicing.runBillingCycle({ catchUp }),
+    ];
+    for (const run of runs) {
+      await expect(run()).rejects.toMatchObject({ code: 'clock_ahead', parameter: 'catchUp' });
+    }
+    // Whoever is asked opens no more than a run would.
+    await billing.ledger.balance({ account });
+    await billing.ledger.check({ account, product: 'CALLS' });
+    await billing.ledger.consume({ account, product: 'CALLS' });
+    await billing.subscriptions.list({ account });
+    expect(await period(subscriptionId)).toBe(1);
+    expect(await told('clock.ahead')).toMatchObject([
+      { data: { clock: new Date(start + 365 * DAY).toISOString() } },
+    ]);
+    // The others go on.
+    await usual.invoicing.runBillingCycle();
+    await usual.runDue();
+    expect(await numbersPaid(account)).toBe(1);
+
+    for (const run of runs) await run(true);
+    expect(await numbersPaid(account)).toBeGreaterThan(12);
+  });
+
+  test('less than a day is no reason to do nothing', async () => {
+    clock.set(Date.now() + 23 * 3_600 * SECOND);
+    await expect(billing.runDue()).resolves.toMatchObject({ failed: [] });
+  });
+
+  const cycle = async (request = {}) => {
+    const { created, dispatched } = await usual.invoicing.runBillingCycle(request);
+    return [...created.problems, ...dispatched.problems];
+  };
+
+  test('what was missed in three months is made up for, as before', async () => {
+    const { account, subscriptionId } = await subscribed(100);
+    expect(await cycle()).toEqual([]);
+    expect(await period(subscriptionId)).toBe(4);
+    expect(await numbersPaid(account)).toBe(4);
+  });
+
+  test('and of a plan of days in a month', async () => {
+    const { account } = await subscribed(20, { sku: 'daily' });
+    expect(await cycle()).toEqual([]);
+    expect(await numbersPaid(account)).toBe(21);
+  });
+
+  test('what has missed more is left alone until somebody says so, and told once', async () => {
+    const { account, subscriptionId } = await subscribed(200);
+    const onTime = await subscribed(40);
+    const problem = { code: 'catch_up_needed', message: expect.stringContaining(subscriptionId) };
+    expect(await cycle()).toEqual([{ payer: account, ...problem }]);
+    expect(await usual.runDue()).toMatchObject({
+      failed: [{ part: 'subscriptions', ...problem }],
+    });
+    expect(await usual.invoicing.createInvoices({ account })).toMatchObject({
+      problems: [{ payer: account, code: 'catch_up_needed' }],
+    });
+    expect(await usual.ledger.check({ account, product: 'CALLS' })).toMatchObject({
+      allowed: false,
+    });
+    expect(await period(subscriptionId)).toBe(1);
+    expect(await numbersPaid(account)).toBe(1);
+    expect(await numbersPaid(onTime.account)).toBe(2);
+    expect(await told('subscription.catch_up_needed', account)).toMatchObject([
+      { account, data: { subscriptionId, missed: 5, status: 'active' } },
+    ]);
+    for (const change of [
+      usual.subscriptions.pause({ subscriptionId }),
+      usual.subscriptions.change({ subscriptionId, quantity: 2 }),
+      usual.subscriptions.start({ account, sku: 'plan' }),
+    ]) {
+      await expect(change).rejects.toMatchObject({ code: 'catch_up_needed' });
+    }
+
+    await usual.invoicing.createInvoices({ account, catchUp: true });
+    expect(await cycle()).toEqual([]);
+    expect(await period(subscriptionId)).toBe(7);
+    expect(await numbersPaid(account)).toBe(7);
+    expect(await usual.ledger.check({ account, product: 'CALLS' })).toMatchObject({
+      allowed: true,
+    });
+  });
+
+  test('a payment of before opens nothing that was missed', async () => {
+    const { account, subscriptionId } = await subscribed(200, { token: 'test_declined' });
+    clock.set(start - 165 * DAY);
+    await bill(billing, account);
+    clock.set(start);
+    expect(await numbersPaid(account)).toBe(1);
+    await payOpen(usual, account, 'cash');
+    expect(await period(subscriptionId)).toBe(2);
+    expect(await numbersPaid(account)).toBe(2);
+    await usual.invoicing.createInvoices({ account, catchUp: true });
+    expect(await period(subscriptionId)).toBe(7);
+  });
+
+  test.each(['now', 'period_end'] as const)(
+    'a customer who cancels (%s) is not invoiced for what was missed',
+    async (when) => {
+      const { account, subscriptionId } = await subscribed(200);
+      await usual.subscriptions.cancel({ subscriptionId, when });
+      await cycle();
+      expect(await usual.subscriptions.get({ subscriptionId })).toMatchObject({
+        status: 'cancelled',
+        period: { number: 1 },
+      });
+      expect(await numbersPaid(account)).toBe(1);
+      await startPlan(usual, { account, sku: 'plan' });
+      await bill(usual, account);
+      expect(await usual.ledger.check({ account, product: 'CALLS' })).toMatchObject({
+        allowed: true,
+        remaining: '100',
+      });
+    },
+  );
 });

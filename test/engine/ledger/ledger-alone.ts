@@ -41,6 +41,7 @@ export async function openLedgerAlone(
     clock,
     keep: DEFAULT_KEEP,
     isSandbox: false,
+    isBraked: false,
     onAccountChange: [],
     onProductChange: [],
   };

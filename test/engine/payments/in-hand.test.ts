@@ -90,6 +90,7 @@ describe('what was left without an outcome', () => {
       clock,
       keep: DEFAULT_KEEP,
       isSandbox: false,
+      isBraked: false,
       onAccountChange: [],
       onProductChange: [],
     };

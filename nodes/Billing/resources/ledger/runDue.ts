@@ -1,6 +1,7 @@
 import type { IExecuteFunctions } from 'n8n-workflow';
 
 import type { Billing } from '../../../../engine';
+import { catchUpOption } from '../../../shared/catchUp';
 import { shownFor } from '../../operation';
 
 export const description = shownFor('ledger', 'runDue', [
@@ -13,8 +14,12 @@ export const description = shownFor('ledger', 'runDue', [
     description:
       'Max number of grants and holds, and of answers, to look at. What is left is for the next run.',
   },
+  catchUpOption,
 ]);
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
-  return billing.runDue({ limit: context.getNodeParameter('limit', itemIndex) as number });
+  return billing.runDue({
+    limit: context.getNodeParameter('limit', itemIndex) as number,
+    catchUp: context.getNodeParameter('catchUp', itemIndex, false) as boolean,
+  });
 }
