@@ -265,7 +265,8 @@ onEachDatabase('changes of subscriptions', (database) => {
         awaitingPayment: true,
         period: { startsAt: new Date(MID).toISOString(), endsAt: '2027-07-16T11:00:00.000Z' },
       });
-      expect(await tokens(account)).toBe('5');
+      // Until then what was free goes on as it was.
+      expect(await tokens(account)).toBe('10');
       expect((await amounts(account)).at(-1)).toEqual(['fee', 'large', '60.00']);
     });
 
