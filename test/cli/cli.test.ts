@@ -263,7 +263,7 @@ describe('the command line', () => {
     await rename('away', 'event_readers');
     await knex.destroy();
     expect([code, out]).toEqual([1, 'Nothing was due\n']);
-    expect(err).toMatch(/^events: internal: .*event_readers/);
+    expect(err).toMatch(/^events: internal_error: .*42P01/);
   });
 
   test('run-cycle makes invoices, and says so', async () => {
