@@ -23,7 +23,7 @@ import { requireClock, type AdvanceDone } from './subscriptions';
 /** A part that could not be done, or one thing in it; the others were. The next run tries again. */
 export interface FailedPart {
   part: string;
-  /** An error code, or `internal`. */
+  /** An error code, or that of a run's problem. */
   code: string;
   message: string;
 }
@@ -82,7 +82,11 @@ export type RunDueRequest = RequestOf<typeof dueInput>;
 function failureOf(part: string, error: unknown): FailedPart {
   const told = translate(error);
   if (isBillingError(told)) return { part, code: told.code, message: told.message };
-  return { part, code: 'internal', message: told instanceof Error ? told.message : String(told) };
+  return {
+    part,
+    code: 'internal_error',
+    message: told instanceof Error ? told.message : String(told),
+  };
 }
 
 /**

@@ -52,15 +52,17 @@ export async function findNames(
 
 /** What was not done of something, and why; it is done by the next run. */
 export interface RunProblem {
-  /** An error code, or `internal`. */
-  code: ErrorCode | 'internal';
+  code: ErrorCode;
   message: string;
 }
 
 /** What failed, as it is told beside what was done. */
 export function problemOf(error: unknown): RunProblem {
   if (isBillingError(error)) return { code: error.code, message: error.message };
-  return { code: 'internal', message: error instanceof Error ? error.message : String(error) };
+  return {
+    code: 'internal_error',
+    message: error instanceof Error ? error.message : String(error),
+  };
 }
 
 /** An account, or whatever else is asked for, was held by somebody else for too long. */

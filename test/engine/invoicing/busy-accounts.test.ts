@@ -123,8 +123,8 @@ onServer(() => {
       expect(done.failed).toEqual([
         {
           part: 'collecting',
-          code: 'internal',
-          message: expect.stringContaining('this one is broken') as unknown,
+          code: 'internal_error',
+          message: expect.stringContaining('P0001') as unknown,
         },
       ]);
       await admin.raw(`drop trigger broken on "${schema}".payment_attempts`);
