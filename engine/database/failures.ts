@@ -299,13 +299,17 @@ const failedTransaction = (cause: unknown): BillingError =>
     cause: shown(cause),
   });
 
+/** Raised by our own triggers, in words that tell no row. */
+const STAYS = '23001';
+
 /** What nobody foresaw: named by what tells no row. */
 function refusedStatement(error: DriverError): BillingError {
   const { code, table, constraint } = error;
   const where = [constraint, table].filter((name) => name !== undefined).join(' of ');
+  const what = code === STAYS ? `: ${error.message}` : '';
   return new BillingError(
     'internal_error',
-    `The database refused a statement (SQLSTATE ${code}${where === '' ? '' : `, ${where}`}).`,
+    `The database refused a statement (SQLSTATE ${code}${where === '' ? '' : `, ${where}`})${what}.`,
     {
       advice:
         'Nobody foresaw that, and nothing was changed. If nobody has changed the tables by hand, please report it with this text; the log of the server has the details.',
