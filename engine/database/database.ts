@@ -339,6 +339,8 @@ export class Database {
     this.opened.requireRoom?.();
     let own: { error: unknown } | null = null;
     let isDone = false;
+    /** Such an error is not looked into: whatever it says, it says nothing of the connection. */
+    const isOwn = (error: unknown): boolean => own !== null && own.error === error;
     try {
       return await this.lend(async (session, connection) => {
         // What the caller does between takes the caller's time.
@@ -361,7 +363,7 @@ export class Database {
             { connection },
           );
         } catch (error) {
-          if (!isLostConnection(error)) throw error;
+          if (isOwn(error) || !isLostConnection(error)) throw error;
           session.abandon(error);
           throw isDone ? outcomeUnknown(error) : error;
         } finally {
@@ -369,9 +371,7 @@ export class Database {
         }
       });
     } catch (error) {
-      // Only what is ours to tell: an error of the work's own is not looked into.
-      const isOwn = (own as { error: unknown } | null)?.error === error;
-      throw isOwn ? error : translate(error);
+      throw isOwn(error) ? error : translate(error);
     }
   }
 
