@@ -152,15 +152,17 @@ async function upgradeWaits(
   );
 }
 
+/** Those that begin most like it first: a name that was mistyped is looked for. */
 const FIND_ELSEWHERE = `
 select n.nspname as schema from pg_catalog.pg_namespace n
-where n.nspname <> $1
+where n.nspname <> $1::text
   and exists (select 1 from pg_catalog.pg_class c
               join pg_catalog.pg_attribute a on a.attrelid = c.oid
               where c.relnamespace = n.oid and c.relname = 'migrations'
                 and a.attname in ('major', 'applied_at')
               having count(*) = 2)
-order by n.nspname
+order by (select count(*) from generate_series(1, length($1::text)) as k
+          where left(n.nspname, k::int) = left($1::text, k::int)) desc, n.nspname
 limit 10`;
 
 const MAY_INSTALL = `

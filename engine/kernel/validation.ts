@@ -215,7 +215,7 @@ interface AmountRules {
 
 /** Many people write a comma before the decimals. Before three digits it may mean thousands. */
 function exampleFor(value: unknown): string {
-  const written = typeof value === 'string' && /^(-?\d{1,20}),(\d{1,2})$/.exec(value.trim());
+  const written = typeof value === 'string' && /^\s?(-?\d{1,20}),(\d{1,2})\s?$/.exec(value);
   const [, whole, decimals] = written || [];
   if (whole === undefined) return ' such as 10 or "1.5"';
   return `: write ${whole}.${decimals}, not ${whole},${decimals}`;
