@@ -144,8 +144,8 @@ test('the canvas says what the nodes of the shipped workflow are about', async (
     await editor.openWorkflow(chatbot);
     const shown = (node: string) =>
       editor.page.locator(`[data-test-id="canvas-node"][data-node-name="${node}"]`).allInnerTexts();
-    expect((await shown('Check Quota')).join()).toContain(`1 ${PRODUCT}`);
-    expect((await shown('Consume')).join()).toContain(`1 ${PRODUCT}`);
+    expect((await shown('Check Quota')).join()).toContain(`Look for 1 of ${PRODUCT}`);
+    expect((await shown('Consume')).join()).toContain(`Take 1 of ${PRODUCT}`);
     expect((await shown('Give Welcome Offer')).join()).toContain('welcome');
     expect(await editor.brokenImages()).toEqual([]);
   } finally {
@@ -171,7 +171,7 @@ describe('the pickers', () => {
 
   test('list products and offers, and search them', async () => {
     expect(await search('searchProducts')).toEqual({
-      results: [{ name: `Messages (${PRODUCT})`, value: PRODUCT }],
+      results: [{ name: `Messages (${PRODUCT}), unit: message`, value: PRODUCT }],
     });
     expect((await search('searchProducts', 'mess')).results).toHaveLength(1);
     expect((await search('searchProducts', 'nothing')).results).toEqual([]);
