@@ -2,6 +2,7 @@ import { LIMITS, TestClock, isBillingError, type Billing } from '../../engine';
 import { parse, z } from '../../engine/kernel';
 import { count } from '../counted';
 import { newSchema, onEachDatabase } from '../engine/each-database';
+import { seen } from '../engine/seen-schemas';
 
 /**
  * Text, lists and objects of a stranger's without end: each is refused by its size, before anybody walks
@@ -9,19 +10,9 @@ import { newSchema, onEachDatabase } from '../engine/each-database';
  * its own schema, so that a new field counts at once.
  */
 
-const mockSeen: z.ZodType[] = [];
-jest.mock('../../engine/kernel/validation', () => {
-  const actual = jest.requireActual<typeof import('../../engine/kernel/validation')>(
-    '../../engine/kernel/validation',
-  );
-  return {
-    ...actual,
-    parse: (schema: z.ZodType, given: unknown): unknown => {
-      mockSeen.push(schema);
-      return actual.parse(schema, given);
-    },
-  };
-});
+jest.mock('../../engine/kernel/validation', () =>
+  jest.requireActual<typeof import('../engine/seen-schemas')>('../engine/seen-schemas').watched(),
+);
 
 type Call = (request: unknown) => Promise<unknown>;
 type Path = readonly string[];
@@ -146,9 +137,9 @@ onEachDatabase('input without end', (database) => {
       if (typeof value !== 'object' || value === null) continue;
       for (const [name, call] of Object.entries(value as Record<string, unknown>)) {
         if (typeof call !== 'function') continue;
-        mockSeen.length = 0;
+        seen.length = 0;
         await (call as Call)({}).catch(() => undefined);
-        const [schema] = mockSeen;
+        const [schema] = seen;
         if (schema !== undefined) {
           calls.set(`${room}.${name}`, { call: call as Call, paths: unique(pathsOf(schema)) });
         }
@@ -166,13 +157,13 @@ onEachDatabase('input without end', (database) => {
       for (const path of paths) {
         for (const [kind, value] of Object.entries(tooLarge)) {
           if (path.length === 0 && kind === 'text') continue;
-          const { code, ...seen } = await lookAt(call, at(path, value));
+          const { code, ...looks } = await lookAt(call, at(path, value));
           tried += 1;
           const where = `${name} ${path.join('.')} ${kind}`;
           if (typeof code !== 'string' || code === 'done') beyond.push([where, code]);
           else refused.add(code);
           for (const part of ['characters', 'entries', 'fields'] as const) {
-            if (seen[part] > MOST[part]) beyond.push([where, part, seen[part]]);
+            if (looks[part] > MOST[part]) beyond.push([where, part, looks[part]]);
           }
         }
       }

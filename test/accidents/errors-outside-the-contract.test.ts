@@ -15,7 +15,7 @@ import {
   type Billing,
   type BillingError,
 } from '../../engine';
-import { parse, type z } from '../../engine/kernel';
+import { parse } from '../../engine/kernel';
 import { BillingDatabaseApi } from '../../credentials/BillingDatabaseApi.credentials';
 import type { BillingDatabaseCredential } from '../../nodes/shared/connection';
 import { billingDatabaseTest } from '../../nodes/shared/credentialTest';
@@ -24,25 +24,16 @@ import { itemError, nodeError } from '../../nodes/shared/itemErrors';
 import { newSchema, onServer, serverUrl } from '../engine/each-database';
 import { publicCalls, WITH_SECRETS, type PublicCall } from './public-calls';
 import { Wire, type ServerError } from './wire';
+import { seen } from '../engine/seen-schemas';
 
 /**
  * The accident: what databases, networks and drivers say came out as it was, with the row that broke a
  * constraint in it, or the URL and its password.
  */
 
-const mockSeen: z.ZodType[] = [];
-jest.mock('../../engine/kernel/validation', () => {
-  const actual = jest.requireActual<typeof import('../../engine/kernel/validation')>(
-    '../../engine/kernel/validation',
-  );
-  return {
-    ...actual,
-    parse: (schema: z.ZodType, given: unknown): unknown => {
-      mockSeen.push(schema);
-      return actual.parse(schema, given);
-    },
-  };
-});
+jest.mock('../../engine/kernel/validation', () =>
+  jest.requireActual<typeof import('../engine/seen-schemas')>('../engine/seen-schemas').watched(),
+);
 
 const EMAIL = 'private-ann@example.com';
 
@@ -145,7 +136,7 @@ onServer(() => {
     let calls: PublicCall[];
 
     beforeAll(async () => {
-      calls = await publicCalls({ connection: serverUrl(), schema, clock }, mockSeen);
+      calls = await publicCalls({ connection: serverUrl(), schema, clock }, seen);
     });
 
     afterAll(async () => {

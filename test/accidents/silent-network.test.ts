@@ -2,12 +2,12 @@ import type { ITriggerFunctions } from 'n8n-workflow';
 import pg from 'pg';
 
 import { TestClock, isBillingError, openBilling, type Billing } from '../../engine';
-import type { z } from '../../engine/kernel';
 import { engines } from '../../nodes/shared/engines';
 import { EventListener } from '../../nodes/shared/eventListening';
 import { newSchema, onServer, serverUrl } from '../engine/each-database';
 import { publicCalls, WITH_SECRETS, type PublicCall } from './public-calls';
 import { Wire } from './wire';
+import { seen } from '../engine/seen-schemas';
 
 /**
  * The accident: with the network gone silent after connecting, or tables locked by somebody, calls waited
@@ -17,19 +17,9 @@ import { Wire } from './wire';
  * still carried may be given up, too. What is asked of the engine afterwards is asked until it answers.
  */
 
-const mockSeen: z.ZodType[] = [];
-jest.mock('../../engine/kernel/validation', () => {
-  const actual = jest.requireActual<typeof import('../../engine/kernel/validation')>(
-    '../../engine/kernel/validation',
-  );
-  return {
-    ...actual,
-    parse: (schema: z.ZodType, given: unknown): unknown => {
-      mockSeen.push(schema);
-      return actual.parse(schema, given);
-    },
-  };
-});
+jest.mock('../../engine/kernel/validation', () =>
+  jest.requireActual<typeof import('../engine/seen-schemas')>('../engine/seen-schemas').watched(),
+);
 
 const LIMITS = { statementTimeout: 150, scanTimeout: 150, lockTimeout: 400, connectTimeout: 400 };
 /** Where something has to succeed before it goes silent. */
@@ -89,7 +79,7 @@ onServer(() => {
     let calls: PublicCall[];
 
     beforeAll(async () => {
-      calls = await publicCalls({ connection: serverUrl(), schema, clock }, mockSeen);
+      calls = await publicCalls({ connection: serverUrl(), schema, clock }, seen);
       expect(calls.length).toBeGreaterThan(100);
     });
 

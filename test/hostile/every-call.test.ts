@@ -3,6 +3,7 @@ import type { z } from '../../engine/kernel';
 import { count } from '../counted';
 import { isLong, newSchema, onEachDatabase, runs } from '../engine/each-database';
 import { Random, seedOfRun } from '../faults/random';
+import { seen } from '../engine/seen-schemas';
 
 /**
  * Every public call with requests made up after its own schema: of what is there, of what is not, and
@@ -10,19 +11,9 @@ import { Random, seedOfRun } from '../faults/random';
  * the database, and all books agree afterwards.
  */
 
-const mockSeen: z.ZodType[] = [];
-jest.mock('../../engine/kernel/validation', () => {
-  const actual = jest.requireActual<typeof import('../../engine/kernel/validation')>(
-    '../../engine/kernel/validation',
-  );
-  return {
-    ...actual,
-    parse: (schema: z.ZodType, given: unknown): unknown => {
-      mockSeen.push(schema);
-      return actual.parse(schema, given);
-    },
-  };
-});
+jest.mock('../../engine/kernel/validation', () =>
+  jest.requireActual<typeof import('../engine/seen-schemas')>('../engine/seen-schemas').watched(),
+);
 
 /** The same inputs in every short run; a long one says what it began with. */
 const seed = isLong ? seedOfRun() : 1;
@@ -147,9 +138,9 @@ onEachDatabase('every call with all kinds of input', (database) => {
     for (const [room, value] of Object.entries(billing)) {
       if (typeof value !== 'object' || value === null || room === 'sandbox') continue;
       for (const [name, call] of Object.entries(value as Record<string, Call>)) {
-        mockSeen.length = 0;
+        seen.length = 0;
         await call({}).catch(() => undefined);
-        const [schema] = mockSeen;
+        const [schema] = seen;
         if (schema !== undefined) calls.set(`${room}.${name}`, { call, schema });
       }
     }
