@@ -93,14 +93,13 @@ function failureOf(part: string, error: unknown): FailedPart {
  * Runs the parts one after the other. One that fails does not keep the others from running.
  *
  * @param none what is answered of a part that failed
- * @throws invalid_input; what the first part threw, when none could be done
+ * @throws what the first part threw, when none could be done
  */
 async function runParts<Done extends object>(
   parts: ReadonlyArray<DuePart<Partial<Done>>>,
   none: Done,
-  request: RunDueRequest = {},
+  { limit, catchUp }: { limit: number; catchUp?: boolean },
 ): Promise<Done & { failed: FailedPart[] }> {
-  const { limit = DEFAULT_LIMIT, catchUp } = parse(dueInput, request);
   const done = { ...none };
   const failed: FailedPart[] = [];
   const errors: unknown[] = [];
@@ -124,15 +123,15 @@ const firstOf = (errors: readonly unknown[]): unknown => {
   return told.find((error) => error instanceof BillingError) ?? told[0];
 };
 
-/** @throws as `runParts`; clock_ahead */
+/** @throws invalid_input, clock_ahead; as `runParts` */
 export async function runAllDue(
   context: Context,
   parts: DueParts,
-  request?: RunDueRequest,
+  request: RunDueRequest = {},
 ): Promise<RunDueAnswer> {
-  const wanted = parse(dueInput, request ?? {});
-  await requireClock(context, wanted.catchUp);
-  return runParts(parts, NOTHING_DUE, wanted);
+  const { limit = DEFAULT_LIMIT, catchUp } = parse(dueInput, request);
+  await requireClock(context, catchUp);
+  return runParts(parts, NOTHING_DUE, { limit, catchUp });
 }
 
 /** On a day of a sandbox everything that is due is done. */

@@ -248,10 +248,9 @@ export class Readers {
     request: GivenEventsRequest,
   ): Promise<{ acknowledged: number; unknown: string[] }> {
     const { reader, eventIds, leaseId = null, tx } = parse(givenInput, request);
-    const done = await this.onGiven(tx, reader, eventIds, (session, ids) =>
-      session.query(ACKNOWLEDGE, [reader, ids, leaseId]),
-    );
-    return { acknowledged: done.size, unknown: eventIds.filter((id) => !done.has(id)) };
+    const given = { reader, eventIds };
+    const { count, unknown } = await this.onGiven(tx, given, ACKNOWLEDGE, [leaseId]);
+    return { acknowledged: count, unknown };
   }
 
   /**
@@ -266,10 +265,13 @@ export class Readers {
     const { reader, leaseId, eventIds, lease = DEFAULT_LEASE } = parse(leaseInput, request);
     const now = readClock(this.context.clock);
     const until = isoTime(addDuration(now, lease, 'UTC'));
-    const done = await this.onGiven(undefined, reader, eventIds, (session, ids) =>
-      session.query(TAKE, [reader, ids, leaseId, isoTime(now), until]),
-    );
-    return { taken: done.size, unknown: eventIds.filter((id) => !done.has(id)) };
+    const given = { reader, eventIds };
+    const { count, unknown } = await this.onGiven(undefined, given, TAKE, [
+      leaseId,
+      isoTime(now),
+      until,
+    ]);
+    return { taken: count, unknown };
   }
 
   /**
@@ -281,10 +283,9 @@ export class Readers {
   async extend(request: LeaseEventsRequest): Promise<{ extended: number; unknown: string[] }> {
     const { reader, leaseId, eventIds, lease = DEFAULT_LEASE } = parse(leaseInput, request);
     const until = isoTime(addDuration(readClock(this.context.clock), lease, 'UTC'));
-    const done = await this.onGiven(undefined, reader, eventIds, (session, ids) =>
-      session.query(EXTEND, [reader, ids, leaseId, until]),
-    );
-    return { extended: done.size, unknown: eventIds.filter((id) => !done.has(id)) };
+    const given = { reader, eventIds };
+    const { count, unknown } = await this.onGiven(undefined, given, EXTEND, [leaseId, until]);
+    return { extended: count, unknown };
   }
 
   /**
@@ -296,10 +297,9 @@ export class Readers {
   async release(request: GivenEventsRequest): Promise<{ released: number; unknown: string[] }> {
     const { reader, eventIds, leaseId = null, tx } = parse(givenInput, request);
     const now = isoTime(readClock(this.context.clock));
-    const done = await this.onGiven(tx, reader, eventIds, (session, ids) =>
-      session.query(RELEASE, [reader, ids, leaseId, now]),
-    );
-    return { released: done.size, unknown: eventIds.filter((id) => !done.has(id)) };
+    const given = { reader, eventIds };
+    const { count, unknown } = await this.onGiven(tx, given, RELEASE, [leaseId, now]);
+    return { released: count, unknown };
   }
 
   /**
@@ -340,19 +340,26 @@ export class Readers {
     });
   }
 
+  /**
+   * Runs a statement on what a reader was given.
+   *
+   * @param statement of the reader ($1), the ids ($2) and further values; returns those it was true of
+   */
   private async onGiven(
     tx: unknown,
-    reader: string,
-    eventIds: readonly string[],
-    work: (session: Session, ids: string[]) => Promise<unknown[]>,
-  ): Promise<Set<string>> {
+    { reader, eventIds }: Pick<GivenEventsRequest, 'reader' | 'eventIds'>,
+    statement: string,
+    values: readonly unknown[],
+  ): Promise<{ count: number; unknown: string[] }> {
     const ids = idsAmong(eventIds);
-    if (ids.length === 0) return new Set();
+    if (ids.length === 0) return { count: 0, unknown: [...eventIds] };
     return this.context.database.transaction(tx, async (session) => {
       // Its lock first, as a poll does: the two would lock the same rows in another order.
       await lockReader(session, reader);
-      const rows = (await work(session, ids)) as Array<{ event_id: string }>;
-      return new Set(rows.map((row) => row.event_id));
+      const all = [reader, ids, ...values];
+      const rows = await session.query<{ event_id: string }>(statement, all);
+      const done = new Set(rows.map((row) => row.event_id));
+      return { count: done.size, unknown: eventIds.filter((id) => !done.has(id)) };
     });
   }
 }

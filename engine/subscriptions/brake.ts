@@ -82,8 +82,8 @@ const missedOf = ({ openings }: Outcome, now: Instant): number =>
   openings.filter(({ period }) => period.endsAt <= now).length;
 
 /** Whether more was missed than is made up for unasked. */
-const isFarBehind = (outcome: Outcome, now: Instant): boolean =>
-  missedOf(outcome, now) > MOST_MISSED && outcome.openings[0]!.period.startsAt < now - MISSED_FOR;
+const isFarBehind = ({ openings }: Outcome, missed: number, now: Instant): boolean =>
+  missed > MOST_MISSED && openings[0]!.period.startsAt < now - MISSED_FOR;
 
 /** Those of which it was told already, each at the boundary from which on it missed its periods. */
 const TOLD_OF_MISSED = `
@@ -104,7 +104,9 @@ export async function leftBehind(
   planned: ReadonlyArray<{ before: StoredSubscription; outcome: Outcome }>,
   now: Instant,
 ): Promise<Map<Outcome, LeftBehind>> {
-  const far = planned.filter(({ outcome }) => isFarBehind(outcome, now));
+  const far = planned
+    .map((one) => ({ ...one, missed: missedOf(one.outcome, now) }))
+    .filter(({ outcome, missed }) => isFarBehind(outcome, missed, now));
   if (far.length === 0) return new Map();
   const [row] = await session.query<{ isBraked: boolean }>(IS_BRAKED);
   if (!row!.isBraked) return new Map();
@@ -116,14 +118,14 @@ export async function leftBehind(
   const told = new Set(rows.map(({ subscriptionId }) => subscriptionId));
   await recordEvents(
     session,
-    far.flatMap(({ before, outcome }) =>
-      told.has(before.subscriptionId) ? [] : [catchUpEventOf(before, missedOf(outcome, now), now)],
+    far.flatMap(({ before, missed }) =>
+      told.has(before.subscriptionId) ? [] : [catchUpEventOf(before, missed, now)],
     ),
   );
   return new Map(
-    far.map(({ before: { subscriptionId }, outcome }) => [
+    far.map(({ before: { subscriptionId }, outcome, missed }) => [
       outcome,
-      { payerId: outcome.receiver.payerId, subscriptionId, missed: missedOf(outcome, now) },
+      { payerId: outcome.receiver.payerId, subscriptionId, missed },
     ]),
   );
 }
