@@ -12,6 +12,20 @@ import { MIGRATIONS } from '../../engine/database/migrations';
 const SCHEMA = 'billing';
 const DAY = 86_400_000;
 
+/**
+ * What makes a copy quicker: it begins with writing zeros over all buffers, and with reading all
+ * files, of which nearly half are of databases that nobody opens. A plan for whatever values come is
+ * enough, as in the engine's own functions; one for each is planned anew each time.
+ */
+const LIGHTENING = [
+  `alter system set shared_buffers = '16MB'`,
+  `alter system set plan_cache_mode = 'force_generic_plan'`,
+  `alter database template0 is_template false`,
+  `drop database template0`,
+  `alter database template1 is_template false`,
+  `drop database template1`,
+];
+
 const modules = path.resolve(__dirname, '../../node_modules');
 const folder = path.join(modules, '.cache/n8n-nodes-billing');
 
@@ -35,8 +49,7 @@ export async function dumpMigrated(): Promise<string> {
   const { knex, close } = await openEmbedded('memory', 10_000);
   try {
     await openBilling({ connection: knex, schema: SCHEMA });
-    // A copy begins with writing zeros over them all.
-    await knex.raw(`alter system set shared_buffers = '16MB'`);
+    for (const statement of LIGHTENING) await knex.raw(statement);
     const database = (await knex.client.acquireConnection()) as PGlite;
     const dump = await database.dumpDataDir('none');
     await knex.client.releaseConnection(database);

@@ -64,6 +64,8 @@ function serverUser() {
 
 const temporaryFolder = isRoot ? '/tmp' : os.tmpdir();
 
+const MEMORY_NEEDED = 8 * 2 ** 30;
+
 /**
  * Copies the binaries once a machine to where the server's user may run them, and makes the
  * symbolic links to libraries that npm packages cannot hold.
@@ -123,12 +125,23 @@ export class PostgresServer {
   }
 
   /**
-   * @param {{ major?: number, settings?: Record<string, string> }} options
+   * A folder in memory, where this machine has one with room for a whole run's schemas: each is some
+   * seven hundred files, and making them on a disk costs three times as much.
+   */
+  static memory() {
+    const place = '/dev/shm';
+    if (!fs.existsSync(place) || os.freemem() < MEMORY_NEEDED) return temporaryFolder;
+    const { bavail, bsize } = fs.statfsSync(place);
+    return bavail * bsize < MEMORY_NEEDED ? temporaryFolder : place;
+  }
+
+  /**
+   * @param {{ major?: number, settings?: Record<string, string>, place?: string }} options
    * @returns {Promise<PostgresServer>}
    */
-  static async create({ major = 18, settings = {} } = {}) {
+  static async create({ major = 18, settings = {}, place = temporaryFolder } = {}) {
     const binaries = installBinaries(major);
-    const folder = fs.mkdtempSync(path.join(temporaryFolder, `billing-test-postgres-${major}-`));
+    const folder = fs.mkdtempSync(path.join(place, `billing-test-postgres-${major}-`));
     const user = serverUser();
     if (user.uid !== undefined) fs.chownSync(folder, user.uid, user.gid);
     const password = randomBytes(12).toString('hex');

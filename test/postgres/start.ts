@@ -16,8 +16,13 @@ async function startServer(): Promise<void> {
   process.stdout.write(`\nStarting Postgres ${major} for the tests (from npm) ...`);
   const { PostgresServer } = await import('./server.mjs');
   // It is thrown away after the run. What must survive has a server of its own, and syncs.
-  const settings = { fsync: 'off', full_page_writes: 'off' };
-  const server = await PostgresServer.create({ major, settings });
+  const settings = {
+    fsync: 'off',
+    full_page_writes: 'off',
+    jit: 'off',
+    plan_cache_mode: 'force_generic_plan',
+  };
+  const server = await PostgresServer.create({ major, settings, place: PostgresServer.memory() });
   process.stdout.write(` ready on port ${server.port}\n`);
   (globalThis as { billingTestPostgres?: PostgresServer }).billingTestPostgres = server;
   process.env.BILLING_TEST_DATABASE_URL = server.url;
