@@ -21,6 +21,7 @@ import {
 } from '../shared/listSearch';
 import { actionSubtitle } from '../shared/options';
 import { toolNotice } from '../shared/toolMode';
+import { NEWEST, VERSIONS } from '../shared/versions';
 import { withReadsForAgents } from './forAgents';
 import { account } from './resources/account';
 import { balance } from './resources/balance';
@@ -69,7 +70,8 @@ export class Billing implements INodeType {
     name: 'billing',
     icon: { light: 'file:billing.svg', dark: 'file:billing.dark.svg' },
     group: ['transform'],
-    version: 1,
+    version: VERSIONS,
+    defaultVersion: NEWEST,
     subtitle: actionSubtitle(ofResources),
     description:
       'Recognize customers, set up what is sold, take orders, run subscriptions and invoices, hold and move units, read balances and check the books',

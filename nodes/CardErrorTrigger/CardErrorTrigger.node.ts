@@ -12,6 +12,7 @@ import { billingDatabaseTest } from '../shared/credentialTest';
 import { accountsParameter, readerParameter, readingOptions } from '../shared/eventParameters';
 import { beginWithEvents, triggerOnEvents, type EventTrigger } from '../shared/eventTrigger';
 import { searchAccounts } from '../shared/listSearch';
+import { NEWEST, VERSIONS } from '../shared/versions';
 import { cardErrorItem } from './cardErrorItem';
 
 const onCardErrors: EventTrigger = {
@@ -25,7 +26,8 @@ export class CardErrorTrigger implements INodeType {
     name: 'cardErrorTrigger',
     icon: { light: 'file:cardErrorTrigger.svg', dark: 'file:cardErrorTrigger.dark.svg' },
     group: ['trigger'],
-    version: 1,
+    version: VERSIONS,
+    defaultVersion: NEWEST,
     subtitle: 'an invoice could not be charged',
     description:
       'Starts the workflow when an invoice could not be charged: the card was declined, or there is none',

@@ -15,6 +15,7 @@ import { AMOUNT_IN_WORDS } from '../shared/options';
 import { amountParameter, productParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
 import { outsideTools, toolDescription, toolNotice } from '../shared/toolMode';
+import { NEWEST, VERSIONS } from '../shared/versions';
 
 const FIELD = 'quota';
 
@@ -32,7 +33,8 @@ export class CheckQuota implements INodeType {
     name: 'checkQuota',
     icon: { light: 'file:checkQuota.svg', dark: 'file:checkQuota.dark.svg' },
     group: ['transform'],
-    version: 1,
+    version: VERSIONS,
+    defaultVersion: NEWEST,
     subtitle: `={{ "Look for " + ${AMOUNT_IN_WORDS} }}`,
     description: 'Check whether a customer may use an amount of a product, without taking it',
     defaults: { name: 'Check Quota' },

@@ -17,6 +17,7 @@ import { AMOUNT_IN_WORDS } from '../shared/options';
 import { amountParameter, productParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
 import { outsideTools, toolDescription, toolNotice } from '../shared/toolMode';
+import { NEWEST, VERSIONS } from '../shared/versions';
 
 const FIELD = 'usage';
 
@@ -36,7 +37,8 @@ export class Consume implements INodeType {
     name: 'consume',
     icon: { light: 'file:consume.svg', dark: 'file:consume.dark.svg' },
     group: ['transform'],
-    version: 1,
+    version: VERSIONS,
+    defaultVersion: NEWEST,
     subtitle: `={{ "Take " + ${AMOUNT_IN_WORDS} }}`,
     description: "Take an amount of a product from a customer's quota, all of it or nothing, once",
     defaults: { name: 'Consume' },

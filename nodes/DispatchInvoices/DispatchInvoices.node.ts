@@ -14,6 +14,7 @@ import { billingDatabaseTest } from '../shared/credentialTest';
 import { forEachItemOrRefusal } from '../shared/forEachItem';
 import { searchAccounts } from '../shared/listSearch';
 import { actionSubtitle } from '../shared/options';
+import { NEWEST, VERSIONS } from '../shared/versions';
 import { operations } from './operations';
 
 const withAccounts = ['createInvoices', 'dispatchInvoices', 'resetProducts', 'restoreProducts'];
@@ -66,7 +67,8 @@ export class DispatchInvoices implements INodeType {
     name: 'dispatchInvoices',
     icon: { light: 'file:dispatchInvoices.svg', dark: 'file:dispatchInvoices.dark.svg' },
     group: ['transform'],
-    version: 1,
+    version: VERSIONS,
+    defaultVersion: NEWEST,
     subtitle: actionSubtitle([operationParameter]),
     description:
       'Bill everybody whose period is over: make the invoices, issue them, charge them, and renew what was bought',

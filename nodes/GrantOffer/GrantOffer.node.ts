@@ -17,6 +17,7 @@ import { inSentence } from '../shared/options';
 import { offerParameter, offerQuantityParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
 import { claimTrial, identitiesParameter } from '../shared/trial';
+import { NEWEST, VERSIONS } from '../shared/versions';
 
 async function grantOffer(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
   const sku = readRequired(context, 'offer', 'Offer', itemIndex);
@@ -53,7 +54,8 @@ export class GrantOffer implements INodeType {
     name: 'grantOffer',
     icon: { light: 'file:grantOffer.svg', dark: 'file:grantOffer.dark.svg' },
     group: ['transform'],
-    version: 1,
+    version: VERSIONS,
+    defaultVersion: NEWEST,
     subtitle: `={{ ($parameter["operation"] === "claimTrial" ? "Claim the trial " : "Grant " + ${inSentence('quantity', 'some')} + " × ") + ${inSentence('offer', 'offer')} }}`,
     description: 'Give a customer what an offer holds, once, or as a trial once per person',
     defaults: { name: 'Grant Offer' },
