@@ -181,7 +181,7 @@ export class Webhooks {
       throw new BillingError('forbidden', 'Webhooks are signed, and there is no secret for it.', {
         parameter: 'secrets.webhooks',
         advice:
-          'Open the engine with secrets: { webhooks: "whsec_..." }; docs/events.md shows how.',
+          'Open the engine with secrets: { webhooks: "whsec_..." }, or fill in the webhook secret of the n8n credential; docs/events.md shows how.',
       });
     }
     if (given !== undefined) requireId(given);
@@ -256,10 +256,13 @@ export class Webhooks {
    * The events that an endpoint never took, the latest first. `events.replay` with the reader
    * `webhook:<id>` sends again what happened since a time.
    *
-   * @throws invalid_input
+   * @throws invalid_input (also when there is none)
    */
   async webhookFailures(request: RequestOf<typeof failuresInput>): Promise<WebhookFailure[]> {
     const { webhookId, limit = 100 } = parse(failuresInput, request);
-    return FAILURES.rows(this.context.database, READ_FAILURES, [requireId(webhookId), limit]);
+    const { database } = this.context;
+    const [found] = await readWebhooks(database, requireId(webhookId));
+    if (found === undefined) throw unknownWebhook();
+    return FAILURES.rows(database, READ_FAILURES, [webhookId, limit]);
   }
 }

@@ -41,6 +41,7 @@ import { sandbox } from './resources/sandbox';
 import { subscription } from './resources/subscription';
 import { taxRate } from './resources/taxRate';
 import { trial } from './resources/trial';
+import { webhook } from './resources/webhook';
 import { router } from './router';
 
 const ofResources = withReadsForAgents([
@@ -62,6 +63,7 @@ const ofResources = withReadsForAgents([
   ...subscription.description,
   ...taxRate.description,
   ...trial.description,
+  ...webhook.description,
 ]);
 
 export class Billing implements INodeType {
@@ -135,6 +137,11 @@ export class Billing implements INodeType {
             description: 'What a new customer may try',
             // Nothing of it is for agents.
             displayOptions: { hide: { '@tool': [true] } },
+          },
+          {
+            name: 'Webhook',
+            value: 'webhook',
+            description: 'Where events are sent by HTTP',
           },
         ],
         default: 'account',

@@ -29,6 +29,7 @@ import { sandbox } from './resources/sandbox';
 import { subscription } from './resources/subscription';
 import { taxRate } from './resources/taxRate';
 import { trial } from './resources/trial';
+import { webhook } from './resources/webhook';
 
 interface Resource {
   operations: Record<string, Operation>;
@@ -55,6 +56,7 @@ const resources: Record<string, Resource> = {
   subscription,
   taxRate,
   trial,
+  webhook,
 };
 
 /** "Coupon: Create or Update", as the editor calls it. */

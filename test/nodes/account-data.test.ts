@@ -66,6 +66,85 @@ describe('Billing: Account, Update', () => {
   });
 });
 
+describe('Billing: Account, Attach Child and Detach Child', () => {
+  const attach = (child: string, parent: string, more: Record<string, unknown> = {}) =>
+    does('account', 'attachChild', { ...by(child), ...otherBy('parent', parent), ...more });
+
+  it('lets a child use what its parent has, until it is detached', async () => {
+    const parent = await customer('parent', { messages: '10' });
+    const child = await customer('child', { messages: '2' });
+    await expect(attach('child', 'parent')).rejects.toThrow(/units/);
+    const key = { idempotencyKey: '={{ "family" }}' };
+    const more = { ...key, options: { moveUnits: true } };
+    const [attached] = await attach('child', 'parent', more);
+    expect(attached).toMatchObject({ accountId: child, parentId: parent, replayed: false });
+    expect(await attach('child', 'parent', more)).toEqual([{ ...attached, replayed: true }]);
+    expect([await balanceOf('parent'), await balanceOf('child')]).toEqual(['12', '12']);
+    const [detached] = await does('account', 'detachChild', by('child'));
+    expect(detached).toMatchObject({ accountId: child, parentId: null });
+    expect([await balanceOf('parent'), await balanceOf('child')]).toEqual(['12', '0']);
+  });
+
+  it('says whose account is missing, on the item', async () => {
+    await customer('single');
+    await expect(attach('single', '={{ $json.nothing }}')).rejects.toThrow(
+      '"Parent Account External ID" is missing.',
+    );
+    await expect(attach('single', 'single')).rejects.toThrow(/its own parent/);
+    const node = billing(
+      'account',
+      'attachChild',
+      { ...by('={{ $json.id }}'), ...otherBy('parent', 'single') },
+      { onError: 'continueRegularOutput' },
+    );
+    await customer('another');
+    const { json } = await run([{ id: 'single' }, { id: 'another' }], node);
+    expect(json('Billing')).toMatchObject([
+      { details: { code: 'merge_conflict' } },
+      { parentId: expect.any(String) as string },
+    ]);
+  });
+});
+
+describe('Billing: Account, Migrate Identities', () => {
+  const migrate = (parameters: Record<string, unknown>) =>
+    does('account', 'migrateIdentities', { toProvider: 'shop', ...parameters });
+
+  it('gives identities from another provider, by a map, or from metadata', async () => {
+    await onEngine(async ({ accounts }) => {
+      await accounts.identify({ provider: 'site', externalId: '17', metadata: { chat: 'c17' } });
+      await accounts.identify({ provider: 'site', externalId: '18' });
+    });
+    const map = [{ externalId: '17', to: 'seventeen' }];
+    const parameters = { fromProvider: 'site', options: { map: JSON.stringify(map) } };
+    expect(await migrate({ ...parameters, dryRun: true })).toMatchObject([
+      { given: 1, dryRun: true },
+    ]);
+    expect(await migrate(parameters)).toMatchObject([{ given: 1, conflicting: 0, dryRun: false }]);
+    expect(
+      await does('account', 'get', { provider: 'shop', externalId: 'seventeen' }),
+    ).toMatchObject([{ metadata: { chat: 'c17' } }]);
+    const metadata = { takeFrom: 'metadata', fromMetadata: 'chat', toProvider: 'chat' };
+    expect(await migrate(metadata)).toMatchObject([{ given: 1 }]);
+    await expect(migrate({ ...parameters, options: { map: '[{' } })).rejects.toThrow(
+      '"Map" is not valid JSON.',
+    );
+    await expect(migrate({ fromProvider: '={{ $json.nothing }}' })).rejects.toThrow(
+      '"From Provider" is missing.',
+    );
+  });
+
+  it('an agent changes no families and no identities', async () => {
+    await customer('bound');
+    for (const operation of ['attachChild', 'detachChild', 'migrateIdentities']) {
+      const more = { ...otherBy('parent', 'parent'), fromProvider: 'site', toProvider: 'shop' };
+      expect(await toldToAgent('account', operation, { ...by('bound'), ...more })).toEqual({
+        error: expect.stringContaining('is not for AI agents') as string,
+      });
+    }
+  });
+});
+
 describe('Billing: Account, Merge', () => {
   const merge = (into: string, from: string, more: Record<string, unknown> = {}) =>
     does('account', 'merge', { ...by(into), ...otherBy('from', from), ...more });

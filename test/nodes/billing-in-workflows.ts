@@ -31,6 +31,8 @@ import {
 export const credential = {
   database: 'embedded',
   folder: 'memory',
+  // Whoever sends events by HTTP needs one; it is none that anybody uses.
+  webhookSecret: `whsec_${Buffer.alloc(32, 'test').toString('base64')}`,
 } satisfies BillingDatabaseCredential;
 
 /** Does work on the very engine that the nodes use. */

@@ -606,6 +606,89 @@ describe('Billing: Payment', () => {
   });
 });
 
+describe('Billing: Order, Pay', () => {
+  const ordered = async (externalId: string) => {
+    const lines = { items: { item: [ofOffer('messages-10')] } };
+    const [order] = await does('order', 'create', { ...by(externalId), ...lines });
+    return { order: { __rl: true, mode: 'id', value: order!.orderId } };
+  };
+
+  it('charges the card on file once, or the one that is named', async () => {
+    await buyer('pays-order', 'test_ok');
+    const order = await ordered('pays-order');
+    const [paid] = await does('order', 'pay', order);
+    expect(paid).toMatchObject({ status: 'succeeded', amount: '1.00', gateway: 'test' });
+    expect(await does('order', 'pay', order)).toMatchObject([{ attemptId: paid!.attemptId }]);
+    expect(await does('order', 'get', order)).toMatchObject([{ status: 'paid' }]);
+    expect(await balanceOf('pays-order')).toBe('10');
+    const [declining] = await does('payment', 'saveMethod', {
+      ...by('pays-order'),
+      gateway: 'test',
+      paymentToken: 'test_declined',
+      options: { makeDefault: false },
+    });
+    const options = { methodId: declining!.methodId };
+    const other = await ordered('pays-order');
+    expect(await does('order', 'pay', { ...other, options })).toMatchObject([
+      { status: 'failed', code: 'card_declined' },
+    ]);
+    expect(await does('order', 'get', other)).toMatchObject([{ status: 'pending' }]);
+  });
+
+  it('is refused for what is not to be paid, a method of others, and to agents', async () => {
+    await buyer('pays-not', 'test_ok');
+    const order = await ordered('pays-not');
+    const pay = (more: Record<string, unknown>) => does('order', 'pay', { ...order, ...more });
+    const [foreign] = await does('payment', 'getMethods', by('pays-order'));
+    await expect(pay({ options: { methodId: foreign!.methodId } })).rejects.toThrow(
+      /no payment method/,
+    );
+    await expect(pay({ options: { methodId: '={{ $json.nothing }}' } })).rejects.toThrow(
+      '"Method ID" is missing.',
+    );
+    expect(await toldToAgent('order', 'pay', order)).toEqual({
+      error: expect.stringContaining('is not for AI agents') as string,
+    });
+    await does('order', 'cancel', order);
+    await expect(pay({})).rejects.toThrow(/Nothing is left to pay/);
+  });
+});
+
+describe('Billing: Payment, Get Refunds Due and Mark Refunded', () => {
+  it('lists what is given back by hand, until it is marked', async () => {
+    await buyer('transfers');
+    const [draft] = await does('invoice', 'create', {
+      ...by('transfers'),
+      currency: 'USD',
+      items: { item: [{ itemIs: 'text', description: 'Work', quantity: 1, unitPrice: '20.00' }] },
+      options: { collection: 'send' },
+    });
+    const invoice = ofInvoice(draft!.invoiceId);
+    await does('invoice', 'finalize', invoice);
+    await does('invoice', 'markPaid', { ...invoice, method: 'bank_transfer', reference: 'in' });
+    await does('invoice', 'refund', invoice);
+    const due = () =>
+      does('payment', 'getRefundsDue', { refundsOf: 'account', ...by('transfers') });
+    const [refund] = await due();
+    expect(refund).toMatchObject({ amount: '20.00', status: 'due' });
+    const all = await does('payment', 'getRefundsDue', { returnAll: true });
+    expect(all.map(({ refundId }) => refundId)).toContain(refund!.refundId);
+    const mark = (more: object) =>
+      does('payment', 'markRefunded', { refundId: refund!.refundId, reference: 'SEPA 7', ...more });
+    await expect(mark({ reference: '={{ $json.nothing }}' })).rejects.toThrow(
+      '"Reference" is missing.',
+    );
+    await expect(mark({ refundId: draft!.invoiceId })).rejects.toThrow(
+      /There is no refund.*"Payment: Get Refunds Due"/,
+    );
+    expect(await mark({})).toMatchObject([{ status: 'succeeded', reference: 'SEPA 7' }]);
+    expect(await due()).toEqual([]);
+    expect(await toldToAgent('payment', 'markRefunded', { reference: 'x', refundId: 'y' })).toEqual(
+      { error: expect.stringContaining('is not for AI agents') as string },
+    );
+  });
+});
+
 describe('pickers', () => {
   it('list subscriptions, invoices and the methods of the account chosen', async () => {
     await buyer('picking', 'test_ok');

@@ -3,8 +3,10 @@ import type { IDataObject } from 'n8n-workflow';
 import { EVENT_TYPES } from '../../engine';
 import {
   balanceOf,
+  billing,
   by,
   chain,
+  credential,
   customer,
   does,
   onEngine,
@@ -12,6 +14,7 @@ import {
   PROVIDER,
   run,
   runnerWith,
+  toldToAgent,
   withSoundLedger,
 } from './billing-in-workflows';
 import { N8nWithTriggers } from './n8n-with-triggers';
@@ -308,5 +311,61 @@ describe('Billing: Event', () => {
       replayFrom: 'now',
     });
     expect((await run([{}], replay)).error?.message).toMatch(/no reader "nobody"/);
+  });
+
+  it('removes a reader, and says whether there was one', async () => {
+    const parameters = listening();
+    const instance = n8n();
+    await instance.listen(onEvents(parameters));
+    await instance.stop();
+    const remove = (reader: string) => does('event', 'removeReader', { reader });
+    expect(await remove(parameters.reader)).toEqual([{ removed: true }]);
+    expect(await remove(parameters.reader)).toEqual([{ removed: false }]);
+    await expect(remove('webhook:1')).rejects.toThrow(/webhook/);
+    await expect(remove('={{ $json.nothing }}')).rejects.toThrow('"Reader Name" is missing.');
+  });
+});
+
+describe('Billing: Webhook', () => {
+  const save = (url: string, options: object = {}) => does('webhook', 'upsert', { url, options });
+
+  it('is saved, changed, listed with how it stands, and deleted', async () => {
+    const url = 'https://hooks.example.com/billing';
+    const [saved] = await save(url, { types: ['quota.low'] });
+    expect(saved).toMatchObject({ url, types: ['quota.low'], active: true, givenUp: 0 });
+    // The secret is nowhere to be read.
+    expect(JSON.stringify(saved)).not.toContain('whsec_');
+    const { webhookId } = saved!;
+    const moved = 'https://hooks.example.com/moved';
+    expect(await save(moved, { webhookId, types: [], active: false })).toMatchObject([
+      { webhookId, url: moved, types: null, active: false, disabledReason: 'switched_off' },
+    ]);
+    expect(await does('webhook', 'getAll')).toMatchObject([{ webhookId, url: moved }]);
+    expect(await does('webhook', 'getFailures', { webhookId })).toEqual([]);
+    expect(await does('webhook', 'delete', { webhookId })).toEqual([{ deleted: true }]);
+    expect(await does('webhook', 'getAll')).toEqual([]);
+  });
+
+  it('is refused where nothing could be sent, or there is none', async () => {
+    await expect(save('http://example.com')).rejects.toThrow(/"URL" must be an https address/);
+    await expect(save('https://10.0.0.1')).rejects.toThrow(/private network/);
+    const none = { webhookId: '0198c0de-7a3b-7c11-9f2e-5d1f6c1f0a11' };
+    for (const operation of ['delete', 'getFailures']) {
+      await expect(does('webhook', operation, none)).rejects.toThrow(
+        /no webhook with this id.*"Webhook: Get Many"/,
+      );
+    }
+    expect(await toldToAgent('webhook', 'upsert', { url: 'https://evil.example.com' })).toEqual({
+      error: expect.stringContaining('is not for AI agents') as string,
+    });
+  });
+
+  it('says where its secret is filled in', async () => {
+    const { webhookSecret: _secret, ...without } = credential;
+    const { error } = await runnerWith({}, { billingDatabaseApi: without }).run(
+      chain(billing('webhook', 'upsert', { url: 'https://hooks.example.com' })),
+      { items: [{}] },
+    );
+    expect(error?.description).toContain('webhook secret of the n8n credential');
   });
 });

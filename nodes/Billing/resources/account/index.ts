@@ -1,14 +1,28 @@
 import type { INodeProperties } from 'n8n-workflow';
 
+import * as attachChild from './attachChild';
+import * as detachChild from './detachChild';
 import * as erase from './erase';
 import * as exportAccount from './export';
 import * as get from './get';
 import * as getAll from './getAll';
 import * as identify from './identify';
 import * as merge from './merge';
+import * as migrateIdentities from './migrateIdentities';
 import * as update from './update';
 
-const operations = { erase, export: exportAccount, get, getAll, identify, merge, update };
+const operations = {
+  attachChild,
+  detachChild,
+  erase,
+  export: exportAccount,
+  get,
+  getAll,
+  identify,
+  merge,
+  migrateIdentities,
+  update,
+};
 
 const description: INodeProperties[] = [
   {
@@ -18,6 +32,18 @@ const description: INodeProperties[] = [
     noDataExpression: true,
     displayOptions: { show: { resource: ['account'] } },
     options: [
+      {
+        name: 'Attach Child',
+        value: 'attachChild',
+        action: 'Attach a child to an account',
+        description: 'Let one account use what another has, which is billed for it',
+      },
+      {
+        name: 'Detach Child',
+        value: 'detachChild',
+        action: 'Detach a child from an account',
+        description: 'Let a child pay for itself again; what it used stays with its parent',
+      },
       {
         name: 'Erase',
         value: 'erase',
@@ -54,6 +80,12 @@ const description: INodeProperties[] = [
         action: 'Merge two accounts',
         description:
           'Join an account into another: it has the units and identities of both, and answers for both',
+      },
+      {
+        name: 'Migrate Identities',
+        value: 'migrateIdentities',
+        action: 'Migrate identities of accounts',
+        description: 'Give accounts external IDs of another system, from what is known of them',
       },
       {
         name: 'Update',

@@ -2,9 +2,10 @@ import type { INodeProperties } from 'n8n-workflow';
 
 import * as getAll from './getAll';
 import * as getReaders from './getReaders';
+import * as removeReader from './removeReader';
 import * as replay from './replay';
 
-const operations = { getAll, getReaders, replay };
+const operations = { getAll, getReaders, removeReader, replay };
 
 const description: INodeProperties[] = [
   {
@@ -25,6 +26,13 @@ const description: INodeProperties[] = [
         value: 'getReaders',
         action: 'Get readers of events',
         description: 'Get who reads events, and how far behind they are',
+      },
+      {
+        name: 'Remove Reader',
+        value: 'removeReader',
+        action: 'Remove a reader of events',
+        description:
+          'Forget a reader that nobody uses any more, so that events need not be kept for it',
       },
       {
         name: 'Replay',

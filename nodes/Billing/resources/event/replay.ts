@@ -4,17 +4,10 @@ import type { Billing } from '../../../../engine';
 import { missing, readRequired } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
 import { shownFor } from '../../operation';
+import { readerNameParameter } from './readerName';
 
 const properties: INodeProperties[] = [
-  {
-    displayName: 'Reader Name',
-    name: 'reader',
-    type: 'string',
-    required: true,
-    default: '',
-    placeholder: 'e.g. invoices-by-email',
-    description: 'As it stands in the trigger; "Get Readers" lists all',
-  },
+  readerNameParameter,
   {
     displayName: 'From',
     name: 'replayFrom',

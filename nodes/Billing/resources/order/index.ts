@@ -5,9 +5,10 @@ import * as confirm from './confirm';
 import * as create from './create';
 import * as get from './get';
 import * as getAll from './getAll';
+import * as pay from './pay';
 import * as refund from './refund';
 
-const operations = { cancel, confirm, create, get, getAll, refund };
+const operations = { cancel, confirm, create, get, getAll, pay, refund };
 
 const description: INodeProperties[] = [
   {
@@ -48,6 +49,13 @@ const description: INodeProperties[] = [
         value: 'getAll',
         action: 'Get many orders',
         description: 'Get a list of orders, newest first',
+      },
+      {
+        name: 'Pay',
+        value: 'pay',
+        action: 'Pay an order with a saved card',
+        description:
+          'Charge a payment method on file. A success confirms the order; a decline is an item with the status failed',
       },
       {
         name: 'Refund',

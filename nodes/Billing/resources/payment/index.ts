@@ -3,7 +3,9 @@ import type { INodeProperties } from 'n8n-workflow';
 import * as checkoutLink from './checkoutLink';
 import * as getAttempts from './getAttempts';
 import * as getMethods from './getMethods';
+import * as getRefundsDue from './getRefundsDue';
 import * as getTopUps from './getTopUps';
+import * as markRefunded from './markRefunded';
 import * as removeMethod from './removeMethod';
 import * as saveMethod from './saveMethod';
 import * as setDefaultMethod from './setDefaultMethod';
@@ -13,7 +15,9 @@ const operations = {
   checkoutLink,
   getAttempts,
   getMethods,
+  getRefundsDue,
   getTopUps,
+  markRefunded,
   removeMethod,
   saveMethod,
   setDefaultMethod,
@@ -47,10 +51,22 @@ const description: INodeProperties[] = [
         description: 'Get what an account can be charged by, as far as it is kept here',
       },
       {
+        name: 'Get Refunds Due',
+        value: 'getRefundsDue',
+        action: 'Get refunds due',
+        description: 'Get the money that is to be given back by hand, oldest first',
+      },
+      {
         name: 'Get Top-Ups',
         value: 'getTopUps',
         action: 'Get automatic top ups of an account',
         description: 'Get what is bought for an account when its balance runs low',
+      },
+      {
+        name: 'Mark Refunded',
+        value: 'markRefunded',
+        action: 'Mark a refund as done',
+        description: 'Record that money on the list of refunds due was given back',
       },
       {
         name: 'Remove Method',

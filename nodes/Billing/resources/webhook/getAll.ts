@@ -1,0 +1,5 @@
+import { listing } from '../../listing';
+
+export const { description, execute } = listing('webhook', 'getAll', {
+  all: (billing) => billing.events.listWebhooks(),
+});
