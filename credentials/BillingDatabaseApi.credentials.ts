@@ -5,6 +5,22 @@ const forServer = { show: { database: ['postgres'] } };
 const forUrl = { show: { database: ['postgres'], connectBy: ['url'] } };
 const forFields = { show: { database: ['postgres'], connectBy: ['fields'] } };
 
+/**
+ * Under Advanced, and without it where something is filled in: n8n leaves out what it does not show,
+ * also when a node asks, so that a credential that was saved before there was Advanced would lose it.
+ */
+function advanced(property: INodeProperties): INodeProperties[] {
+  const shown = property.displayOptions?.show;
+  const left = [...new Set(['', property.default as string])];
+  return [
+    { ...property, displayOptions: { show: { ...shown, advanced: [true] } } },
+    {
+      ...property,
+      displayOptions: { show: { ...shown, advanced: [false] }, hide: { [property.name]: left } },
+    },
+  ];
+}
+
 /** Hidden like a password: it holds one, though its name does not tell. */
 const connectionUrl: INodeProperties = {
   displayName: 'Connection URL',
@@ -58,14 +74,11 @@ export class BillingDatabaseApi implements ICredentialType {
       default: 'embedded',
     },
     {
-      displayName: 'Folder',
-      name: 'folder',
-      type: 'string',
+      displayName:
+        'Nothing to fill in: save it. The data is kept in the folder "billing" beside n8n\'s own (/home/node/.n8n in its container).',
+      name: 'embeddedNotice',
+      type: 'notice',
       default: '',
-      hint: "Leave empty to keep it in the folder billing of n8n's own, which is /home/node/.n8n in its container",
-      placeholder: 'e.g. /data/billing',
-      description:
-        'Where the data is kept, created when missing. Leave empty for the folder "billing" beside n8n\'s own data, below which also lies what is not written as a whole path; in a container it must be on a volume. The word "memory" keeps nothing: all is lost when n8n restarts.',
       displayOptions: forEmbedded,
     },
     {
@@ -153,6 +166,25 @@ export class BillingDatabaseApi implements ICredentialType {
       displayOptions: { show: { ...forFields.show, tls: ['verify'] } },
     },
     {
+      displayName: 'Advanced',
+      name: 'advanced',
+      type: 'boolean',
+      default: false,
+      description:
+        'Whether to show what is seldom needed: where the data lies, secrets for trials and for webhooks, a sandbox. What is filled in there shows in any case.',
+    },
+    ...advanced({
+      displayName: 'Folder',
+      name: 'folder',
+      type: 'string',
+      default: '',
+      hint: "Leave empty to keep it in the folder billing of n8n's own, which is /home/node/.n8n in its container",
+      placeholder: 'e.g. /data/billing',
+      description:
+        'Where the data is kept, created when missing. Leave empty for the folder "billing" beside n8n\'s own data, below which also lies what is not written as a whole path; in a container it must be on a volume. The word "memory" keeps nothing: all is lost when n8n restarts.',
+      displayOptions: forEmbedded,
+    }),
+    ...advanced({
       displayName: 'Pool Size',
       name: 'poolSize',
       type: 'number',
@@ -161,16 +193,16 @@ export class BillingDatabaseApi implements ICredentialType {
       description:
         'The most connections one n8n process opens. Times the number of n8n processes it must fit what the server allows.',
       displayOptions: forServer,
-    },
-    {
+    }),
+    ...advanced({
       displayName: 'Schema',
       name: 'schema',
       type: 'string',
       default: 'billing',
       description:
         'The schema of the database that holds all billing tables, created by the first node that runs; the test of this credential creates nothing. On a server, another schema makes a sandbox; an embedded one needs another folder.',
-    },
-    {
+    }),
+    ...advanced({
       displayName: 'Identity Secret',
       name: 'identitySecret',
       type: 'string',
@@ -179,8 +211,8 @@ export class BillingDatabaseApi implements ICredentialType {
       hint: 'Needed for trials on a Postgres server; an embedded database makes its own when left empty',
       description:
         'By this secret people are recognised who had a trial, without keeping who they are. 16 characters or more, the same in every credential for this database, and kept for good: with another one nobody is recognised.',
-    },
-    {
+    }),
+    ...advanced({
       displayName: 'Previous Identity Secret',
       name: 'previousIdentitySecret',
       type: 'string',
@@ -188,8 +220,8 @@ export class BillingDatabaseApi implements ICredentialType {
       default: '',
       description:
         'Only after the identity secret was changed: the one before, so that people whose trial is older are still recognised',
-    },
-    {
+    }),
+    ...advanced({
       displayName: 'Webhook Secret',
       name: 'webhookSecret',
       type: 'string',
@@ -198,8 +230,8 @@ export class BillingDatabaseApi implements ICredentialType {
       placeholder: 'e.g. whsec_…',
       description:
         'Signs events that are sent by HTTP instead of starting workflows: whsec_ and 24 to 64 random bytes in base64. Leave empty when you send none.',
-    },
-    {
+    }),
+    ...advanced({
       displayName: 'Previous Webhook Secret',
       name: 'previousWebhookSecret',
       type: 'string',
@@ -207,14 +239,14 @@ export class BillingDatabaseApi implements ICredentialType {
       default: '',
       description:
         'Only while the webhook secret is being changed: the one before, so that events are signed with both',
-    },
-    {
+    }),
+    ...advanced({
       displayName: 'Sandbox',
       name: 'sandbox',
       type: 'boolean',
       default: false,
       description:
         'Whether this is a place to try things in, whose clock can be moved. A place becomes one while it has no accounts yet, and stays one.',
-    },
+    }),
   ];
 }

@@ -127,7 +127,11 @@ export async function renderNodeReference(): Promise<string> {
   const nodes = loadPackageNodes();
   const node = (name: string): INodeTypeDescription =>
     nodes[`n8n-nodes-billing.${name}`]!.description as INodeTypeDescription;
-  const credential = loadPackageCredentials().billingDatabaseApi!;
+  // What is under Advanced is there twice, with other conditions.
+  const ofCredential = loadPackageCredentials().billingDatabaseApi!.properties.filter(
+    ({ name, type }, at, all) =>
+      type !== 'notice' && all.findIndex((other) => other.name === name) === at,
+  );
   const page = `# Node reference
 
 Written by \`npm run docs\` from the nodes themselves. The words are explained in [Concepts](concepts.md), reasons and codes in [Answers and errors](errors.md).
@@ -140,7 +144,7 @@ ${['checkQuota', 'consume', 'grantOffer', 'dispatchInvoices', 'billingTrigger', 
 ${resourceNode(node('billing'))}
 ## Billing Database credential
 
-${table(credential.properties)}
+${table(ofCredential)}
 `;
   return format(page, { parser: 'markdown' });
 }

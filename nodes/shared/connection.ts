@@ -78,14 +78,52 @@ function tlsOf({ tls, ca }: BillingDatabaseCredential): ServerConfig['ssl'] {
   }
 }
 
+/** What pg takes for a place: all else it would look for on this machine. */
+const IS_URL = /^(?:postgres(?:ql)?:\/\/.|socket:.|\/)/i;
+/** A name, an address of either kind, or the folder of a socket. */
+const IS_HOST = /^(?:\/.*|[^\s/:]+|[^\s/:]*:[^\s/]*:[^\s/]*)$/;
+
+/** The value is not repeated: what was pasted may hold a password. */
+function wellFormed(
+  value: string,
+  displayName: string,
+  isSo: RegExp,
+  must: string,
+  advice: string,
+) {
+  if (isSo.test(value)) return value;
+  throw new BillingError('invalid_input', `"${displayName}" of the credential must ${must}.`, {
+    parameter: displayName,
+    advice,
+  });
+}
+
+const urlOf = ({ url }: BillingDatabaseCredential): string =>
+  wellFormed(
+    filled(url, 'Connection URL'),
+    'Connection URL',
+    IS_URL,
+    'begin with postgresql:// and name a host',
+    'Write postgresql://user:password@host:5432/database.',
+  );
+
+const hostOf = ({ host }: BillingDatabaseCredential): string =>
+  wellFormed(
+    filled(host, 'Host'),
+    'Host',
+    IS_HOST,
+    'be a name or an address alone, such as db.example.com',
+    'Port and database have fields of their own; choose "Connection URL" under "Connect By" to give all in one.',
+  );
+
 function serverOf(credential: BillingDatabaseCredential): ServerConfig {
   const poolSize = wholeNumber(credential.poolSize, 'Pool Size', 4, 100);
   // Left empty, pg would silently turn to the environment and the user of the n8n process.
   if (credential.connectBy === 'url') {
-    return { connectionString: filled(credential.url, 'Connection URL'), poolSize };
+    return { connectionString: urlOf(credential), poolSize };
   }
   return {
-    host: filled(credential.host, 'Host'),
+    host: hostOf(credential),
     port: wholeNumber(credential.port, 'Port', 5432, 65_535),
     database: filled(credential.databaseName, 'Database Name'),
     user: filled(credential.user, 'User'),

@@ -2,7 +2,7 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 
-import type { ICredentialTestFunctions } from 'n8n-workflow';
+import { NodeHelpers, type ICredentialTestFunctions } from 'n8n-workflow';
 import { Client } from 'pg';
 
 import { BillingDatabaseApi } from '../../credentials/BillingDatabaseApi.credentials';
@@ -112,8 +112,108 @@ describe('the settings of a credential', () => {
     ['User', { ...server, user: undefined }],
     ['Port', { ...server, port: 99_999 }],
     ['Pool Size', { ...server, poolSize: 0 }],
+    ['Connection URL', { ...server, connectBy: 'url' as const, url: 'hello' }],
+    ['Connection URL', { ...server, connectBy: 'url' as const, url: 'https://db.example.com/n8n' }],
+    ['Connection URL', { ...server, connectBy: 'url' as const, url: 'db.example.com:5432/n8n' }],
+    ['Connection URL', { ...server, connectBy: 'url' as const, url: 'postgresql://' }],
+    ['Host', { ...server, host: 'https://' }],
+    ['Host', { ...server, host: 'postgresql://ann:secret@db.example.com/n8n' }],
+    ['Host', { ...server, host: 'db.example.com:5432' }],
+    ['Host', { ...server, host: 'db.example.com/n8n' }],
+    ['Host', { ...server, host: 'db example' }],
   ])('name a %s that is wrong, rather than fall back on the environment', (field, settings) => {
     expect(() => optionsOf(settings)).toThrow(`"${field}" of the credential`);
+    expect(() => optionsOf(settings)).not.toThrow('secret');
+  });
+
+  it.each(['db.example.com', '127.0.0.1', '::1', 'fe80::1%eth0', '/var/run/postgresql'])(
+    'take %s for a host',
+    (host) => expect(optionsOf({ ...server, host })).toMatchObject({ connection: { host } }),
+  );
+
+  it.each([
+    'postgres://h/d',
+    'POSTGRESQL://h',
+    'postgresql:///d?host=/run',
+    'socket:/run?db=d',
+    '/run d',
+  ])('take %s for a connection URL', (url) =>
+    expect(optionsOf({ ...server, connectBy: 'url', url })).toMatchObject({
+      connection: { connectionString: url },
+    }),
+  );
+});
+
+describe('the form of a credential', () => {
+  const { properties } = new BillingDatabaseApi();
+  /** What n8n makes of what is saved, when it saves it and when a node asks. */
+  const given = (saved: object) =>
+    NodeHelpers.getNodeParameters(properties, { ...saved }, true, false, null, null)!;
+  const shown = (saved: object) => {
+    const defaults = Object.fromEntries(
+      properties.map(({ name, default: value }) => [name, value]),
+    );
+    const filled = { ...defaults, ...saved };
+    return properties
+      .filter((property) => NodeHelpers.displayParameter(filled, property, null, null))
+      .map(({ displayName, type }) => (type === 'notice' ? type : displayName));
+  };
+  const secrets = [
+    'Identity Secret',
+    'Previous Identity Secret',
+    'Webhook Secret',
+    'Previous Webhook Secret',
+  ];
+
+  it('has nothing to fill in for the embedded database, and says so', () => {
+    expect(shown({})).toEqual(['Database', 'notice', 'Advanced']);
+    expect(optionsOf(given({}))).toEqual(optionsOf({}));
+  });
+
+  it('shows a server what it takes to connect, and the rest under Advanced', () => {
+    const connecting = ['Host', 'Port', 'Database Name', 'User', 'Password', 'TLS'];
+    const first = ['Database', 'Connect By', ...connecting, 'Advanced'];
+    const rest = ['Schema', ...secrets, 'Sandbox'];
+    expect(shown({ database: 'postgres' })).toEqual(first);
+    expect(shown({ database: 'postgres', advanced: true })).toEqual([
+      ...first,
+      'Pool Size',
+      ...rest,
+    ]);
+    expect(shown({ advanced: true })).toEqual([
+      'Database',
+      'notice',
+      'Advanced',
+      'Folder',
+      ...rest,
+    ]);
+  });
+
+  const secret = 'a secret of sixteen';
+  const old: BillingDatabaseCredential = {
+    schema: 'shop',
+    identitySecret: secret,
+    previousIdentitySecret: secret,
+    webhookSecret: secret,
+    previousWebhookSecret: secret,
+    sandbox: true,
+  };
+  const url = 'postgresql://ann@db.example.com/n8n';
+
+  it.each<[string, BillingDatabaseCredential]>([
+    ['embedded', { ...old, database: 'embedded', folder: '/data/shop' }],
+    ['on a server', { ...old, database: 'postgres', connectBy: 'url', url, poolSize: 7 }],
+  ])('keeps all that was saved before there was Advanced: %s', (_, saved) => {
+    const { database: _database, connectBy: _connectBy, ...rest } = saved;
+    expect(given(saved)).toMatchObject(saved);
+    expect(optionsOf(given(saved))).toEqual(optionsOf(saved));
+    expect(shown(saved)).toEqual(expect.arrayContaining([...secrets, 'Schema', 'Sandbox']));
+    // Each alone, too: none is kept by another.
+    for (const [name, value] of Object.entries(rest)) {
+      const alone = { database: saved.database, connectBy: saved.connectBy, [name]: value };
+      expect(given(alone)).toMatchObject({ [name]: value });
+      expect(given({ ...alone, advanced: true })).toMatchObject({ [name]: value });
+    }
   });
 });
 
