@@ -2,6 +2,8 @@ import {
   NodeConnectionTypes,
   type IExecuteFunctions,
   type INodeExecutionData,
+  type INodeProperties,
+  type INodePropertyOptions,
   type INodeType,
   type INodeTypeDescription,
 } from 'n8n-workflow';
@@ -35,6 +37,7 @@ import { moneyBook } from './resources/moneyBook';
 import { offer } from './resources/offer';
 import { order } from './resources/order';
 import { payment } from './resources/payment';
+import { personalData } from './resources/personalData';
 import { product } from './resources/product';
 import { referral } from './resources/referral';
 import { sandbox } from './resources/sandbox';
@@ -44,27 +47,39 @@ import { trial } from './resources/trial';
 import { webhook } from './resources/webhook';
 import { router } from './router';
 
+/** An operation that is chosen unasked comes first: the editor lists actions as they stand here. */
+const withUsualFirst = (property: INodeProperties): INodeProperties => {
+  if (property.name !== 'operation') return property;
+  const options = property.options as INodePropertyOptions[];
+  const isUsual = ({ value }: INodePropertyOptions) => value === property.default;
+  return {
+    ...property,
+    options: [...options.filter(isUsual), ...options.filter((option) => !isUsual(option))],
+  };
+};
+
 const ofResources = withReadsForAgents([
   ...account.description,
-  ...balance.description,
-  ...catalog.description,
-  ...coupon.description,
-  ...event.description,
-  ...hold.description,
-  ...invoice.description,
-  ...ledger.description,
-  ...moneyBook.description,
+  ...product.description,
   ...offer.description,
   ...order.description,
-  ...payment.description,
-  ...product.description,
-  ...referral.description,
-  ...sandbox.description,
   ...subscription.description,
-  ...taxRate.description,
+  ...invoice.description,
+  ...payment.description,
+  ...balance.description,
+  ...hold.description,
   ...trial.description,
+  ...coupon.description,
+  ...taxRate.description,
+  ...referral.description,
+  ...event.description,
   ...webhook.description,
-]);
+  ...catalog.description,
+  ...ledger.description,
+  ...moneyBook.description,
+  ...sandbox.description,
+  ...personalData.description,
+]).map(withUsualFirst);
 
 export class Billing implements INodeType {
   description: INodeTypeDescription = {
@@ -89,22 +104,46 @@ export class Billing implements INodeType {
         name: 'resource',
         type: 'options',
         noDataExpression: true,
+        // In the order in which a seller comes to need them, which is that of the list of actions.
         options: [
           { name: 'Account', value: 'account', description: 'Who is billed' },
-          { name: 'Balance', value: 'balance', description: 'What an account has' },
+          { name: 'Product', value: 'product', description: 'What can be granted and used' },
+          { name: 'Offer', value: 'offer', description: 'What is sold' },
+          { name: 'Order', value: 'order', description: 'What an account buys' },
           {
-            name: 'Catalog',
-            value: 'catalog',
-            description: 'Everything that is sold, from and to a table or file',
+            name: 'Subscription',
+            value: 'subscription',
+            description: 'A recurring offer in force',
           },
-          { name: 'Coupon', value: 'coupon', description: 'A code that lowers a price' },
-          { name: 'Event', value: 'event', description: 'What happened' },
+          { name: 'Invoice', value: 'invoice', description: 'What customers owe and have paid' },
+          { name: 'Payment', value: 'payment', description: 'How customers pay' },
+          { name: 'Balance', value: 'balance', description: 'What an account has' },
           {
             name: 'Hold',
             value: 'hold',
             description: 'Units set aside before the work, settled for what it really used',
           },
-          { name: 'Invoice', value: 'invoice', description: 'What customers owe and have paid' },
+          {
+            name: 'Trial',
+            value: 'trial',
+            description: 'What a new customer may try',
+            // Nothing of it is for agents.
+            displayOptions: { hide: { '@tool': [true] } },
+          },
+          { name: 'Coupon', value: 'coupon', description: 'A code that lowers a price' },
+          { name: 'Tax Rate', value: 'taxRate', description: 'What is due on a sale' },
+          { name: 'Referral', value: 'referral', description: 'Who brought whom' },
+          { name: 'Event', value: 'event', description: 'What happened' },
+          {
+            name: 'Webhook',
+            value: 'webhook',
+            description: 'Where events are sent by HTTP',
+          },
+          {
+            name: 'Catalog',
+            value: 'catalog',
+            description: 'Everything that is sold, from and to a table or file',
+          },
           {
             name: 'Ledger',
             value: 'ledger',
@@ -115,33 +154,17 @@ export class Billing implements INodeType {
             value: 'moneyBook',
             description: 'What was paid, earned and is still owed, in double entry',
           },
-          { name: 'Offer', value: 'offer', description: 'What is sold' },
-          { name: 'Order', value: 'order', description: 'What an account buys' },
-          { name: 'Payment', value: 'payment', description: 'How customers pay' },
-          { name: 'Product', value: 'product', description: 'What can be granted and used' },
-          { name: 'Referral', value: 'referral', description: 'Who brought whom' },
           {
             name: 'Sandbox',
             value: 'sandbox',
             description: 'A schema to try things in, where time can be moved',
           },
           {
-            name: 'Subscription',
-            value: 'subscription',
-            description: 'A recurring offer in force',
-          },
-          { name: 'Tax Rate', value: 'taxRate', description: 'What is due on a sale' },
-          {
-            name: 'Trial',
-            value: 'trial',
-            description: 'What a new customer may try',
+            name: 'Personal Data',
+            value: 'personalData',
+            description: 'What is known of a person: export, erase, merge',
             // Nothing of it is for agents.
             displayOptions: { hide: { '@tool': [true] } },
-          },
-          {
-            name: 'Webhook',
-            value: 'webhook',
-            description: 'Where events are sent by HTTP',
           },
         ],
         default: 'account',

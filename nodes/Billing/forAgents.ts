@@ -22,15 +22,18 @@ export function withReadsForAgents(description: INodeProperties[]): INodePropert
     if (property.name !== 'operation') return [property];
     const reads = readsOf(property);
     if (reads.length === 0) return [property];
+    const { show = {}, hide = {} } = property.displayOptions ?? {};
     const forWorkflows = {
       ...property,
-      displayOptions: { ...property.displayOptions, hide: { '@tool': [true] } },
+      displayOptions: { show, hide: { ...hide, '@tool': [true] } },
     };
+    // What agents may do is the same in all versions of the node.
+    if (show['@version'] !== undefined) return [forWorkflows];
     const forAgents = {
       ...property,
       options: reads,
       default: reads[0]!.value,
-      displayOptions: { show: { ...property.displayOptions?.show, '@tool': [true] } },
+      displayOptions: { show: { ...show, '@tool': [true] } },
     };
     return [forWorkflows, forAgents];
   });

@@ -23,6 +23,7 @@ import { moneyBook } from './resources/moneyBook';
 import { offer } from './resources/offer';
 import { order } from './resources/order';
 import { payment } from './resources/payment';
+import { personalData } from './resources/personalData';
 import { product } from './resources/product';
 import { referral } from './resources/referral';
 import { sandbox } from './resources/sandbox';
@@ -33,7 +34,6 @@ import { webhook } from './resources/webhook';
 
 interface Resource {
   operations: Record<string, Operation>;
-  /** Its first property is the choice of the operation. */
   description: INodeProperties[];
 }
 
@@ -50,6 +50,7 @@ const resources: Record<string, Resource> = {
   offer,
   order,
   payment,
+  personalData,
   product,
   referral,
   sandbox,
@@ -61,8 +62,12 @@ const resources: Record<string, Resource> = {
 
 /** "Coupon: Create or Update", as the editor calls it. */
 function titleOf(resource: string, operation: string): string {
-  const choices = resources[resource]?.description[0]?.options as INodePropertyOptions[];
-  const chosen = choices.find(({ value }) => value === operation);
+  const choices = (resources[resource]?.description ?? []).filter(
+    ({ name }) => name === 'operation',
+  );
+  const chosen = choices
+    .flatMap(({ options }) => options as INodePropertyOptions[])
+    .find(({ value }) => value === operation);
   return `${fieldName(resource)}: ${chosen?.name ?? operation}`;
 }
 

@@ -37,8 +37,9 @@ export class BillingTrigger implements INodeType {
     group: ['trigger'],
     version: 1,
     subtitle: '={{ $parameter["events"].join(", ") }}',
+    // The editor's list of nodes shows it as one with the Billing node, and by these words.
     description:
-      'Starts the workflow when something happens: an invoice is sent, a quota runs low, a subscription ends',
+      'Customers, offers, orders, subscriptions, invoices and balances; starts the workflow when something happens to them',
     defaults: { name: 'Billing Trigger' },
     inputs: [],
     outputs: [NodeConnectionTypes.Main],

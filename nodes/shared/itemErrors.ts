@@ -38,7 +38,7 @@ const ADVICE_IN_N8N: Partial<Record<ErrorCode, string>> = {
 const METHODS_IN_N8N: Record<string, string> = {
   'accounts.get': '"Account: Get"',
   'accounts.identify': '"Account: Identify"',
-  'accounts.merge': '"Account: Merge"',
+  'accounts.merge': '"Personal Data: Merge"',
   'accounts.update': '"Account: Update"',
   'catalog.importCatalog': '"Catalog: Import"',
   'catalog.saveCoupon': '"Coupon: Create or Update"',

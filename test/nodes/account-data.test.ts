@@ -145,9 +145,9 @@ describe('Billing: Account, Migrate Identities', () => {
   });
 });
 
-describe('Billing: Account, Merge', () => {
+describe('Billing: Personal Data, Merge', () => {
   const merge = (into: string, from: string, more: Record<string, unknown> = {}) =>
-    does('account', 'merge', { ...by(into), ...otherBy('from', from), ...more });
+    does('personalData', 'merge', { ...by(into), ...otherBy('from', from), ...more });
 
   it('S6: says what would move, then moves it', async () => {
     const stays = await customer('stays', { messages: '10' });
@@ -157,10 +157,10 @@ describe('Billing: Account, Merge', () => {
     });
     const from = { fromProvider: 'email', fromExternalId: 'g@x.com' };
     const parameters = { ...by('stays'), ...from };
-    const [dry] = await does('account', 'merge', { ...parameters, dryRun: true });
+    const [dry] = await does('personalData', 'merge', { ...parameters, dryRun: true });
     expect(dry).toMatchObject({ dryRun: true });
     expect(await balanceOf('stays')).toBe('10');
-    const [merged] = await does('account', 'merge', parameters);
+    const [merged] = await does('personalData', 'merge', parameters);
     expect(merged).toMatchObject({ dryRun: false, merged: { accountId: stays } });
     expect(merged!.counts).toEqual(dry!.counts);
     expect(await balanceOf('stays')).toBe('15');
@@ -179,14 +179,14 @@ describe('Billing: Account, Merge', () => {
   });
 });
 
-describe('Billing: Account, Export and Erase', () => {
+describe('Billing: Personal Data, Export and Erase', () => {
   it('exports as fields or as a file', async () => {
     const accountId = await customer('exported', { messages: '10' });
-    const [record] = await does('account', 'export', by('exported'));
+    const [record] = await does('personalData', 'export', by('exported'));
     expect(JSON.stringify(record)).toContain(accountId);
     const { items } = await run(
       [{}],
-      billing('account', 'export', { ...by('exported'), putOutputIn: 'file' }),
+      billing('personalData', 'export', { ...by('exported'), putOutputIn: 'file' }),
     );
     const [item] = items('Billing');
     expect(item!.json).toEqual({ fileName: 'account.json' });
@@ -197,7 +197,7 @@ describe('Billing: Account, Export and Erase', () => {
 
   it('erases whoever is named twice, and nobody else', async () => {
     const accountId = await customer('erased');
-    const erase = (confirm: string) => does('account', 'erase', { ...by('erased'), confirm });
+    const erase = (confirm: string) => does('personalData', 'erase', { ...by('erased'), confirm });
     await expect(erase('={{ $json.nothing }}')).rejects.toThrow('"Account ID Again" is missing.');
     await expect(erase('0198c0de-7a3b-7c11-9f2e-5d1f6c1f0a11')).rejects.toThrow();
     expect(await erase(accountId)).toMatchObject([{ accountId }]);
@@ -215,9 +215,28 @@ describe('Billing: Account, Export and Erase', () => {
       ['export', {}],
       ['erase', { confirm: accountId }],
     ] as const) {
-      expect(await toldToAgent('account', operation, { ...by('private'), ...more })).toEqual({
+      expect(await toldToAgent('personalData', operation, { ...by('private'), ...more })).toEqual({
         error: expect.stringContaining('is not for AI agents') as string,
       });
     }
+  });
+
+  it.each([1, 1.1])('is done where it was chosen under Account, in version %d', async (version) => {
+    const stays = await customer(`old-${version}`);
+    await onEngine(({ accounts }) =>
+      accounts.identify({ provider: 'email', externalId: `old-${version}@example.com` }),
+    );
+    const before = async (operation: string, more: Record<string, unknown>) => {
+      const parameters = { ...by(`old-${version}`), ...more };
+      const settings = { typeVersion: version };
+      const { error, json } = await run([{}], billing('account', operation, parameters, settings));
+      expect(error).toBe(null);
+      return json('Billing')[0];
+    };
+    const from = { fromProvider: 'email', fromExternalId: `old-${version}@example.com` };
+    expect(await before('merge', { ...from, dryRun: true })).toMatchObject({ dryRun: true });
+    expect(await before('merge', from)).toMatchObject({ merged: { accountId: stays } });
+    expect(JSON.stringify(await before('export', {}))).toContain(stays);
+    expect(await before('erase', { confirm: stays })).toMatchObject({ accountId: stays });
   });
 });

@@ -9,6 +9,7 @@ import {
   type INodeProperties,
   type INodePropertyCollection,
   type INodePropertyOptions,
+  type INodeTypeDescription,
 } from 'n8n-workflow';
 
 import { BillingDatabaseApi } from '../../credentials/BillingDatabaseApi.credentials';
@@ -94,8 +95,14 @@ describe.each(Object.entries(nodes))('%s', (name, Node) => {
 
   it('has choices in order, operations with an action, and no full stop after one sentence', () => {
     const unsorted = all
-      .filter(({ type }) => type === 'options' || type === 'multiOptions')
-      .map(({ options = [] }) => options.filter(isChoice).map((option) => option.name))
+      // Resources come in the order in which they are needed, of operations the usual one first.
+      .filter(({ type, name }) => /^(o|multiO)ptions$/.test(type) && name !== 'resource')
+      .map(({ options = [], name, default: usual }) =>
+        options
+          .filter(isChoice)
+          .filter(({ value }) => name !== 'operation' || value !== usual)
+          .map((option) => option.name),
+      )
       .filter((names) => names.join() !== [...names].sort((a, b) => a.localeCompare(b)).join());
     expect(unsorted).toEqual([]);
 
@@ -181,6 +188,43 @@ describe('says under its name what a node does', () => {
   ])('%s with %j: %s', (type, parameters, sentence) => {
     expect(said(type, parameters)).toBe(sentence);
   });
+});
+
+/** As n8n's list of actions has them: by resource, of each the first choice of operations there is. */
+const actionsOf = ({ properties }: INodeTypeDescription): string[][] =>
+  (properties.find(({ name }) => name === 'resource')!.options as INodePropertyOptions[]).map(
+    ({ value }) => {
+      const choice = properties.find(
+        ({ name, displayOptions }) =>
+          name === 'operation' && displayOptions!.show!.resource!.includes(value),
+      );
+      return (choice!.options as INodePropertyOptions[]).map(({ action }) => action!);
+    },
+  );
+
+it('lists the actions of Billing as they are needed, and none first that takes something away', () => {
+  const actions = actionsOf(new Billing().description);
+  expect(actions.map(([first]) => first).slice(0, 4)).toEqual([
+    'Identify an account',
+    'Create or update a product',
+    'Create or update an offer',
+    'Create an order',
+  ]);
+  expect(actions.at(-1)).toEqual(['Export an account', 'Erase an account', 'Merge two accounts']);
+  expect(actions.flat().filter((action) => action === 'Erase an account')).toHaveLength(1);
+  const takesAway = /^(cancel|deduct|delete|detach|erase|merge|refund|release|remove|void)/i;
+  expect(actions.filter(([first]) => takesAway.test(first!))).toEqual([]);
+});
+
+it('finds Billing by what people want of it, and by what its trigger is about', () => {
+  // The editor shows the two as one, by the words of the trigger and the aliases of the other.
+  const trigger = JSON.parse(
+    fs.readFileSync(path.join(NODES, 'BillingTrigger/BillingTrigger.node.json'), 'utf8'),
+  ) as Codex;
+  for (const wish of ['create order', 'start subscription', 'refund', ...trigger.alias]) {
+    expect(found(wish)).toContain('Billing');
+  }
+  expect(new BillingTrigger().description.description).toMatch(/^Customers, .*; starts the/);
 });
 
 it('finds all nodes by "billing", and those about quota by "quota"', () => {

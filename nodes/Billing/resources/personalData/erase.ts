@@ -3,7 +3,7 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { readRequired } from '../../../shared/reading';
-import { shownFor } from '../../operation';
+import { shownForPersonalData } from './shown';
 
 const properties: INodeProperties[] = [
   {
@@ -25,7 +25,7 @@ const properties: INodeProperties[] = [
   },
 ];
 
-export const description = shownFor('account', 'erase', properties);
+export const description = shownForPersonalData('erase', properties);
 
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {
   return billing.accounts.erase({

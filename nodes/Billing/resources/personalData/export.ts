@@ -3,11 +3,11 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { accountParameters, readAccount } from '../../../shared/accountParameters';
 import { fileOption, wantsFile, withFiles } from '../../../shared/files';
-import { shownFor } from '../../operation';
+import { shownForPersonalData } from './shown';
 
 const properties: INodeProperties[] = [...accountParameters, ...fileOption];
 
-export const description = shownFor('account', 'export', properties);
+export const description = shownForPersonalData('export', properties);
 
 /** Everything about a person, so not for agents: they talk to whoever asks. */
 export async function execute(context: IExecuteFunctions, billing: Billing, itemIndex: number) {

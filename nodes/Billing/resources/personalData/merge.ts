@@ -10,7 +10,7 @@ import {
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { optionsParameter } from '../../../shared/options';
 import { readOptions } from '../../../shared/reading';
-import { shownFor } from '../../operation';
+import { shownForPersonalData } from './shown';
 
 const properties: INodeProperties[] = [
   ...accountParameters,
@@ -39,7 +39,7 @@ const properties: INodeProperties[] = [
   ]),
 ];
 
-export const description = shownFor('account', 'merge', properties);
+export const description = shownForPersonalData('merge', properties);
 
 type MergeRequest = Parameters<Billing['accounts']['merge']>[0];
 
