@@ -39,6 +39,7 @@ import { forgetCancelReason, saveDetails, saveSubscriptions, subscriberOf } from
 import type { EndReason, StoredSubscription } from './stored-subscription';
 import { ownSubscriptionTo, requireLast, takePlaceOf } from './starting';
 import { OfferVersions } from './offer-versions';
+import { endUnpaidUnits } from './unpaid-units';
 import { writeOutcomes } from './writing';
 
 const cancelInput = input({
@@ -130,6 +131,8 @@ export class Cancellations {
           await lapseChanges(session, [one], now);
           await this.ports.withdrawLapsed(session, [one.payerId], now);
           await endNow(session, this.ports, standing, 'cancelled', { credit }, now);
+          // Its grace is over, and with it what was lent to whoever had not paid yet.
+          if (one.overdue) await endUnpaidUnits(session, this.ports, standing, now);
           if (one.periodNumber === 0 && one.trialPhases > 0) {
             const { sku, createdAt: at } = one;
             await this.trials.forgetTrial(

@@ -3,12 +3,13 @@ import type { Session } from '../database';
 import type { Instant } from '../kernel';
 import { ledgerTime } from '../ledger';
 import { freePlaceWithoutOrder } from '../sales';
+import { cycleAtHand, lapseGivenBack } from './cycles';
 import { dropFees, lowerFees } from './giving-back';
 import { endRest } from './left-over-units';
 import { freePlaces } from './never-paid';
 import { findFee, hastenItems } from './pending-items';
 import { cutPeriods, openPeriods, replacedPeriods } from './period-records';
-import { daysLeft, shareOf } from './proration';
+import { daysLeft, partLeft, shareOf } from './proration';
 import type { OpenPeriod } from './stored-period';
 import type { Receiver } from './period-units';
 import { endEventOf, ended, outcomeOf, type Outcome, type Standing } from './planning';
@@ -96,6 +97,10 @@ export async function endEarly(
   );
   await freePlace(session, subscription, receiver, at);
   const inArrears = periods.filter((period) => isInArrears(period, offers));
+  const hand =
+    inArrears.length === 0
+      ? null
+      : await cycleAtHand(session, standing, inArrears[0]!, offers, null, at);
   await billDaysHad(session, subscription, inArrears, { offers, zone: receiver.timeZone }, at);
   const afterwards = await giveBack?.(
     periods.filter((period) => !inArrears.includes(period)),
@@ -104,6 +109,16 @@ export async function endEarly(
   await hastenItems(session, subscription, at);
   await endRest(session, subscription, all, receiver, offers, at);
   await afterwards?.();
+  if (hand !== null) {
+    const notHad = inArrears.map(
+      (one) =>
+        [
+          one.number,
+          partLeft(daysLeft(one, Math.max(at, one.startsAt), receiver.timeZone)),
+        ] as const,
+    );
+    await lapseGivenBack(session, standing, hand, new Map(notHad), at);
+  }
   await cutPeriods(session, subscription, periods, at);
   const { periodStart, periodEnd } = subscription;
   const over: StoredSubscription = {

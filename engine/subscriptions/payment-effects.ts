@@ -6,6 +6,7 @@ import { broughtUpToDate } from './advancing';
 import { takesPlace } from './cycles';
 import { endEarly } from './ending';
 import { beginPaid, periodKey, tooLateFor } from './first-payments';
+import type { PeriodPorts } from './giving-back';
 import { findPeriods } from './period-records';
 import { givePeriods, productsFor, unitsOf } from './period-units';
 import type { PeriodName, StoredPeriod } from './stored-period';
@@ -13,6 +14,7 @@ import { eventOf, type Outcome, type Standing } from './planning';
 import { saveSubscriptions } from './records';
 import { isInForce, type StoredSubscription, type SubscriptionStatus } from './stored-subscription';
 import { OfferVersions } from './offer-versions';
+import { endUnpaidUnits } from './unpaid-units';
 import { allowOverage, writeOutcomes } from './writing';
 
 /**
@@ -310,21 +312,26 @@ async function paymentInGrace(
 
 /**
  * The last attempt to collect has failed. `cancel`: the subscriptions end now, with what is left of
- * their periods; `keep`: they stay past due, and go on.
+ * their periods; `keep`: they stay past due, and go on. Of those that are over what nobody paid for ends,
+ * also where it was to last longer.
  */
 export async function dunningEnded(
   session: Session,
+  ports: PeriodPorts,
   payerId: string,
   subscriptionIds: readonly string[],
   action: 'cancel' | 'keep',
   now: Instant,
 ): Promise<void> {
-  if (action === 'keep') return;
   const offers = new OfferVersions();
   const outcomes: Outcome[] = [];
+  const over: Standing[] = [];
   for (const standing of await ofPayer(session, payerId, subscriptionIds, now)) {
-    if (standing.subscription.endedAt !== null) continue;
-    outcomes.push(await endEarly(session, standing, 'payment_failed', offers, now));
+    if (standing.subscription.endedAt !== null) over.push(standing);
+    else if (action === 'cancel') {
+      outcomes.push(await endEarly(session, standing, 'payment_failed', offers, now));
+    }
   }
   await writeOutcomes(session, outcomes, now);
+  for (const one of [...over, ...outcomes]) await endUnpaidUnits(session, ports, one, now);
 }

@@ -11,8 +11,11 @@ import {
   type PaymentContext,
   type Plan,
 } from '../../payments';
+import { dunningEnded } from '../../subscriptions';
 import { inChunk, problemOf, problemOfBusy, type RunProblem } from '../chunks';
 import { findInvoices, requireInvoice, type InvoiceName } from '../invoice-records';
+import { invoicedPeriods } from '../invoiced-periods';
+import { subscriptionsOf } from './closing-collections';
 import { findCollections, writeCollection } from './collections';
 import { withdrawAllLapsed, withdrawRefused } from '../withdrawing-changes';
 import { takeSteps } from './dunning';
@@ -264,6 +267,8 @@ async function planAttempt(session: Session, invoiceId: string, now: Instant): P
   const { finalAction } = collection;
   if (collection.attempts > 0 && (await isCancelledByCustomer(session, invoice))) {
     await writeCollection(session, invoice, stoppedByCustomer(collection), finalAction);
+    const subscriptions = subscriptionsOf(invoice);
+    await dunningEnded(session, invoicedPeriods, invoice.payerId, subscriptions, 'keep', now);
     return null;
   }
   const planned = await methodPlan(session, invoice, collection.hardMethodId);

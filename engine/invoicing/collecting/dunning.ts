@@ -6,6 +6,7 @@ import type { Attempt } from '../../payments';
 import { changesGivenUp, dunningEnded, paymentFailed, paymentOverdue } from '../../subscriptions';
 import { writeOff } from '../closing';
 import { invoiceEvent } from '../invoice-events';
+import { invoicedPeriods } from '../invoiced-periods';
 import type { InvoiceName, StoredInvoice } from '../invoice-records';
 import { whyRefused } from '../when-paid';
 import { closeCollections, subscriptionsOf } from './closing-collections';
@@ -146,7 +147,7 @@ async function goOn(
   }
   if (subscriptions.length > 0) {
     const action = finalAction === 'cancel' ? 'cancel' : 'keep';
-    await dunningEnded(session, payerId, subscriptions, action, now);
+    await dunningEnded(session, invoicedPeriods, payerId, subscriptions, action, now);
     // A renewal that waited for this never brought anything.
     await withdraw(session, invoice, now);
   }

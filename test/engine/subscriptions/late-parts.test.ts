@@ -251,4 +251,83 @@ onEachDatabase('invoices of which a part comes too late', (database) => {
       expect(await units(account, 'SEATS')).toBe('300');
     });
   });
+
+  describe('units that are kept at the end of a period which nobody paid', () => {
+    const KEPT = { collect: { atPeriodEnd: 'keep' } } as const;
+
+    /** 100 of the 300 that were paid for are used; 300 of the next period are there, and the card fails. */
+    const renewedUnpaid = async () => {
+      const account = await newAccount();
+      await card(account, 'test_ok');
+      const plan = { account, sku: await offer('CALLS', '30.00', KEPT) };
+      const { subscriptionId } = await startPlan(billing, plan);
+      await cycle();
+      await billing.ledger.consume({ account, product: 'CALLS', amount: 100 });
+      await card(account, 'test_declined');
+      clock.advance(30 * DAY);
+      await cycle();
+      expect(await units(account, 'CALLS')).toBe('500');
+      return { account, subscriptionId };
+    };
+    const dun = async () => {
+      for (const days of [3, 5, 7]) {
+        clock.advance(days * DAY);
+        await cycle();
+      }
+    };
+
+    test('end with the dunning: those that were paid for stay', async () => {
+      const { account, subscriptionId } = await renewedUnpaid();
+      await dun();
+      expect(await present({ subscriptionId })).toMatchObject({ endReason: 'payment_failed' });
+      expect(await units(account, 'CALLS')).toBe('200');
+    });
+
+    test('end when the customer cancelled and nothing is tried any more', async () => {
+      const { account, subscriptionId } = await renewedUnpaid();
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+      await dun();
+      const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+      expect(invoice).toMatchObject({ status: 'open', paid: '0.00' });
+      expect(await units(account, 'CALLS')).toBe('200');
+    });
+
+    test('end at once, when it is overdue and cancelled now', async () => {
+      const { account, subscriptionId } = await renewedUnpaid();
+      clock.advance(8 * DAY);
+      await cycle();
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+      expect(await units(account, 'CALLS')).toBe('200');
+    });
+
+    test('sent, and never paid, they end with the dunning, too, also of what is over by then', async () => {
+      const account = await newAccount();
+      const sku = await offer('CALLS', '30.00', {
+        collect: { ...KEPT.collect, access: 'at_once' },
+      });
+      const { subscriptionId } = await startPlan(billing, { account, sku, collection: 'send' });
+      await cycle();
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+      expect(await units(account, 'CALLS')).toBe('300');
+      // The due date, the grace and the final action.
+      for (const days of [30, 30, 30]) {
+        clock.advance(days * DAY);
+        await billing.runDue();
+      }
+      expect(await units(account, 'CALLS')).toBe('0');
+    });
+
+    test('of a period in arrears that ends now stay as far as the days had allow', async () => {
+      const account = await newAccount();
+      const sku = await offer('CALLS', '30.00', { collect: { ...KEPT.collect, bill: 'arrears' } });
+      const { subscriptionId } = await startPlan(billing, { account, sku, collection: 'send' });
+      await billing.ledger.consume({ account, product: 'CALLS', amount: 20 });
+      clock.advance(6 * DAY);
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+      await cycle();
+      const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+      expect(invoice!.lines).toMatchObject([{ kind: 'fee', subtotal: '6.00' }]);
+      expect(await units(account, 'CALLS')).toBe('40');
+    });
+  });
 });

@@ -2,6 +2,7 @@ import type { Billing } from '../../../engine';
 import type { Session } from '../../../engine/database';
 import { DEFAULT_TIMEOUTS } from '../../../engine/database/limits';
 import { Statements, connectionOf } from '../../../engine/database/session';
+import { invoicedPeriods } from '../../../engine/invoicing/invoiced-periods';
 import {
   dunningEnded,
   paymentFailed,
@@ -45,6 +46,8 @@ export const tellSubscriptions = (billing: Billing, schema: string, now: () => n
     recovered: (account: string, ...ids: string[]) =>
       inSession(account, (session) => paymentRecovered(session, account, ids, now())),
     over: (account: string, id: string, action: 'cancel' | 'keep') =>
-      inSession(account, (session) => dunningEnded(session, account, [id], action, now())),
+      inSession(account, (session) =>
+        dunningEnded(session, invoicedPeriods, account, [id], action, now()),
+      ),
   };
 };
