@@ -4,8 +4,10 @@ export type { InvoiceRequest, VoidInvoiceRequest } from './closing';
 export type { MarkPaidRequest } from './hand-payments';
 export type { CollectDueDone } from './collecting/collecting';
 export type { Dunning, FinalAction } from './collecting/dunning-settings';
+export type { CollectionStep } from './collecting/schedule';
 export type {
   CollectionRecord,
+  CollectionRequest,
   RetryInvoiceAnswer,
   RetryInvoiceRequest,
 } from './collecting/retrying';

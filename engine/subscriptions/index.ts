@@ -68,7 +68,7 @@ export {
   type NewPendingItem,
 } from './pending-items';
 export type { PeriodName } from './stored-period';
-export { findById, nowCharged } from './records';
+export { findById, findSubscription, nowCharged } from './records';
 export { lapseBeforeRefund, periodsRefunded } from './refunded-periods';
 export { END_REASONS, presentPayer, type StoredSubscription } from './stored-subscription';
 export { productsOf } from './period-units';

@@ -606,6 +606,38 @@ describe('Billing: Payment', () => {
   });
 });
 
+describe('Billing: Invoice and Subscription, Get Collection', () => {
+  it('says how far an invoice, and what a subscription owes, is collected', async () => {
+    await buyer('dunned', 'test_declined');
+    const of = ofSubscription((await start('dunned')).subscriptionId);
+    const collection = () => does('subscription', 'getCollection', of);
+    await dispatch('createInvoices', forOnly('dunned'));
+    await dispatch('dispatchInvoices', forOnly('dunned'));
+    const [dunned] = await collection();
+    expect(dunned).toMatchObject({
+      collecting: true,
+      status: 'waiting',
+      attempts: 1,
+      next: { step: 'attempt', at: dunned!.nextAttemptAt },
+    });
+    const invoice = ofInvoice(dunned!.invoiceId);
+    expect(await does('invoice', 'getCollection', invoice)).toEqual([dunned]);
+    await does('invoice', 'markPaid', { ...invoice, method: 'cash', reference: 'till 1' });
+    expect(await does('invoice', 'getCollection', invoice)).toMatchObject([
+      { collecting: false, status: 'closed', next: null },
+    ]);
+    expect(await collection()).toEqual([
+      { collecting: false, subscriptionId: of.subscription.value },
+    ]);
+    await expect(
+      does('subscription', 'getCollection', ofSubscription(dunned!.invoiceId)),
+    ).rejects.toThrow(/no subscription/);
+    expect(await toldToAgent('subscription', 'getCollection', of)).toMatchObject({
+      collecting: false,
+    });
+  });
+});
+
 describe('Billing: Order, Pay', () => {
   const ordered = async (externalId: string) => {
     const lines = { items: { item: [ofOffer('messages-10')] } };

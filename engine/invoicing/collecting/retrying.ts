@@ -1,5 +1,14 @@
+import { namesOfPayer } from '../../accounts';
 import type { Session } from '../../database';
-import { changeFields, input, isoTime, parse, recordId, type RequestOf } from '../../kernel';
+import {
+  changeFields,
+  input,
+  invalidInput,
+  isoTime,
+  parse,
+  recordId,
+  type RequestOf,
+} from '../../kernel';
 import {
   attemptRecord,
   collectPayment,
@@ -8,11 +17,18 @@ import {
   type PaymentContext,
   type Plan,
 } from '../../payments';
-import { requireInvoice, wrongState, type InvoiceStatus } from '../invoice-records';
+import { findSubscription } from '../../subscriptions';
+import {
+  requireInvoice,
+  wrongState,
+  type InvoiceStatus,
+  type StoredInvoice,
+} from '../invoice-records';
+import { subscriptionsOf } from './closing-collections';
 import { findCollections } from './collections';
 import { readDunning, type FinalAction } from './dunning-settings';
 import { isCancelledByCustomer, methodPlan } from './planning';
-import { mostAttempts } from './schedule';
+import { mostAttempts, nextStep, type CollectionStep } from './schedule';
 import type { Collection, StopReason } from './stored-collection';
 
 export interface RetryInvoiceAnswer extends PaymentAttempt {
@@ -46,12 +62,35 @@ export interface CollectionRecord {
   finalAction: FinalAction | null;
   finishedAt: string | null;
   closedAt: string | null;
+  /**
+   * What comes next if nothing is paid: another `attempt`, it is told as `overdue`, access ends
+   * (`end_access`), or the final action (`give_up_change` for a change that waits). Null: nothing.
+   */
+  next: { step: CollectionStep; at: string } | null;
 }
 
 const { idempotencyKey } = changeFields;
 const retryInput = input({ invoiceId: recordId(), idempotencyKey });
 export type RetryInvoiceRequest = RequestOf<typeof retryInput>;
 const invoiceInput = input({ invoiceId: recordId() });
+const collectionInput = input({
+  invoiceId: recordId().optional(),
+  /** Of what the subscription owes, the invoice that it has owed longest. */
+  subscriptionId: recordId().optional(),
+});
+export type CollectionRequest = { invoiceId: string } | { subscriptionId: string };
+
+/** What is collected of a subscription; an invoice of a change of it is another matter. */
+const OWED_LONGEST = `
+select c.invoice_id::text as "invoiceId"
+from {schema}.collections c
+join {schema}.invoices v on v.payer_id = c.payer_id and v.invoice_id = c.invoice_id
+  and v.change_id is null
+where c.payer_id = any($1::uuid[]) and c.closed_at is null and exists (
+  select from {schema}.invoice_lines l
+  where l.payer_id = c.payer_id and l.invoice_id = c.invoice_id and l.subscription_id = $2::uuid)
+order by c.opened_at, c.invoice_id
+limit 1`;
 
 export class Retries {
   constructor(private readonly context: PaymentContext) {}
@@ -99,20 +138,44 @@ export class Retries {
   }
 
   /**
-   * How far the collecting of an invoice has come; null: there is nothing to collect of it, as of a
-   * draft or of one that was issued as paid.
+   * How far the collecting of an invoice has come, or of what a subscription has owed longest; null:
+   * there is nothing to collect, as of a draft, of an invoice that was issued as paid, or of a
+   * subscription that owes nothing.
    *
-   * @throws unknown_invoice
+   * @throws unknown_invoice, unknown_subscription, invalid_input (neither is named, or both)
    */
-  async collection(request: RequestOf<typeof invoiceInput>): Promise<CollectionRecord | null> {
-    const { invoiceId } = parse(invoiceInput, request);
-    const invoice = await requireInvoice(this.context.database, invoiceId);
-    const found = (await findCollections(this.context.database, [invoice])).get(invoiceId);
-    return found === undefined ? null : collectionRecord(found);
+  async collection(request: CollectionRequest): Promise<CollectionRecord | null> {
+    const { invoiceId, subscriptionId } = parse(collectionInput, request);
+    if ((invoiceId === undefined) === (subscriptionId === undefined)) {
+      throw invalidInput('invoiceId', 'Either "invoiceId" or "subscriptionId" must be given.');
+    }
+    const { database } = this.context;
+    const wanted = invoiceId ?? (await owedLongest(database, subscriptionId!));
+    if (wanted === null) return null;
+    const invoice = await requireInvoice(database, wanted);
+    const found = (await findCollections(database, [invoice])).get(wanted);
+    return found === undefined
+      ? null
+      : collectionRecord(found, nextStep(found, await readDunning(database), billedBy(invoice)));
   }
 }
 
-const collectionRecord = (found: Collection): CollectionRecord => ({
+async function owedLongest(session: Session, subscriptionId: string): Promise<string | null> {
+  const { payerId } = await findSubscription(session, subscriptionId);
+  const names = await namesOfPayer(session, payerId);
+  const [owed] = await session.query<{ invoiceId: string }>(OWED_LONGEST, [names, subscriptionId]);
+  return owed?.invoiceId ?? null;
+}
+
+function billedBy(invoice: StoredInvoice): Parameters<typeof nextStep>[2] {
+  if (invoice.changeId !== null) return 'change';
+  return subscriptionsOf(invoice).length > 0 ? 'subscription' : 'other';
+}
+
+const collectionRecord = (
+  found: Collection,
+  next: ReturnType<typeof nextStep>,
+): CollectionRecord => ({
   invoiceId: found.invoiceId,
   mode: found.mode,
   status: found.status,
@@ -126,6 +189,7 @@ const collectionRecord = (found: Collection): CollectionRecord => ({
   finalAction: found.finalAction,
   finishedAt: isoTime(found.finishedAt),
   closedAt: isoTime(found.closedAt),
+  next: next === null ? null : { step: next.step, at: isoTime(next.at) },
 });
 
 async function planRetry(session: Session, invoiceId: string): Promise<Plan> {

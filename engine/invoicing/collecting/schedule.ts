@@ -1,5 +1,5 @@
 import { addDuration, type Instant } from '../../kernel';
-import type { Dunning } from './dunning-settings';
+import type { Dunning, FinalAction } from './dunning-settings';
 import type { CollectionMode, CollectionState } from './stored-collection';
 
 /**
@@ -165,4 +165,40 @@ function withNextLook(state: CollectionState): CollectionState {
     mode === 'send' && firstFailedAt === null ? state.nextDueAt : null,
   ].filter((moment) => moment !== null);
   return { ...state, nextDueAt: moments.length === 0 ? null : Math.min(...moments) };
+}
+
+export type CollectionStep = 'attempt' | 'overdue' | 'end_access' | 'give_up_change' | FinalAction;
+
+/**
+ * What comes next if nothing is paid, and when.
+ *
+ * @param of what the invoice bills
+ */
+export function nextStep(
+  state: CollectionState & { closedAt: Instant | null },
+  { finalAction }: Dunning,
+  of: 'subscription' | 'change' | 'other',
+): { step: CollectionStep; at: Instant } | null {
+  const { mode, nextAttemptAt, graceUntil, overdueAt, finalAt, finishedAt, firstFailedAt } = state;
+  if (state.closedAt !== null) return null;
+  const isUnasked = mode === 'send' && firstFailedAt === null;
+  const isBorne = of === 'subscription' && overdueAt === null;
+  const final = {
+    subscription: finalAction,
+    change: 'give_up_change' as const,
+    // There is no subscription to end.
+    other: finalAction === 'cancel' ? ('keep' as const) : finalAction,
+  };
+  const steps: Array<{ step: CollectionStep; at: Instant | null }> = [
+    { step: 'attempt', at: nextAttemptAt },
+    { step: 'overdue', at: isUnasked ? state.nextDueAt : null },
+    { step: 'end_access', at: isBorne ? graceUntil : null },
+    { step: final[of], at: finishedAt === null ? finalAt : null },
+  ];
+  return steps
+    .flatMap(({ step, at }) => (at === null ? [] : { step, at }))
+    .reduce<{ step: CollectionStep; at: Instant } | null>(
+      (first, one) => (first === null || one.at < first.at ? one : first),
+      null,
+    );
 }

@@ -108,6 +108,10 @@ onEachDatabase('collecting', (database) => {
       message: expect.any(String),
     });
     expect(await read(invoiceId)).toMatchObject({ status: 'open', attempts: 1 });
+    const { nextAttemptAt } = (await collection(invoiceId))!;
+    expect(await collection(invoiceId)).toMatchObject({
+      next: { step: 'attempt', at: nextAttemptAt },
+    });
     const [told] = await eventsOf(billing, account, 'card.error');
     expect(told!.data).toEqual({
       invoiceId,
@@ -140,6 +144,7 @@ onEachDatabase('collecting', (database) => {
       attempts: 4,
       nextAttemptAt: null,
       finalAction: 'cancel',
+      next: null,
     });
     expect(await eventsOf(billing, account, 'card.error')).toHaveLength(4);
     expect(await failure(billing.invoicing.retryInvoice({ invoiceId }))).toEqual({
@@ -668,6 +673,12 @@ onEachDatabase('collecting', (database) => {
       const [account, subscriptionId] = await failing();
       const { items } = await billing.invoicing.listInvoices({ account, status: 'open' });
       const { invoiceId } = items[0]!;
+      const owed = await billing.invoicing.collection({ subscriptionId });
+      expect(owed).toEqual(await collection(invoiceId));
+      expect(owed).toMatchObject({
+        attempts: 1,
+        next: { step: 'attempt', at: owed!.nextAttemptAt },
+      });
       await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
       clock.advance(3 * DAY);
       await cycle();
@@ -679,6 +690,35 @@ onEachDatabase('collecting', (database) => {
       expect(await failure(billing.invoicing.retryInvoice({ invoiceId }))).toMatchObject({
         code: 'invoice_state',
       });
+    });
+
+    test('says what comes next, of an invoice and of what a subscription has owed longest', async () => {
+      const [, subscriptionId] = await failing('test_lost_card');
+      const owed = () => billing.invoicing.collection({ subscriptionId });
+      const first = (await owed())!;
+      expect(first).toMatchObject({
+        status: 'stopped',
+        next: { step: 'end_access', at: first.graceUntil },
+      });
+      clock.advance(8 * DAY);
+      await cycle();
+      expect(await owed()).toMatchObject({ next: { step: 'cancel', at: first.finalAt } });
+      clock.advance(8 * DAY);
+      await cycle();
+      expect(await owed()).toMatchObject({ finalAction: 'cancel', next: null });
+      await billing.invoicing.voidInvoice({ invoiceId: first.invoiceId });
+      expect(await owed()).toBe(null);
+      expect(await collection(first.invoiceId)).toMatchObject({ status: 'closed', next: null });
+      for (const [request, code] of [
+        [{ subscriptionId: first.invoiceId }, 'unknown_subscription'],
+        [{ invoiceId: subscriptionId }, 'unknown_invoice'],
+        [{ invoiceId: first.invoiceId, subscriptionId }, 'invalid_input'],
+        [{}, 'invalid_input'],
+      ] as const) {
+        expect(
+          await failure(billing.invoicing.collection(request as { invoiceId: string })),
+        ).toMatchObject({ code });
+      }
     });
   });
 });

@@ -8,6 +8,7 @@ import * as deleteDraft from './deleteDraft';
 import * as finalize from './finalize';
 import * as get from './get';
 import * as getAll from './getAll';
+import * as getCollection from './getCollection';
 import * as getCredit from './getCredit';
 import * as getCreditNotes from './getCreditNotes';
 import * as getSettings from './getSettings';
@@ -31,6 +32,7 @@ const operations = {
   finalize,
   get,
   getAll,
+  getCollection,
   getCredit,
   getCreditNotes,
   getSettings,
@@ -95,6 +97,13 @@ const description: INodeProperties[] = [
         value: 'get',
         action: 'Get an invoice',
         description: 'Get one invoice with its lines and taxes',
+      },
+      {
+        name: 'Get Collection',
+        value: 'getCollection',
+        action: 'Get how far an invoice is collected',
+        description:
+          'Get how many attempts were made to collect an invoice, when the next one is, and what comes in the end',
       },
       {
         name: 'Get Credit',

@@ -5,6 +5,7 @@ import * as cancel from './cancel';
 import * as change from './change';
 import * as get from './get';
 import * as getAll from './getAll';
+import * as getCollection from './getCollection';
 import * as pause from './pause';
 import * as reactivate from './reactivate';
 import * as resume from './resume';
@@ -17,6 +18,7 @@ const operations = {
   change,
   get,
   getAll,
+  getCollection,
   pause,
   reactivate,
   resume,
@@ -55,6 +57,13 @@ const description: INodeProperties[] = [
         value: 'get',
         action: 'Get a subscription',
         description: 'Get one subscription with its period and what comes next',
+      },
+      {
+        name: 'Get Collection',
+        value: 'getCollection',
+        action: 'Get how far a subscription is collected',
+        description:
+          'Get how far the collecting of what it has owed longest has come, and what comes next',
       },
       {
         name: 'Get Many',
