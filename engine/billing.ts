@@ -194,6 +194,8 @@ function openRooms(context: Context, options: ReadOptions) {
     refresh: subscriptions.refresh,
     restored: useRestored,
     awaited: awaitedPayments,
+    // Asked later, when accounts are open, too.
+    meet: (identity) => accounts.calls.identify(identity),
   });
   const invoicing = openInvoicing(
     payments.paying,

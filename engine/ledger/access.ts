@@ -3,6 +3,7 @@ import { unknownAccount, type ResolvedAccount } from '../accounts';
 import {
   BillingError,
   batch,
+  flag,
   ZERO,
   type BillingErrorData,
   type Decimal,
@@ -21,6 +22,15 @@ export interface Wish {
   product: string;
   amount: Decimal;
 }
+
+/** For requests of people who may be met for the first time. */
+export const newcomerFields = {
+  /**
+   * Whether somebody who is named by an external id and was never met gets an account by this, as
+   * `accounts.identify` makes it, with the offers of the free tier. Default false: `unknown_account`.
+   */
+  createIfNew: flag().optional(),
+};
 
 /** What a use needs to know of its product. */
 export type UsedProduct = Pick<Product, 'key' | 'kind' | 'unit' | 'decimals'>;

@@ -18,6 +18,7 @@ import {
   isCurable,
   isFailed,
   isFine,
+  newcomerFields,
   orThrow,
   readEach,
   resolvedWish,
@@ -29,6 +30,7 @@ import type { KnownAccount, KnownPayer, KnownPayers } from './known-payers';
 import { Lane } from './lane';
 import { timesBy } from './ledger-time';
 import { firstEnd, withFreed } from './order-of-use';
+import { decideForNewcomers, type MayBeNew } from './newcomers';
 import { pocketKey, isDue } from './pockets';
 import type { LedgerPorts } from './ports';
 import { recogniseCheck, type Recognised } from './recognise';
@@ -43,6 +45,8 @@ import {
 
 /** With `payment_awaited` it says what is to be paid. */
 export interface CheckAnswer extends AwaitedFields {
+  /** Of whom it was asked. */
+  accountId: string;
   allowed: boolean;
   reason: DenialReason | null;
   /** Units there now; for `period` the level of access; null for unlimited. */
@@ -58,6 +62,7 @@ const checkInput = input({
   product: key(),
   /** Units; for `period` products the level of access. Default 1. */
   amount: units().optional(),
+  ...newcomerFields,
 });
 export type CheckRequest = RequestOf<typeof checkInput>;
 
@@ -86,6 +91,7 @@ function answerFrom({ view, pockets }: Seen, wishes: readonly Wish[], clock: Ins
     const there = standing(wish, { ...pocket, grants }, now);
     const end = firstEnd(grants, now, wish.product.kind);
     const given: CheckAnswer = {
+      accountId,
       allowed: there.allowed,
       reason: there.reason,
       remaining: there.remaining === null ? null : formatUnits(there.remaining),
@@ -104,13 +110,14 @@ function answerFrom({ view, pockets }: Seen, wishes: readonly Wish[], clock: Ins
 
 /** The answer that what is known gives; null when it gives none, or no plain yes. */
 function answerKnown(wish: KnownWish, clock: Instant): CheckAnswer | null {
-  const { payer, pocket, amount } = wish;
+  const { account, payer, pocket, amount } = wish;
   const now = Math.max(clock, payer.recordedAt);
   // What was taken and is not yet committed is not so yet.
   if (payer.writing !== 0 || amount.greaterThan(pocket.available)) return null;
   if (now < pocket.since || now >= pocket.until) return null;
   const end = firstEnd(pocket.grants, now, 'quantity');
   return {
+    accountId: account.accountId,
     allowed: true,
     reason: null,
     remaining: formatUnits(pocket.available),
@@ -140,29 +147,33 @@ export class Checks {
     private readonly context: Context,
     private readonly suggester: Suggester,
     private readonly known: KnownPayers,
-    private readonly ports: Pick<LedgerPorts, 'refresh' | 'awaited'>,
+    private readonly ports: Pick<LedgerPorts, 'refresh' | 'awaited' | 'meet'>,
   ) {
     const lanes = context.database.connections >= 2 * LANES ? LANES : 1;
     this.lanes = Array.from({ length: lanes }, () => new Lane((asked) => this.answerAll(asked)));
   }
 
   /**
-   * Whether an account may use an amount of a product now. Never creates an account, and writes nothing
-   * but the grants of a subscription's period that is due and that nobody made yet.
+   * Whether an account may use an amount of a product now. Writes nothing but the grants of a
+   * subscription's period that is due and that nobody made yet, and with `createIfNew` the account of
+   * somebody who was never met.
    * Concurrent calls share a statement, which was begun after each of them.
    *
    * @throws invalid_input, unknown_account, unknown_product
    */
   async check(request: CheckRequest): Promise<CheckAnswer> {
     const known = recogniseCheck(request, this.known);
-    return orThrow(await this.ask(known === null ? { wish: readWish(request) } : { known }));
+    if (known !== null) return orThrow(await this.ask({ known }));
+    const [answer] = await this.checkMany([request]);
+    return orThrow(answer!);
   }
 
   /** Many checks at once: an answer or an error for each, in order. One bad item fails alone. */
   async checkMany(requests: readonly CheckRequest[]): Promise<Array<CheckAnswer | FailedItem>> {
     const parsed = readEach(requests, readWish);
-    const asked = parsed.filter(isFine).map((wish) => this.ask({ wish }));
-    return inOrder(parsed, await Promise.all(asked));
+    const decide = (wishes: readonly Wish[]) =>
+      Promise.all(wishes.map((wish) => this.ask({ wish })));
+    return inOrder(parsed, await decideForNewcomers(parsed.filter(isFine), decide, this.ports));
   }
 
   private ask(asked: Asked): Promise<CheckAnswer | FailedItem> {
@@ -208,7 +219,7 @@ export class Checks {
   }
 }
 
-function readWish(request: CheckRequest): Wish {
+function readWish(request: CheckRequest): MayBeNew {
   const wish = parse(checkInput, request);
   return { ...wish, amount: wish.amount ?? ONE };
 }

@@ -11,12 +11,22 @@ import {
   units,
   type RequestOf,
 } from '../kernel';
-import { failed, inOrder, isFailed, isFine, orThrow, readEach, type FailedItem } from './access';
+import {
+  failed,
+  inOrder,
+  isFailed,
+  isFine,
+  newcomerFields,
+  orThrow,
+  readEach,
+  type FailedItem,
+} from './access';
 import { ContendedUses, NOT_PLAIN } from './contended-uses';
 import type { PlainUse } from './decide-plain';
 import type { KnownAccount, KnownPayers } from './known-payers';
 import { Lane, PatientLanes } from './lane';
 import { PlainUses, type Reason } from './plain-uses';
+import { decideForNewcomers } from './newcomers';
 import type { LedgerPorts } from './ports';
 import { recogniseUse, type Recognised } from './recognise';
 import { lookAt } from './sights';
@@ -32,6 +42,7 @@ const consumeInput = input({
   product: key(),
   /** Units. Default 1. */
   amount: units().optional(),
+  ...newcomerFields,
   ...changeFields,
 });
 export type ConsumeRequest = RequestOf<typeof consumeInput>;
@@ -70,7 +81,7 @@ export class Uses {
     private readonly context: Context,
     private readonly suggester: Suggester,
     private readonly known: KnownPayers,
-    private readonly ports: Pick<LedgerPorts, 'refresh' | 'awaited'>,
+    private readonly ports: Pick<LedgerPorts, 'refresh' | 'awaited' | 'meet'>,
   ) {
     this.plain = new PlainUses(context, known, (uses, why) => this.detour(uses, why));
     this.contended = new ContendedUses(context, known, mayConcernOne);
@@ -86,6 +97,7 @@ export class Uses {
 
   /**
    * Takes an amount of a product from an account: all of it or nothing. A denial is an answer.
+   * With `createIfNew` somebody who was never met has an account before it is decided.
    *
    * @returns the answer; with the key of an earlier call the first answer, `replayed`
    * @throws invalid_input, unknown_account, unknown_product, idempotency_conflict
@@ -123,11 +135,11 @@ export class Uses {
         parameter: 'tx',
       });
     }
-    const answers =
+    const decide = async (uses: readonly WantedUse[]): Promise<Taken[]> =>
       tx === undefined || tx === null
-        ? outcomesOf(await Promise.allSettled(await this.take(good)))
-        : await this.joined(good, tx);
-    return inOrder(parsed, answers);
+        ? outcomesOf(await Promise.allSettled(await this.take(uses)))
+        : this.joined(uses, tx);
+    return inOrder(parsed, await decideForNewcomers(good, decide, this.ports));
   }
 
   /**

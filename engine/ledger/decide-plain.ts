@@ -162,6 +162,7 @@ function place(payer: KnownPayer, batch: Batch, time: Instant, before: Batch | n
 
 /** The answer to a use of a batch, once it is written. */
 export const plainAnswer = (use: PlainUse, recorded: RecordedUse): ConsumeAnswer => ({
+  accountId: use.account.accountId,
   allowed: true,
   reason: null,
   consumed: formatUnits(use.amount),

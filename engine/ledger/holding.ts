@@ -47,6 +47,8 @@ import {
 
 /** With `payment_awaited` it says what is to be paid. */
 export interface HoldAnswer extends AwaitedFields {
+  /** Of whom it was asked. */
+  accountId: string;
   allowed: boolean;
   reason: DenialReason | null;
   /** Units set aside: all that was asked for, or '0'. */
@@ -214,6 +216,7 @@ export class Holds {
       : null;
     if (hold === null) {
       const denied = {
+        accountId,
         allowed: false,
         reason,
         held: '0',
@@ -228,6 +231,7 @@ export class Holds {
     }
     await writeJournal(session, journal, [], now);
     return {
+      accountId,
       allowed: true,
       reason: null,
       held: formatUnits(wish.amount),

@@ -6,7 +6,7 @@ import type { AwaitedPayment, Shortage } from './suggestions';
 
 /**
  * What the ledger needs of later rooms, which fill it when the engine opens (engine/billing.ts).
- * All are called inside the change's transaction, with the payers locked.
+ * All but `meet` are called inside the change's transaction, with the payers locked.
  */
 
 /** Units that were paid for outside any order: `ledger.grant({ paid })`. */
@@ -65,6 +65,8 @@ export interface LedgerPorts {
    * denial that says so, once for all of a batch.
    */
   awaited(session: Session, shortages: readonly Shortage[]): Promise<Array<AwaitedPayment | null>>;
+  /** Makes the account of somebody who was never met, with the free tier; once, however often and at once. */
+  meet(identity: { provider: string; externalId: string; tx?: unknown }): Promise<unknown>;
   /** An account got an offer by exchange: if it may have it once, that was it. */
   exchanged(session: Session, account: ResolvedAccount, offer: Offer, now: Instant): Promise<void>;
 }
@@ -77,5 +79,6 @@ export const NO_PORTS: LedgerPorts = {
   refresh: () => Promise.resolve(false),
   restored: () => Promise.resolve(),
   awaited: (_session, shortages) => Promise.resolve(shortages.map(() => null)),
+  meet: () => Promise.resolve(),
   exchanged: () => Promise.resolve(),
 };

@@ -23,6 +23,7 @@ const CHECK: Fields = new Map([
   ['account', true],
   ['product', true],
   ['amount', true],
+  ['createIfNew', true],
 ]);
 const USE: Fields = new Map([
   ...CHECK,
@@ -46,7 +47,8 @@ function recognise(request: unknown, fields: Fields, known: KnownPayers): Recogn
     const mayBeThere = fields.get(name);
     if (mayBeThere === undefined || (!mayBeThere && given[name] !== undefined)) return null;
   }
-  const { account: reference, product, amount = 1, idempotencyKey: key } = given;
+  const { account: reference, product, amount = 1, idempotencyKey: key, createIfNew } = given;
+  if (createIfNew !== undefined && typeof createIfNew !== 'boolean') return null;
   if (key !== undefined && (typeof key !== 'string' || !PLAIN_KEY.test(key))) return null;
   if (typeof amount !== 'number' || !Number.isSafeInteger(amount)) return null;
   if (amount <= 0 || amount >= 1e15 || typeof product !== 'string') return null;

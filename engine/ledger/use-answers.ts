@@ -9,6 +9,8 @@ import type { EarlierAnswer } from './use-statements';
 
 /** With `payment_awaited` it says what is to be paid. */
 export interface ConsumeAnswer extends AwaitedFields {
+  /** Of whom it was asked. */
+  accountId: string;
   allowed: boolean;
   reason: DenialReason | null;
   /** Units taken: all that was asked for, or '0'. */
@@ -24,8 +26,8 @@ export interface ConsumeAnswer extends AwaitedFields {
   suggestedOffers: SuggestedOffer[];
 }
 
-/** An answer without its `replayed`. */
-export type FirstAnswer = Omit<ConsumeAnswer, 'replayed'>;
+/** An answer without what whoever asks again is told anew. */
+export type FirstAnswer = Omit<ConsumeAnswer, 'accountId' | 'replayed'>;
 
 /**
  * An answer as it is stored under its key: a denial whole; of a use, which is nearly all of them,

@@ -32,6 +32,7 @@ import { readUses } from './use-statements';
 
 /** A use that is wanted, as it was read from a request. */
 export type WantedUse = Wish & {
+  createIfNew?: boolean;
   idempotencyKey?: string;
   metadata?: Record<string, unknown>;
   tx?: unknown;
@@ -117,25 +118,25 @@ async function decideBatch(
   const decided: Decided[] = [];
 
   const decide = (wish: ResolvedWish, index: number): (() => ConsumeAnswer) => {
+    const { accountId, payerId } = wish.account;
     const key = keyOf(wish, keyHashes[index]!);
     if (key !== null) {
       const first = view.answers.get(index)?.find(({ expiresAt }) => expiresAt > now);
       if (first !== undefined) {
         const answer = answeredBefore(first, wish, key);
-        return () => ({ ...answer, replayed: true });
+        return () => ({ accountId, ...answer, replayed: true });
       }
       // The same key twice in one batch: the second is a repeat of the first.
       const earlier = firstOfKey.get(slotOf(key));
       if (earlier !== undefined) {
         if (!earlier.key!.fingerprint.equals(key.fingerprint)) throw idempotencyConflict();
-        return () => ({ ...earlier.answer, replayed: true });
+        return () => ({ accountId, ...earlier.answer, replayed: true });
       }
     }
-    const { payerId } = wish.account;
     const item: Decided = { ...take(journal, wish, requests[index]!), payerId, key };
     decided.push(item);
     if (key !== null) firstOfKey.set(slotOf(key), item);
-    return () => ({ ...item.answer, replayed: false });
+    return () => ({ accountId, ...item.answer, replayed: false });
   };
   const outcomes = wishes.map((wish, index): FailedItem | BusyItem | (() => ConsumeAnswer) => {
     if (isFailed(wish)) return wish;

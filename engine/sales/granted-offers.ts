@@ -33,15 +33,15 @@ export class GrantedOffers {
    * Gives an account what an offer holds, without an order: one grant for each item and each bonus,
    * private and inactive offers too; of a recurring offer what one period brings. The units carry no value: nothing was paid through the engine.
    *
-   * @returns the grants, each with `replayed`
+   * @returns the grants, each with `accountId` and `replayed`
    * @throws invalid_input, unknown_account, unknown_offer, idempotency_conflict
    */
   async grantOffer(
     request: GrantOfferRequest,
-  ): Promise<Array<GrantRecord & { replayed: boolean }>> {
+  ): Promise<Array<GrantRecord & { accountId: string; replayed: boolean }>> {
     const wanted = parse(grantOfferInput, request);
     const { sku, quantity, source, metadata } = wanted;
-    const { grants, replayed } = await changeOfAccount(
+    const { accountId, grants, replayed } = await changeOfAccount(
       this.context,
       {
         ...wanted,
@@ -51,9 +51,10 @@ export class GrantedOffers {
       async (session, account, now) => {
         const offer = await findOffer(session, sku);
         const orders = givenContent(offer, account, { quantity, source, metadata }, now);
-        return { grants: await giveUnits(session, account, orders, now) };
+        const { accountId } = account;
+        return { accountId, grants: await giveUnits(session, account, orders, now) };
       },
     );
-    return grants.map((grant) => ({ ...grant, replayed }));
+    return grants.map((grant) => ({ ...grant, accountId, replayed }));
   }
 }

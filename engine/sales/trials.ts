@@ -34,6 +34,7 @@ import { placesOf, takePlaces, takenPlaces, type Place } from './purchase-marks'
 import type { TrialMarks } from './trial-marks';
 
 export interface ClaimTrialAnswer {
+  accountId: string;
   allowed: boolean;
   reason: DenialReason | null;
   grants: GrantRecord[];
@@ -143,6 +144,7 @@ export class Trials {
         request: { sku: wanted.sku, identities: asHashes(hashing, identities) },
       },
       async (session, account, now) => {
+        const { accountId } = account;
         const offer = await findOffer(session, wanted.sku);
         const content = trialContent(offer, account, wanted.metadata, now);
         if (content === null) throw notFree(offer);
@@ -153,10 +155,18 @@ export class Trials {
           (await this.spendTrial(session, account, offer, { identities, endsAt }, now));
         if (reason !== null) {
           const suggestedOffers = await this.instead(session, account, orders, reason);
-          return { allowed: false, reason, grants: [], endsAt: null, suggestedOffers };
+          return { accountId, allowed: false, reason, grants: [], endsAt: null, suggestedOffers };
         }
         const grants = await giveUnits(session, account, orders, now);
-        return { allowed: true, reason, grants, endsAt: endOf(grants), suggestedOffers: [] };
+        const endsAtLast = endOf(grants);
+        return {
+          accountId,
+          allowed: true,
+          reason,
+          grants,
+          endsAt: endsAtLast,
+          suggestedOffers: [],
+        };
       },
     );
   }

@@ -264,7 +264,7 @@ const TABLE: Table = {
   },
   ledger: {
     consume: {
-      optional: { amount: is(1) },
+      optional: { amount: is(1), createIfNew: is(false) },
       request: async (world) => ({ account: await withUnits(world), product: 'MSG' }),
     },
     hold: {

@@ -69,6 +69,7 @@ onEachDatabase('holds', (database) => {
     await give(account, 100);
     const held = await holding(account, 40);
     expect(held).toEqual({
+      accountId: account,
       allowed: true,
       reason: null,
       held: '40',
@@ -84,6 +85,7 @@ onEachDatabase('holds', (database) => {
       remaining: '60',
     });
     expect(await holding(account, 61)).toEqual({
+      accountId: account,
       allowed: false,
       reason: 'insufficient_balance',
       held: '0',

@@ -38,6 +38,7 @@ onEachDatabase('ledger', (database) => {
     expect(await use(70)).toMatchObject({ allowed: true, consumed: '70', remaining: '0' });
     const denied = await use(1, 'L1');
     expect(denied).toEqual({
+      accountId: account,
       allowed: false,
       reason: 'insufficient_balance',
       consumed: '0',

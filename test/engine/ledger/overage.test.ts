@@ -38,6 +38,7 @@ onEachDatabase('overage', (database) => {
   test('grants pay first, the rest is overage in the same entry, and nothing remains', async () => {
     const account = await newAccount(10, 7);
     expect(await use(account, 4)).toEqual({
+      accountId: account,
       allowed: true,
       reason: null,
       consumed: '4',
@@ -48,6 +49,7 @@ onEachDatabase('overage', (database) => {
     });
     const answer = await use(account, 11, 'key');
     expect(answer).toEqual({
+      accountId: account,
       allowed: true,
       reason: null,
       consumed: '11',

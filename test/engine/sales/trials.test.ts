@@ -2,7 +2,13 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 
-import { openBilling, TestClock, type Billing, type BillingOptions } from '../../../engine';
+import {
+  openBilling,
+  TestClock,
+  type Billing,
+  type BillingOptions,
+  type ConsumeRequest,
+} from '../../../engine';
 import { Database } from '../../../engine/database';
 import { IdentityHashing, canonicalIdentity } from '../../../engine/sales/identity-hash';
 import { databaseKinds, newSchema, onEachDatabase, serverUrl } from '../each-database';
@@ -564,6 +570,108 @@ onEachDatabase('trials', (database) => {
       });
       const { accountId: later } = await billing.accounts.identify({ externalId: 'later' });
       expect(await billing.ledger.grants({ account: later })).toHaveLength(2);
+    });
+
+    describe('in the call that takes the first unit', () => {
+      let billing: Billing;
+      beforeAll(async () => {
+        billing = await database.open(clock, undefined, options);
+        await stock(billing);
+        await billing.catalog.saveOffer({
+          sku: 'five-free',
+          name: 'Five',
+          price: 0,
+          currency: 'USD',
+          freeTier: true,
+          items: [{ product: 'MSG', quantity: 5 }],
+        });
+      });
+      const use = (externalId: string, more: Partial<ConsumeRequest> = {}) =>
+        billing.ledger.consume({
+          account: { provider: 'telegram', externalId },
+          product: 'MSG',
+          createIfNew: true,
+          ...more,
+        });
+      const met = async (externalId: string, provider = 'telegram') => {
+        const account = { provider, externalId };
+        const { accountId } = await billing.accounts.get({ account });
+        const [grant, ...others] = await billing.ledger.grants({ account });
+        expect(others).toEqual([]);
+        return { accountId, given: grant?.initial, left: grant?.remaining };
+      };
+
+      test('twenty workers at once make one account, which has it once and uses all of it', async () => {
+        const answers = await Promise.all(
+          Array.from({ length: 20 }, (_, index) =>
+            use('crowd', { idempotencyKey: `message ${index}` }),
+          ),
+        );
+        const { accountId, ...had } = await met('crowd');
+        expect(had).toEqual({ given: '5', left: '0' });
+        expect(answers.filter(({ allowed }) => allowed)).toHaveLength(5);
+        expect(new Set(answers.map((answer) => answer.accountId))).toEqual(new Set([accountId]));
+        // The same messages again, also by whoever creates nobody: the first answers.
+        const again = await Promise.all(
+          Array.from({ length: 20 }, (_, index) =>
+            use('crowd', { idempotencyKey: `message ${index}`, createIfNew: index % 2 === 0 }),
+          ),
+        );
+        expect(again).toEqual(answers.map((answer) => ({ ...answer, replayed: true })));
+      });
+
+      test('who was interrupted after the account was made goes on with what it has', async () => {
+        await billing.accounts.identify({ provider: 'telegram', externalId: 'halfway' });
+        expect(await use('halfway')).toMatchObject({ allowed: true, remaining: '4' });
+        expect(await met('halfway')).toMatchObject({ given: '5', left: '4' });
+      });
+
+      test('a check does the same and takes nothing', async () => {
+        const account = { provider: 'telegram', externalId: 'asking' };
+        const check = { account, product: 'MSG', createIfNew: true };
+        const [first, second] = await Promise.all([
+          billing.ledger.check(check),
+          billing.ledger.check(check),
+        ]);
+        expect(first).toMatchObject({ allowed: true, remaining: '5' });
+        expect(second).toEqual(first);
+        expect(await met('asking')).toMatchObject({ accountId: first.accountId, left: '5' });
+      });
+
+      test('one spelling of an address is one person, and what is no address fails alone', async () => {
+        const ask = (externalId: string) => ({
+          account: { provider: 'email', externalId },
+          product: 'MSG',
+          createIfNew: true,
+        });
+        const answers = await billing.ledger.consumeMany([
+          ask('Ann@Example.com'),
+          ask('Ann <ann@example.com>'),
+          ask('ann@example.COM '),
+        ]);
+        expect(answers).toMatchObject([
+          { allowed: true, remaining: '4' },
+          { error: { code: 'invalid_input', parameter: 'externalId' } },
+          { allowed: true, remaining: '3' },
+        ]);
+        expect(await met('ann@example.com', 'email')).toMatchObject({ given: '5', left: '3' });
+      });
+
+      test('nobody is made of an id, in a transaction undone, or where it is not asked for', async () => {
+        const unknown = [['unknown_account', 'account']];
+        expect([await code(use('nobody', { createIfNew: false }))]).toEqual(unknown);
+        const id = '01948b5c-4c00-7000-8000-000000000009';
+        expect([await code(use('nobody', { account: id }))]).toEqual(unknown);
+        await expect(
+          billing.transaction(async (tx) => {
+            expect(await use('nobody', { tx })).toMatchObject({ allowed: true, remaining: '4' });
+            throw new Error('undone');
+          }),
+        ).rejects.toThrow('undone');
+        expect([await code(use('nobody', { createIfNew: false }))]).toEqual(unknown);
+        await billing.transaction((tx) => use('nobody', { tx }));
+        expect(await met('nobody')).toMatchObject({ given: '5', left: '4' });
+      });
     });
   });
 });
