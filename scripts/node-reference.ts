@@ -48,11 +48,17 @@ function innerFields(property: INodeProperties): INodeProperties[] {
   return [];
 }
 
+/** Whether only nodes of an older version show it. */
+const isReplaced = ({ displayOptions }: INodeProperties): boolean =>
+  JSON.stringify(displayOptions?.show?.['@version'] ?? []).includes('"lt"');
+
 function rows(properties: readonly INodeProperties[], within = ''): string[] {
   return properties.flatMap((property) => {
     if (property.type === 'notice' || property.type === 'hidden') return [];
     // Only shown where a tool is set up.
     if (property.displayOptions?.show?.['@tool'] !== undefined) return [];
+    // As new nodes have it.
+    if (isReplaced(property)) return [];
     const choices =
       property.type === 'options' || property.type === 'multiOptions'
         ? ` ${property.type === 'options' ? 'One' : 'Any'} of: ${(property.options as INodePropertyOptions[]).map((one) => one.name).join(', ')}.`

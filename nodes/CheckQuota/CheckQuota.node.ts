@@ -9,7 +9,12 @@ import {
 import type { CheckRequest } from '../../engine';
 import { accountParameters, readAccount } from '../shared/accountParameters';
 import { billingDatabaseTest } from '../shared/credentialTest';
-import { decideItems, includeInputOption } from '../shared/decideItems';
+import {
+  createIfNewOption,
+  decideItems,
+  includeInputOption,
+  readCreateIfNew,
+} from '../shared/decideItems';
 import { searchAccounts, searchProducts } from '../shared/listSearch';
 import { AMOUNT_IN_WORDS } from '../shared/options';
 import { amountParameter, productParameter } from '../shared/pickers';
@@ -24,6 +29,7 @@ function readCheck(context: IExecuteFunctions, itemIndex: number): CheckRequest 
     account: readAccount(context, itemIndex),
     product: readRequired(context, 'product', 'Product', itemIndex),
     amount: readAmount(context, 'amount', 'Amount', itemIndex),
+    createIfNew: readCreateIfNew(context, itemIndex),
   };
 }
 
@@ -75,7 +81,7 @@ export class CheckQuota implements INodeType {
         type: 'collection',
         placeholder: 'Add option',
         default: {},
-        options: [includeInputOption(FIELD)],
+        options: [createIfNewOption, includeInputOption(FIELD)],
       },
     ],
   };

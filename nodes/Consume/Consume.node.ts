@@ -9,7 +9,12 @@ import {
 import type { ConsumeRequest } from '../../engine';
 import { accountParameters, readAccount } from '../shared/accountParameters';
 import { billingDatabaseTest } from '../shared/credentialTest';
-import { decideItems, includeInputOption } from '../shared/decideItems';
+import {
+  createIfNewOption,
+  decideItems,
+  includeInputOption,
+  readCreateIfNew,
+} from '../shared/decideItems';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../shared/idempotency';
 import { searchAccounts, searchProducts } from '../shared/listSearch';
 import { metadataOption, readMetadata } from '../shared/metadata';
@@ -26,6 +31,7 @@ function readConsume(context: IExecuteFunctions, itemIndex: number): ConsumeRequ
     account: readAccount(context, itemIndex),
     product: readRequired(context, 'product', 'Product', itemIndex),
     amount: readAmount(context, 'amount', 'Amount', itemIndex),
+    createIfNew: readCreateIfNew(context, itemIndex),
     idempotencyKey: readIdempotencyKey(context, itemIndex),
     metadata: readMetadata(context, itemIndex),
   };
@@ -73,7 +79,7 @@ export class Consume implements INodeType {
         type: 'collection',
         placeholder: 'Add option',
         default: {},
-        options: [includeInputOption(FIELD), metadataOption],
+        options: [createIfNewOption, includeInputOption(FIELD), metadataOption],
       },
     ],
   };

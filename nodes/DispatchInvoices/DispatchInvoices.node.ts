@@ -8,7 +8,7 @@ import {
 } from 'n8n-workflow';
 
 import { BillingError } from '../../engine';
-import { accountParameters } from '../shared/accountParameters';
+import { namedAccountParameters } from '../shared/accountParameters';
 import { catchUpOption } from '../shared/catchUp';
 import { billingDatabaseTest } from '../shared/credentialTest';
 import { forEachItemOrRefusal } from '../shared/forEachItem';
@@ -111,7 +111,7 @@ export class DispatchInvoices implements INodeType {
         description: 'Who is billed',
         displayOptions: { show: { operation: withAccounts } },
       },
-      ...accountParameters.map((property) => ({
+      ...namedAccountParameters.map((property) => ({
         ...property,
         displayOptions: {
           ...property.displayOptions,

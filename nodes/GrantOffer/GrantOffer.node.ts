@@ -31,9 +31,10 @@ async function grantOffer(context: IExecuteFunctions, billing: Billing, itemInde
     metadata: readMetadata(context, itemIndex),
   });
   return {
+    accountId: granted[0]?.accountId,
     sku,
     quantity,
-    grants: granted.map(({ replayed: _replayed, ...grant }) => grant),
+    grants: granted.map(({ accountId: _accountId, replayed: _replayed, ...grant }) => grant),
     replayed: granted.some(({ replayed }) => replayed),
   };
 }

@@ -38,6 +38,20 @@ export const includeInputOption = (field: string): INodeProperties => ({
   description: `Whether items keep their fields and carry the answer under "${field}", or become the answer`,
 });
 
+/** For the options of a node that may be the first to meet a customer. */
+export const createIfNewOption: INodeProperties = {
+  displayName: 'Create If New',
+  name: 'createIfNew',
+  type: 'boolean',
+  // Whoever adds it wants it.
+  default: true,
+  description:
+    'Whether a customer who was never met gets an account first, as by "Account: Identify", with every offer that has "Free Tier" on. Needs an External ID.',
+};
+
+export const readCreateIfNew = (context: IExecuteFunctions, itemIndex: number): boolean =>
+  parameterOf(context, 'options.createIfNew', itemIndex, false) as boolean;
+
 /** An item that could be read. */
 interface Asking<Request> {
   request: Request;
@@ -78,7 +92,9 @@ export async function decideItems<Request, Answer extends { allowed: boolean }>(
       output.push(errorItem(outcome.error, index, failed[index]));
       return;
     }
-    const answer = outcome.answer as unknown as IDataObject;
+    const { accountId, ...said } = outcome.answer as unknown as IDataObject;
+    // Of no use to a model, and no business of who talks to it.
+    const answer = asTool ? said : { accountId, ...said };
     const item = context.getInputData()[index]!;
     output.push(
       outcome.includeInput && !asTool

@@ -13,7 +13,7 @@ import {
   type AccountReference,
   type EventType,
 } from '../../engine';
-import { accountParameters } from './accountParameters';
+import { namedAccountParameters } from './accountParameters';
 import type { DoneWhen } from './eventTaking';
 import { optionsParameter } from './options';
 import { missing } from './reading';
@@ -68,7 +68,7 @@ export const accountsParameter: INodeProperties = {
   default: {},
   description:
     'Only events of these accounts and their child accounts. Without any, events of all accounts.',
-  options: [{ displayName: 'Account', name: 'account', values: accountParameters }],
+  options: [{ displayName: 'Account', name: 'account', values: namedAccountParameters }],
 };
 
 const batchSizeOption: INodeProperties = {

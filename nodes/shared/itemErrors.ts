@@ -27,7 +27,7 @@ const ADVICE_IN_N8N: Partial<Record<ErrorCode, string>> = {
   catch_up_needed:
     'To invoice all that was missed, run Dispatch Invoices once with the option "Catch Up"; to leave it out, cancel the subscription now and start it anew.',
   unknown_account:
-    'Put a Billing node with "Account: Identify" before this one: it creates the account of a customer who is new.',
+    'Put a Billing node with "Account: Identify" before this one: it creates the account of a customer who is new. Check Quota and Consume do it by themselves with the option "Create If New".',
   unknown_product:
     'Pick it from the list, or create it with a Billing node, "Product: Create or Update". Upper and lower case count.',
   unknown_offer:

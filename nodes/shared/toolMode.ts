@@ -48,9 +48,13 @@ const FROM_MODEL = /\$(fromai|tool|json|data|input|items?|parameter|rawparameter
 export function refuseModelsChoice(context: IExecuteFunctions): void {
   if (!isToolCall(context)) return;
   const parameter = leftToModel(context.getNode().parameters);
-  if (parameter === undefined) return;
+  if (parameter !== undefined) throw modelsChoice(parameter);
+}
+
+/** The refusal of a parameter that is the model's to say. */
+export function modelsChoice(parameter: string): BillingError {
   const example = "{{ $('Telegram Trigger').item.json.message.from.id }}";
-  throw new BillingError('forbidden', `"${fieldName(parameter)}" is left to the AI model.`, {
+  return new BillingError('forbidden', `"${fieldName(parameter)}" is left to the AI model.`, {
     parameter,
     advice: `Whoever talks to the model could use another customer's account. Take it from the node where the message came in, by its name, such as ${example}. In a tool, $fromAI, $json and $input hold what the model wrote.`,
   });

@@ -1,8 +1,12 @@
 import {
   balanceOf,
+  billing,
+  by,
   chain,
   customer,
   fromItem,
+  ofOffer,
+  ofProduct,
   onEngine,
   ourNode,
   PROVIDER,
@@ -36,6 +40,7 @@ describe('Check Quota', () => {
         amount: 3,
         text: 'two',
         quota: {
+          accountId: expect.any(String) as string,
           allowed: true,
           reason: null,
           remaining: '10',
@@ -52,6 +57,7 @@ describe('Check Quota', () => {
         amount: 3,
         text: 'one',
         quota: {
+          accountId: expect.any(String) as string,
           allowed: false,
           reason: 'insufficient_balance',
           remaining: '2',
@@ -85,6 +91,7 @@ describe('Check Quota', () => {
     );
     expect(json('Check', 0)).toEqual([
       {
+        accountId: expect.any(String) as string,
         allowed: true,
         reason: null,
         remaining: '1',
@@ -169,5 +176,86 @@ describe('Check Quota', () => {
       node: 'Check',
       itemIndex: 1,
     });
+  });
+
+  it('takes the account of the input item, as nodes before it said, in new nodes by default', async () => {
+    const accountId = await customer('carried', { messages: '5' });
+    const named = { externalId: 'carried', provider: PROVIDER, ...ofProduct('messages') };
+    const identify = billing('account', 'identify', by('carried'), { name: 'Identify' });
+    const next = (name: string, type: string, more: object = {}) =>
+      ourNode(name, type, { ...ofProduct('messages'), ...more }, { typeVersion: 1.1 });
+    const { json, error } = await run(
+      [{ text: 'hi' }],
+      identify,
+      next('Check again', 'checkQuota'),
+      next('Take', 'consume', { amount: 2 }),
+      next('Give', 'grantOffer', ofOffer('messages-10')),
+      next('Hold', 'billing', { resource: 'hold', operation: 'create' }),
+      next('Look', 'billing', { resource: 'balance', operation: 'get' }),
+    );
+    expect(error).toBeNull();
+    expect(json('Take', 0)).toMatchObject([{ accountId, usage: { accountId, remaining: '3' } }]);
+    expect(json('Hold')).toMatchObject([{ accountId, allowed: true, remaining: '12' }]);
+    expect(json('Look')).toMatchObject([{ available: '12', held: '1' }]);
+    const event = await run(
+      [{ type: 'quota.low', account: accountId }],
+      next('Event', 'checkQuota'),
+    );
+    expect(event.json('Event', 0)).toMatchObject([{ quota: { accountId } }]);
+    // A workflow that was saved before does not say how its accounts are named.
+    const saved = ourNode('Saved', 'checkQuota', { ...named, amount: 1 }, { typeVersion: 1 });
+    expect((await run([{ accountId: 'another' }], saved)).json('Saved')).toMatchObject([
+      { quota: { accountId } },
+    ]);
+  });
+
+  it('says what to do where the item has no account, and believes nobody who names two', async () => {
+    const mine = await customer('mine', { messages: '5' });
+    const other = await customer('other', { messages: '5' });
+    const take = ourNode('Take', 'consume', ofProduct('messages'), { typeVersion: 1.1 });
+    const none = await run([{ text: 'hi', accountId: '' }], take);
+    expect(none.error).toMatchObject({
+      message: 'The item does not say whose it is: it has no "accountId".',
+      description: expect.stringContaining('Choose "External ID" in "Account By"') as string,
+    });
+    // Who writes the message wrote another's account into it.
+    const two = await run([{ accountId: other, usage: { accountId: mine } }], take);
+    expect(two.error?.message).toBe('The item names two accounts.');
+    expect([await balanceOf('mine'), await balanceOf('other')]).toEqual(['5', '5']);
+  });
+
+  it('makes the account of a new customer in the same call, with the free tier', async () => {
+    const freeTier = (active: boolean) =>
+      onEngine(({ catalog }) =>
+        catalog.saveOffer({
+          sku: 'free',
+          name: 'Free',
+          price: 0,
+          currency: 'USD',
+          freeTier: true,
+          active,
+          items: [{ product: 'messages', quantity: 3 }],
+        }),
+      );
+    await freeTier(true);
+    const of = { accountBy: 'externalId', provider: PROVIDER, externalId: '={{ $json.id }}' };
+    const asks = (name: string, type: string, options: object) =>
+      ourNode(name, type, { ...of, ...ofProduct('messages'), options }, { typeVersion: 1.1 });
+    const unknown = await run([{ id: 'newcomer' }], asks('Check', 'checkQuota', {}));
+    expect(unknown.error).toMatchObject({
+      message: expect.stringContaining('There is no account') as string,
+      description: expect.stringContaining('"Create If New"') as string,
+    });
+    const { json } = await run(
+      [{ id: 'newcomer' }, { id: 'second' }, { id: 'newcomer' }],
+      asks('Check', 'checkQuota', { createIfNew: true }),
+      asks('Take', 'consume', { createIfNew: true }),
+    );
+    await freeTier(false);
+    expect(json('Check', 0)).toMatchObject(Array(3).fill({ quota: { remaining: '3' } }));
+    expect(json('Take', 0)).toMatchObject(
+      ['2', '2', '1'].map((remaining) => ({ usage: { remaining } })),
+    );
+    expect(await balanceOf('newcomer')).toBe('1');
   });
 });

@@ -64,6 +64,7 @@ describe('Consume', () => {
         amount: 2,
         text: 'one',
         usage: {
+          accountId: expect.any(String) as string,
           allowed: true,
           reason: null,
           consumed: '2',

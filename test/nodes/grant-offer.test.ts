@@ -34,6 +34,7 @@ describe('Grant Offer', () => {
     expect(status).toBe('success');
     expect(json('Grant')).toEqual([
       {
+        accountId: expect.any(String) as string,
         sku: 'both',
         quantity: '2',
         grants: [
@@ -52,6 +53,7 @@ describe('Grant Offer', () => {
         replayed: false,
       },
       {
+        accountId: expect.any(String) as string,
         sku: 'messages-10',
         quantity: '2',
         grants: [expect.objectContaining({ product: 'messages', initial: '20' })],

@@ -49,6 +49,7 @@ describe('Billing: Hold, Create', () => {
     expect(out('Billing')).toEqual([
       {
         json: {
+          accountId: expect.any(String) as string,
           allowed: true,
           reason: null,
           held: '8',
@@ -62,6 +63,7 @@ describe('Billing: Hold, Create', () => {
       },
       {
         json: {
+          accountId: expect.any(String) as string,
           allowed: false,
           reason: 'insufficient_balance',
           held: '0',

@@ -315,6 +315,24 @@ describe('as the tool of an agent', () => {
       expect(await balanceOf('robbed')).toBe(before);
     });
 
+    it.each([1, 1.1])('nor by an account in the item, in version %s', async (typeVersion) => {
+      const robbed = await customer('robbed', { messages: '5' });
+      await customer('owner', { messages: '5' });
+      const before = await balanceOf('robbed');
+      const input = { amount: 1, accountId: robbed, usage: { accountId: robbed } };
+      const chosen = tool('consume', { accountBy: 'inputItem' }, { typeVersion });
+      const run = await call(chosen, 'owner', [{ id: 'a', input }]);
+      expect(answers(run)).toEqual([
+        expect.objectContaining({ error: '"Account By" is left to the AI model.' }),
+      ]);
+      // What a tool does by default: the External ID that was bound.
+      const usual = tool('consume', {}, { typeVersion });
+      const [answer] = answers(await call(usual, 'owner', [{ id: 'a', input }]));
+      expect(answer).toMatchObject({ allowed: true });
+      expect(answer).not.toHaveProperty('accountId');
+      expect(await balanceOf('robbed')).toBe(before);
+    });
+
     it('nor in an item that failed, when the tool shall continue', async () => {
       const node = tool('consume', { externalId: fromModel }, { onError: 'continueRegularOutput' });
       const run = await call(node, 'x', [{ id: 'a', input: { amount: 1, who: 'robbed' } }]);

@@ -65,6 +65,7 @@ describe('Grant Offer: Claim Trial', () => {
     expect(status).toBe('success');
     expect(json('Claim', 0)).toEqual([
       {
+        accountId: expect.any(String) as string,
         sku: 'trial',
         reason: null,
         grants: [expect.objectContaining({ product: 'messages', initial: '5', source: 'trial' })],
