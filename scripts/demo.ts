@@ -9,7 +9,6 @@ import { existsSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import Table from 'cli-table3';
-import type { IDataObject } from 'n8n-workflow';
 import {
   isBillingError,
   type Account,
@@ -183,8 +182,10 @@ async function send(
   );
   const { reply, allowed, remaining, offers = [] } = run.response?.body as Reply;
   say(`   ${String(messageId).padStart(3)}  Customer  ${text}`);
-  const [welcome] = run.json('Give Welcome Offer');
-  if (welcome?.replayed === false) say(`        Welcome   ${granted(welcome)} for free`);
+  if (before.account === null) {
+    const grants = await inDatabase(({ ledger }) => ledger.grants({ account: CUSTOMER }));
+    say(`        Welcome   ${granted({ grants })} for free`);
+  }
   say(`        Chatbot   ${reply}`);
   say(
     `                  ${allowed ? `${remaining} left` : 'refused'}${paidAlready ? ', was paid before' : ''}`,
@@ -273,7 +274,7 @@ async function goOn(): Promise<void> {
 }
 
 /** What came out of a Grant Offer node, in words. */
-function granted({ grants }: IDataObject): string {
+function granted({ grants }: { grants?: unknown }): string {
   return (grants as Array<{ initial: string; product: string }>)
     .map(({ initial, product }) => `${initial} ${product}`)
     .join(', ');

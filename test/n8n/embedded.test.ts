@@ -68,6 +68,7 @@ test('the shipped workflows are imported and published, and the catalog set up',
     'Low Balance',
     'Monthly Invoicing',
     'Quota-Gated Chatbot',
+    'Quota-Gated Chatbot, Explained',
     'Referral Bonus',
     'Renewal Reminder',
     'Set Up Catalog',
@@ -119,7 +120,10 @@ test('the last message that was paid for is answered again, with nothing left', 
 });
 
 test('a message without its own id is refused', async () => {
-  const answer = await n8n.callWebhook('quota-gated-chatbot', { chatId: '45', text: 'Hello' });
+  const incomplete = { chatId: '45', text: 'Hello' };
+  expect((await n8n.callWebhook('quota-gated-chatbot', incomplete)).status).toBe(500);
+  await n8n.publish(others.find(({ name }) => name === 'Quota-Gated Chatbot, Explained')!);
+  const answer = await n8n.callWebhook('quota-gated-chatbot-explained', incomplete);
   expect(answer.status).toBe(400);
   expect(answer.json).toEqual({ error: 'A message needs chatId, messageId and text.' });
 });
@@ -149,6 +153,7 @@ test('what is sold: a trial, a pack with coupon, a referral, a catalog from a ta
     json: { reason: 'trial_already_used' },
   });
 
+  // Ten of the free tier beside them.
   const items = [{ sku: 'pack-100', quantity: 2 }];
   const cart = { customerId: '62', cartId: 'c-1', items, coupon: 'welcome10' };
   const ordered = await posted('buy-a-pack', cart);
@@ -158,7 +163,7 @@ test('what is sold: a trial, a pack with coupon, a referral, a catalog from a ta
   for (const _told of [1, 2]) {
     expect(await posted('payment-received', payment)).toMatchObject({
       status: 200,
-      json: { messages: '200' },
+      json: { messages: '210' },
     });
   }
 
@@ -167,7 +172,7 @@ test('what is sold: a trial, a pack with coupon, a referral, a catalog from a ta
   });
   const order = { userId: '63', sku: 'pack-100', paymentId: 'pi_2' };
   expect(await posted('referral-first-order', order)).toMatchObject({
-    json: { available: '120' },
+    json: { available: '130' },
   });
 
   await prepared('Catalog From a Table');

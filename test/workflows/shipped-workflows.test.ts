@@ -28,6 +28,7 @@ function useDatabase(chosen: BillingDatabaseCredential): void {
 
 const setUpCatalog = readWorkflow(join(FOLDER, 'set-up-catalog.json'));
 const chatbot = readWorkflow(join(FOLDER, 'quota-gated-chatbot.json'));
+const explained = readWorkflow(join(FOLDER, 'quota-gated-chatbot-explained.json'));
 const holdAndSettle = readWorkflow(join(FOLDER, 'hold-and-settle.json'));
 const trialSignUp = readWorkflow(join(FOLDER, 'trial-sign-up.json'));
 const buyAPack = readWorkflow(join(FOLDER, 'buy-a-pack.json'));
@@ -56,8 +57,13 @@ async function succeeded(running: Promise<WorkflowRun>): Promise<WorkflowRun> {
 const post = (body: IDataObject, workflow: WorkflowJson = chatbot): Promise<WorkflowRun> =>
   succeeded(runner.run(workflow, { items: [webhookCall(body)], mode: 'webhook' }));
 
-async function send(messageId: number | string, chatId: string): Promise<Reply> {
-  const { response } = await post({ chatId, messageId, text: `Message ${messageId}` });
+async function send(
+  messageId: number | string,
+  chatId: string,
+  workflow: WorkflowJson = chatbot,
+): Promise<Reply> {
+  const message = { chatId, messageId, text: `Message ${messageId}` };
+  const { response } = await post(message, workflow);
   expect(response?.statusCode).toBe(200);
   return response?.body as Reply;
 }
@@ -106,15 +112,15 @@ describe('workflow files', () => {
   });
 
   it('would not pass with a parameter renamed, misplaced or of another kind', () => {
-    const broken = structuredClone(chatbot);
+    const broken = structuredClone(explained);
     const parametersOf = (name: string) =>
       broken.nodes.find((node) => node.name === name)!.parameters!;
     Object.assign(parametersOf('Consume'), { idempotencyToken: 'x', amount: 'one' });
     Object.assign(parametersOf('Check Quota'), { provider: 'telegram' });
     Object.assign(parametersOf('Identify Customer'), { operation: 'recognise' });
     broken.connections.Work!.main!.push([{ node: 'Answer', type: 'main', index: 0 }]);
-    Object.assign(parametersOf('Give Welcome Offer'), {
-      offer: { __rl: true, mode: 'id', value: 'welcome' },
+    Object.assign(parametersOf('Paid Already?'), {
+      product: { __rl: true, mode: 'id', value: 'MESSAGES' },
       options: { note: 'hello' },
     });
     parametersOf('Work').assignments = {
@@ -126,8 +132,8 @@ describe('workflow files', () => {
         'Consume: "amount" must be a number',
         'Check Quota: the parameter "provider" does not apply here',
         'Identify Customer: "operation" cannot be "recognise"',
-        'Give Welcome Offer: "offer" has no mode "id"',
-        'Give Welcome Offer: there is no parameter "options.note"',
+        'Paid Already?: "product" has no mode "id"',
+        'Paid Already?: there is no parameter "options.note"',
         'Work: an expression names a node "Gone", which is not there',
         'Work: has only 1 outputs',
       ]),
@@ -174,7 +180,7 @@ describe.each(databases)('workflows on %s', (_name, credentialFor) => {
       expect(run.json('List Offers')).toMatchObject([
         { sku: 'pack-100', price: '9.00', currency: 'USD', listPrice: null, public: true },
         { sku: 'pack-1000', price: '49.00', currency: 'USD', listPrice: '90.00', public: true },
-        { sku: 'welcome', price: '0.00', currency: 'USD', public: false },
+        { sku: 'welcome', price: '0.00', currency: 'USD', public: false, freeTier: true },
       ]);
       const product = await inDatabase((billing) =>
         billing.catalog.getProduct({ key: 'MESSAGES' }),
@@ -278,21 +284,6 @@ describe.each(databases)('workflows on %s', (_name, credentialFor) => {
       expect(items).toMatchObject([{ amount: '-1', metadata: { messageId: 'a' } }]);
     });
 
-    it('refuses in Consume what passed Check Quota but was used by another meanwhile', async () => {
-      // With both outputs of Check Quota leading to the work, every message has passed it.
-      const unchecked = structuredClone(chatbot);
-      const outputs = unchecked.connections['Check Quota']!.main!;
-      outputs[1] = outputs[0]!;
-      for (const messageId of numbers(1, 10)) await send(messageId, chatId);
-      const run = await post({ chatId, messageId: 'late', text: 'Too late?' }, unchecked);
-      expect(run.items('Work')).toHaveLength(1);
-      expect(run.items('Consume', 0)).toHaveLength(0);
-      const { reply, allowed, remaining } = run.response?.body as Reply;
-      expect({ allowed, remaining }).toEqual({ allowed: false, remaining: '0' });
-      expect(reply).toContain('9.00 USD');
-      expect(reply).not.toContain('Too late?');
-    });
-
     it('goes on after a pack was granted', async () => {
       for (const messageId of numbers(1, 11)) await send(messageId, chatId);
       await inDatabase((billing) =>
@@ -301,25 +292,10 @@ describe.each(databases)('workflows on %s', (_name, credentialFor) => {
       expect(await send(12, chatId)).toMatchObject({ allowed: true, remaining: '99' });
     });
 
-    it('gives the welcome offer to a customer of today once', async () => {
-      const first = await post({ chatId, messageId: 1, text: 'Hello' });
-      const second = await post({ chatId, messageId: 2, text: 'Hello' });
-      expect(first.json('Give Welcome Offer')).toMatchObject([{ replayed: false }]);
-      expect(second.json('Give Welcome Offer')).toMatchObject([{ replayed: true }]);
-      expect(await balanceOf(chatId)).toBe('8');
-    });
-
-    it('gives an older customer no welcome offer', async () => {
-      // With no day of grace, every customer is an older one.
-      const old = structuredClone(chatbot);
-      const isNew = old.nodes.find((node) => node.name === 'New Customer?')!;
-      const { conditions } = isNew.parameters!.conditions as {
-        conditions: Array<{ leftValue: string }>;
-      };
-      conditions[0]!.leftValue = conditions[0]!.leftValue.replace('{ days: 1 }', '{ days: 0 }');
-      const run = await post({ chatId, messageId: 1, text: 'Hello' }, old);
-      expect(run.nodes['Give Welcome Offer']).toBeUndefined();
-      expect(run.response?.body).toMatchObject({ allowed: false, remaining: '0' });
+    it('gives the free messages once, to whoever is met first by either way', async () => {
+      await inDatabase((billing) => billing.accounts.identify(customer(chatId)));
+      expect(await send(1, chatId)).toMatchObject({ allowed: true, remaining: '9' });
+      expect(await send(2, chatId, explained)).toMatchObject({ allowed: true, remaining: '8' });
     });
 
     it('does not try to sell to a suspended account', async () => {
@@ -343,18 +319,14 @@ describe.each(databases)('workflows on %s', (_name, credentialFor) => {
     it.each([
       [{ chatId: 'nobody', text: 'No message id' }],
       [{ messageId: '1', text: 'No chat id' }],
-      [{ chatId: 'nobody', messageId: '1' }],
       [{ chatId: '', messageId: null, text: 'Empty' }],
       [{}],
-    ])('refuses the incomplete message %j and touches nothing', async (body) => {
-      const run = await post(body);
-      expect(run.response).toMatchObject({
-        statusCode: 400,
-        body: { error: 'A message needs chatId, messageId and text.' },
-      });
+    ])('fails for the incomplete message %j and touches nothing', async (body) => {
+      const run = await runner.run(chatbot, { items: [webhookCall(body)], mode: 'webhook' });
+      expect(run.error).toMatchObject({ node: 'Consume' });
+      expect(run.error?.message).toMatch(/^"(External ID|Idempotency Key)" is missing\.$/);
       const { items } = await inDatabase((billing) => billing.accounts.list({ search: 'nobody' }));
       expect(items).toEqual([]);
-      expect(run.nodes['Identify Customer']).toBeUndefined();
     });
 
     it('carries SQL and script in a message and a chat id as plain text', async () => {
@@ -362,6 +334,62 @@ describe.each(databases)('workflows on %s', (_name, credentialFor) => {
       const run = await post({ chatId: wicked, messageId: '"1', text: `{{ $json }} ' " \` \${1}` });
       expect((run.response?.body as Reply).reply).toContain(`{{ $json }} ' " \` \${1}`);
       expect(await balanceOf(wicked)).toBe('9');
+    });
+  });
+
+  describe('quota-gated-chatbot-explained', () => {
+    beforeAll(() => succeeded(runner.run(setUpCatalog)));
+
+    it('answers again what took the last message, and delivers none that was not paid for', async () => {
+      for (const messageId of numbers(1, 9)) await send(messageId, chatId);
+      const runs = await Promise.all(
+        ['x', 'y', 'z', 'w'].map((messageId) =>
+          post({ chatId, messageId, text: 'Last?' }, explained),
+        ),
+      );
+      const replies = runs.map((run) => run.response?.body as Reply);
+      expect(replies.filter(({ allowed }) => allowed)).toHaveLength(1);
+      runs.forEach((run, index) => {
+        const paid = run.items('Consume', 0).length === 1;
+        expect(replies[index]!.allowed).toBe(paid);
+        expect(replies[index]!.reply.includes('Last?')).toBe(paid);
+      });
+      const paid = replies.findIndex(({ allowed }) => allowed);
+      const again = { chatId, messageId: 'xyzw'[paid]!, text: 'Last?' };
+      expect((await post(again, explained)).response?.body).toEqual(replies[paid]);
+      expect(await balanceOf(chatId)).toBe('0');
+    });
+
+    it('refuses in Consume what passed Check Quota but was used by another meanwhile', async () => {
+      // With both outputs of Check Quota leading to the work, every message has passed it.
+      const unchecked = structuredClone(explained);
+      const outputs = unchecked.connections['Check Quota']!.main!;
+      outputs[1] = outputs[0]!;
+      for (const messageId of numbers(1, 10)) await send(messageId, chatId, explained);
+      const run = await post({ chatId, messageId: 'late', text: 'Too late?' }, unchecked);
+      expect(run.items('Work')).toHaveLength(1);
+      expect(run.items('Consume', 0)).toHaveLength(0);
+      const { reply, allowed, remaining } = run.response?.body as Reply;
+      expect({ allowed, remaining }).toEqual({ allowed: false, remaining: '0' });
+      expect(reply).toContain('9.00 USD');
+      expect(reply).not.toContain('Too late?');
+    });
+
+    it.each([
+      [{ chatId: 'nobody', text: 'No message id' }],
+      [{ messageId: '1', text: 'No chat id' }],
+      [{ chatId: 'nobody', messageId: '1' }],
+      [{ chatId: '', messageId: null, text: 'Empty' }],
+      [{}],
+    ])('refuses the incomplete message %j and touches nothing', async (body) => {
+      const run = await post(body, explained);
+      expect(run.response).toMatchObject({
+        statusCode: 400,
+        body: { error: 'A message needs chatId, messageId and text.' },
+      });
+      const { items } = await inDatabase((billing) => billing.accounts.list({ search: 'nobody' }));
+      expect(items).toEqual([]);
+      expect(run.nodes['Identify Customer']).toBeUndefined();
     });
   });
 
@@ -552,6 +580,7 @@ describe.each(databases)('workflows on %s', (_name, credentialFor) => {
 
   const appUser = (userId: string) => ({ provider: 'app', externalId: userId });
 
+  /** With the ten of the free tier, which every account here has. */
   const messagesOf = (userId: string) =>
     inDatabase(async ({ ledger }) => {
       const balance = await ledger.balance({ account: appUser(userId), product: 'MESSAGES' });
@@ -571,12 +600,12 @@ describe.each(databases)('workflows on %s', (_name, credentialFor) => {
         body: { trial: true, reply: 'Welcome! You have 50 messages to try.' },
       });
       expect(first.response!.body).toHaveProperty('endsAt', expect.any(String));
-      expect(await messagesOf(chatId)).toBe('50');
+      expect(await messagesOf(chatId)).toBe('60');
 
       // The form sent twice: the same answer, and nothing is given twice.
       const again = await signUp({ userId: chatId, email });
       expect(again.status).toBe('success');
-      expect(await messagesOf(chatId)).toBe('50');
+      expect(await messagesOf(chatId)).toBe('60');
 
       const other = await signUp({
         userId: `${chatId}-b`,
@@ -598,8 +627,8 @@ describe.each(databases)('workflows on %s', (_name, credentialFor) => {
         phone: `004930 / 55500${chats}`,
       });
       expect(byPhone.response?.statusCode).toBe(409);
-      expect(await messagesOf(`${chatId}-b`)).toBe('0');
-      expect(await messagesOf(`${chatId}-c`)).toBe('0');
+      expect(await messagesOf(`${chatId}-b`)).toBe('10');
+      expect(await messagesOf(`${chatId}-c`)).toBe('10');
     });
 
     it('refuses what cannot be read, and what is incomplete', async () => {
@@ -643,7 +672,7 @@ describe.each(databases)('workflows on %s', (_name, credentialFor) => {
         const paid = await pay(payment);
         expect({ round, response: paid.response }).toMatchObject({
           round,
-          response: { statusCode: 200, body: { paid: true, messages: '200' } },
+          response: { statusCode: 200, body: { paid: true, messages: '210' } },
         });
       }
       const other = await pay({ ...payment, paymentId: `pi_${chatId}_2` });
@@ -651,7 +680,7 @@ describe.each(databases)('workflows on %s', (_name, credentialFor) => {
         statusCode: 409,
         body: { paid: false, reason: 'payment_mismatch' },
       });
-      expect(await messagesOf(chatId)).toBe('200');
+      expect(await messagesOf(chatId)).toBe('210');
 
       const second = await order({ ...cart(), cartId: `${chatId}-2`, coupon: 'WELCOME10' });
       expect(second.response).toMatchObject({
@@ -668,7 +697,7 @@ describe.each(databases)('workflows on %s', (_name, credentialFor) => {
         statusCode: 409,
         body: { reason: 'payment_mismatch' },
       });
-      expect(await messagesOf(chatId)).toBe('0');
+      expect(await messagesOf(chatId)).toBe('10');
       const unknown = await order({ ...cart(), cartId: 'x', items: [{ sku: 'nothing' }] });
       expect(unknown.response).toMatchObject({
         statusCode: 400,
@@ -712,10 +741,10 @@ describe.each(databases)('workflows on %s', (_name, credentialFor) => {
       const buy = (paymentId: string) =>
         call(referralBonus, 'Order In', { userId: newcomer, sku: 'pack-100', paymentId });
       const bought = await buy(`pi_${chatId}_1`);
-      expect(bought.response).toMatchObject({ statusCode: 200, body: { available: '120' } });
+      expect(bought.response).toMatchObject({ statusCode: 200, body: { available: '130' } });
       const more = await buy(`pi_${chatId}_2`);
-      expect(more.response).toMatchObject({ body: { available: '220' } });
-      expect(await messagesOf(chatId)).toBe('50');
+      expect(more.response).toMatchObject({ body: { available: '230' } });
+      expect(await messagesOf(chatId)).toBe('60');
       const commissions = await inDatabase(({ sales }) =>
         sales.commissions({ account: appUser(chatId) }),
       );
