@@ -34,13 +34,12 @@ import {
   CREDIT_TARGETS,
   allocate,
   planCredit,
-  leftOf,
-  leftOfAll,
+  planUndoing,
   settledLeft,
-  spreadCredit,
   type PlannedCredit,
   type Target,
 } from './credit-plan';
+import { creditsAgain, giveAgain } from './credits-again';
 import { invoiceEvent } from './invoice-events';
 import {
   findInvoice,
@@ -235,32 +234,40 @@ export class CreditNotes {
     if (invoice.status !== 'paid') return [];
     const late = await tooLateLines(session, invoice, now);
     if (late.size === 0) return [];
-    const lines = (await creditableLines(session, invoice)).filter(
-      (line) => late.has(line.position) && leftOf(line).total.greaterThan(ZERO),
-    );
-    // What other lines lowered was never paid.
-    const most = Decimal.min(leftOfAll(lines), settledLeft(await settledOf(session, invoice)));
-    if (!most.greaterThan(ZERO)) return [];
-    const planned = spreadCredit(lines, most, invoice.decimals);
     const payer = await resolveAccount(session, { accountId: payerId });
-    return this.undo(session, { invoice, payer }, planned, now);
+    return this.giveBackLines(session, { invoice, payer }, new Set(late.keys()), now);
   }
 
   /**
-   * Takes back all of an invoice that is paid in part, or some of its lines, for what is not to be had.
-   * The payers are locked.
+   * Takes back lines of an invoice for what is not to be had, off what is due first. What credits on it
+   * paid of them goes on the next invoice again. The payers are locked.
    *
-   * @param positions of those lines; left out: all
+   * @returns ids of refunds that a gateway is to be asked for
    */
-  async giveBackAll(
+  async giveBackLines(
     session: Session,
     atHand: InvoiceAtHand,
+    positions: ReadonlySet<number>,
     now: Instant,
-    positions?: ReadonlySet<number>,
   ): Promise<string[]> {
-    const lines = (await creditableLines(session, atHand.invoice)).filter(
-      ({ position }) => positions?.has(position) ?? true,
-    );
+    const { invoice } = atHand;
+    const lines = await creditableLines(session, invoice);
+    const most = invoice.amountDue.plus(settledLeft(await settledOf(session, invoice)));
+    const { taken, lowering } = planUndoing(lines, positions, most, invoice.decimals);
+    const planned = [...taken, ...lowering];
+    if (!sumOf(planned.map(({ total }) => total)).greaterThan(ZERO)) return [];
+    const again = await creditsAgain(session, invoice, lowering);
+    const refundIds = await this.undo(session, atHand, planned, now);
+    await giveAgain(session, invoice, again, now);
+    return refundIds;
+  }
+
+  /**
+   * Takes back all of an invoice that is paid in part and asks for a change that lapsed, with what it
+   * credits. The payers are locked.
+   */
+  async giveBackAll(session: Session, atHand: InvoiceAtHand, now: Instant): Promise<string[]> {
+    const lines = await creditableLines(session, atHand.invoice);
     const all = planCredit(lines, { lines: null, amount: null }, atHand.invoice.decimals);
     return this.undo(session, atHand, all, now);
   }

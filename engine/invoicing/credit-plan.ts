@@ -39,7 +39,7 @@ const wholeOf = (line: CreditableLine): PlannedCredit => ({ line, ...leftOf(line
 function partOf(line: CreditableLine, total: Decimal, decimals: number): PlannedCredit {
   const left = leftOf(line);
   if (total.equals(left.total)) return wholeOf(line);
-  const [net, tax] = split(total, [left.net, left.tax], decimals);
+  const [net, tax] = split(total, [left.net.abs(), left.tax.abs()], decimals);
   return { line, net: net!, tax: tax!, total, isWhole: false };
 }
 
@@ -173,6 +173,34 @@ export function spreadCredit(
   return positive
     .map((line, index) => partOf(line, shares[index]!, decimals))
     .filter(({ total }) => !total.isZero());
+}
+
+/**
+ * Lines that are taken back for what is not to be had. What credits on the same invoice paid of them is
+ * taken back with them.
+ *
+ * @param most what of the invoice is due, or was settled and has not gone back
+ */
+export function planUndoing(
+  all: readonly CreditableLine[],
+  positions: ReadonlySet<number>,
+  most: Decimal,
+  decimals: number,
+): { taken: PlannedCredit[]; lowering: PlannedCredit[] } {
+  const lines = all.filter(
+    (line) => positions.has(line.position) && leftOf(line).total.greaterThan(ZERO),
+  );
+  let rest = leftOfAll(lines).minus(most);
+  const lowering: PlannedCredit[] = [];
+  for (const line of all) {
+    // Use that was restored is looked at anew by itself.
+    const part = Decimal.min(rest, line.itemId === null ? ZERO : leftOf(line).total.negated());
+    if (!part.greaterThan(ZERO)) continue;
+    rest = rest.minus(part);
+    lowering.push(partOf(line, part.negated(), decimals));
+  }
+  const amount = most.minus(sumOf(lowering.map(({ total }) => total)));
+  return { taken: amount.isZero() ? [] : spreadCredit(lines, amount, decimals), lowering };
 }
 
 export const CREDIT_TARGETS = ['due', 'credit', 'refund'] as const;

@@ -142,7 +142,9 @@ export async function whyRefused(
   if ((await ofLapsedChanges(session, [invoice], now)).length > 0) return 'change_lapsed';
   const late = await tooLateLines(session, invoice, now);
   const [reason] = late.values();
-  return reason === undefined || late.size < invoice.lines.length ? null : reason;
+  // Credits on it are for nothing by themselves.
+  const asked = invoice.lines.filter(({ total }) => total.greaterThan(0));
+  return reason === undefined || late.size < asked.length ? null : reason;
 }
 
 /** What first payments are for is earned from the beginning of their periods. */

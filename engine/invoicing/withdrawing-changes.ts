@@ -133,7 +133,7 @@ export async function withdrawAllLapsed(context: PaymentContext): Promise<void> 
 
 /**
  * Takes back of an open invoice what nobody can have any more: periods that ended while they waited for its
- * payment, and a part that was paid of what cannot be paid any more. The payer is locked.
+ * payment, and of what cannot be paid any more a part that was paid, and credits. The payer is locked.
  */
 export async function withdrawRefused(
   context: PaymentContext,
@@ -145,8 +145,14 @@ export async function withdrawRefused(
   if (invoice.status !== 'open') return;
   const payer = await resolveAccount(session, { accountId: payerId });
   const atHand = { invoice, payer };
-  if (!invoice.paid.isZero() && (await whyRefused(session, invoice, now)) !== null) {
-    await creditNotesOf(context).giveBackAll(session, atHand, now);
+  const lowers = invoice.lines.some(({ total }) => total.isNegative());
+  if ((!invoice.paid.isZero() || lowers) && (await whyRefused(session, invoice, now)) !== null) {
+    const all = new Set(invoice.lines.map(({ position }) => position));
+    if (invoice.changeId === null) {
+      await creditNotesOf(context).giveBackLines(session, atHand, all, now);
+    } else if (!invoice.paid.isZero()) {
+      await creditNotesOf(context).giveBackAll(session, atHand, now);
+    }
     return;
   }
   const ended = await endedUnpaid(session, periodsOf(invoice));
@@ -162,7 +168,7 @@ export async function withdrawRefused(
     return new Closings(context).withdraw(session, atHand, now);
   }
   const positions = new Set(invoice.lines.filter(isEnded).map(({ position }) => position));
-  await creditNotesOf(context).giveBackAll(session, atHand, now, positions);
+  await creditNotesOf(context).giveBackLines(session, atHand, positions, now);
 }
 
 /** Fills the port of subscriptions. */

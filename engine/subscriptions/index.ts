@@ -65,6 +65,7 @@ export {
   dropItemsOfChanges,
   dropPendingItems,
   type ItemKind,
+  type NewCredit,
   type NewPendingItem,
 } from './pending-items';
 export type { PeriodName } from './stored-period';

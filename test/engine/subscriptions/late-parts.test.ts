@@ -252,6 +252,115 @@ onEachDatabase('invoices of which a part comes too late', (database) => {
     });
   });
 
+  test('a renewal that waited until its period ran out is owed, the present one is not', async () => {
+    const account = await newAccount();
+    const sku = await offer('CALLS', '30.00', { collect: { renewalGrants: 'payment' } });
+    const { subscriptionId } = await startPlan(billing, { account, sku, collection: 'send' });
+    await cycle();
+    await pay((await billing.invoicing.listInvoices({ account })).items[0]!);
+    // Due later than its period lasts, so that nothing is overdue.
+    for (const days of [30, 30]) {
+      clock.advance(days * DAY);
+      await billing.invoicing.createInvoices({ account });
+      await billing.invoicing.dispatchInvoices({ account });
+    }
+    expect(await units(account, 'CALLS')).toBe('0');
+    await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+    for (const days of [20, 20, 20]) {
+      clock.advance(days * DAY);
+      await billing.runDue();
+    }
+    const { items } = await billing.invoicing.listInvoices({ account });
+    expect(items.map(({ status, paid }) => [status, paid])).toEqual([
+      ['void', '0.00'],
+      ['open', '0.00'],
+      ['paid', '36.00'],
+    ]);
+  });
+
+  describe('a credit of the customer on the invoice of what comes too late', () => {
+    /** 10 of 30 days of a plan of 30.00 are left: 12.00 with tax, on the invoice of another one of 20.00. */
+    const credited = async (more: { alsoGood?: true } = {}) => {
+      const account = await newAccount();
+      await card(account, 'test_ok');
+      const old = await startPlan(billing, { account, sku: await offer('CALLS', '30.00') });
+      await cycle();
+      clock.advance(20 * DAY);
+      await card(account, 'test_declined');
+      const late = await startPlan(billing, { account, sku: await offer('SEATS', '20.00') });
+      const { subscriptionId } = old;
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now', credit: true });
+      if (more.alsoGood) {
+        const { sku } = await billing.catalog.saveOffer({
+          sku: `good-${account}`,
+          name: 'Good',
+          price: '5.00',
+          currency: 'USD',
+          billing: 'recurring',
+          interval: { unit: 'day', count: 30 },
+          items: [{ product: 'CALLS', quantity: 50 }],
+        });
+        await startPlan(billing, { account, sku });
+      }
+      await cycle();
+      const { items } = await billing.invoicing.listInvoices({ account });
+      return { account, late, invoice: items[0]! };
+    };
+    /** What the customer has to its credit, waiting or not, once all is invoiced. */
+    const creditOf = async (account: string) => {
+      await cycle();
+      return (await billing.invoicing.accountCredit({ account })).credits;
+    };
+
+    test('cancelled before it is paid: the credit goes on the next invoice', async () => {
+      const { account, late, invoice } = await credited();
+      expect(invoice).toMatchObject({ status: 'open', total: '12.00' });
+      const { subscriptionId } = late;
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+      clock.advance(8 * DAY);
+      await billing.runDue();
+      await billing.runDue();
+      expect(await read(invoice)).toMatchObject({
+        status: 'paid',
+        paid: '0.00',
+        creditNoted: '12.00',
+      });
+      expect(await creditOf(account)).toEqual([{ currency: 'USD', amount: '12.00' }]);
+      // Money that comes all the same goes back, and nothing else.
+      await pay(invoice);
+      expect(await told(account)).toMatchObject([{ amount: '12.00' }]);
+      expect(await creditOf(account)).toEqual([{ currency: 'USD', amount: '12.00' }]);
+    });
+
+    test('its place is taken: nobody is charged, and money by hand goes back with the credit', async () => {
+      const { account, late, invoice } = await credited();
+      clock.advance(2 * DAY);
+      await startPlan(billing, { account, sku: late.sku, collection: 'send' });
+      await pay(invoice);
+      expect(await told(account)).toMatchObject([{ amount: '12.00', reason: 'already_purchased' }]);
+      const [credit] = await creditOf(account);
+      const { items } = await billing.invoicing.listInvoices({ account });
+      const other = items.find(({ total, paid }) => total === '24.00' && paid === '0.00')!;
+      // Of the other one of 24.00 it pays a half, on whichever invoice it came first.
+      expect(Number(other.amountDue) - Number(credit?.amount ?? 0)).toBe(12);
+    });
+
+    test('beside what begins: the late line goes back whole, by money first', async () => {
+      const { account, late, invoice } = await credited({ alsoGood: true });
+      expect(invoice).toMatchObject({ status: 'open', total: '18.00' });
+      clock.advance(2 * DAY);
+      const { subscriptionId } = late;
+      await billing.subscriptions.reactivate({ subscriptionId });
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+      await pay(invoice);
+      expect(await told(account)).toMatchObject([{ amount: '18.00' }]);
+      expect(await units(account, 'CALLS')).toBe('50');
+      expect(await units(account, 'SEATS')).toBe('0');
+      // 24.00 of it: the rest was paid by the credit, of which 6.00 paid the good one.
+      expect(await creditOf(account)).toEqual([{ currency: 'USD', amount: '6.00' }]);
+    });
+  });
+
   describe('units that are kept at the end of a period which nobody paid', () => {
     const KEPT = { collect: { atPeriodEnd: 'keep' } } as const;
 
