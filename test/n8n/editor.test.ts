@@ -81,9 +81,9 @@ describe.each(['light', 'dark'] as const)('in %s colours', (colorScheme) => {
   });
 
   test('the nodes of the shipped workflow open without a complaint', async () => {
-    expect(await editor.openNode(chatbot, 'Check Quota')).toEqual([
+    const explained = named('Quota-Gated Chatbot, Explained');
+    expect(await editor.openNode(explained, 'Check Quota')).toEqual([
       'Account By',
-      'Account',
       'Product',
       'Amount',
       'Options',
@@ -94,26 +94,19 @@ describe.each(['light', 'dark'] as const)('in %s colours', (colorScheme) => {
       await editor.page.evaluate(
         `[...document.querySelectorAll('${modes}')].map((it) => it.value)`,
       ),
-    ).toEqual(['By ID', 'By Key']);
+    ).toEqual(['By Key']);
     await expectIntact();
     if (colorScheme === 'light') await editor.screenshot(pictureFile('check-quota'));
 
     const consume = await editor.openNode(chatbot, 'Consume');
     expect(consume).toEqual(
-      expect.arrayContaining(['Account', 'Product', 'Amount', 'Idempotency Key', 'Metadata']),
+      expect.arrayContaining(['External ID', 'Product', 'Create If New', 'Metadata']),
     );
-    const grantOffer = await editor.openNode(chatbot, 'Give Welcome Offer');
+    const grantOffer = await editor.openNode(named('Hold and Settle'), 'Give Demo Tokens');
     expect(grantOffer).toEqual(
-      expect.arrayContaining([
-        'Operation',
-        'Account',
-        'Offer',
-        'Quantity',
-        'Source',
-        'Idempotency Key',
-      ]),
+      expect.arrayContaining(['Operation', 'Offer', 'Quantity', 'Source', 'Idempotency Key']),
     );
-    const billing = await editor.openNode(chatbot, 'Identify Customer');
+    const billing = await editor.openNode(explained, 'Identify Customer');
     expect(billing).toEqual(
       expect.arrayContaining(['Resource', 'Operation', 'Provider', 'External ID']),
     );
@@ -144,9 +137,9 @@ test('the canvas says what the nodes of the shipped workflow are about', async (
     await editor.openWorkflow(chatbot);
     const shown = (node: string) =>
       editor.page.locator(`[data-test-id="canvas-node"][data-node-name="${node}"]`).allInnerTexts();
-    expect((await shown('Check Quota')).join()).toContain(`Look for 1 of ${PRODUCT}`);
     expect((await shown('Consume')).join()).toContain(`Take 1 of ${PRODUCT}`);
-    expect((await shown('Give Welcome Offer')).join()).toContain('welcome');
+    await editor.openWorkflow(named('Quota-Gated Chatbot, Explained'));
+    expect((await shown('Check Quota')).join()).toContain(`Look for 1 of ${PRODUCT}`);
     expect(await editor.brokenImages()).toEqual([]);
   } finally {
     await editor.close();
