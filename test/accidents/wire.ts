@@ -10,7 +10,7 @@ export type ServerError = Record<'S' | 'C' | 'M', string> & Record<string, strin
 type Fault = 'none' | 'silent' | { error: ServerError };
 
 /** Calls back with each message of a stream of the protocol, and gives what is no whole one yet. */
-function readMessages(
+export function readMessages(
   buffer: Buffer,
   isStarting: boolean,
   read: (type: string, whole: Buffer) => void,
@@ -28,7 +28,7 @@ function readMessages(
   }
 }
 
-const message = (type: string, body: Buffer): Buffer => {
+export const message = (type: string, body: Buffer): Buffer => {
   const head = Buffer.alloc(5);
   head.write(type);
   head.writeInt32BE(body.length + 4, 1);

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 
 /**
  * All that was ever tried against the engine, at length, with counts at the end: every public call with
- * all kinds of input on both databases, kills, dead networks, odd settings, several engines, accidents.
+ * all kinds of input on both databases, kills, dead networks, poolers, odd settings, several engines, accidents.
  * BILLING_FAULT_SEED repeats a run's programs, BILLING_FAULT_KILLS says how many kills.
  */
 const SUITES = [
