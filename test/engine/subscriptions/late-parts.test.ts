@@ -252,6 +252,29 @@ onEachDatabase('invoices of which a part comes too late', (database) => {
     });
   });
 
+  test.each(['add', 'full'] as const)(
+    'sent out of a free phase by %s: what is free goes on, also beside what is paid, to its own end',
+    async (mode) => {
+      const account = await newAccount();
+      const length = { unit: 'day', count: 14 } as const;
+      const items = [{ product: 'CALLS', quantity: 20 }];
+      const trial = { trialPhases: [{ price: '0', length, items }] };
+      const sku = await offer('CALLS', '30.00', trial);
+      const free = { account, sku, trial: true, collection: 'send' } as const;
+      const { subscriptionId } = await startPlan(billing, free);
+      await billing.ledger.consume({ account, product: 'CALLS', amount: 3 });
+      clock.advance(5 * DAY);
+      const paid = await offer('CALLS', '60.00');
+      await billing.subscriptions.change({ subscriptionId, sku: paid, mode });
+      await cycle();
+      expect(await units(account, 'CALLS')).toBe('17');
+      await pay((await billing.invoicing.listInvoices({ account })).items[0]!);
+      expect(await units(account, 'CALLS')).toBe('317');
+      clock.advance(9 * DAY);
+      expect(await units(account, 'CALLS')).toBe('300');
+    },
+  );
+
   test('a renewal that waited until its period ran out is owed, the present one is not', async () => {
     const account = await newAccount();
     const sku = await offer('CALLS', '30.00', { collect: { renewalGrants: 'payment' } });
