@@ -1,6 +1,7 @@
 import {
   NodeConnectionTypes,
   type IExecuteFunctions,
+  type INode,
   type INodeExecutionData,
   type INodeType,
   type INodeTypeDescription,
@@ -10,6 +11,7 @@ import {
 
 import type { EventType } from '../../engine';
 import { billingDatabaseTest } from '../shared/credentialTest';
+import { ownerOf } from '../shared/eventOwner';
 import {
   accountsParameter,
   eventOptions,
@@ -20,14 +22,16 @@ import { beginWithEvents, triggerOnEvents, type EventTrigger } from '../shared/e
 import { searchAccounts } from '../shared/listSearch';
 import { missing } from '../shared/reading';
 
-const onEvents: EventTrigger = {
+const onEvents = ({ typeVersion }: INode): EventTrigger => ({
   types(parameter) {
     const types = parameter('events', []) as EventType[];
     if (types.length === 0) throw missing('Events', 'events');
     return types;
   },
-  itemOf: async (_billing, event) => event,
-};
+  itemOf: async (billing, event) =>
+    // Workflows of before may hand on all that they get, to whom no name is to be told.
+    typeVersion < 1.1 ? event : { ...event, owner: await ownerOf(billing, event) },
+});
 
 export class BillingTrigger implements INodeType {
   description: INodeTypeDescription = {
@@ -35,7 +39,8 @@ export class BillingTrigger implements INodeType {
     name: 'billingTrigger',
     icon: { light: 'file:billingTrigger.svg', dark: 'file:billingTrigger.dark.svg' },
     group: ['trigger'],
-    version: 1,
+    version: [1, 1.1],
+    defaultVersion: 1.1,
     subtitle: '={{ $parameter["events"].join(", ") }}',
     // The editor's list of nodes shows it as one with the Billing node, and by these words.
     description:
@@ -49,7 +54,7 @@ export class BillingTrigger implements INodeType {
     hints: [
       {
         message:
-          'Events hold IDs, amounts and times, no names or addresses: a <strong>Billing</strong> node with "Account: Get" gives those.',
+          'Events hold IDs, amounts and times. <code>owner</code> is who pays, with name and email address; in nodes of before version 1.1, a <strong>Billing</strong> node with "Account: Get" gives it.',
         type: 'info',
         location: 'outputPane',
         whenToDisplay: 'beforeExecution',
@@ -78,10 +83,10 @@ export class BillingTrigger implements INodeType {
   };
 
   async trigger(this: ITriggerFunctions): Promise<ITriggerResponse> {
-    return triggerOnEvents(this, onEvents);
+    return triggerOnEvents(this, onEvents(this.getNode()));
   }
 
   async execute(this: IExecuteFunctions): Promise<INodeExecutionData[][]> {
-    return beginWithEvents(this, onEvents);
+    return beginWithEvents(this, onEvents(this.getNode()));
   }
 }

@@ -1,11 +1,11 @@
 import {
   isBillingError,
-  type Account,
   type Billing,
   type EventData,
   type EventRecord,
   type Invoice,
 } from '../../engine';
+import { isMadeUp, ownerOf } from '../shared/eventOwner';
 
 type CardError = EventData['card.error'];
 
@@ -19,18 +19,17 @@ export async function cardErrorItem(billing: Billing, event: EventRecord): Promi
     invoiceNumber: _number,
     ...data
   } = event.data as CardError;
-  const isMadeUp = 'sample' in event && event.sample === true;
   return {
     eventId: event.eventId,
     occurredAt: event.occurredAt,
-    invoice: isMadeUp
+    invoice: isMadeUp(event)
       ? madeUpInvoice(event.data as CardError)
       : await foundOrNull(billing.invoicing.getInvoice({ invoiceId })),
     charge,
-    owner: isMadeUp ? MADE_UP_OWNER : await billing.accounts.get({ account: event.payer }),
+    owner: await ownerOf(billing, event),
     ...data,
     message: responseText,
-    ...(isMadeUp && { sample: true }),
+    ...(isMadeUp(event) && { sample: true }),
   };
 }
 
@@ -42,12 +41,6 @@ const foundOrNull = (reading: Promise<Invoice>): Promise<Invoice | null> =>
   });
 
 /** For the editor, before any charge has failed. */
-const MADE_UP_OWNER: Partial<Account> = {
-  accountId: '01948b5c-4c00-7000-8000-000000000009',
-  name: 'Ann Example',
-  email: 'ann@example.com',
-};
-
 const madeUpInvoice = (data: CardError): Partial<Invoice> => ({
   invoiceId: data.invoiceId,
   number: data.invoiceNumber,

@@ -265,6 +265,36 @@ describe('Billing Trigger', () => {
     await expect(activating({ accounts: nothing })).rejects.toThrow('"External ID" is missing.');
   });
 
+  it('comes with its owner, who pays, from version 1.1 on', async () => {
+    const owners: unknown[] = [];
+    for (const typeVersion of [1, 1.1]) {
+      const owned = `owned-${typeVersion}`;
+      await customer(owned);
+      const trigger = { ...onEvents(listening({}, only(owned))), typeVersion };
+      const instance = n8n();
+      await instance.listen(trigger);
+      await runsLow(owned);
+      const [items] = await instance.items(1);
+      owners.push(items![0]!.owner);
+      await instance.stop();
+      const shown = {
+        ...trigger,
+        parameters: { ...trigger.parameters, events: ['top_up.failed'] },
+      };
+      const workflow = { ...chain(), nodes: [shown], connections: {} };
+      const { json } = await runnerWith().run(workflow, { mode: 'manual' });
+      expect(json('Billing Trigger')).toMatchObject([{ type: 'top_up.failed', sample: true }]);
+      owners.push(json('Billing Trigger')[0]!.owner);
+    }
+    const accountId = await idOf('owned-1.1');
+    expect(owners).toEqual([
+      undefined,
+      undefined,
+      expect.objectContaining({ accountId, standing: expect.any(Object) as unknown }),
+      expect.objectContaining({ name: 'Ann Example' }),
+    ]);
+  });
+
   it('shows the newest event in the editor, or a sample of one', async () => {
     await runsLow('newest');
     const shown = async (events: string[]) => {
