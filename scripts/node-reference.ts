@@ -104,6 +104,8 @@ ${hints(description)}
 /** A node with resources: one table an operation, without what all operations have. */
 function resourceNode(description: INodeTypeDescription): string {
   const resource = description.properties.find((property) => property.name === 'resource')!;
+  const isOfAll = ({ displayOptions }: INodeProperties): boolean =>
+    displayOptions?.show?.resource === undefined;
   const sections = (resource.options as INodePropertyOptions[]).flatMap((one) => {
     const values = { resource: one.value as string };
     const operation = description.properties.find(
@@ -112,7 +114,8 @@ function resourceNode(description: INodeTypeDescription): string {
     return (operation.options as INodePropertyOptions[]).map((each) => {
       const properties = description.properties.filter(
         (property) =>
-          !['resource', 'operation', 'toolNotice'].includes(property.name) &&
+          !isOfAll(property) &&
+          property.name !== 'operation' &&
           isShown(property, { ...values, operation: each.value as string }),
       );
       const parameters = properties.length === 0 ? '' : table(properties);
@@ -124,6 +127,10 @@ function resourceNode(description: INodeTypeDescription): string {
 ${plain(description.description)}.
 
 ${hints(description)}
+
+All operations but exports and papers:
+
+${table(description.properties.filter((property) => isOfAll(property) && property !== resource))}
 
 ${sections.join('\n')}`;
 }

@@ -22,6 +22,7 @@ import {
   searchSubscriptions,
 } from '../shared/listSearch';
 import { actionSubtitle } from '../shared/options';
+import { outputOptions, simplifyParameter } from '../shared/output';
 import { toolNotice } from '../shared/toolMode';
 import { NEWEST, VERSIONS } from '../shared/versions';
 import { withReadsForAgents } from './forAgents';
@@ -80,6 +81,13 @@ const ofResources = withReadsForAgents([
   ...sandbox.description,
   ...personalData.description,
 ]).map(withUsualFirst);
+
+/** What is exported is whole, whatever for; of a paper the file matters. */
+const asItIs = { operation: ['export', 'render'] };
+const outputParameters = [simplifyParameter, outputOptions].map((property) => ({
+  ...property,
+  displayOptions: { ...property.displayOptions, hide: asItIs },
+}));
 
 export class Billing implements INodeType {
   description: INodeTypeDescription = {
@@ -170,6 +178,7 @@ export class Billing implements INodeType {
         default: 'account',
       },
       ...ofResources,
+      ...outputParameters,
     ],
   };
 

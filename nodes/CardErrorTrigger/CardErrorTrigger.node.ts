@@ -12,6 +12,7 @@ import { billingDatabaseTest } from '../shared/credentialTest';
 import { accountsParameter, readerParameter, readingOptions } from '../shared/eventParameters';
 import { beginWithEvents, triggerOnEvents, type EventTrigger } from '../shared/eventTrigger';
 import { searchAccounts } from '../shared/listSearch';
+import { simplifyParameter } from '../shared/output';
 import { NEWEST, VERSIONS } from '../shared/versions';
 import { cardErrorItem } from './cardErrorItem';
 
@@ -46,7 +47,7 @@ export class CardErrorTrigger implements INodeType {
         whenToDisplay: 'beforeExecution',
       },
     ],
-    properties: [accountsParameter, readerParameter, readingOptions(false)],
+    properties: [accountsParameter, readerParameter, simplifyParameter, readingOptions(false)],
   };
 
   methods = {

@@ -17,6 +17,7 @@ import {
 } from '../shared/decideItems';
 import { searchAccounts, searchProducts } from '../shared/listSearch';
 import { AMOUNT_IN_WORDS } from '../shared/options';
+import { amountsAsNumbersOption, simplifyParameter } from '../shared/output';
 import { amountParameter, productParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
 import { outsideTools, toolDescription, toolNotice } from '../shared/toolMode';
@@ -75,13 +76,14 @@ export class CheckQuota implements INodeType {
       ...accountParameters,
       productParameter,
       amountParameter,
+      simplifyParameter,
       {
         displayName: 'Options',
         name: 'options',
         type: 'collection',
         placeholder: 'Add option',
         default: {},
-        options: [createIfNewOption, includeInputOption(FIELD)],
+        options: [amountsAsNumbersOption, createIfNewOption, includeInputOption(FIELD)],
       },
     ],
   };

@@ -19,6 +19,7 @@ import { idempotencyKeyParameter, readIdempotencyKey } from '../shared/idempoten
 import { searchAccounts, searchProducts } from '../shared/listSearch';
 import { metadataOption, readMetadata } from '../shared/metadata';
 import { AMOUNT_IN_WORDS } from '../shared/options';
+import { amountsAsNumbersOption, simplifyParameter } from '../shared/output';
 import { amountParameter, productParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
 import { outsideTools, toolDescription, toolNotice } from '../shared/toolMode';
@@ -73,13 +74,19 @@ export class Consume implements INodeType {
       productParameter,
       amountParameter,
       idempotencyKeyParameter,
+      simplifyParameter,
       {
         displayName: 'Options',
         name: 'options',
         type: 'collection',
         placeholder: 'Add option',
         default: {},
-        options: [createIfNewOption, includeInputOption(FIELD), metadataOption],
+        options: [
+          amountsAsNumbersOption,
+          createIfNewOption,
+          includeInputOption(FIELD),
+          metadataOption,
+        ],
       },
     ],
   };

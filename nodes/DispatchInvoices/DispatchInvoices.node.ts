@@ -14,6 +14,7 @@ import { billingDatabaseTest } from '../shared/credentialTest';
 import { forEachItemOrRefusal } from '../shared/forEachItem';
 import { searchAccounts } from '../shared/listSearch';
 import { actionSubtitle } from '../shared/options';
+import { amountsAsNumbersOption, simplifyParameter } from '../shared/output';
 import { NEWEST, VERSIONS } from '../shared/versions';
 import { operations } from './operations';
 
@@ -122,6 +123,7 @@ export class DispatchInvoices implements INodeType {
           },
         },
       })),
+      simplifyParameter,
       {
         displayName: 'Options',
         name: 'options',
@@ -130,6 +132,7 @@ export class DispatchInvoices implements INodeType {
         default: {},
         displayOptions: { show: { operation: sending } },
         options: [
+          amountsAsNumbersOption,
           {
             displayName: 'Attach PDF',
             name: 'attachPdf',

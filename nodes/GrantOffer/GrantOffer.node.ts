@@ -14,6 +14,7 @@ import { idempotencyKeyParameter, readIdempotencyKey } from '../shared/idempoten
 import { searchAccounts, searchOffers } from '../shared/listSearch';
 import { metadataOption, readMetadata } from '../shared/metadata';
 import { inSentence } from '../shared/options';
+import { amountsAsNumbersOption, simplifyParameter } from '../shared/output';
 import { offerParameter, offerQuantityParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
 import { claimTrial, identitiesParameter } from '../shared/trial';
@@ -117,13 +118,14 @@ export class GrantOffer implements INodeType {
         displayOptions: { show: { operation: ['grant'] } },
       },
       idempotencyKeyParameter,
+      simplifyParameter,
       {
         displayName: 'Options',
         name: 'options',
         type: 'collection',
         placeholder: 'Add option',
         default: {},
-        options: [metadataOption],
+        options: [amountsAsNumbersOption, metadataOption],
       },
     ],
   };

@@ -15,6 +15,7 @@ import {
   type ItemError,
 } from './itemErrors';
 import { nearestIn } from './nearest';
+import { givenAs, readOutput, type Output } from './output';
 import { parameterOf } from './parameters';
 import { isToolCall, refuseModelsChoice } from './toolMode';
 import { withBilling } from './withBilling';
@@ -56,6 +57,7 @@ export const readCreateIfNew = (context: IExecuteFunctions, itemIndex: number): 
 interface Asking<Request> {
   request: Request;
   includeInput: boolean;
+  output: Output;
 }
 
 type Outcome<T> = T | { error: ItemError };
@@ -92,7 +94,7 @@ export async function decideItems<Request, Answer extends { allowed: boolean }>(
       output.push(errorItem(outcome.error, index, failed[index]));
       return;
     }
-    const { accountId, ...said } = outcome.answer as unknown as IDataObject;
+    const { accountId, ...said } = givenAs(outcome.output, outcome.answer) as IDataObject;
     // Of no use to a model, and no business of who talks to it.
     const answer = asTool ? said : { accountId, ...said };
     const item = context.getInputData()[index]!;
@@ -124,6 +126,7 @@ function readItems<Request, Answer extends { allowed: boolean }>(
       return {
         request: question.read(context, index),
         includeInput: parameterOf(context, 'options.includeInput', index, true) !== false,
+        output: readOutput(context, index),
       };
     } catch (error) {
       return { error: itemError(error) };
@@ -135,14 +138,14 @@ async function askAll<Request, Answer extends { allowed: boolean }>(
   context: IExecuteFunctions,
   question: Question<Request, Answer>,
   asking: Array<Outcome<Asking<Request>>>,
-): Promise<Array<Outcome<{ answer: Answer; includeInput: boolean }>>> {
+): Promise<Array<Outcome<Asking<Request> & { answer: Answer }>>> {
   const requests = asking.flatMap((item) => (hasFailed(item) ? [] : [item.request]));
   const answers = await answersTo(context, question, requests);
   let next = 0;
   return asking.map((item) => {
     if (hasFailed(item)) return item;
     const answer = answers[next++]!;
-    return hasFailed(answer) ? answer : { answer: answer.value, includeInput: item.includeInput };
+    return hasFailed(answer) ? answer : { ...item, answer: answer.value };
   });
 }
 

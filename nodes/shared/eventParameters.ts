@@ -16,6 +16,7 @@ import {
 import { namedAccountParameters } from './accountParameters';
 import type { DoneWhen } from './eventTaking';
 import { optionsParameter } from './options';
+import { amountsAsNumbersOption } from './output';
 import { missing } from './reading';
 import { timeOf } from './times';
 
@@ -158,6 +159,7 @@ const startFromOptions: INodeProperties[] = [
 /** How events are read, for every trigger; the batch size only where a trigger may give several. */
 export const readingOptions = (several: boolean): INodeProperties =>
   optionsParameter([
+    amountsAsNumbersOption,
     ...(several ? [batchSizeOption] : []),
     pollOption,
     runDueOption,

@@ -13,6 +13,7 @@ import { readDoneWhen, readReader, readWanted, type Parameter } from './eventPar
 import { withoutLease } from './eventItems';
 import { EventTaking, takeEvents } from './eventTaking';
 import { itemError, nodeError } from './itemErrors';
+import { givenAs, outputBy } from './output';
 import { withBilling } from './withBilling';
 
 /** A trigger on events: which, and what it makes of one. */
@@ -34,6 +35,16 @@ export async function triggerOnEvents(
   return { closeFunction: () => listener.stop() };
 }
 
+/** The items of a trigger, as its parameters say to give them. */
+function itemsBy(
+  context: IExecuteFunctions | ITriggerFunctions,
+  parameter: Parameter,
+  itemOf: ItemOf,
+): ItemOf {
+  const output = outputBy(context.getNode().parameters, parameter);
+  return async (billing, event) => givenAs(output, await itemOf(billing, event));
+}
+
 async function listening(
   context: ITriggerFunctions,
   parameter: Parameter,
@@ -43,7 +54,12 @@ async function listening(
   try {
     const credential = await context.getCredentials<BillingDatabaseCredential>(CREDENTIAL_TYPE);
     const wanted = readWanted(context, types(parameter), parameter);
-    const listener = new EventListener(context, optionsOf(credential), wanted, itemOf);
+    const listener = new EventListener(
+      context,
+      optionsOf(credential),
+      wanted,
+      itemsBy(context, parameter, itemOf),
+    );
     await listener.start();
     return listener;
   } catch (error) {
@@ -107,7 +123,7 @@ async function shownInEditor(
   try {
     const { types: wanted, accounts } = readWanted(context, types(parameter), parameter);
     const json = await withBilling(context, async (billing) =>
-      itemOf(billing, await newestOrSample(billing, wanted, accounts)),
+      itemsBy(context, parameter, itemOf)(billing, await newestOrSample(billing, wanted, accounts)),
     );
     return { json: json as IDataObject, pairedItem: { item: 0 } };
   } catch (error) {

@@ -8,6 +8,7 @@ import type {
 import type { Billing } from '../../engine';
 import { errorItem, inputsOfFailed, itemError, nodeError, type ItemError } from './itemErrors';
 import { nearestIn } from './nearest';
+import { givenAs, readOutput, type Output } from './output';
 import { refuseModelsChoice } from './toolMode';
 import { withBilling } from './withBilling';
 
@@ -24,10 +25,10 @@ export class Refusal {
   constructor(readonly record: object) {}
 }
 
-const outputItem = (record: object, itemIndex: number): INodeExecutionData =>
+const outputItem = (record: object, itemIndex: number, output: Output): INodeExecutionData =>
   record instanceof RecordWithFile
-    ? { ...outputItem(record.record, itemIndex), binary: record.files }
-    : { json: record as IDataObject, pairedItem: { item: itemIndex } };
+    ? { ...outputItem(record.record, itemIndex, output), binary: record.files }
+    : { json: givenAs(output, record) as IDataObject, pairedItem: { item: itemIndex } };
 
 /**
  * Does something for an item and gives what comes out of the node for it: one record or several, or
@@ -112,9 +113,11 @@ async function eachOf(
   for (let itemIndex = 0; itemIndex < context.getInputData().length; itemIndex += 1) {
     try {
       refuseModelsChoice(context);
+      const output = readOutput(context, itemIndex);
       for (const record of [await work(billing, itemIndex)].flat()) {
-        if (record instanceof Refusal) done.refused.push(outputItem(record.record, itemIndex));
-        else done.output.push(outputItem(record, itemIndex));
+        const isRefused = record instanceof Refusal;
+        const item = outputItem(isRefused ? record.record : record, itemIndex, output);
+        (isRefused ? done.refused : done.output).push(item);
       }
     } catch (failure) {
       const error = await nearest(itemError(failure));

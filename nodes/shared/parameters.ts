@@ -23,6 +23,10 @@ export function parameterOf(
   return value;
 }
 
+/** The node's parameters as they are written in the workflow, with the defaults of those shown. */
+export const writtenIn = (context: IExecuteFunctions): Record<string, unknown> =>
+  rememberedOf(context).written;
+
 interface Remembered {
   /** The parameters as they are written in the workflow. */
   written: Record<string, unknown>;

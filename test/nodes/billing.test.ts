@@ -1,9 +1,13 @@
+import type { IDataObject } from 'n8n-workflow';
+
 import {
   billing,
   by,
   customer,
   does,
+  ofProduct,
   onEngine,
+  ourNode,
   PROVIDER,
   run,
   withSoundLedger,
@@ -340,6 +344,89 @@ describe('Billing: Ledger', () => {
       { expiries: 0, ...nothing },
     ]);
     await expect(does('ledger', 'runDue', { limit: 0 })).rejects.toThrow(/^"Limit" must be/);
+  });
+});
+
+describe('Billing in short, from version 1.1 on', () => {
+  beforeAll(async () => {
+    await customer('kinds', { messages: '20' });
+    await onEngine(async ({ catalog, ledger, sales, subscriptions, invoicing }) => {
+      const account = by('kinds');
+      await catalog.saveCoupon({ code: 'HALF', percent: 50 });
+      await catalog.saveTaxRate({ key: 'vat', name: 'VAT', percent: 19, country: 'DE' });
+      await catalog.saveOffer({
+        sku: 'a-month',
+        name: 'A month',
+        price: '30.00',
+        currency: 'USD',
+        billing: 'recurring',
+        interval: { unit: 'month', count: 1 },
+        items: [{ product: 'messages', quantity: 1000 }],
+      });
+      await sales.createOrder({ account, items: [{ sku: 'messages-10', quantity: 1 }] });
+      await ledger.hold({
+        account,
+        product: 'messages',
+        amount: 2,
+        expiresIn: { unit: 'hour', count: 1 },
+      });
+      await subscriptions.start({ account, sku: 'a-month' });
+      await invoicing.createInvoice({
+        account,
+        currency: 'USD',
+        items: [{ description: 'Travel', quantity: '1.5', unitPrice: '10.00' }],
+      });
+    });
+  });
+
+  const newest = async (parameters: Record<string, unknown>): Promise<IDataObject[]> => {
+    const { error, json } = await run([{}], {
+      ...ourNode('Billing', 'billing', parameters),
+      typeVersion: 1.1,
+    });
+    expect(error).toBeNull();
+    return json('Billing');
+  };
+  const one = { accountBy: 'externalId', ...by('kinds'), limit: 1 };
+
+  it.each<[string, string, object, string]>([
+    ['account', 'get', one, 'accountId status identities'],
+    ['balance', 'getEntries', one, 'entryId kind product amount account'],
+    ['balance', 'get', { ...one, ...ofProduct('messages') }, 'product available unit held'],
+    ['balance', 'getGrants', one, 'grantId product remaining initial held'],
+    ['coupon', 'getAll', {}, 'code percent duration redeemed'],
+    ['event', 'getAll', { limit: 1 }, 'eventId type occurredAt account payer data'],
+    ['hold', 'getAll', one, 'holdId status product amount account'],
+    ['invoice', 'getAll', one, 'invoiceId status account payer currency total amountDue'],
+    ['offer', 'getAll', { limit: 1 }, 'sku name price currency billing interval items'],
+    ['order', 'getAll', one, 'orderId status account payer currency total paid refunded'],
+    ['product', 'getAll', { limit: 1 }, 'key name unit kind decimals'],
+    ['subscription', 'getAll', one, 'subscriptionId status account payer sku name quantity'],
+    ['taxRate', 'getAll', {}, 'key name percent country inclusive'],
+  ])('%s, %s: %j begins with %s', async (resource, operation, parameters, begins) => {
+    const asked = { resource, operation, ...parameters };
+    const [short] = await newest(asked);
+    expect(Object.keys(short!).join(' ')).toMatch(new RegExp(`^${begins}`));
+    expect(JSON.stringify(short)).not.toContain('null');
+    const [whole] = await newest({ ...asked, simple: false });
+    expect(await does(resource, operation, { ...parameters })).toEqual([whole]);
+    expect(Object.keys(whole!).length).toBeGreaterThan(Object.keys(short!).length);
+    expect(whole).toMatchObject(short!);
+
+    // What still reads like an amount is called by digits, or a rate.
+    const [numbers] = await newest({
+      ...asked,
+      simple: false,
+      outputOptions: { amountsAsNumbers: true },
+    });
+    const named = /"(\w+)":"-?\d+(\.\d+)?"/g;
+    const texts = [...JSON.stringify(numbers).matchAll(named)].map(([, name]) => name);
+    expect(texts.filter((name) => !['externalId', 'percent'].includes(name!))).toEqual([]);
+  });
+
+  it('gives exports whole', async () => {
+    const [exported] = await newest({ resource: 'account', operation: 'export', ...one });
+    expect(JSON.stringify(exported)).toContain('null');
   });
 });
 

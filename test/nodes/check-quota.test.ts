@@ -102,6 +102,59 @@ describe('Check Quota', () => {
     ]);
   });
 
+  it('gives the answer in short from version 1.1 on, and amounts as numbers where wanted', async () => {
+    await customer('short', { messages: '2' });
+    const shortly = (parameters: Record<string, unknown> = {}) => ({
+      ...check(parameters),
+      typeVersion: 1.1,
+    });
+    const asked = [{ id: 'short', amount: 1 }];
+    const { json } = await run(asked, shortly());
+    expect(json('Check', 0)).toEqual([
+      {
+        ...asked[0],
+        quota: expect.not.objectContaining({ reason: null }) as unknown,
+      },
+    ]);
+    expect(json('Check', 0)[0]?.quota).toMatchObject({
+      allowed: true,
+      remaining: '2',
+      unit: 'message',
+      suggestedOffers: [],
+    });
+    expect(Object.keys(json('Check', 0)[0]!.quota as object).slice(0, 4)).toEqual([
+      'accountId',
+      'allowed',
+      'remaining',
+      'unit',
+    ]);
+    const whole = await run(asked, shortly({ simple: false }));
+    expect(whole.json('Check', 0)[0]?.quota).toMatchObject({ reason: null, expiresAt: null });
+    const numbers = await run(asked, shortly({ options: { amountsAsNumbers: true } }));
+    expect(numbers.json('Check', 0)[0]?.quota).toMatchObject({ remaining: 2 });
+  });
+
+  it('says what an IF node can compare', async () => {
+    await customer('compared', { messages: '12' });
+    const compared = ourNode('Compared', 'n8n-nodes-base.set', {
+      assignments: {
+        assignments: [
+          {
+            id: '1',
+            name: 'isEnough',
+            value: '={{ $json.quota.remaining.toNumber() > 5 }}',
+            type: 'boolean',
+          },
+        ],
+      },
+    });
+    const { json } = await run([{ id: 'compared', amount: 1 }], check(), {
+      ...compared,
+      typeVersion: 3.4,
+    });
+    expect(json('Compared')).toEqual([{ isEnough: true }]);
+  });
+
   it('keeps the binary data of an item that it carries on', async () => {
     await customer('binary', { messages: '1' });
     const workflow = chain(check());

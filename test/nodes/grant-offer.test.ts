@@ -21,6 +21,33 @@ const grant = (parameters: Record<string, unknown> = {}) =>
   });
 
 describe('Grant Offer', () => {
+  it('gives it in short from version 1.1 on', async () => {
+    await customer('short');
+    const { json } = await run([{ id: 'short', offer: 'messages-10' }], {
+      ...grant({ accountBy: 'externalId' }),
+      typeVersion: 1.1,
+    });
+    expect(json('Grant')).toEqual([
+      {
+        accountId: expect.any(String),
+        sku: 'messages-10',
+        quantity: '1',
+        grants: [
+          {
+            grantId: expect.any(String),
+            product: 'messages',
+            remaining: '10',
+            initial: '10',
+            held: '0',
+            source: 'manual',
+            value: expect.any(String),
+          },
+        ],
+        replayed: false,
+      },
+    ]);
+  });
+
   it('gives what the offer holds, one item for each', async () => {
     const first = await customer('first');
     await customer('second');

@@ -297,6 +297,34 @@ describe('Card Error Trigger', () => {
     await n8n.stop();
   });
 
+  it('gives it in short from version 1.1 on, and what could not be charged too', async () => {
+    const n8n = new N8nWithTriggers();
+    await n8n.listen({ ...trigger({ reader: 'in-short' }), typeVersion: 1.1 });
+    const accountId = await buyer('in-short', 'test_declines_once');
+    await start('in-short');
+    await dispatch('createInvoices', forOnly('in-short'));
+    const { json } = await run([{}], {
+      ...ourNode('Dispatch', 'dispatchInvoices', {
+        operation: 'dispatchInvoices',
+        accountBy: 'externalId',
+        ...forOnly('in-short'),
+        options: { amountsAsNumbers: true },
+      }),
+      typeVersion: 1.1,
+    });
+    const [failed] = json('Dispatch', 1);
+    expect(failed).toMatchObject({ total: 30, amountDue: 30, status: 'open', attempt: 1 });
+    expect(failed).not.toHaveProperty('actionUrl');
+    const [[item] = []] = await n8n.items(1);
+    expect(Object.keys(item!).slice(0, 4)).toEqual(['eventId', 'occurredAt', 'invoice', 'charge']);
+    expect(item).toMatchObject({
+      invoice: { invoiceId: failed!.invoiceId, total: '30.00', lines: [{ sku: 'monthly' }] },
+      owner: { accountId, ...contact },
+    });
+    expect(item!.invoice).not.toHaveProperty('voidedAt');
+    await n8n.stop();
+  });
+
   it('starts without a charge where there is no card', async () => {
     const n8n = new N8nWithTriggers();
     await n8n.listen(trigger({ reader: 'no-card' }));
