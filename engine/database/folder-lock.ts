@@ -263,10 +263,16 @@ async function takeLock(folder: string): Promise<FolderLock> {
   }
 
   const heartbeat = startHeartbeat(file);
+  const remove = (): void => {
+    if (isHeldBy(file, claim)) fs.rmSync(file, { force: true });
+  };
+  // Nothing runs after it: the next container need not watch whether somebody still touches the lock.
+  process.once('exit', remove);
   return {
     async release() {
+      process.off('exit', remove);
       await heartbeat.terminate();
-      if (isHeldBy(file, claim)) fs.rmSync(file, { force: true });
+      remove();
     },
   };
 }

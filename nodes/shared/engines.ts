@@ -25,6 +25,8 @@ interface Kept {
   opening: Promise<Billing>;
   /** Calls under way. */
   users: number;
+  /** Work of a published workflow has used it. */
+  stays: boolean;
   /** Set while it waits to be closed. */
   cancelClosing?: () => void;
 }
@@ -43,18 +45,28 @@ export class Engines {
 
   constructor(private readonly later: Later = afterIdling) {}
 
-  /** Opens, or finds open, the engine for the options, and keeps it open while the work lasts. */
-  async use<T>(options: BillingOptions, work: (billing: Billing) => Promise<T>): Promise<T> {
+  /**
+   * Opens, or finds open, the engine for the options, and keeps it open while the work lasts.
+   *
+   * @param isPublished an embedded one stays open from then on: opening it anew would keep a customer
+   *   waiting, and nobody else could use its folder between two messages anyway
+   */
+  async use<T>(
+    options: BillingOptions,
+    work: (billing: Billing) => Promise<T>,
+    isPublished = false,
+  ): Promise<T> {
     const key = keyOf(options);
     const engine = this.kept.get(key) ?? this.open(key, options);
     engine.users += 1;
+    engine.stays ||= isPublished && isEmbedded(options);
     engine.cancelClosing?.();
     engine.cancelClosing = undefined;
     try {
       return await work(await engine.opening);
     } finally {
       engine.users -= 1;
-      if (engine.users === 0) this.rest(key, engine, options);
+      if (engine.users === 0) this.rest(key, engine);
     }
   }
 
@@ -94,7 +106,7 @@ export class Engines {
 
   private open(key: string, options: BillingOptions): Kept {
     const opening = (this.closing.get(key) ?? Promise.resolve()).then(() => openBilling(options));
-    const engine: Kept = { opening, users: 0 };
+    const engine: Kept = { opening, users: 0, stays: isInMemory(options) };
     this.kept.set(key, engine);
     // All who came while it was being opened hear of the failure; the next one tries anew.
     opening.catch(() => {
@@ -103,10 +115,10 @@ export class Engines {
     return engine;
   }
 
-  private rest(key: string, engine: Kept, options: BillingOptions): void {
+  private rest(key: string, engine: Kept): void {
     if (this.kept.get(key) !== engine) return;
     // Closing a database in memory would lose it, and it holds no connection that others wait for.
-    if (isInMemory(options)) return;
+    if (engine.stays) return;
     engine.cancelClosing = this.later(() => this.retire(key, engine));
   }
 
@@ -129,11 +141,11 @@ function keyOf(options: BillingOptions): string {
   return createHash('sha256').update(JSON.stringify(options)).digest('hex');
 }
 
-function isInMemory({ connection }: BillingOptions): boolean {
-  return (
-    typeof connection === 'object' && 'embedded' in connection && connection.embedded === 'memory'
-  );
-}
+const isEmbedded = ({ connection }: BillingOptions): boolean =>
+  typeof connection === 'object' && 'embedded' in connection;
+
+const isInMemory = ({ connection }: BillingOptions): boolean =>
+  typeof connection === 'object' && 'embedded' in connection && connection.embedded === 'memory';
 
 /** Those of this process. */
 export const engines = new Engines();

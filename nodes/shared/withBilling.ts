@@ -11,12 +11,17 @@ export async function withBilling<T>(
   work: (billing: Billing) => Promise<T>,
 ): Promise<T> {
   const credential = await context.getCredentials<BillingDatabaseCredential>(CREDENTIAL_TYPE);
-  return engines.use(optionsOf(credential), async (billing) => {
+  const workAndSay = async (billing: Billing): Promise<T> => {
     const done = await work(billing);
     if ('addExecutionHints' in context) sayIfSandbox(context, billing);
     return done;
-  });
+  };
+  return engines.use(optionsOf(credential), workAndSay, isOfPublished(context));
 }
+
+/** Whether nobody started it by hand: what published workflows do they will do again. */
+const isOfPublished = (context: IExecuteFunctions | ILoadOptionsFunctions): boolean =>
+  ['trigger', 'webhook'].includes(context.getMode?.() ?? 'manual');
 
 /** n8n gives an imported workflow the newest credential: who watches it run sees which world it is. */
 function sayIfSandbox(context: IExecuteFunctions, { sandbox }: Billing): void {

@@ -111,6 +111,14 @@ describe('engines', () => {
     expect(idling.length).toBe(1);
   });
 
+  it('leaves an embedded one open that a published workflow has used, also by hand afterwards', async () => {
+    const first = await engines.use(options(), itself, true);
+    await engines.use(options(), itself);
+    expect(idling.length).toBe(0);
+    idling.pass();
+    expect(await engines.use(options(), itself)).toBe(first);
+  });
+
   it('leaves a database in memory open, since closing would lose it', async () => {
     const memory = { connection: { embedded: 'memory' } };
     const first = await engines.use(memory, itself);
