@@ -68,6 +68,8 @@ const byHand = ({ account, product, sku, entryId, orderId, subscriptionId }: Nam
   },
   'sales.createOrder': { account, items: [{ sku }] },
   'subscriptions.change': { subscriptionId, sku: 'plan' },
+  // One of the two that it takes.
+  'invoicing.collection': { subscriptionId },
   'invoicing.renderInvoice': { format: 'html', invoiceId: orderId },
   'events.saveWebhook': { url: 'https://example.com/hook' },
   'sandbox.advance': { by: HOUR },

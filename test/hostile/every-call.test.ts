@@ -66,8 +66,9 @@ const NASTY: readonly unknown[] = [
   () => 'none',
 ];
 
-/** What must not come out of it. */
-const TELLING = /undefined|\[object|syntax error|violates|invalid byte|relation "|column "|\n/;
+/** What must not come out of it; of a CSV file that has another column we speak like Postgres. */
+const TELLING =
+  /undefined|\[object|syntax error|violates|invalid byte|relation "|(?<!: there is no )column "|\n/;
 
 type Def = Record<string, unknown> & { type: string };
 const defOf = (schema: unknown): Def => (schema as { _zod: { def: unknown } })._zod.def as Def;
