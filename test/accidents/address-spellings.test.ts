@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto';
 
 import { TestClock, type Billing } from '../../engine';
 import { canonicalIdentity } from '../../engine/sales/identity-hash';
-import { newSchema, onEachDatabase } from '../engine/each-database';
+import { newSchema, forRules } from '../engine/each-database';
 
 /**
  * The accident: an address with a name, quotes, a comment or characters that nobody sees around or in it
@@ -59,7 +59,7 @@ const INVISIBLE = {
   'a tag character': '\u{e0061}',
 };
 
-onEachDatabase('spellings of an address', (database) => {
+forRules('spellings of an address', (database) => {
   const clock = new TestClock(Date.parse('2027-01-31T12:00:00Z'));
   const schema = newSchema();
   let billing: Billing;

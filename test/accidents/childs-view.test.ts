@@ -1,5 +1,5 @@
 import { TestClock, type Billing } from '../../engine';
-import { newSchema, onEachDatabase } from '../engine/each-database';
+import { newSchema, forRules } from '../engine/each-database';
 
 /**
  * The accident: a child was shown its parent's grants with the text of their source, its money book, its
@@ -116,7 +116,7 @@ function idsIn(answer: unknown): string[] {
   );
 }
 
-onEachDatabase('what a child is shown of its parent', (database) => {
+forRules('what a child is shown of its parent', (database) => {
   const clock = new TestClock('2027-03-10T12:00:00Z');
   let billing: Billing;
   let reads: Record<string, Read>;

@@ -1,5 +1,5 @@
 import { TestClock, type Billing } from '../../engine';
-import { newSchema, onEachDatabase } from '../engine/each-database';
+import { newSchema, forRules } from '../engine/each-database';
 import {
   bill,
   invoicesOf,
@@ -18,7 +18,7 @@ const SECOND = 1_000;
 const DAY = 86_400_000;
 const START = Date.parse('2027-03-10T12:00:00Z');
 
-onEachDatabase('clocks that differ', (database) => {
+forRules('clocks that differ', (database) => {
   const clocks = { writer: new TestClock(START), reader: new TestClock(START) };
   let writer: Billing;
   let other: Billing;
@@ -238,7 +238,7 @@ onEachDatabase('clocks that differ', (database) => {
  * The accident: one run of the billing cycle by a process whose clock was a year ahead opened thirteen
  * periods of each subscription and charged them all.
  */
-onEachDatabase('a clock that is far ahead', (database) => {
+forRules('a clock that is far ahead', (database) => {
   const start = Date.now();
   const clock = new TestClock(start);
   /** By a clock that may be set, as if it was the machine's. */

@@ -2,7 +2,7 @@ import { parse } from 'csv-parse/sync';
 import fc from 'fast-check';
 
 import type { Billing, ImportCatalogRequest } from '../../engine';
-import { onEachDatabase, runs } from '../engine/each-database';
+import { forRules, runs } from '../engine/each-database';
 
 /**
  * The accident: a name that began like a formula ran in the spreadsheet of whoever opened an exported
@@ -18,7 +18,7 @@ const NUMBER = /^-?\d+(\.\d+)?$/;
 
 const rowsOf = (csv: string): Array<Record<string, string>> => parse(csv, { columns: true });
 
-onEachDatabase('formulas in exported tables', (database) => {
+forRules('formulas in exported tables', (database) => {
   let billing: Billing;
 
   beforeAll(async () => {

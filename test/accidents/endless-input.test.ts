@@ -1,7 +1,7 @@
 import { LIMITS, TestClock, isBillingError, type Billing } from '../../engine';
 import { parse, z } from '../../engine/kernel';
 import { count } from '../counted';
-import { newSchema, onEachDatabase } from '../engine/each-database';
+import { newSchema, forRules } from '../engine/each-database';
 import { seen } from '../engine/seen-schemas';
 
 /**
@@ -125,7 +125,7 @@ async function lookAt(call: Call, request: unknown): Promise<typeof looked & { c
 /** Of text as much as a field may have, several times; of others what is needed to find them too many. */
 const MOST = { characters: 200_000, entries: 10, fields: 2 * LIMITS.fields + 2 };
 
-onEachDatabase('input without end', (database) => {
+forRules('input without end', (database) => {
   let billing: Billing;
   const calls = new Map<string, { call: Call; paths: Path[] }>();
 

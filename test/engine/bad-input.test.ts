@@ -3,7 +3,7 @@ import knexFactory, { type Knex } from 'knex';
 import { TestClock, isBillingError, openBilling, type Billing } from '../../engine';
 import { openEmbedded } from '../../engine/database/embedded';
 import { count } from '../counted';
-import { newSchema, onEachDatabase, serverUrl } from './each-database';
+import { forRules, newSchema, onEachDatabase, serverUrl } from './each-database';
 import { fingerprintOf, keepRows } from './tables';
 
 /**
@@ -28,7 +28,7 @@ async function refusal(call: () => Promise<unknown>): Promise<{ code: string; pa
   throw new Error(`was not refused: ${JSON.stringify(answer)}`);
 }
 
-onEachDatabase('bad input', (database) => {
+forRules('bad input', (database) => {
   const clock = new TestClock('2027-01-10T12:00:00Z');
   const account = { externalId: 'customer' };
   const schema = newSchema();

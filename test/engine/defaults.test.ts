@@ -1,5 +1,5 @@
 import { TestClock, type Billing, type PricingRequest } from '../../engine';
-import { onEachDatabase } from './each-database';
+import { forRules } from './each-database';
 
 /**
  * Under one key an input left out and the same written out, as its default, are one request: the answer
@@ -572,7 +572,7 @@ async function prepare(billing: Billing): Promise<void> {
   await catalog.saveOffer({ ...recurring, sku: 'free-plan', price: 0 });
 }
 
-onEachDatabase('defaults under a key', (database) => {
+forRules('defaults under a key', (database) => {
   let world: World;
 
   beforeAll(async () => {

@@ -55,6 +55,12 @@ export const databaseKinds = (['server', 'embedded'] as const).filter(
   (name) => only?.includes(name) ?? true,
 );
 
+/**
+ * Those for suites of business rules, in which the database plays no part (CONTRIBUTING says which):
+ * the server, and both in a long run or when they are named.
+ */
+export const rulesKinds = isLong || only !== undefined ? databaseKinds : (['server'] as const);
+
 /** What is asked of a server alone, as all that a file asks: jest wants a test of it in every run. */
 export function onServer(tests: () => void): void {
   if (databaseKinds.includes('server')) tests();
@@ -66,8 +72,12 @@ export function onServer(tests: () => void): void {
  * did, every balance must follow from the entries. What a suite opens embedded lies in one database,
  * in as many schemas: a database more costs a second and 150 MB.
  */
-export function onEachDatabase(suite: string, tests: (database: TestDatabase) => void): void {
-  describe.each(databaseKinds)(`${suite} (%s)`, (name) => {
+export function onEachDatabase(
+  suite: string,
+  tests: (database: TestDatabase) => void,
+  kinds: ReadonlyArray<TestDatabase['name']> = databaseKinds,
+): void {
+  describe.each(kinds)(`${suite} (%s)`, (name) => {
     const opened: Billing[] = [];
     let embedded: Promise<OpenedKnex> | null = null;
     afterAll(async () => {
@@ -96,3 +106,7 @@ export function onEachDatabase(suite: string, tests: (database: TestDatabase) =>
     });
   });
 }
+
+/** Runs a suite of business rules as `onEachDatabase` does, on both databases in a long run alone. */
+export const forRules = (suite: string, tests: (database: TestDatabase) => void): void =>
+  onEachDatabase(suite, tests, rulesKinds);

@@ -2,7 +2,7 @@ import { TestClock, type Billing } from '../../engine';
 import {
   databaseKinds,
   newSchema,
-  onEachDatabase,
+  forRules,
   openOnServer,
   type TestDatabase,
 } from './each-database';
@@ -12,7 +12,7 @@ const DAY = 24 * 3_600_000;
 const after = (days: number): string => new Date(Date.parse(START) + days * DAY).toISOString();
 const days = (count: number) => ({ unit: 'day', count }) as const;
 
-onEachDatabase('sandbox', (database: TestDatabase) => {
+forRules('sandbox', (database: TestDatabase) => {
   let billing: Billing;
   let meant: Billing;
   let counter = 0;

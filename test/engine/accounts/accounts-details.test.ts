@@ -1,9 +1,9 @@
 import { TestClock, type Billing } from '../../../engine';
-import { newSchema, onEachDatabase } from '../each-database';
+import { newSchema, forRules } from '../each-database';
 
 const HOUR = 3_600_000;
 
-onEachDatabase('account details', (database) => {
+forRules('account details', (database) => {
   const clock = new TestClock('2027-01-10T12:00:00Z');
   const schema = newSchema();
   let billing: Billing;

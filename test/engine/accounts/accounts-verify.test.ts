@@ -1,7 +1,7 @@
 import { TestClock, type Billing } from '../../../engine';
-import { newSchema, onEachDatabase } from '../each-database';
+import { newSchema, forRules } from '../each-database';
 
-onEachDatabase('accounts as verify sees them', (database) => {
+forRules('accounts as verify sees them', (database) => {
   const clock = new TestClock('2027-01-10T12:00:00Z');
   const schema = newSchema();
   let billing: Billing;

@@ -1,12 +1,12 @@
 import { TestClock, type Billing } from '../../../engine';
-import { newSchema, onEachDatabase } from '../each-database';
+import { newSchema, forRules } from '../each-database';
 import { eventOf, record } from '../recorded-events';
 import { rowsOf, tablesOf } from '../tables';
 
 /** In no id, code or amount, and found whatever its case. */
 const MARK = 'Zyxwperson';
 
-onEachDatabase('export and erase', (database) => {
+forRules('export and erase', (database) => {
   const clock = new TestClock('2027-04-01T12:00:00Z');
   const schema = newSchema();
   let billing: Billing;

@@ -7,7 +7,7 @@ import {
   type ImportCatalogRequest,
   type SaveOfferRequest,
 } from '../../../engine';
-import { onEachDatabase, runs } from '../each-database';
+import { forRules, runs } from '../each-database';
 
 type Row = Record<string, unknown>;
 
@@ -18,7 +18,7 @@ const invalid = (parameter: string | null, message?: string) =>
     ...(message === undefined ? {} : { message: expect.stringContaining(message) as string }),
   }) as Error;
 
-onEachDatabase('catalog import and export', (database) => {
+forRules('catalog import and export', (database) => {
   const clock = new TestClock('2027-01-10T12:00:00Z');
 
   /** A catalog with something in every field. */

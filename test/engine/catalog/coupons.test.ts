@@ -17,7 +17,7 @@ import {
 import { Database, type Session } from '../../../engine/database';
 import { openEmbedded } from '../../../engine/database/embedded';
 import { newId } from '../../../engine/kernel';
-import { newSchema, onEachDatabase, serverUrl, type TestDatabase } from '../each-database';
+import { newSchema, forRules, serverUrl, type TestDatabase } from '../each-database';
 
 const HOUR = 3_600_000;
 
@@ -43,7 +43,7 @@ async function openBoth(name: TestDatabase['name'], clock: Clock) {
 const refused = (parameter: string, code = 'invalid_input') =>
   expect.objectContaining({ code, parameter }) as Error;
 
-onEachDatabase('coupons and tax rates', ({ name }) => {
+forRules('coupons and tax rates', ({ name }) => {
   const clock = new TestClock('2027-01-10T12:00:00Z');
   let billing: Billing;
   let within: Database;

@@ -11,7 +11,7 @@ import { findFreeTier, findOfferVersion } from '../../../engine/catalog';
 import { Database } from '../../../engine/database';
 import { openEmbedded } from '../../../engine/database/embedded';
 import { newId } from '../../../engine/kernel';
-import { newSchema, onEachDatabase, serverUrl, type TestDatabase } from '../each-database';
+import { newSchema, forRules, serverUrl, type TestDatabase } from '../each-database';
 
 const HOUR = 3_600_000;
 
@@ -30,7 +30,7 @@ const requestOf = (offer: Offer): SaveOfferRequest => {
   return request;
 };
 
-onEachDatabase('offers', ({ name }) => {
+forRules('offers', ({ name }) => {
   const clock = new TestClock('2027-01-10T12:00:00Z');
   const schema = newSchema();
   let knex: Knex;

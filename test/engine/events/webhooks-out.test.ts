@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { Webhook as Receiver } from 'standardwebhooks';
 
 import { TestClock, openBilling, type Billing } from '../../../engine';
-import { newSchema, onEachDatabase, openOnServer, databaseKinds } from '../each-database';
+import { newSchema, forRules, openOnServer, databaseKinds } from '../each-database';
 import { eventOf, forgetEvents, record } from '../recorded-events';
 
 const START = Date.parse('2027-01-10T12:00:00Z');
@@ -58,7 +58,7 @@ const webhooks = { allowPrivate: true };
 const headersOf = ({ headers }: Received): Record<string, string> =>
   headers as Record<string, string>;
 
-onEachDatabase('outgoing webhooks', (database) => {
+forRules('outgoing webhooks', (database) => {
   const secret = newSecret();
   const endpoint = new Endpoint();
   const clock = new TestClock(START);

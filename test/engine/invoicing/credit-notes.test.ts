@@ -1,5 +1,5 @@
 import { TestClock, type Billing } from '../../../engine';
-import { databaseKinds, newSchema, onEachDatabase, openOnServer } from '../each-database';
+import { databaseKinds, newSchema, forRules, openOnServer } from '../each-database';
 
 const DAY = 86_400_000;
 const START = Date.parse('2027-03-01T09:00:00Z');
@@ -13,7 +13,7 @@ const failure = (promise: Promise<unknown>): Promise<unknown> =>
     }),
   );
 
-onEachDatabase('credit notes', (database) => {
+forRules('credit notes', (database) => {
   const clock = new TestClock(START);
   let billing: Billing;
   let counter = 0;

@@ -1,7 +1,7 @@
 import { extractText, getDocumentProxy } from 'unpdf';
 
 import { TestClock, type Billing } from '../../../engine';
-import { onEachDatabase } from '../each-database';
+import { forRules } from '../each-database';
 
 const DAY = 86_400_000;
 const START = Date.parse('2027-03-01T09:00:00Z');
@@ -21,7 +21,7 @@ const failure = (promise: Promise<unknown>): Promise<unknown> =>
 /** Spaces of all kinds as one. */
 const plain = (text: string): string => text.replace(/\s+/g, ' ');
 
-onEachDatabase('papers', (database) => {
+forRules('papers', (database) => {
   const clock = new TestClock(START);
   let billing: Billing;
   let counter = 0;

@@ -1,5 +1,5 @@
 import { TestClock, type Billing } from '../../../engine';
-import { onEachDatabase } from '../each-database';
+import { forRules } from '../each-database';
 
 const START = Date.parse('2027-03-01T09:00:00Z');
 
@@ -18,7 +18,7 @@ const failure = (promise: Promise<unknown>): Promise<unknown> =>
     }),
   );
 
-onEachDatabase('settings of invoices', (database) => {
+forRules('settings of invoices', (database) => {
   let billing: Billing;
 
   beforeAll(async () => {

@@ -1,12 +1,12 @@
 import { TestClock, type Billing } from '../../../engine';
-import { newSchema, onEachDatabase } from '../each-database';
+import { newSchema, forRules } from '../each-database';
 
 /** Items by hand go on the next invoice that their payer gets in their currency. */
 
 const DAY = 86_400_000;
 const START = '2027-03-01T12:00:00Z';
 
-onEachDatabase('items on the next invoice', (database) => {
+forRules('items on the next invoice', (database) => {
   let clock: TestClock;
   let billing: Billing;
   let account: string;

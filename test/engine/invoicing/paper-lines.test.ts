@@ -1,10 +1,10 @@
 import { extractText, getDocumentProxy } from 'unpdf';
 
 import { TestClock, type Billing } from '../../../engine';
-import { onEachDatabase } from '../each-database';
+import { forRules } from '../each-database';
 
 /** What people see of each kind of line, on HTML and PDF. */
-onEachDatabase('lines of papers', (database) => {
+forRules('lines of papers', (database) => {
   let clock: TestClock;
   let billing: Billing;
   let account: string;

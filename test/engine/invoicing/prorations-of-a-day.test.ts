@@ -1,10 +1,10 @@
 import { TestClock, type Billing } from '../../../engine';
-import { onEachDatabase } from '../each-database';
+import { forRules } from '../each-database';
 import { bill, invoicesOf, monthlyPlan, payOpen, startPlan } from '../subscriptions/monthly-plans';
 
 const HOUR = 3_600_000;
 
-onEachDatabase('when prorations are invoiced', (database) => {
+forRules('when prorations are invoiced', (database) => {
   const clock = new TestClock('2027-06-01T09:00:00Z');
   let billing: Billing;
   let counter = 0;

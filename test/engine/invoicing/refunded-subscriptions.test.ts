@@ -1,10 +1,10 @@
 import { TestClock, signTestNotice, type Billing } from '../../../engine';
-import { newSchema, onEachDatabase } from '../each-database';
+import { newSchema, forRules } from '../each-database';
 import { bill, invoicesOf, monthlyPlan, payOpen, startPlan } from '../subscriptions/monthly-plans';
 
 const SECRET = 'whsec_of_refunded_ones';
 
-onEachDatabase('refunds of what pays a subscription', (database) => {
+forRules('refunds of what pays a subscription', (database) => {
   const clock = new TestClock('2027-06-01T09:00:00Z');
   let billing: Billing;
   let counter = 0;

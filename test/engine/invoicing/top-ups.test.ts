@@ -1,5 +1,5 @@
 import { TestClock, type Billing, type EventType, type TestToken } from '../../../engine';
-import { newSchema, onEachDatabase } from '../each-database';
+import { newSchema, forRules } from '../each-database';
 
 const DAY = 86_400_000;
 const START = Date.parse('2027-03-10T12:00:00Z');
@@ -13,7 +13,7 @@ const failure = (promise: Promise<unknown>): Promise<unknown> =>
     }),
   );
 
-onEachDatabase('automatic top-up', (database) => {
+forRules('automatic top-up', (database) => {
   const clock = new TestClock(START);
   let billing: Billing;
   let counter = 0;

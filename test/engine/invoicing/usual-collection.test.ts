@@ -1,5 +1,5 @@
 import { TestClock, type Billing } from '../../../engine';
-import { newSchema, onEachDatabase } from '../each-database';
+import { newSchema, forRules } from '../each-database';
 import { CountingGateway } from '../payments/counting-gateway';
 import { invoicesOf, monthlyPlan, payOpen, startPlan } from '../subscriptions/monthly-plans';
 
@@ -8,7 +8,7 @@ import { invoicesOf, monthlyPlan, payOpen, startPlan } from '../subscriptions/mo
 const DAY = 86_400_000;
 const START = '2027-03-01T12:00:00Z';
 
-onEachDatabase('usual collection', (database) => {
+forRules('usual collection', (database) => {
   let clock: TestClock;
   let gateway: CountingGateway;
   /** The same database, by a program without any gateway and by one that charges. */

@@ -1,5 +1,5 @@
 import { TestClock, type Billing, type SaveOfferRequest } from '../../../engine';
-import { onEachDatabase } from '../each-database';
+import { forRules } from '../each-database';
 
 /** A price per unit may be finer than its currency: what is rounded is the line, once. */
 
@@ -7,7 +7,7 @@ const PACK = { name: 'Fine', currency: 'USD', items: [{ product: 'MSG', quantity
 const PER_UNIT = { model: 'per_unit' } as const;
 const MONTH = { unit: 'month', count: 1 } as const;
 
-onEachDatabase('prices finer than their currency', (database) => {
+forRules('prices finer than their currency', (database) => {
   let billing: Billing;
   let counter = 0;
 

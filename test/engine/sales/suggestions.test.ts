@@ -3,11 +3,11 @@ import { Database, type Session } from '../../../engine/database';
 import { Decimal } from '../../../engine/kernel';
 import { suggester } from '../../../engine/sales/suggesting';
 import { TrialMarks } from '../../../engine/sales/trial-marks';
-import { newSchema, onEachDatabase, serverUrl } from '../each-database';
+import { newSchema, forRules, serverUrl } from '../each-database';
 
 const SECRET = 'a secret that only the seller has';
 
-onEachDatabase('suggestions', (database) => {
+forRules('suggestions', (database) => {
   const clock = new TestClock('2027-03-01T12:00:00Z');
   let shop: Billing;
   let counter = 0;

@@ -2,13 +2,13 @@ import knexFactory, { type Knex } from 'knex';
 
 import { openBilling, type Billing } from '../../../engine';
 import { openEmbedded } from '../../../engine/database/embedded';
-import { databaseKinds, newSchema, serverUrl } from '../each-database';
+import { rulesKinds, newSchema, serverUrl } from '../each-database';
 import { keepRows } from '../tables';
 import { tampering } from '../tampering';
 
 /** Orders and refunds: what their tables refuse, and what verify() finds when the guards were off. */
 
-describe.each(databaseKinds)('orders in the database (%s)', (name) => {
+describe.each(rulesKinds)('orders in the database (%s)', (name) => {
   let knex: Knex;
   let close: () => Promise<void>;
   const opened: Billing[] = [];

@@ -1,6 +1,6 @@
 import { TestClock, type Billing } from '../../../engine';
 import { statementsOf } from '../counted-statements';
-import { onEachDatabase } from '../each-database';
+import { forRules } from '../each-database';
 
 /** What a billing step asks of the database does not depend on how old subscriptions are, nor on how many there are. */
 
@@ -15,7 +15,7 @@ const OFFERS = {
   ],
 } as const;
 
-onEachDatabase('what a billing step costs', (database) => {
+forRules('what a billing step costs', (database) => {
   const clock = new TestClock(START);
   let billing: Billing;
 

@@ -1,5 +1,5 @@
 import { TestClock, type Billing } from '../../../engine';
-import { newSchema, onEachDatabase } from '../each-database';
+import { newSchema, forRules } from '../each-database';
 import { bill, monthlyPlan, payOpen, startPlan } from './monthly-plans';
 
 /** Units of a period that are on hold while the period ends, is made longer, or is changed. */
@@ -11,7 +11,7 @@ const END = Date.parse('2027-07-01T09:00:00Z');
 const LATER = Date.parse('2027-07-10T09:00:00Z');
 const SECOND_END = Date.parse('2027-08-01T09:00:00Z');
 
-onEachDatabase('units on hold and periods', (database) => {
+forRules('units on hold and periods', (database) => {
   const clock = new TestClock(START);
   let billing: Billing;
   let counter = 0;

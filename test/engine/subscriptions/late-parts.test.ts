@@ -1,11 +1,11 @@
 import { TestClock, type Billing, type Invoice, type SaveOfferRequest } from '../../../engine';
-import { newSchema, onEachDatabase } from '../each-database';
+import { newSchema, forRules } from '../each-database';
 import { startPlan } from './monthly-plans';
 
 const DAY = 86_400_000;
 const START = Date.parse('2027-03-10T12:00:00Z');
 
-onEachDatabase('invoices of which a part comes too late', (database) => {
+forRules('invoices of which a part comes too late', (database) => {
   const clock = new TestClock(START);
   let billing: Billing;
   let counter = 0;

@@ -1,5 +1,5 @@
 import { TestClock, type Billing, type SaveOfferRequest } from '../../../engine';
-import { onEachDatabase } from '../each-database';
+import { forRules } from '../each-database';
 
 /** Offers of which an item brings no units: what is paid for is steps, and use beyond. */
 
@@ -7,7 +7,7 @@ const START = '2027-06-01T09:00:00Z';
 const NEXT = '2027-07-01T09:00:00Z';
 const MONTH = { unit: 'month', count: 1 } as const;
 
-onEachDatabase('items of 0 units', (database) => {
+forRules('items of 0 units', (database) => {
   const clock = new TestClock(START);
   let billing: Billing;
   let counter = 0;

@@ -1,11 +1,11 @@
 import { TestClock, type Billing } from '../../../engine';
-import { onEachDatabase } from '../each-database';
+import { forRules } from '../each-database';
 import { monthlyPlan, startPlan } from './monthly-plans';
 
 const START = Date.parse('2027-06-01T09:00:00Z');
 const END = '2027-07-01T09:00:00.000Z';
 
-onEachDatabase('what waits for the end of a period', (database) => {
+forRules('what waits for the end of a period', (database) => {
   const clock = new TestClock(START);
   let billing: Billing;
   let counter = 0;
