@@ -61,11 +61,24 @@ onEachDatabase('collecting', (database) => {
     gateway.methods = [];
   });
 
+  /** Those of this test. */
+  const debtors: string[] = [];
   const newAccount = async (): Promise<string> => {
     counter += 1;
     const { accountId } = await billing.accounts.identify({ externalId: `debtor-${counter}` });
+    debtors.push(accountId);
     return accountId;
   };
+  // What went on would have thirteen months caught up with in each later test.
+  afterEach(async () => {
+    for (const account of debtors.splice(0)) {
+      const { items } = await billing.subscriptions.list({ account });
+      for (const { subscriptionId, status } of items) {
+        if (status === 'cancelled' || status === 'ended') continue;
+        await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+      }
+    }
+  });
   const save = (account: string, token: TestToken | string, name = 'test') =>
     billing.payments.saveMethod({ account, gateway: name, token, makeDefault: true });
   /** An invoice by hand of 25.00, issued. */
