@@ -56,7 +56,7 @@ describe('README.md', () => {
     ) as (given: Billing) => Promise<Record<string, unknown>>;
     const answer = await run(billing);
     const written = valueOf(`{ allowed:${expected!.split('\n')[0]!}`);
-    expect({ ...answer, entryId: '…' }).toEqual(written);
+    expect({ ...answer, accountId: '…', entryId: '…' }).toEqual(written);
   });
 });
 

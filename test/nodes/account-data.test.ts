@@ -227,7 +227,7 @@ describe('Billing: Personal Data, Export and Erase', () => {
       accounts.identify({ provider: 'email', externalId: `old-${version}@example.com` }),
     );
     const before = async (operation: string, more: Record<string, unknown>) => {
-      const parameters = { ...by(`old-${version}`), ...more };
+      const parameters = { accountBy: 'externalId', ...by(`old-${version}`), ...more };
       const settings = { typeVersion: version };
       const { error, json } = await run([{}], billing('account', operation, parameters, settings));
       expect(error).toBe(null);

@@ -22,18 +22,31 @@ import {
   type WorkflowRun,
   type WorkflowRunner,
 } from '../../scripts/workflow-runner';
+import { isLong, newSchema, rulesKinds, serverUrl } from '../engine/each-database';
 
 /**
- * What the node suites share: an embedded database in memory (one for each test file, since jest
- * gives each its own modules), and workflows small enough to be written down in a test.
+ * What the node suites share: a database (a schema of the server, which costs a fifth of an embedded
+ * one; that is for `test:long`), and workflows small enough to be written down in a test.
  */
 
-export const credential = {
-  database: 'embedded',
-  folder: 'memory',
-  // Whoever sends events by HTTP needs one; it is none that anybody uses.
-  webhookSecret: `whsec_${Buffer.alloc(32, 'test').toString('base64')}`,
-} satisfies BillingDatabaseCredential;
+// Whoever sends events by HTTP needs one; it is none that anybody uses.
+const webhookSecret = `whsec_${Buffer.alloc(32, 'test').toString('base64')}`;
+
+export const credential: BillingDatabaseCredential & ICredentialDataDecryptedObject =
+  rulesKinds[0] === 'server' && !isLong
+    ? {
+        database: 'postgres',
+        connectBy: 'url',
+        url: serverUrl(),
+        schema: newSchema(),
+        // Without one no trial can be claimed on a server.
+        identitySecret: 'a secret of the tests alone',
+        webhookSecret,
+      }
+    : { database: 'embedded', folder: 'memory', webhookSecret };
+
+/** Where its tables are, for SQL. */
+export const schema = credential.schema ?? 'billing';
 
 /** Does work on the very engine that the nodes use. */
 export const onEngine = <T>(work: (billing: Billing) => Promise<T>): Promise<T> =>
@@ -103,7 +116,7 @@ export function withSoundLedger(): void {
   });
 }
 
-const credentials = { billingDatabaseApi: credential as ICredentialDataDecryptedObject };
+const credentials = { billingDatabaseApi: credential };
 
 export const runnerWith = (
   more: Record<string, NodeTypeInstance> = {},

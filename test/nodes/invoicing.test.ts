@@ -9,6 +9,7 @@ import {
   ourNode,
   pickerContext,
   run,
+  schema,
   toldToAgent,
   withSoundLedger,
 } from './billing-in-workflows';
@@ -149,7 +150,7 @@ describe('Dispatch Invoices', () => {
       expect(first.json('Dispatch', 1)).toMatchObject([{ attempt: 1, retried: false }]);
     }
     // The clock stays where it is for the other tests: what is due in three days is due now.
-    const due = `update billing.collections set next_attempt_at = opened_at, next_due_at = opened_at
+    const due = `update ${schema}.collections set next_attempt_at = opened_at, next_due_at = opened_at
                  where payer_id in ('${payers.join("', '")}')`;
     await onEngine((billing) => billing.transaction((tx) => tx.raw(due)));
     const paid = await dispatch('dispatchInvoices', forOnly('pays-again'));
@@ -169,7 +170,7 @@ describe('Dispatch Invoices', () => {
   it('says whose gateway is not here, at the node and by the other output', async () => {
     const account = await buyer('elsewhere', 'test_ok');
     // As if saved by a program that has a gateway of its own.
-    const change = `update billing.payment_methods set gateway = 'stripe' where payer_id = '${account}'`;
+    const change = `update ${schema}.payment_methods set gateway = 'stripe' where payer_id = '${account}'`;
     await onEngine((billing) => billing.transaction((tx) => tx.raw(change)));
     await start('elsewhere');
     await dispatch('createInvoices', forOnly('elsewhere'));
@@ -237,8 +238,8 @@ describe('Dispatch Invoices', () => {
       return invoicing.finalizeInvoice({ invoiceId: draft.invoiceId });
     });
     await changing(
-      `create trigger cannot_be_sent before update of sent_at on billing.invoices for each row
-       when (new.invoice_id = '${invoiceId}') execute function billing.refuse_change()`,
+      `create trigger cannot_be_sent before update of sent_at on ${schema}.invoices for each row
+       when (new.invoice_id = '${invoiceId}') execute function ${schema}.refuse_change()`,
     );
     const cycle = await dispatch('runBillingCycle');
     expect(cycle.error).toBeNull();
@@ -250,7 +251,7 @@ describe('Dispatch Invoices', () => {
     ]);
     // Nothing is lost by that any more: the workflow stops.
     expect((await dispatch('runBillingCycle')).error).not.toBeNull();
-    await changing('drop trigger cannot_be_sent on billing.invoices');
+    await changing(`drop trigger cannot_be_sent on ${schema}.invoices`);
     const next = await dispatch('runBillingCycle');
     expect(next.json('Dispatch', 0)).toMatchObject([{ invoiceId, total: '10.00' }]);
   });
