@@ -620,16 +620,20 @@ describe('Billing: Payment', () => {
   });
 
   it('lists attempts, and sets and lists automatic top-ups', async () => {
-    const of = { attemptsOf: 'account', ...by('declined') };
+    await buyer('tried', 'test_declined');
+    await start('tried');
+    await dispatch('createInvoices', forOnly('tried'));
+    await dispatch('dispatchInvoices', forOnly('tried'));
+    const of = { attemptsOf: 'account', ...by('tried') };
     expect(await does('payment', 'getAttempts', of)).toMatchObject([{ status: 'failed' }]);
     await does('payment', 'setTopUp', {
-      ...by('pays'),
+      ...by('tried'),
       ...ofProduct('messages'),
       below: 10,
       ...ofOffer('messages-10'),
       options: { maxPerPeriod: 2 },
     });
-    expect(await does('payment', 'getTopUps', by('pays'))).toMatchObject([
+    expect(await does('payment', 'getTopUps', by('tried'))).toMatchObject([
       { product: 'messages', below: '10', sku: 'messages-10', maxPerPeriod: 2, active: true },
     ]);
   });
