@@ -9,7 +9,7 @@ import { optionsOf, type BillingDatabaseCredential } from '../../nodes/shared/co
 import { billingDatabaseTest } from '../../nodes/shared/credentialTest';
 import { engines } from '../../nodes/shared/engines';
 import { isQueueMode } from '../../nodes/shared/queueMode';
-import { billing, ourNode, pickerContext, run } from '../nodes/billing-in-workflows';
+import { billing, credential, ourNode, pickerContext, run } from '../nodes/billing-in-workflows';
 import { N8nWithTriggers } from '../nodes/n8n-with-triggers';
 
 /**
@@ -28,6 +28,7 @@ function setMode(mode: string | undefined, file?: string): void {
     else process.env[name] = value;
 }
 
+beforeAll(() => void Object.assign(credential, { database: 'embedded', folder: 'memory' }));
 afterEach(() => setMode(modeBefore, fileBefore));
 afterAll(() => engines.close());
 
