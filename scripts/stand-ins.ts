@@ -98,6 +98,16 @@ const webhook = standIn({
   ],
 });
 
+/** A message is given as the trigger's item: `{ sessionId, chatInput }`. */
+const chatTrigger = standIn({
+  name: 'chatTrigger',
+  displayName: 'Chat Trigger',
+  version: 1.1,
+  group: ['trigger'],
+  inputs: [],
+  properties: [collection([])],
+});
+
 /** The item that n8n's Webhook node makes of an HTTP request with a JSON body. */
 export function webhookCall(body: IDataObject): IDataObject {
   return {
@@ -528,4 +538,5 @@ export const standIns: Readonly<Record<string, NodeTypeInstance>> = {
   'n8n-nodes-base.noOp': noOp,
   'n8n-nodes-base.stickyNote': stickyNote,
   '@n8n/n8n-nodes-langchain.agent': agent,
+  '@n8n/n8n-nodes-langchain.chatTrigger': chatTrigger,
 };

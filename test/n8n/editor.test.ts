@@ -12,13 +12,11 @@ import {
   send,
   setUpCatalog,
 } from './chatbot';
-import { Editor } from './editor';
-import { ROOT } from './package';
+import { Editor, pictureFile } from './editor';
 import { RealN8n, type Workflow } from './real-n8n';
 import { packedPackage } from './set-up';
 
 const n8n = new RealN8n({ packages: [packedPackage()] });
-const IMAGES = path.join(ROOT, 'docs', 'images');
 const pictures = fs.mkdtempSync(path.join(os.tmpdir(), 'billing-pictures-'));
 
 let chatbot: Workflow;
@@ -96,7 +94,7 @@ describe.each(['light', 'dark'] as const)('in %s colours', (colorScheme) => {
       ),
     ).toEqual(['By Key']);
     await expectIntact();
-    if (colorScheme === 'light') await editor.screenshot(pictureFile('check-quota'));
+    if (colorScheme === 'light') await editor.screenshot(pictureFile('check-quota', pictures));
 
     const consume = await editor.openNode(chatbot, 'Consume');
     expect(consume).toEqual(
@@ -118,12 +116,14 @@ describe.each(['light', 'dark'] as const)('in %s colours', (colorScheme) => {
       expect.arrayContaining(['Operation', 'Attach PDF']),
     );
     await expectIntact();
-    if (colorScheme === 'light') await editor.screenshot(pictureFile('dispatch-invoices'));
+    if (colorScheme === 'light')
+      await editor.screenshot(pictureFile('dispatch-invoices', pictures));
     expect(await editor.openNode(named('Card Failed'), 'Card Error')).toEqual(
       expect.arrayContaining(['Accounts', 'Reader Name']),
     );
     await expectIntact();
-    if (colorScheme === 'light') await editor.screenshot(pictureFile('card-error-trigger'));
+    if (colorScheme === 'light')
+      await editor.screenshot(pictureFile('card-error-trigger', pictures));
     expect(await editor.openNode(named('Low Balance'), 'Balance Is Low')).toEqual(
       expect.arrayContaining(['Events', 'Accounts', 'Reader Name']),
     );
@@ -145,13 +145,6 @@ test('the canvas says what the nodes of the shipped workflow are about', async (
     await editor.close();
   }
 });
-
-/** A picture in the docs is written once, or when asked for; else a run leaves no trace. */
-function pictureFile(name: string): string {
-  const image = path.join(IMAGES, `${name}.png`);
-  const wanted = process.env['BILLING_UPDATE_IMAGES'] === '1' || !fs.existsSync(image);
-  return wanted ? image : path.join(pictures, path.basename(image));
-}
 
 describe('the pickers', () => {
   const search = (method: string, filter?: string) =>

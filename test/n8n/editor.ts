@@ -3,6 +3,7 @@ import * as fs from 'node:fs';
 import * as path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cleanEnvironment, ensureHost, type Host } from './install';
+import { ROOT } from './package';
 import { OWNER, type RealN8n, type Workflow } from './real-n8n';
 
 // What is used of playwright-core, which is installed in the cache folder and not beside this file,
@@ -27,6 +28,10 @@ export interface Page {
   waitForFunction(expression: string): Promise<unknown>;
   evaluate(expression: string): Promise<unknown>;
   screenshot(options: { path: string; animations: 'disabled' }): Promise<unknown>;
+  readonly keyboard: { type(text: string): Promise<void>; press(key: string): Promise<void> };
+  /** Asked before the click that opens it. */
+  waitForEvent(event: 'filechooser'): Promise<{ setFiles(file: string): Promise<void> }>;
+  setDefaultTimeout(milliseconds: number): void;
   on(event: 'pageerror', listener: (error: Error) => void): void;
 }
 
@@ -81,6 +86,7 @@ const FLAGS = [
 /** A search result list that has not changed for so long is taken as final. */
 const SETTLED_MS = 1_000;
 const SETTLE_TIMEOUT_MS = 20_000;
+const IMAGES = path.join(ROOT, 'docs', 'images');
 
 export class Editor {
   /** Errors that no code of the page caught. */
@@ -210,6 +216,13 @@ function browsers(host: Host): { executable: string; env?: Readonly<Record<strin
     ...(host.browser ? [host.browser] : []),
     ...SYSTEM_BROWSERS.filter((file) => fs.existsSync(file)).map((executable) => ({ executable })),
   ];
+}
+
+/** A picture in the docs is written once, or when asked for; else a run leaves no trace. */
+export function pictureFile(name: string, elsewhere: string): string {
+  const image = path.join(IMAGES, `${name}.png`);
+  const wanted = process.env['BILLING_UPDATE_IMAGES'] === '1' || !fs.existsSync(image);
+  return wanted ? image : path.join(elsewhere, path.basename(image));
 }
 
 function testId(id: string): string {

@@ -205,4 +205,34 @@ describe.each(databases)('a month of workflows on %s', (_name, credentialFor) =>
     expect(reminder!.text).toContain('your subscription renews for 29.00 USD');
     expect(more).toEqual([]);
   });
+
+  it('first-bot answers five messages, offers more, is paid, and answers again', async () => {
+    const bot = shipped('first-bot');
+    await run(bot, BUTTON);
+    const say = async (sessionId: string, chatInput: string) => {
+      const start = 'When chat message received';
+      const said = await runner.run(bot, { start, items: [{ sessionId, chatInput }] });
+      expect(said.error).toBeNull();
+      return said.json(said.lastNode!)[0]!.output as string;
+    };
+    for (const left of [4, 3, 2, 1, 0]) {
+      expect(await say('newcomer', 'Hello')).toMatch(new RegExp(`"Hello".*left: ${left}$`));
+    }
+    expect(await say('newcomer', 'More')).toContain('100 messages for 9.00 USD');
+    expect(await say('newcomer', ' Buy')).toBe('Thank you! 9.00 USD are paid. Ask away.');
+    expect(await say('newcomer', 'More')).toMatch(/"More".*left: 99$/);
+    // Nor need anybody have asked for something before.
+    expect(await say('eager', 'buy')).toContain('9.00 USD are paid');
+    expect(await say('eager', 'Hello')).toMatch(/left: 104$/);
+
+    const declined = structuredClone(bot);
+    const card = declined.nodes.find(({ name }) => name === 'Save Test Card')!;
+    card.parameters!.paymentToken = 'test_declined';
+    const start = 'When chat message received';
+    const items = [{ sessionId: 'declined', chatInput: 'buy' }];
+    const refused = await runner.run(declined, { start, items });
+    expect(refused.json('Thank You')).toEqual([
+      { output: 'The card was declined. Nothing was bought.' },
+    ]);
+  });
 });
