@@ -84,6 +84,7 @@ describe.each(['light', 'dark'] as const)('in %s colours', (colorScheme) => {
       'Account By',
       'Product',
       'Amount',
+      'Simplify',
       'Options',
     ]);
     // The editor has words of its own for some modes of a picker.
