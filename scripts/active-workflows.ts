@@ -21,6 +21,8 @@ import type { WorkflowJson, WorkflowRun, WorkflowRunner } from './workflow-runne
 
 /** An execution as n8n would have it on its list. */
 export interface Execution {
+  /** In the order in which they began. */
+  number: number;
   key: string;
   /** What the trigger gave. */
   given: IDataObject[];
@@ -32,6 +34,7 @@ type Emit = ITriggerFunctions['emit'];
 const LONGEST_WAIT_MILLISECONDS = 30_000;
 
 export class ActiveWorkflows {
+  /** Those that are over, in the order in which they began: as n8n lists them. */
   readonly executions: Execution[] = [];
   /** What triggers said is wrong for good. */
   readonly errors: Error[] = [];
@@ -40,6 +43,7 @@ export class ActiveWorkflows {
   /** What triggers said on the list of executions, and go on all the same. */
   readonly failures: Error[] = [];
   protected readonly keys = new Set<string>();
+  private begun = 0;
   private readonly running = new Set<Promise<void>>();
   private readonly responses: ITriggerResponse[] = [];
 
@@ -94,8 +98,10 @@ export class ActiveWorkflows {
   ): Promise<WorkflowRun | undefined> {
     if (this.keys.has(key)) return undefined;
     this.keys.add(key);
+    const number = (this.begun += 1);
     const run = await this.runner.run(workflow, { start, items });
-    this.executions.push({ key, given: items, run });
+    this.executions.push({ number, key, given: items, run });
+    this.executions.sort((one, other) => one.number - other.number);
     return run;
   }
 

@@ -158,15 +158,8 @@ export class Trials {
           return { accountId, allowed: false, reason, grants: [], endsAt: null, suggestedOffers };
         }
         const grants = await giveUnits(session, account, orders, now);
-        const endsAtLast = endOf(grants);
-        return {
-          accountId,
-          allowed: true,
-          reason,
-          grants,
-          endsAt: endsAtLast,
-          suggestedOffers: [],
-        };
+        const until = endOf(grants);
+        return { accountId, allowed: true, reason, grants, endsAt: until, suggestedOffers: [] };
       },
     );
   }

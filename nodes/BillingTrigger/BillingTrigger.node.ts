@@ -21,6 +21,7 @@ import {
 import { beginWithEvents, triggerOnEvents, type EventTrigger } from '../shared/eventTrigger';
 import { searchAccounts } from '../shared/listSearch';
 import { missing } from '../shared/reading';
+import { NEWEST, VERSIONS } from '../shared/versions';
 
 const onEvents = ({ typeVersion }: INode): EventTrigger => ({
   types(parameter) {
@@ -39,8 +40,8 @@ export class BillingTrigger implements INodeType {
     name: 'billingTrigger',
     icon: { light: 'file:billingTrigger.svg', dark: 'file:billingTrigger.dark.svg' },
     group: ['trigger'],
-    version: [1, 1.1],
-    defaultVersion: 1.1,
+    version: VERSIONS,
+    defaultVersion: NEWEST,
     subtitle: '={{ $parameter["events"].join(", ") }}',
     // The editor's list of nodes shows it as one with the Billing node, and by these words.
     description:

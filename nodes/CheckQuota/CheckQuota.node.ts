@@ -16,7 +16,7 @@ import {
   readCreateIfNew,
 } from '../shared/decideItems';
 import { searchAccounts, searchProducts } from '../shared/listSearch';
-import { AMOUNT_IN_WORDS } from '../shared/options';
+import { AMOUNT_IN_WORDS, optionsParameter } from '../shared/options';
 import { amountsAsNumbersOption, simplifyParameter } from '../shared/output';
 import { amountParameter, productParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
@@ -77,14 +77,7 @@ export class CheckQuota implements INodeType {
       productParameter,
       amountParameter,
       simplifyParameter,
-      {
-        displayName: 'Options',
-        name: 'options',
-        type: 'collection',
-        placeholder: 'Add option',
-        default: {},
-        options: [amountsAsNumbersOption, createIfNewOption, includeInputOption(FIELD)],
-      },
+      optionsParameter([amountsAsNumbersOption, createIfNewOption, includeInputOption(FIELD)]),
     ],
   };
 

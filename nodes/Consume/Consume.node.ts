@@ -18,7 +18,7 @@ import {
 import { idempotencyKeyParameter, readIdempotencyKey } from '../shared/idempotency';
 import { searchAccounts, searchProducts } from '../shared/listSearch';
 import { metadataOption, readMetadata } from '../shared/metadata';
-import { AMOUNT_IN_WORDS } from '../shared/options';
+import { AMOUNT_IN_WORDS, optionsParameter } from '../shared/options';
 import { amountsAsNumbersOption, simplifyParameter } from '../shared/output';
 import { amountParameter, productParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
@@ -75,19 +75,12 @@ export class Consume implements INodeType {
       amountParameter,
       idempotencyKeyParameter,
       simplifyParameter,
-      {
-        displayName: 'Options',
-        name: 'options',
-        type: 'collection',
-        placeholder: 'Add option',
-        default: {},
-        options: [
-          amountsAsNumbersOption,
-          createIfNewOption,
-          includeInputOption(FIELD),
-          metadataOption,
-        ],
-      },
+      optionsParameter([
+        amountsAsNumbersOption,
+        createIfNewOption,
+        includeInputOption(FIELD),
+        metadataOption,
+      ]),
     ],
   };
 

@@ -13,7 +13,7 @@ import { forEachItemOrRefusal, Refusal } from '../shared/forEachItem';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../shared/idempotency';
 import { searchAccounts, searchOffers } from '../shared/listSearch';
 import { metadataOption, readMetadata } from '../shared/metadata';
-import { inSentence } from '../shared/options';
+import { inSentence, optionsParameter } from '../shared/options';
 import { amountsAsNumbersOption, simplifyParameter } from '../shared/output';
 import { offerParameter, offerQuantityParameter } from '../shared/pickers';
 import { readAmount, readRequired } from '../shared/reading';
@@ -119,14 +119,7 @@ export class GrantOffer implements INodeType {
       },
       idempotencyKeyParameter,
       simplifyParameter,
-      {
-        displayName: 'Options',
-        name: 'options',
-        type: 'collection',
-        placeholder: 'Add option',
-        default: {},
-        options: [amountsAsNumbersOption, metadataOption],
-      },
+      optionsParameter([amountsAsNumbersOption, metadataOption]),
     ],
   };
 

@@ -106,7 +106,7 @@ export class Engines {
 
   private open(key: string, options: BillingOptions): Kept {
     const opening = (this.closing.get(key) ?? Promise.resolve()).then(() => openBilling(options));
-    const engine: Kept = { opening, users: 0, stays: isInMemory(options) };
+    const engine: Kept = { opening, users: 0, stays: isEmbedded(options, 'memory') };
     this.kept.set(key, engine);
     // All who came while it was being opened hear of the failure; the next one tries anew.
     opening.catch(() => {
@@ -141,11 +141,10 @@ function keyOf(options: BillingOptions): string {
   return createHash('sha256').update(JSON.stringify(options)).digest('hex');
 }
 
-const isEmbedded = ({ connection }: BillingOptions): boolean =>
-  typeof connection === 'object' && 'embedded' in connection;
-
-const isInMemory = ({ connection }: BillingOptions): boolean =>
-  typeof connection === 'object' && 'embedded' in connection && connection.embedded === 'memory';
+const isEmbedded = ({ connection }: BillingOptions, folder?: string): boolean =>
+  typeof connection === 'object' &&
+  'embedded' in connection &&
+  (folder === undefined || connection.embedded === folder);
 
 /** Those of this process. */
 export const engines = new Engines();

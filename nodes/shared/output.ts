@@ -1,5 +1,6 @@
 import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
+import { optionsParameter } from './options';
 import { parameterOf, writtenIn } from './parameters';
 import { simplified, withNumbers } from './simplify';
 import { since } from './versions';
@@ -31,12 +32,9 @@ export const amountsAsNumbersOption: INodeProperties = {
 
 /** For a node whose operations have options of their own. */
 export const outputOptions: INodeProperties = {
+  ...optionsParameter([amountsAsNumbersOption]),
   displayName: 'Output Options',
   name: 'outputOptions',
-  type: 'collection',
-  placeholder: 'Add Option',
-  default: {},
-  options: [amountsAsNumbersOption],
 };
 
 /**

@@ -1,4 +1,4 @@
-import { openBilling, type Billing, type BillingOptions } from '../../engine';
+import { isBillingError, openBilling, type Billing, type BillingOptions } from '../../engine';
 import type { z } from '../../engine/kernel';
 import { requestFor, type Named } from '../engine/requests';
 
@@ -86,6 +86,13 @@ const callsOf = (billing: Billing): Array<[string, string]> =>
       : Object.entries(calls as object)
           .filter(([, call]) => typeof call === 'function')
           .map(([name]): [string, string] => [room, name]),
+  );
+
+/** What came of a call: an answer, the code of an error of ours, or any other error. */
+export const outcome = (call: Promise<unknown>): Promise<unknown> =>
+  call.then(
+    () => 'an answer',
+    (error: unknown) => (isBillingError(error) ? error.code : error),
   );
 
 /**

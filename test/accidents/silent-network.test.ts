@@ -5,7 +5,7 @@ import { TestClock, isBillingError, openBilling, type Billing } from '../../engi
 import { engines } from '../../nodes/shared/engines';
 import { EventListener } from '../../nodes/shared/eventListening';
 import { newSchema, onServer, serverUrl } from '../engine/each-database';
-import { publicCalls, WITH_SECRETS, type PublicCall } from './public-calls';
+import { outcome, publicCalls, WITH_SECRETS, type PublicCall } from './public-calls';
 import { Wire } from './wire';
 import { seen } from '../engine/seen-schemas';
 
@@ -27,12 +27,6 @@ const SLOWER = { statementTimeout: 1_500, scanTimeout: 1_500, lockTimeout: 1_500
 const POOL = 2;
 /** Engines, each on a wire of its own, that are asked at a time. */
 const WIRES = 8;
-
-const outcome = (call: Promise<unknown>): Promise<unknown> =>
-  call.then(
-    () => 'an answer',
-    (error: unknown) => (isBillingError(error) ? error.code : error),
-  );
 
 /** Asked until it has answered; what never does runs into the time limit of its test. */
 async function untilAnswered<T>(ask: () => Promise<T>): Promise<T> {

@@ -1,7 +1,7 @@
 import pg from 'pg';
 
-import { TestClock, isBillingError, openBilling, type Billing } from '../../engine';
-import { WITH_SECRETS, publicCalls } from '../accidents/public-calls';
+import { TestClock, openBilling, type Billing } from '../../engine';
+import { WITH_SECRETS, outcome, publicCalls } from '../accidents/public-calls';
 import { count } from '../counted';
 import { newSchema, onServer, serverUrl } from '../engine/each-database';
 import { seen } from '../engine/seen-schemas';
@@ -27,12 +27,6 @@ const LEFT = `
          (select count(*)::int from pg_listening_channels()) as channels,
          (select string_agg(name || '=' || setting, ' ' order by name) from pg_settings
            where source = 'session') as settings`;
-
-const outcome = (call: Promise<unknown>): Promise<unknown> =>
-  call.then(
-    () => 'an answer',
-    (error: unknown) => (isBillingError(error) ? error.code : error),
-  );
 
 onServer(() => {
   describe('behind a pooler in transaction mode', () => {

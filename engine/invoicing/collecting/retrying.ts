@@ -28,7 +28,13 @@ import { subscriptionsOf } from './closing-collections';
 import { findCollections } from './collections';
 import { readDunning, type FinalAction } from './dunning-settings';
 import { isCancelledByCustomer, methodPlan } from './planning';
-import { mostAttempts, nextStep, type CollectionStep } from './schedule';
+import {
+  mostAttempts,
+  nextStep,
+  type Billed,
+  type CollectionStep,
+  type NextStep,
+} from './schedule';
 import type { Collection, StopReason } from './stored-collection';
 
 export interface RetryInvoiceAnswer extends PaymentAttempt {
@@ -167,15 +173,12 @@ async function owedLongest(session: Session, subscriptionId: string): Promise<st
   return owed?.invoiceId ?? null;
 }
 
-function billedBy(invoice: StoredInvoice): Parameters<typeof nextStep>[2] {
+function billedBy(invoice: StoredInvoice): Billed {
   if (invoice.changeId !== null) return 'change';
   return subscriptionsOf(invoice).length > 0 ? 'subscription' : 'other';
 }
 
-const collectionRecord = (
-  found: Collection,
-  next: ReturnType<typeof nextStep>,
-): CollectionRecord => ({
+const collectionRecord = (found: Collection, next: NextStep | null): CollectionRecord => ({
   invoiceId: found.invoiceId,
   mode: found.mode,
   status: found.status,

@@ -167,7 +167,16 @@ function withNextLook(state: CollectionState): CollectionState {
   return { ...state, nextDueAt: moments.length === 0 ? null : Math.min(...moments) };
 }
 
+/** What comes next of a collection. */
 export type CollectionStep = 'attempt' | 'overdue' | 'end_access' | 'give_up_change' | FinalAction;
+
+/** What an invoice bills. */
+export type Billed = 'subscription' | 'change' | 'other';
+
+export interface NextStep {
+  step: CollectionStep;
+  at: Instant;
+}
 
 /**
  * What comes next if nothing is paid, and when.
@@ -177,8 +186,8 @@ export type CollectionStep = 'attempt' | 'overdue' | 'end_access' | 'give_up_cha
 export function nextStep(
   state: CollectionState & { closedAt: Instant | null },
   { finalAction }: Dunning,
-  of: 'subscription' | 'change' | 'other',
-): { step: CollectionStep; at: Instant } | null {
+  of: Billed,
+): NextStep | null {
   const { mode, nextAttemptAt, graceUntil, overdueAt, finalAt, finishedAt, firstFailedAt } = state;
   if (state.closedAt !== null) return null;
   const isUnasked = mode === 'send' && firstFailedAt === null;
@@ -195,10 +204,8 @@ export function nextStep(
     { step: 'end_access', at: isBorne ? graceUntil : null },
     { step: final[of], at: finishedAt === null ? finalAt : null },
   ];
-  return steps
+  const [first] = steps
     .flatMap(({ step, at }) => (at === null ? [] : { step, at }))
-    .reduce<{ step: CollectionStep; at: Instant } | null>(
-      (first, one) => (first === null || one.at < first.at ? one : first),
-      null,
-    );
+    .sort((one, other) => one.at - other.at);
+  return first ?? null;
 }

@@ -6,7 +6,7 @@ import { openMigrated } from '../../postgres/migrated';
 import { Random, seedOfRun } from '../../faults/random';
 import { databaseKinds, isLong, newSchema, serverUrl } from '../each-database';
 import { knexDyingAt, mortalKnex } from '../mortal-knex';
-import { QUIET, type Line } from '../watched-knex';
+import { QUIET } from '../watched-knex';
 import { Customer } from './customer';
 import { breachesIn } from './invariants';
 import { standingsOf } from './standings';
@@ -34,22 +34,13 @@ const TEST_GATEWAY = { webhookSecret: WEBHOOK_SECRET };
 const KILLED = 0.25;
 /** Longer than a process keeps for itself what it asked a gateway. */
 const IN_HAND = 20 * 60_000;
-/** Planning a statement for its values costs more than running it on tables as small as these. */
-const PLAN_ONCE = 'set plan_cache_mode = force_generic_plan';
 /** Of a machine that does much else, too. */
 const TIMEOUT = (isLong ? 600 : 180) * 60_000;
 
 const connectedBy = (max: number): Knex =>
   knexFactory({
     ...{ client: 'pg', connection: serverUrl(), log: QUIET },
-    pool: {
-      ...{ min: 0, max },
-      afterCreate: (line: Line, done: (error: Error | null, line: Line) => void) =>
-        void line.query(PLAN_ONCE).then(
-          () => done(null, line),
-          (error: Error) => done(error, line),
-        ),
-    },
+    pool: { min: 0, max },
   });
 
 interface Failure {
@@ -86,7 +77,6 @@ describe.each(databaseKinds)('random programs against the rules (%s)', (name) =>
       const opened = await openMigrated(newSchema());
       knex = single = opened.knex;
       close = opened.close;
-      await knex.raw(PLAN_ONCE);
     }
   }
   afterAll(() => close());

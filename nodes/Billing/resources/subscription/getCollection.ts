@@ -1,16 +1,8 @@
 import { subscriptionParameter } from '../../../shared/pickers';
-import { asking, named } from '../../operation';
+import { gettingCollection } from '../../collection';
 
-/** Where there is nothing to collect, an item says so: a workflow that asks goes on. */
-export const { description, execute } = asking(
+export const { description, execute } = gettingCollection(
   'subscription',
-  'getCollection',
-  named(subscriptionParameter, 'subscriptionId'),
-  async (billing, asked) => {
-    const collection = await billing.invoicing.collection(asked);
-    return {
-      collecting: collection !== null && collection.status !== 'closed',
-      ...(collection ?? asked),
-    };
-  },
+  subscriptionParameter,
+  'subscriptionId',
 );
