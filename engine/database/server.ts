@@ -81,8 +81,9 @@ function hangUpOn(pool: PoolOf): () => void {
     one.once('end', () => open.delete(one));
   });
   pool.on('destroyRequest', (_, connection) => {
-    const callOff = cutOffAfter(GOODBYE, connection);
-    (connection as unknown as NodeJS.EventEmitter).once('end', callOff);
+    const one = connection as Cuttable & NodeJS.EventEmitter;
+    // One that was cut off has ended, and a timer for it would only keep the process from ending.
+    if (open.has(one)) one.once('end', cutOffAfter(GOODBYE, one));
   });
   return () => {
     for (const one of open) cutOff(one, new Error('Connection ended'));

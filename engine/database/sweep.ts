@@ -26,6 +26,8 @@ export interface Pages<Row> {
   key: Keyset<Row>;
   /** At most so many rows in all. Default: no end. */
   limit?: number;
+  /** How many of those given so far do not count: they stay due, and must not keep others from their turn. */
+  passedOver?: () => number;
   size: number;
   /**
    * Gives the rows behind a place, in order.
@@ -39,17 +41,18 @@ export interface Pages<Row> {
 export async function* pages<Row extends object>({
   key,
   limit = Number.POSITIVE_INFINITY,
+  passedOver = () => 0,
   size,
   find,
 }: Pages<Row>): AsyncGenerator<Row[], void> {
   const kinds = Object.entries(key) as Array<[keyof Row, keyof typeof FIRST]>;
   let after: unknown[] = kinds.map(([, kind]) => FIRST[kind]);
-  for (let left = limit; left > 0;) {
-    const wanted = Math.min(size, left);
+  for (let given = 0; given - passedOver() < limit;) {
+    const wanted = Math.min(size, limit + passedOver() - given);
     const rows = await find(after, wanted);
     if (rows.length > 0) yield rows;
     if (rows.length < wanted) return;
-    left -= rows.length;
+    given += rows.length;
     const last = rows.at(-1)!;
     after = kinds.map(([column]) => last[column]);
   }
@@ -91,12 +94,17 @@ export async function sweep<Row extends object, Done = void>(
   { payerOf, work, committed, size = MAX_LOCKED_ACCOUNTS, ...paging }: Sweep<Row, Done>,
 ): Promise<Swept> {
   const swept: Swept = { found: 0, busy: [], failed: [] };
-  for await (const rows of pages({ ...paging, size })) {
+  /** Rows of accounts that are busy or failed: they stay due, as those do that the work passes over. */
+  let undone = 0;
+  const passedOver = () => undone + (paging.passedOver?.() ?? 0);
+  for await (const rows of pages({ ...paging, passedOver, size })) {
     swept.found += rows.length;
     const byPayer = grouped(rows, payerOf);
     for (const some of slices([...byPayer.keys()], MAX_LOCKED_ACCOUNTS)) {
       await workOn(database, some, byPayer, { work, committed }, swept);
     }
+    const without = new Set([...swept.busy, ...swept.failed.map(({ payerId }) => payerId)]);
+    undone += rows.filter((row) => without.has(payerOf(row))).length;
   }
   return swept;
 }

@@ -27,7 +27,7 @@ import { writeOutcomes } from './writing';
  */
 
 export interface AdvanceRequest {
-  /** At most so many subscriptions; default all that are due. */
+  /** At most so many subscriptions, those left behind not counted; default all that are due. */
   limit?: number;
   /** Only those that these accounts pay for, or that were theirs before a merge. */
   payerIds?: readonly string[];
@@ -109,6 +109,7 @@ export async function advanceSubscriptions(
   const { found, failed } = await sweep<Due>(database, {
     key: { dueAt: 'instant', payerId: 'uuid', subscriptionId: 'uuid' },
     limit,
+    passedOver: () => behind.size,
     find: async (after, size) =>
       named?.splice(0, size) ?? database.query(FIND_DUE, [isoTime(now), ...after, size]),
     payerOf: ({ ledgerId }) => ledgerId,

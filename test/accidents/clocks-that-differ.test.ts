@@ -372,6 +372,16 @@ forRules('a clock that is far ahead', (database) => {
     });
   });
 
+  test('what is left alone keeps nobody behind it from a run with a limit', async () => {
+    for (let one = 0; one < 3; one += 1) await subscribed(200);
+    const { account } = await subscribed(40);
+    let done: number;
+    do done = (await usual.runDue({ limit: 1 })).subscriptions;
+    while (done > 0);
+    const { items } = await usual.events.list({ types: ['subscription.renewed'], account });
+    expect(items).toHaveLength(1);
+  });
+
   test('a payment of before opens nothing that was missed', async () => {
     const { account, subscriptionId } = await subscribed(200, { token: 'test_declined' });
     clock.set(start - 165 * DAY);

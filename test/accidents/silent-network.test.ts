@@ -114,6 +114,40 @@ onServer(() => {
       await Promise.all(Array.from({ length: WIRES }, lane));
     }
 
+    test('a connection that was cut off leaves no timer that keeps the process', async () => {
+      const { setTimeout: begin, clearTimeout: end } = globalThis;
+      const running = new Set<unknown>();
+      jest.spyOn(globalThis, 'setTimeout').mockImplementation(((
+        work: () => void,
+        after: number,
+      ) => {
+        const timer = begin(() => {
+          running.delete(timer);
+          work();
+        }, after);
+        running.add(timer);
+        return timer;
+      }) as typeof setTimeout);
+      jest.spyOn(globalThis, 'clearTimeout').mockImplementation((timer) => {
+        running.delete(timer);
+        end(timer);
+      });
+      try {
+        await onWire(async (billing, wire) => {
+          await whole(billing);
+          wire.silence();
+          expect(await outcome(billing.verify())).toBe('database_unavailable');
+          wire.restore();
+          // The pool, which drops it when it is asked for the next time, finds it ended.
+          await until(() => wire.open.size < POOL);
+          await whole(billing);
+        });
+        expect(running.size).toBe(0);
+      } finally {
+        jest.restoreAllMocks();
+      }
+    });
+
     test('every public call ends in an error of ours, and the pool is whole when it is back', async () => {
       const wrong: unknown[] = [];
       await eachOnWire(async ({ name, ask }, billing, wire) => {

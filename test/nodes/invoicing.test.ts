@@ -1,6 +1,8 @@
 import {
   balanceOf,
   by,
+  chain,
+  credential,
   customer,
   does,
   ofOffer,
@@ -9,11 +11,15 @@ import {
   ourNode,
   pickerContext,
   run,
+  runnerWith,
   schema,
   toldToAgent,
   withSoundLedger,
 } from './billing-in-workflows';
+import { TestClock, openBilling } from '../../engine';
 import { Billing } from '../../nodes/Billing/Billing.node';
+import { newSchema, onServer, serverUrl } from '../engine/each-database';
+import { monthlyPlan, payOpen, startPlan } from '../engine/subscriptions/monthly-plans';
 import { N8nWithTriggers } from './n8n-with-triggers';
 
 /** A month of a seller in a sandbox, by nodes alone. */
@@ -256,10 +262,97 @@ describe('Dispatch Invoices', () => {
     expect(next.json('Dispatch', 0)).toMatchObject([{ invoiceId, total: '10.00' }]);
   });
 
+  it('says of a logo that cannot be drawn any more that it was left away', async () => {
+    // As an earlier release took it.
+    const logoId = '0'.repeat(64);
+    const content = Buffer.from('GIF89a').toString('base64');
+    await does('invoice', 'saveSettings', { settings: { locale: 'en' } });
+    const changing = (change: string) =>
+      onEngine((billing) => billing.transaction((tx) => tx.raw(change)));
+    await changing(
+      `insert into ${schema}.invoice_logos (logo_id, mime_type, content, saved_at)
+       values ('${logoId}', 'image/png', '${content}', now())`,
+    );
+    await changing(`update ${schema}.invoicing_settings set logo_id = '${logoId}'`);
+    await buyer('bad-logo', 'test_ok');
+    await start('bad-logo');
+    await dispatch('createInvoices', forOnly('bad-logo'));
+    const sent = await dispatch('dispatchInvoices', {
+      ...forOnly('bad-logo'),
+      options: { attachPdf: true },
+    });
+    await changing(`update ${schema}.invoicing_settings set logo_id = null`);
+    expect(sent.json('Dispatch', 1)).toEqual([]);
+    const [item] = sent.items('Dispatch', 0);
+    const why = expect.stringMatching(/^The logo is left away, save another one: /) as string;
+    expect(item).toMatchObject({
+      json: { status: 'paid', pdfProblem: why },
+      binary: { data: { mimeType: 'application/pdf' } },
+    });
+    const render = { ...ofInvoice(item!.json.invoiceId), format: 'html' };
+    expect(await does('invoice', 'render', render)).toMatchObject([
+      { problems: [{ code: 'invalid_input', message: why }] },
+    ]);
+  });
+
   it('refuses an operation that it has not, and an account that is not there', async () => {
     expect((await dispatch('everything')).error?.message).toMatch(/everything/);
     const nobody = await dispatch('createInvoices', forOnly('nobody at all'));
     expect(nobody.error?.message).toMatch(/nobody at all/);
+  });
+});
+
+onServer(() => {
+  describe('Dispatch Invoices after a long pause', () => {
+    /** No sandbox, for there nothing is held back. */
+    const own = {
+      ...credential,
+      database: 'postgres',
+      connectBy: 'url',
+      url: serverUrl(),
+    } as const;
+    const after = { ...own, schema: newSchema() };
+    const cycle = (options: object) =>
+      runnerWith({}, { billingDatabaseApi: after }).run(
+        chain(ourNode('Dispatch', 'dispatchInvoices', { operation: 'runBillingCycle', options })),
+        { items: [{}] },
+      );
+
+    it('says who has missed too much, at the node and by the other output, until it is told to catch up', async () => {
+      const clock = new TestClock(Date.now() - 200 * 86_400_000);
+      const before = await openBilling({ connection: serverUrl(), schema: after.schema, clock });
+      const items = [{ product: 'messages', quantity: 10 }];
+      await before.catalog.saveProduct({ key: 'messages', name: 'Messages' });
+      await before.catalog.saveOffer(monthlyPlan('monthly', '30.00', { items }));
+      const { accountId: account } = await before.accounts.identify({ externalId: 'away' });
+      const { subscriptionId } = await startPlan(before, { account, sku: 'monthly' });
+      await before.invoicing.createInvoices();
+      await before.invoicing.dispatchInvoices();
+      await payOpen(before, account, 'cash');
+      await before.close();
+
+      const left = await cycle({});
+      expect(left.error).toBeNull();
+      expect([left.json('Dispatch', 0), left.json('Dispatch', 1)]).toEqual([
+        [],
+        [
+          {
+            payer: account,
+            code: 'catch_up_needed',
+            message: expect.stringContaining(subscriptionId) as string,
+          },
+        ],
+      ]);
+      expect(left.nodes.Dispatch![0]!.hints).toEqual([
+        expect.stringContaining('1 subscription has missed so many periods'),
+      ]);
+      const all = await cycle({ catchUp: true });
+      expect(all.error).toBeNull();
+      expect(all.nodes.Dispatch![0]!.hints ?? []).toEqual([]);
+      const given = [...all.json('Dispatch', 0), ...all.json('Dispatch', 1)];
+      expect(given.filter(({ code }) => code === 'catch_up_needed')).toEqual([]);
+      expect(given.length).toBeGreaterThan(0);
+    });
   });
 });
 

@@ -145,6 +145,7 @@ export class TopUps {
    * Buys for all whose units have run low, for `runDue`. Safe in parallel, and when killed: each
    * purchase is one order, paid once.
    *
+   * @param request how many it tries to buy at most
    * @throws invalid_input, database_unavailable
    */
   async runTopUps(request: { limit?: number } = {}): Promise<TopUpsDone> {
@@ -153,7 +154,6 @@ export class TopUps {
     const { database, clock } = this.context;
     const due = pages({
       key: { payerId: 'uuid', product: 'text' },
-      limit,
       size: PAGE,
       find: (after, size) => findActiveTopUps(database, readClock(clock), after, size),
     });
@@ -162,6 +162,8 @@ export class TopUps {
         const became = await this.buy(topUp);
         if (became === 'bought') done.topUpsBought += 1;
         if (became === 'failed') done.topUpsFailed += 1;
+        // Those that have enough do not count, or the ones behind them would never be looked at.
+        if (done.topUpsBought + done.topUpsFailed >= limit) return done;
       }
     }
     return done;

@@ -39,7 +39,7 @@ describe('sweep', () => {
 
   const swept = async (
     work: (session: Session, rows: Due[]) => Promise<void>,
-    options: { limit?: number; size?: number } = {},
+    options: { limit?: number; size?: number; passedOver?: () => number } = {},
   ) => {
     const committed: string[] = [];
     const result = await sweep<Due>(database, {
@@ -68,6 +68,33 @@ describe('sweep', () => {
   it('ends at its limit', async () => {
     const done = await swept(nothing, { limit: 7, size: 3 });
     expect(done).toEqual({ found: 7, busy: [], failed: [], committed: payers.slice(0, 7) });
+  });
+
+  it('does not count what was passed over, however often a page holds nothing else', async () => {
+    const behind = new Set(payers.slice(0, 5));
+    let passed = 0;
+    const done = await swept(
+      (_session, rows) => {
+        passed += rows.filter(({ payer_id }) => behind.has(payer_id)).length;
+        return nothing();
+      },
+      { limit: 3, size: 2, passedOver: () => passed },
+    );
+    expect(done).toMatchObject({ found: 8, committed: payers.slice(0, 8) });
+  });
+
+  it('does not count those that are busy or fail', async () => {
+    await database.transaction(undefined, async (session) => {
+      await lockAccounts(session, [payers[0]!, payers[2]!]);
+      const done = await swept(
+        (_session, rows) =>
+          rows.some(({ payer_id }) => payer_id === payers[1])
+            ? Promise.reject(new Error('this one is broken'))
+            : nothing(),
+        { limit: 2, size: 2 },
+      );
+      expect(done).toMatchObject({ found: 5, committed: payers.slice(3, 5) });
+    });
   });
 
   it('passes over accounts that somebody is writing, and names them', async () => {

@@ -98,6 +98,19 @@ forRules('automatic top-up', (database) => {
     expect((await billing.sales.listOrders({ account })).items).toHaveLength(1);
   });
 
+  test('a run with a limit looks behind those that have enough', async () => {
+    const enough = [await customer('test_ok', 100), await customer('test_ok', 100)];
+    const low = [await customer('test_ok', 10), await customer('test_ok', 10)];
+    // Accounts are looked at in the order of their ids, which is that in which they were made.
+    expect([...enough, ...low]).toEqual([...enough, ...low].sort());
+    const runs = [];
+    for (let run = 0; run < 3; run += 1) {
+      runs.push((await billing.runDue({ limit: 1 })).topUpsBought);
+    }
+    expect(runs).toEqual([1, 1, 0]);
+    expect(await Promise.all(low.map(left))).toEqual(['110', '110']);
+  });
+
   test('no more often in a period than allowed', async () => {
     const account = await customer('test_ok', 0, { maxPerPeriod: 2, period: 'month' });
     for (let time = 0; time < 4; time += 1) {

@@ -2,8 +2,8 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 
-import { isAllowed, lock, manifest, runtimePackages, type Manifest } from '../scripts/supply';
-import { ROOT, run } from './n8n/package';
+import { isAllowed, lock, manifest, runtimePackages, type Manifest } from '../../scripts/supply';
+import { ROOT, run } from '../n8n/package';
 
 /** What is installed with this package: where it comes from, by which licences, and that nothing runs. */
 
