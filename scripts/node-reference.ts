@@ -59,8 +59,10 @@ function rows(properties: readonly INodeProperties[], within = ''): string[] {
     if (property.displayOptions?.show?.['@tool'] !== undefined) return [];
     // As new nodes have it.
     if (isReplaced(property)) return [];
+    // A choice that decides what else is shown stands twice in its group, with different defaults.
+    if (property.displayOptions?.show?.[property.name] !== undefined) return [];
     const choices =
-      property.type === 'options' || property.type === 'multiOptions'
+      property.options !== undefined && /^(o|multiO)ptions$/.test(property.type)
         ? ` ${property.type === 'options' ? 'One' : 'Any'} of: ${(property.options as INodePropertyOptions[]).map((one) => one.name).join(', ')}.`
         : '';
     const says = plain(property.description);

@@ -10,6 +10,7 @@ import {
 
 import { billingDatabaseTest } from '../shared/credentialTest';
 import {
+  getOffers,
   searchAccounts,
   searchCoupons,
   searchGateways,
@@ -18,8 +19,10 @@ import {
   searchOffers,
   searchOrders,
   searchPaymentMethods,
+  searchPaymentMethodsOfOrder,
   searchProducts,
   searchSubscriptions,
+  searchTaxRates,
 } from '../shared/listSearch';
 import { actionSubtitle } from '../shared/options';
 import { outputOptions, simplifyParameter } from '../shared/output';
@@ -193,9 +196,12 @@ export class Billing implements INodeType {
       searchOffers,
       searchOrders,
       searchPaymentMethods,
+      searchPaymentMethodsOfOrder,
       searchProducts,
       searchSubscriptions,
+      searchTaxRates,
     },
+    loadOptions: { getOffers },
   };
 
   async execute(this: IExecuteFunctions): Promise<INodeExecutionData[][]> {

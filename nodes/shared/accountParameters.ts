@@ -1,15 +1,15 @@
-import {
-  isResourceLocatorValue,
-  type IDataObject,
-  type IExecuteFunctions,
-  type ILoadOptionsFunctions,
-  type INodeProperties,
-  type INodePropertyOptions,
+import type {
+  IDataObject,
+  IExecuteFunctions,
+  ILoadOptionsFunctions,
+  INodeProperties,
+  INodePropertyOptions,
 } from 'n8n-workflow';
 
 import { BillingError, type AccountReference } from '../../engine';
 import { parameterOf } from './parameters';
-import { readRequired } from './reading';
+import { accountPicker } from './pickers';
+import { chosenOf, readRequired } from './reading';
 import { isToolCall, modelsChoice } from './toolMode';
 import { before, since } from './versions';
 
@@ -66,24 +66,8 @@ const named: INodeProperties[] = [
   {
     displayName: 'Account',
     name: 'account',
-    type: 'resourceLocator',
+    ...accountPicker,
     required: true,
-    default: { mode: 'list', value: '' },
-    modes: [
-      {
-        displayName: 'From List',
-        name: 'list',
-        type: 'list',
-        placeholder: 'Select an account…',
-        typeOptions: { searchListMethod: 'searchAccounts', searchable: true },
-      },
-      {
-        displayName: 'By ID',
-        name: 'id',
-        type: 'string',
-        placeholder: 'e.g. 0198c0de-7a3b-7c11-9f2e-5d1f6c1f0a11',
-      },
-    ],
     displayOptions: { show: { accountBy: ['account'] } },
   },
 ];
@@ -187,7 +171,11 @@ export function readOtherAccount(
   };
 }
 
-/** Who is chosen in the editor while a picker there is opened. */
+/** Which order is chosen in the editor while a picker there is opened. */
+export const orderInEditor = (context: ILoadOptionsFunctions): string =>
+  chosen(context, 'order', 'order');
+
+/** Who is chosen there. */
 export function accountInEditor(context: ILoadOptionsFunctions): AccountReference {
   const by = chosen(context, 'accountBy');
   if (by === 'inputItem') throw noneChosen('accountBy');
@@ -195,18 +183,16 @@ export function accountInEditor(context: ILoadOptionsFunctions): AccountReferenc
   return { provider: chosen(context, 'provider'), externalId: chosen(context, 'externalId') };
 }
 
-function chosen(context: ILoadOptionsFunctions, parameter: string): string {
-  const written = context.getCurrentNodeParameter(parameter);
-  const value = isResourceLocatorValue(written) ? written.value : written;
+function chosen(context: ILoadOptionsFunctions, parameter: string, what?: string): string {
+  const value = chosenOf(context.getCurrentNodeParameter(parameter));
   // The editor gives an expression that it has no data for as it is written, or nothing.
   if (typeof value === 'string' && value !== '' && !value.startsWith('=')) return value;
   if (typeof value === 'number') return String(value);
-  throw noneChosen(parameter);
+  throw noneChosen(parameter, what);
 }
 
-const noneChosen = (parameter: string): BillingError =>
-  new BillingError('invalid_input', 'No account is chosen yet.', {
+const noneChosen = (parameter: string, what = 'account'): BillingError =>
+  new BillingError('invalid_input', `No ${what} is chosen yet.`, {
     parameter,
-    advice:
-      'Fill in the account first. Where it comes with the item or an expression, run the nodes before this one, or choose "By ID" here.',
+    advice: `Fill in the ${what} first. Where it comes with the item or an expression, run the nodes before this one, or choose "By ID" here.`,
   });

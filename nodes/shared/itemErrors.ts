@@ -102,6 +102,7 @@ const withNodeNames = (advice: string): string =>
 const FIELD_NAMES: Record<string, string> = {
   'connection.embedded': 'Folder',
   'expiresIn.count': 'Expires In',
+  methodId: 'Payment Method',
   sku: 'SKU',
 };
 

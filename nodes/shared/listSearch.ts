@@ -1,5 +1,9 @@
 import { DateTime } from 'luxon';
-import type { ILoadOptionsFunctions, INodeListSearchResult } from 'n8n-workflow';
+import type {
+  ILoadOptionsFunctions,
+  INodeListSearchResult,
+  INodePropertyOptions,
+} from 'n8n-workflow';
 
 import type {
   Account,
@@ -13,7 +17,7 @@ import type {
   Product,
   Subscription,
 } from '../../engine';
-import { accountInEditor } from './accountParameters';
+import { accountInEditor, orderInEditor } from './accountParameters';
 import { itemError, nodeError } from './itemErrors';
 import { withBilling } from './withBilling';
 
@@ -144,6 +148,23 @@ export async function searchOffers(
   };
 }
 
+/** The same for a list in which several can be chosen. */
+export async function getOffers(this: ILoadOptionsFunctions): Promise<INodePropertyOptions[]> {
+  return (await searchOffers.call(this)).results;
+}
+
+export async function searchTaxRates(
+  this: ILoadOptionsFunctions,
+  filter?: string,
+): Promise<INodeListSearchResult> {
+  const rates = await read(this, (billing) => billing.catalog.listTaxRates());
+  return {
+    results: rates
+      .map(({ key, name, percent }) => ({ name: `${name} (${key}), ${percent} %`, value: key }))
+      .filter(({ name }) => matches(filter, name)),
+  };
+}
+
 /** Those that can still be settled, of the account chosen in the same node. */
 export async function searchHolds(
   this: ILoadOptionsFunctions,
@@ -225,6 +246,15 @@ export async function searchSubscriptions(
   };
 }
 
+const listOfMethods = (
+  methods: PaymentMethod[],
+  filter: string | undefined,
+): INodeListSearchResult => ({
+  results: methods
+    .map((method) => ({ name: labelOfMethod(method), value: method.methodId }))
+    .filter(({ name, value }) => matches(filter, name, value)),
+});
+
 /** Of the account chosen in the same node. */
 export async function searchPaymentMethods(
   this: ILoadOptionsFunctions,
@@ -233,11 +263,19 @@ export async function searchPaymentMethods(
   const methods = await read(this, (billing) =>
     billing.payments.methods({ account: accountInEditor(this) }),
   );
-  return {
-    results: methods
-      .map((method) => ({ name: labelOfMethod(method), value: method.methodId }))
-      .filter(({ name, value }) => matches(filter, name, value)),
-  };
+  return listOfMethods(methods, filter);
+}
+
+/** Of who pays the order chosen in the same node. */
+export async function searchPaymentMethodsOfOrder(
+  this: ILoadOptionsFunctions,
+  filter?: string,
+): Promise<INodeListSearchResult> {
+  const methods = await read(this, async (billing) => {
+    const { payer } = await billing.sales.getOrder({ orderId: orderInEditor(this) });
+    return billing.payments.methods({ account: payer });
+  });
+  return listOfMethods(methods, filter);
 }
 
 /** Those that are always there. Programs that use the engine may bring their own, by their names. */

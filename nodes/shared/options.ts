@@ -18,14 +18,33 @@ const defaultsOf = (fields: INodeProperties[]): INodeProperties['default'] =>
 
 /**
  * A field of several parts that can be added. The editor forgets it, as soon as anything else is
- * changed, unless its default shows that something was added.
+ * changed, unless its default shows that something was added; and when all that it shows is as at
+ * first, while something hidden is not.
  */
 export const groupField = (field: Field, group: Group): INodeProperties => ({
   ...field,
   type: 'fixedCollection',
   default: { [group.name]: defaultsOf(group.values) },
-  options: [group],
+  options: [{ ...group, values: group.values.flatMap((part) => keptChoice(part, group.values)) }],
 });
+
+/**
+ * A choice by which others are hidden, so that the editor always writes it down: it leaves out what
+ * is as by default, so where the choice is the default it stands with another one.
+ */
+function keptChoice(choice: INodeProperties, all: INodeProperties[]): INodeProperties[] {
+  const { name, options } = choice;
+  const decides = all.some(
+    ({ displayOptions: { show, hide } = {} }) => show?.[name] ?? hide?.[name],
+  );
+  if (!decides) return [choice];
+  const usual = [choice.default as string];
+  const other = (options as INodePropertyOptions[]).find(({ value }) => value !== choice.default);
+  return [
+    { ...choice, default: other!.value, displayOptions: { show: { [name]: usual } } },
+    { ...choice, displayOptions: { hide: { [name]: usual } } },
+  ];
+}
 
 /** A list that can be added, also to say that it is empty. */
 export const listField = (field: Field, group: Group): INodeProperties => ({

@@ -1,6 +1,29 @@
 import type { INodeProperties } from 'n8n-workflow';
 
-/** Pickers for what the catalog holds: from a list with search, or by the word that names it. */
+import { renewed } from './versions';
+
+/** Pickers for what there is: from a list with search, or by the word that names it. */
+
+/** The picker of an account, whatever for. */
+export const accountPicker = {
+  type: 'resourceLocator',
+  default: { mode: 'list', value: '' },
+  modes: [
+    {
+      displayName: 'From List',
+      name: 'list',
+      type: 'list',
+      placeholder: 'Select an account…',
+      typeOptions: { searchListMethod: 'searchAccounts', searchable: true },
+    },
+    {
+      displayName: 'By ID',
+      name: 'id',
+      type: 'string',
+      placeholder: 'e.g. 0198c0de-7a3b-7c11-9f2e-5d1f6c1f0a11',
+    },
+  ],
+} satisfies Pick<INodeProperties, 'type' | 'default' | 'modes'>;
 
 export const productParameter: INodeProperties = {
   displayName: 'Product',
@@ -50,6 +73,41 @@ export const offerParameter: INodeProperties = {
     },
   ],
 };
+
+type Field = Pick<INodeProperties, 'displayName' | 'name' | 'description'>;
+
+/** Any number of offers. Before, their SKUs were typed, with commas between them. */
+export const offersField = (field: Field): INodeProperties[] =>
+  renewed(
+    1.2,
+    {
+      ...field,
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. pack-1000, pro-monthly',
+      hint: 'SKUs with commas between them',
+    },
+    {
+      ...field,
+      type: 'multiOptions',
+      default: [],
+      typeOptions: { loadOptionsMethod: 'getOffers' },
+      hint: 'Choose from the list, or give a list of SKUs by an expression',
+    },
+  );
+
+/** One account in a field that can be added. Before, its ID was typed. */
+export const accountField = (field: Field): INodeProperties[] =>
+  renewed(
+    1.2,
+    {
+      ...field,
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. 0198c0de-7a3b-7c11-9f2e-5d1f6c1f0a11',
+    },
+    { ...field, ...accountPicker },
+  );
 
 export const offerQuantityParameter: INodeProperties = {
   displayName: 'Quantity',
@@ -167,6 +225,45 @@ export const invoiceParameter: INodeProperties = {
   ],
 };
 
+const paymentMethodModes = (searchListMethod: string): INodeProperties['modes'] => [
+  {
+    displayName: 'From List',
+    name: 'list',
+    type: 'list',
+    placeholder: 'Select a payment method…',
+    typeOptions: { searchListMethod, searchable: true },
+  },
+  {
+    displayName: 'By ID',
+    name: 'id',
+    type: 'string',
+    placeholder: 'e.g. {{ $json.methodId }}',
+  },
+];
+
+/** Of who pays the order chosen in the same node. */
+export const methodOfOrderField: INodeProperties[] = renewed(
+  1.2,
+  {
+    displayName: 'Payment Method ID',
+    name: 'methodId',
+    type: 'string',
+    default: '',
+    placeholder: 'e.g. {{ $json.methodId }}',
+    description:
+      'Which one to charge, as "Payment: Get Methods" gives it. Without it, the default one of who pays.',
+  },
+  {
+    displayName: 'Payment Method',
+    name: 'methodId',
+    type: 'resourceLocator',
+    default: { mode: 'list', value: '' },
+    description: 'Which one to charge. Without it, the default one of who pays the order.',
+    typeOptions: { loadOptionsDependsOn: ['order.value'] },
+    modes: paymentMethodModes('searchPaymentMethodsOfOrder'),
+  },
+);
+
 /** Of the account chosen in the same node. */
 export const paymentMethodParameter: INodeProperties = {
   displayName: 'Payment Method',
@@ -178,19 +275,41 @@ export const paymentMethodParameter: INodeProperties = {
   typeOptions: {
     loadOptionsDependsOn: ['accountBy', 'provider', 'externalId', 'account.value'],
   },
-  modes: [
-    {
-      displayName: 'From List',
-      name: 'list',
-      type: 'list',
-      placeholder: 'Select a payment method…',
-      typeOptions: { searchListMethod: 'searchPaymentMethods', searchable: true },
-    },
-    {
-      displayName: 'By ID',
-      name: 'id',
-      type: 'string',
-      placeholder: 'e.g. {{ $json.methodId }}',
-    },
-  ],
+  modes: paymentMethodModes('searchPaymentMethods'),
 };
+
+/** The key of a tax rate, where one is to count that nothing else says. Before, it was typed. */
+export const taxRateField = (description: string): INodeProperties[] =>
+  renewed(
+    1.2,
+    {
+      displayName: 'Tax Rate Key',
+      name: 'taxRate',
+      type: 'string',
+      default: '',
+      placeholder: 'e.g. de-standard',
+      description,
+    },
+    {
+      displayName: 'Tax Rate',
+      name: 'taxRate',
+      type: 'resourceLocator',
+      default: { mode: 'list', value: '' },
+      description,
+      modes: [
+        {
+          displayName: 'From List',
+          name: 'list',
+          type: 'list',
+          placeholder: 'Select a tax rate…',
+          typeOptions: { searchListMethod: 'searchTaxRates', searchable: true },
+        },
+        {
+          displayName: 'By Key',
+          name: 'key',
+          type: 'string',
+          placeholder: 'e.g. de-standard',
+        },
+      ],
+    },
+  );

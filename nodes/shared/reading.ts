@@ -1,4 +1,4 @@
-import type { IExecuteFunctions } from 'n8n-workflow';
+import { isResourceLocatorValue, type IExecuteFunctions } from 'n8n-workflow';
 
 import { BillingError } from '../../engine';
 import { plainAmount } from './amounts';
@@ -30,6 +30,10 @@ export const noItems = (parameter: string): BillingError =>
 
 const isNothing = (value: unknown): boolean =>
   value === undefined || value === null || value === '';
+
+/** What is chosen in a picker, or written as text. n8n unwraps those alone that no collection holds. */
+export const chosenOf = (value: unknown): unknown =>
+  isResourceLocatorValue(value) ? value.value : value;
 
 /**
  * A value that must be there, as it comes; the engine judges what it is. The type says what the
@@ -68,7 +72,7 @@ export const emptied = (
   removable: readonly string[],
 ): Record<string, null> =>
   Object.fromEntries(
-    removable.filter((field) => written[field] === '').map((field) => [field, null]),
+    removable.filter((field) => chosenOf(written[field]) === '').map((field) => [field, null]),
   );
 
 /**
@@ -82,7 +86,8 @@ export function readOptions(
   mayBeNothing: readonly string[] = [],
 ): Record<string, unknown> {
   const options = context.getNodeParameter(parameter, itemIndex, {}) as Record<string, unknown>;
-  const filled = Object.entries(options).filter(([name, value]) => {
+  const chosen = Object.entries(options).map(([name, value]) => [name, chosenOf(value)] as const);
+  const filled = chosen.filter(([name, value]) => {
     if ((value === undefined || value === null) && !mayBeNothing.includes(name)) {
       throw missing(fieldName(name), name);
     }

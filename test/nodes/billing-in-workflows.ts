@@ -179,8 +179,10 @@ export async function does(
   operation: string,
   parameters: Record<string, unknown> = {},
   items: IDataObject[] = [{}],
+  settings: Partial<WorkflowNode> = {},
 ): Promise<IDataObject[]> {
-  const { error, json } = await run(items, billing(resource, operation, parameters));
+  const node = billing(resource, operation, parameters, settings);
+  const { error, json } = await run(items, node);
   if (error !== null) throw new Error([error.message, error.description].join(' '));
   return json('Billing');
 }

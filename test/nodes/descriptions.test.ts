@@ -145,6 +145,47 @@ describe.each(Object.entries(nodes))('%s', (name, Node) => {
     }
   });
 
+  it('keeps a group in which all that shows is as at first, while something hidden is not', () => {
+    for (const collection of all.filter(({ type }) => type === 'collection')) {
+      for (const field of collection.options as INodeProperties[]) {
+        if (field.type !== 'fixedCollection' || field.typeOptions?.multipleValues === true)
+          continue;
+        const [group] = field.options as INodePropertyCollection[];
+        // Whatever is chosen, the rest is filled in, what the choice hides too.
+        for (const choice of group!.values.filter(({ type }) => type === 'options')) {
+          for (const { value } of (choice.options as INodePropertyOptions[]).filter(isChoice)) {
+            const other = Object.fromEntries(
+              group!.values
+                .filter(({ type }) => type === 'string')
+                .map(({ name: text }) => [text, '100']),
+            );
+            for (const filled of [{}, other]) {
+              const chosen = { ...filled, [choice.name]: value };
+              const added = { [field.name]: { [group!.name]: chosen } };
+              expect([field.displayName, value, kept(collection, added)]).toMatchObject([
+                field.displayName,
+                value,
+                { [field.name]: { [group!.name]: {} } },
+              ]);
+            }
+          }
+        }
+      }
+    }
+  });
+
+  it('takes a choice that a saved workflow does not hold for what it was by default', () => {
+    for (const { options = [] } of all.filter(({ type }) => type === 'fixedCollection')) {
+      for (const { values } of options as INodePropertyCollection[]) {
+        const read = NodeHelpers.getNodeParameters(values, {}, true, false, null, null)!;
+        const last = new Map(values.map((field) => [field.name, field.default]));
+        for (const { name: choice, type } of values) {
+          if (type === 'options' && choice in read) expect(read[choice]).toBe(last.get(choice));
+        }
+      }
+    }
+  });
+
   it('tests its credential', () => {
     expect(description.credentials).toEqual([
       { name: new BillingDatabaseApi().name, required: true, testedBy: 'billingDatabaseTest' },

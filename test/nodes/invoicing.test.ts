@@ -1,3 +1,5 @@
+import type { INodeParameters } from 'n8n-workflow';
+
 import {
   balanceOf,
   by,
@@ -790,6 +792,17 @@ describe('Billing: Order, Pay', () => {
     expect(await does('order', 'pay', { ...other, options })).toMatchObject([
       { status: 'failed', code: 'card_declined' },
     ]);
+    const chosen = pickerContext(new Billing(), { order: other.order as INodeParameters });
+    const { searchPaymentMethodsOfOrder } = new Billing().methods.listSearch;
+    expect((await searchPaymentMethodsOfOrder.call(chosen)).results).toEqual([
+      { name: expect.stringContaining('default') as string, value: expect.anything() as string },
+      { name: expect.anything() as string, value: declining!.methodId },
+    ]);
+    const picked = { methodId: { __rl: true, mode: 'list', value: declining!.methodId } };
+    const newest = { typeVersion: 1.2 };
+    expect(await does('order', 'pay', { ...other, options: picked }, [{}], newest)).toMatchObject([
+      { status: 'failed', code: 'card_declined' },
+    ]);
     expect(await does('order', 'get', other)).toMatchObject([{ status: 'pending' }]);
   });
 
@@ -801,8 +814,12 @@ describe('Billing: Order, Pay', () => {
     await expect(pay({ options: { methodId: foreign!.methodId } })).rejects.toThrow(
       /no payment method/,
     );
-    await expect(pay({ options: { methodId: '={{ $json.nothing }}' } })).rejects.toThrow(
-      '"Method ID" is missing.',
+    const picked = (value: string) => ({ methodId: { __rl: true, mode: 'id', value } });
+    for (const methodId of ['={{ $json.nothing }}', picked('={{ $json.nothing }}').methodId]) {
+      await expect(pay({ options: { methodId } })).rejects.toThrow('"Payment Method" is missing.');
+    }
+    await expect(pay({ options: picked(foreign!.methodId as string) })).rejects.toThrow(
+      /no payment method/,
     );
     expect(await toldToAgent('order', 'pay', order)).toEqual({
       error: expect.stringContaining('is not for AI agents') as string,

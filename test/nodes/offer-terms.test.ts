@@ -77,6 +77,38 @@ describe('Billing: Offer, what it may say', () => {
     });
   });
 
+  it('offers and accounts chosen in lists, since version 1.2', async () => {
+    const accountId = await customer('chosen');
+    const now = async (additionalFields: Record<string, unknown>) =>
+      (
+        await does(
+          'offer',
+          'upsert',
+          {
+            ...{ sku: 'chosen', name: 'Chosen', price: '1.00', currency: 'USD', simple: false },
+            items: { item: [{ product: 'messages', quantity: 1 }] },
+            additionalFields,
+          },
+          [{ skus: ['both'], typed: 'both, messages-10' }],
+          { typeVersion: 1.2 },
+        )
+      )[0]!;
+    const account = (value: string) => ({ __rl: true, mode: 'list', value });
+    expect(
+      await now({ upsells: ['messages-10', 'both'], accountId: account(accountId) }),
+    ).toMatchObject({ upsells: ['messages-10', 'both'], accountId });
+    expect(await now({ upsells: '={{ $json.skus }}' })).toMatchObject({ upsells: ['both'] });
+    expect(await now({ upsells: '={{ $json.typed }}' })).toMatchObject({
+      upsells: ['both', 'messages-10'],
+    });
+    expect(await now({ upsells: [], accountId: account('') })).toMatchObject({
+      upsells: [],
+      accountId: null,
+    });
+    const filters = { accountId: account(accountId) };
+    expect(await does('offer', 'getAll', { filters }, [{}], { typeVersion: 1.2 })).not.toEqual([]);
+  });
+
   it('how the quantity makes the price', async () => {
     const priced = (pricing: object) => saveWith({ pricing: { pricing } });
     expect(await priced({ model: 'package', size: 10 })).toMatchObject({

@@ -113,6 +113,18 @@ describe('pickers', () => {
     expect((await searchCoupons.call(context, 'percent')).results).toHaveLength(1);
   });
 
+  it('list offers to choose several of, and tax rates', async () => {
+    const { results } = await searchOffers.call(context);
+    expect(await node.methods.loadOptions.getOffers.call(context)).toEqual(results);
+    const { searchTaxRates } = node.methods.listSearch;
+    await onEngine(({ catalog }) =>
+      catalog.saveTaxRate({ key: 'de-standard', name: 'USt', percent: 19, country: 'DE' }),
+    );
+    const rate = { name: 'USt (de-standard), 19 %', value: 'de-standard' };
+    expect(await searchTaxRates.call(context, ' UST ')).toEqual({ results: [rate] });
+    expect(await searchTaxRates.call(context, 'fr')).toEqual({ results: [] });
+  });
+
   it('list the newest orders by pages, and find them by offer, state and ID', async () => {
     const account = await customer('orderer');
     const orders = await onEngine(async ({ sales }) => {

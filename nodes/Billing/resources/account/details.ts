@@ -2,6 +2,8 @@ import type { INodeProperties } from 'n8n-workflow';
 
 import type { Billing } from '../../../../engine';
 import { groupField, listField } from '../../../shared/options';
+import { taxRateField } from '../../../shared/pickers';
+import { chosenOf } from '../../../shared/reading';
 
 /** Contact and tax details, which invoices need. */
 
@@ -104,19 +106,14 @@ export const taxField: INodeProperties = {
       description: 'Whether it pays tax',
     },
     taxIdsField,
-    textField(
-      'Tax Rate Key',
-      'taxRate',
-      'de-reduced',
-      'The rate to take whatever the country. Leave empty to go by the country.',
-    ),
+    ...taxRateField('The rate to take whatever the country. Leave empty to go by the country.'),
   ],
 };
 
 type Fields = Record<string, unknown>;
 
 /** An empty field takes away what is there: the engine takes null for that. */
-const orNull = (value: unknown) => (value === '' ? null : value);
+const orNull = (value: unknown) => (chosenOf(value) === '' ? null : chosenOf(value));
 
 export const emptied = (fields: Fields): Fields =>
   Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, orNull(value)]));

@@ -4,6 +4,7 @@ import { BillingError, type Billing } from '../../../../engine';
 import { plainAmount } from '../../../shared/amounts';
 import { optionalKeyOption } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
+import { offersField } from '../../../shared/pickers';
 import { readAmount, readOptions, readRequired, wordsOf } from '../../../shared/reading';
 import { timeOf } from '../../../shared/times';
 import { shownFor } from '../../operation';
@@ -120,14 +121,11 @@ const properties: INodeProperties[] = [
         placeholder: 'e.g. Summer sale',
         description: 'What people read',
       },
-      {
+      ...offersField({
         displayName: 'Only For Offers',
         name: 'skus',
-        type: 'string',
-        default: '',
-        placeholder: 'e.g. pack-100, pack-1000',
-        description: 'SKUs with commas between them. Without any it counts for all.',
-      },
+        description: 'Those whose price it lowers. Without any it counts for all.',
+      }),
       {
         displayName: 'Periods',
         name: 'times',

@@ -1,8 +1,8 @@
-import { isResourceLocatorValue, type INodeProperties } from 'n8n-workflow';
+import type { INodeProperties } from 'n8n-workflow';
 
 import { plainAmount } from '../../../shared/amounts';
-import { offerParameter } from '../../../shared/pickers';
-import { missing } from '../../../shared/reading';
+import { offerParameter, taxRateField } from '../../../shared/pickers';
+import { chosenOf, missing } from '../../../shared/reading';
 
 /** What a line of an invoice says. */
 const quantity: INodeProperties = {
@@ -32,15 +32,9 @@ const unitPrice: INodeProperties = {
   description: 'For one, in the currency of the invoice',
 };
 
-const taxRate: INodeProperties = {
-  displayName: 'Tax Rate Key',
-  name: 'taxRate',
-  type: 'string',
-  default: '',
-  placeholder: 'e.g. de-standard',
-  description:
-    "The key of a tax rate. Left blank it follows from the account's tax details and country.",
-};
+const taxRate = taxRateField(
+  "One that counts for this line. Left blank it follows from the account's tax details and country.",
+);
 
 const discount: INodeProperties = {
   displayName: 'Discount',
@@ -69,13 +63,17 @@ export const itemValues: INodeProperties[] = [
   quantity,
   { ...unitPrice, displayOptions: { show: { itemIs: ['text'] } } },
   discount,
-  taxRate,
+  ...taxRate,
 ];
 
 /** Fields of a line that can be changed. */
-export const itemChanges: INodeProperties[] = [text, discount, quantity, taxRate, unitPrice].sort(
-  (one, other) => one.displayName.localeCompare(other.displayName),
-);
+export const itemChanges: INodeProperties[] = [
+  text,
+  discount,
+  quantity,
+  ...taxRate,
+  unitPrice,
+].sort((one, other) => one.displayName.localeCompare(other.displayName));
 
 const isNothing = (value: unknown): boolean =>
   value === undefined || value === null || value === '';
@@ -87,13 +85,14 @@ export function itemOf(written: Record<string, unknown>, place: string): object 
     if (isNothing(written[name])) throw missing(displayName, `${place}${name}`);
     return plainAmount(written[name]);
   };
+  const taxRateKey = chosenOf(written.taxRate);
   const common = {
     quantity: needed('quantity', 'Quantity'),
     ...(!isNothing(written.discount) && { discount: plainAmount(written.discount) }),
-    ...(!isNothing(written.taxRate) && { taxRate: written.taxRate }),
+    ...(!isNothing(taxRateKey) && { taxRate: taxRateKey }),
   };
   if (itemIs === 'offer') {
-    const sku = isResourceLocatorValue(offer) ? offer.value : offer;
+    const sku = chosenOf(offer);
     if (isNothing(sku)) throw missing('Offer', `${place}sku`);
     return { sku, ...common };
   }

@@ -1,15 +1,13 @@
+import { accountField } from '../../../shared/pickers';
 import { listing } from '../../listing';
 
 export const { description, execute } = listing('offer', 'getAll', {
   filters: [
-    {
+    ...accountField({
       displayName: 'Custom Plans For',
       name: 'accountId',
-      type: 'string',
-      default: '',
-      placeholder: 'e.g. 0198c0de-7a3b-7c11-9f2e-5d1f6c1f0a11',
-      description: 'The ID of an account whose custom plans are included',
-    },
+      description: 'The account whose custom plans are included',
+    }),
     {
       displayName: 'Include Inactive',
       name: 'includeInactive',

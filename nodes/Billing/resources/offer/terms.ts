@@ -4,10 +4,11 @@ import type { SaveOfferRequest } from '../../../../engine';
 import { durationFields, durationOf, longDurationUnits } from '../../../shared/durations';
 import { groupField, listField } from '../../../shared/options';
 import { accessOption, prorationsOption } from '../../../shared/periodTerms';
-import { emptied, wordsOf } from '../../../shared/reading';
+import { accountField, offersField } from '../../../shared/pickers';
+import { chosenOf, emptied, wordsOf } from '../../../shared/reading';
 import { pricingFields, pricingOf } from './pricing';
 import { expiryFields, expiryOf, priorityField, productField, quantityField } from './units';
-import { amountOf, chosenOf, entriesOf, filled, orUndefined } from './written';
+import { amountOf, entriesOf, filled, orUndefined } from './written';
 
 /**
  * What an offer may say beyond its items: how it is tried, what comes along, how the
@@ -30,15 +31,11 @@ export const termsFields: INodeProperties[] = [
       values: [productField, quantityField, ...expiryFields, priorityField],
     },
   ),
-  {
+  ...accountField({
     displayName: 'Custom Plan For',
     name: 'accountId',
-    type: 'string',
-    default: '',
-    placeholder: 'e.g. 0198c0de-7a3b-7c11-9f2e-5d1f6c1f0a11',
-    description:
-      'The ID of the only account that may buy it; nobody else sees it. Leave empty to remove it.',
-  },
+    description: 'The only account that may buy it; nobody else sees it. Leave empty to remove it.',
+  }),
   {
     displayName: 'Description',
     name: 'description',
@@ -248,15 +245,11 @@ export const termsFields: INodeProperties[] = [
       ],
     },
   ),
-  {
+  ...offersField({
     displayName: 'Upsells',
     name: 'upsells',
-    type: 'string',
-    default: '',
-    placeholder: 'e.g. pack-1000, pro-monthly',
-    description:
-      'SKUs of dearer offers to suggest beside it, with commas between them. Leave empty to remove them.',
-  },
+    description: 'Dearer offers to suggest beside it. Leave empty to remove them.',
+  }),
 ];
 
 /** Fields that can be taken away again. */
@@ -286,7 +279,7 @@ export function termsOf(
         ? undefined
         : entriesOf(written.bonuses, 'bonus').map((bonus) =>
             filled({
-              product: chosenOf(bonus.product),
+              product: orUndefined(chosenOf(bonus.product)),
               quantity: amountOf(bonus.quantity),
               expiresAfter: expiryOf(bonus),
               priority: orUndefined(bonus.priority),
@@ -299,7 +292,7 @@ export function termsOf(
             price: amountOf(phase.price) ?? '0',
             length: durationOf(phase),
             items: entriesOf(phase.items, 'item').map(({ product, quantity }) =>
-              filled({ product: chosenOf(product), quantity: amountOf(quantity) }),
+              filled({ product: orUndefined(chosenOf(product)), quantity: amountOf(quantity) }),
             ),
           })),
   }) as Partial<SaveOfferRequest>;

@@ -5,12 +5,12 @@ import { plainAmount } from '../../../shared/amounts';
 import { durationOf, longDurationUnits } from '../../../shared/durations';
 import { optionalKeyOption } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
-import { noItems, readAmount, readOptions, readRequired } from '../../../shared/reading';
+import { chosenOf, noItems, readAmount, readOptions, readRequired } from '../../../shared/reading';
 import { shownFor } from '../../operation';
 import { itemOptions, itemOptionsOf } from './itemOptions';
 import { termsFields, termsOf } from './terms';
 import { expiryFields, expiryOf, priorityField, productField, quantityField } from './units';
-import { amountOf, chosenOf, orUndefined } from './written';
+import { amountOf, orUndefined } from './written';
 
 const itemProperties: INodeProperties[] = [
   productField,
@@ -150,7 +150,7 @@ type WrittenItem = Record<string, unknown>;
 function itemOf(written: WrittenItem): SaveOfferRequest['items'][number] {
   const { product, quantity, priority, more } = written;
   return {
-    product: chosenOf(product),
+    product: orUndefined(chosenOf(product)),
     quantity: amountOf(quantity),
     expiresAfter: expiryOf(written),
     priority: orUndefined(priority),

@@ -1,14 +1,8 @@
-import { isResourceLocatorValue } from 'n8n-workflow';
-
 import { plainAmount } from '../../../shared/amounts';
 
 /** Reading what the editor's collections give for an offer. The engine judges what stands in it. */
 
 export const orUndefined = (value: unknown) => (value === '' || value === null ? undefined : value);
-
-/** What is chosen in a picker, or written as text. */
-export const chosenOf = (value: unknown) =>
-  isResourceLocatorValue(value) ? orUndefined(value.value) : value;
 
 export const amountOf = (value: unknown) => orUndefined(plainAmount(value)) as string | undefined;
 

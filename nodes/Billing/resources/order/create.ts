@@ -6,6 +6,7 @@ import { durationFields, durationOf } from '../../../shared/durations';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { metadataOf, metadataOption } from '../../../shared/metadata';
 import { groupField, optionsParameter } from '../../../shared/options';
+import { taxRateField } from '../../../shared/pickers';
 import { readOptions } from '../../../shared/reading';
 import { shownFor } from '../../operation';
 import { linesParameters, readLines } from './lines';
@@ -43,15 +44,9 @@ const properties: INodeProperties[] = [
       },
     ),
     metadataOption,
-    {
-      displayName: 'Tax Rate Key',
-      name: 'taxRate',
-      type: 'string',
-      default: '',
-      placeholder: 'e.g. de-standard',
-      description:
-        "The key of a tax rate. Left blank it follows from the account's tax details and country.",
-    },
+    ...taxRateField(
+      "One that counts for this order. Left blank it follows from the account's tax details and country.",
+    ),
   ]),
 ];
 

@@ -1,10 +1,10 @@
-import { isResourceLocatorValue, type IExecuteFunctions, type INodeProperties } from 'n8n-workflow';
+import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 
 import type { Billing } from '../../../../engine';
 import { plainAmount } from '../../../shared/amounts';
 import { jsonOf } from '../../../shared/json';
 import { offerParameter, offerQuantityParameter } from '../../../shared/pickers';
-import { missing, noItems } from '../../../shared/reading';
+import { chosenOf, missing, noItems } from '../../../shared/reading';
 
 type Lines = Parameters<Billing['sales']['createOrder']>[0]['items'];
 
@@ -58,7 +58,7 @@ interface WrittenLine {
 
 /** An order without its lines is no order, nor is a line without its offer or number. */
 function lineOf({ offer, quantity }: WrittenLine, index: number): Lines[number] {
-  const sku = isResourceLocatorValue(offer) ? offer.value : offer;
+  const sku = chosenOf(offer);
   if (sku === undefined || sku === null || sku === '') {
     throw missing('Offer', `items[${index}].sku`);
   }

@@ -3,24 +3,14 @@ import type { IExecuteFunctions, INodeProperties } from 'n8n-workflow';
 import type { Billing } from '../../../../engine';
 import { idempotencyKeyParameter, readIdempotencyKey } from '../../../shared/idempotency';
 import { optionsParameter } from '../../../shared/options';
-import { orderParameter } from '../../../shared/pickers';
+import { methodOfOrderField, orderParameter } from '../../../shared/pickers';
 import { readOptions, readRequired } from '../../../shared/reading';
 import { shownFor } from '../../operation';
 
 const properties: INodeProperties[] = [
   orderParameter,
   idempotencyKeyParameter,
-  optionsParameter([
-    {
-      displayName: 'Payment Method ID',
-      name: 'methodId',
-      type: 'string',
-      default: '',
-      placeholder: 'e.g. {{ $json.methodId }}',
-      description:
-        'Which one to charge, as "Payment: Get Methods" gives it. Without it, the default one of who pays.',
-    },
-  ]),
+  optionsParameter(methodOfOrderField),
 ];
 
 export const description = shownFor('order', 'pay', properties);
