@@ -47,19 +47,31 @@ export async function findPeriods(
   }));
 }
 
-/** Along the primary key. What was never paid for brought nothing. */
-const HAD_OFFER = `
-select 1 as found from {schema}.subscription_periods
-where payer_id = $1::uuid and subscription_id = $2::uuid and sku = $3 and phase is null
-  and not first_unpaid
-limit 1`;
+/**
+ * Whether a subscription was in force with an offer before: what comes only once is not given again.
+ * Along the primary key. What was never paid for brought nothing.
+ */
+export const hadOfferSql = (
+  payerId: string,
+  subscriptionId: string,
+  sku: string,
+): string => `exists (
+  select from {schema}.subscription_periods h
+  where h.payer_id = ${payerId} and h.subscription_id = ${subscriptionId} and h.sku = ${sku}
+    and h.phase is null and not h.first_unpaid)`;
 
-/** Whether a subscription was in force with an offer before: what comes only once is not given again. */
-export const hadOffer = async (
+const HAD_OFFER = `select ${hadOfferSql('$1::uuid', '$2::uuid', '$3')} as had`;
+
+/** The same of one subscription. */
+export async function hadOffer(
   session: Session,
   { payerId, subscriptionId }: SubscriptionName,
   sku: string,
-): Promise<boolean> => (await session.query(HAD_OFFER, [payerId, subscriptionId, sku])).length > 0;
+): Promise<boolean> {
+  const values = [payerId, subscriptionId, sku];
+  const [found] = await session.query<{ had: boolean }>(HAD_OFFER, values);
+  return found!.had;
+}
 
 const MARK_GRANTED = `
 update {schema}.subscription_periods p set granted_at = $4::timestamptz

@@ -237,7 +237,8 @@ export function planAdvance(
       isOther = changed.isOther;
       change = undefined;
     }
-    const next = openNext(one, offer, zone, { at, anew, isFirstOwn: isOther, isFirst }, now);
+    const isFirstOwn = isOther && applies!.isNew;
+    const next = openNext(one, offer, zone, { at, anew, isFirstOwn, isFirst }, now);
     one = next.subscription;
     const { period } = next.opening;
     outcome.openings.push(next.opening);

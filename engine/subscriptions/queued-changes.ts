@@ -1,6 +1,7 @@
 import type { Offer } from '../catalog';
 import { column, table, type RowOf, type Session } from '../database';
 import { isoTime, newId, type Instant } from '../kernel';
+import { hadOfferSql } from './period-records';
 import { isSameInterval } from './proration';
 import { keysOf, type StoredSubscription, type SubscriptionName } from './stored-subscription';
 
@@ -37,7 +38,10 @@ const APPLIED = QUEUED_CHANGES.pick(
 );
 
 /** A change that waits, as it would take force now. */
-export type QueuedChange = RowOf<typeof WAITING>;
+export type QueuedChange = RowOf<typeof WAITING> & {
+  /** The subscription never had its offer: what that brings only once comes. */
+  isNew: boolean;
+};
 
 /** What a change names. */
 export interface Named {
@@ -46,7 +50,8 @@ export interface Named {
 }
 
 const FIND = `
-select ${WAITING.select('q')}
+select ${WAITING.select('q')},
+       not ${hadOfferSql('q.payer_id', 'q.subscription_id', 'q.sku')} as "isNew"
 from (
   select q.payer_id, q.subscription_id, q.change_id, q.names_offer, q.names_quantity,
          case when q.names_offer then q.sku else s.sku end as sku,
@@ -71,8 +76,9 @@ export async function queuedChanges(
   subscriptions: readonly SubscriptionName[],
 ): Promise<Map<string, QueuedChange>> {
   if (subscriptions.length === 0) return new Map();
-  const found = await WAITING.rows(session, FIND, keysOf(subscriptions));
-  return new Map(found.map((change) => [change.subscriptionId, change]));
+  const found = await session.query<{ isNew: boolean }>(FIND, keysOf(subscriptions));
+  const changes = found.map(({ isNew, ...row }) => ({ ...WAITING.read(row), isNew }));
+  return new Map(changes.map((change) => [change.subscriptionId, change]));
 }
 
 /** Takes back what waits for some subscriptions. The payers are locked. */
@@ -155,7 +161,7 @@ export async function queuedChangesApplied(
  * still to come are over.
  *
  * @returns `anew`: own periods are anchored where the next one begins, since they are of another
- *   length; `isOther`: it is another offer, which brings what comes with its first period
+ *   length; `isOther`: it is another offer
  */
 export function changedTo(
   subscription: StoredSubscription,

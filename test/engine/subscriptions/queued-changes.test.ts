@@ -27,6 +27,7 @@ forRules('what waits for the end of a period', (database) => {
     await plan('large', '60.00');
     await plan('huge', '90.00');
     await plan('single', '1.00', { oncePerAccount: true });
+    await plan('gifted', '50.00', { bonuses: [{ product: 'TOKENS', quantity: 7 }] });
   });
   beforeEach(() => clock.set(START));
 
@@ -106,6 +107,24 @@ forRules('what waits for the end of a period', (database) => {
     await billing.subscriptions.cancel({ subscriptionId });
     const ended = await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
     expect(ended).toMatchObject({ status: 'cancelled', replaced: { kind: 'cancellation' } });
+  });
+
+  test('what an offer brings only once does not come again when it is returned to', async () => {
+    counter += 1;
+    const { accountId: account } = await billing.accounts.identify({
+      externalId: `subscriber-${counter}`,
+    });
+    const { subscriptionId } = await startPlan(billing, { account, sku: 'large' });
+    const left = async () =>
+      (await billing.ledger.balance({ account, product: 'TOKENS' })).available;
+    await change(subscriptionId, { sku: 'gifted' });
+    clock.set(END);
+    expect(await left()).toBe('17');
+    await change(subscriptionId, { sku: 'huge' });
+    await change(subscriptionId, { sku: 'gifted' });
+    clock.set('2027-08-01T09:00:00Z');
+    expect(await billing.subscriptions.get({ subscriptionId })).toMatchObject({ sku: 'gifted' });
+    expect(await left()).toBe('17');
   });
 
   test('more seats now keep a downgrade that waits, for all of them', async () => {
