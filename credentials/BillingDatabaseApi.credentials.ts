@@ -166,12 +166,28 @@ export class BillingDatabaseApi implements ICredentialType {
       displayOptions: { show: { ...forFields.show, tls: ['verify'] } },
     },
     {
+      displayName: 'Sandbox',
+      name: 'sandbox',
+      type: 'boolean',
+      default: false,
+      description:
+        'Whether this is a place to try things in, with a test gateway that moves no money and a clock that can be moved. A place becomes one while it has no accounts yet, and stays one.',
+    },
+    {
+      displayName:
+        'A sandbox stays one. Keep the billing of real customers apart from it: give that credential another folder (Advanced), or on a server another schema.',
+      name: 'sandboxNotice',
+      type: 'notice',
+      default: '',
+      displayOptions: { show: { sandbox: [true] } },
+    },
+    {
       displayName: 'Advanced',
       name: 'advanced',
       type: 'boolean',
       default: false,
       description:
-        'Whether to show what is seldom needed: where the data lies, secrets for trials and for webhooks, a sandbox. What is filled in there shows in any case.',
+        'Whether to show what is seldom needed: where the data lies, secrets for trials and for webhooks. What is filled in there shows in any case.',
     },
     ...advanced({
       displayName: 'Folder',
@@ -239,14 +255,6 @@ export class BillingDatabaseApi implements ICredentialType {
       default: '',
       description:
         'Only while the webhook secret is being changed: the one before, so that events are signed with both',
-    }),
-    ...advanced({
-      displayName: 'Sandbox',
-      name: 'sandbox',
-      type: 'boolean',
-      default: false,
-      description:
-        'Whether this is a place to try things in, whose clock can be moved. A place becomes one while it has no accounts yet, and stays one.',
     }),
   ];
 }

@@ -31,6 +31,7 @@ import { subscription } from './resources/subscription';
 import { taxRate } from './resources/taxRate';
 import { trial } from './resources/trial';
 import { webhook } from './resources/webhook';
+import { sayingWhose } from './whose';
 
 interface Resource {
   operations: Record<string, Operation>;
@@ -88,6 +89,7 @@ export async function router(this: IExecuteFunctions): Promise<INodeExecutionDat
       );
     }
     if (!isRead(resource, operation)) refuseAgents(this, titleOf(resource, operation));
-    return chosen.execute(this, billing, itemIndex);
+    const done = [await chosen.execute(this, billing, itemIndex)].flat();
+    return sayingWhose(this, billing, itemIndex, done);
   });
 }

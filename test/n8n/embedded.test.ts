@@ -122,7 +122,7 @@ test('the last message that was paid for is answered again, with nothing left', 
 
 test('a message without its own id is refused', async () => {
   const incomplete = { chatId: '45', text: 'Hello' };
-  expect((await n8n.callWebhook('quota-gated-chatbot', incomplete)).status).toBe(500);
+  expect((await n8n.callWebhook('quota-gated-chatbot', incomplete)).status).toBe(400);
   await n8n.publish(others.find(({ name }) => name === 'Quota-Gated Chatbot, Explained')!);
   const answer = await n8n.callWebhook('quota-gated-chatbot-explained', incomplete);
   expect(answer.status).toBe(400);

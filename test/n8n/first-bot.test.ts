@@ -86,7 +86,6 @@ test('the workflow is imported into an n8n that has none', async () => {
 test('one credential, made in one node, is that of all', async () => {
   await doubleClick(node('Save Product MESSAGES'));
   await click(page.locator('[data-test-id="node-credentials-empty-state"] button').first());
-  await click(page.getByTestId('parameter-input-advanced'));
   await click(page.getByTestId('parameter-input-sandbox'));
   await picture('credential');
   await click(page.getByTestId('credential-save-button'));

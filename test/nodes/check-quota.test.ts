@@ -244,12 +244,21 @@ describe('Check Quota', () => {
       next('Take', 'consume', { amount: 2 }),
       next('Give', 'grantOffer', ofOffer('messages-10')),
       next('Hold', 'billing', { resource: 'hold', operation: 'create' }),
+      next('Settle', 'billing', {
+        ...{ resource: 'hold', operation: 'settle', amount: 1 },
+        hold: { __rl: true, mode: 'id', value: '={{ $json.holdId }}' },
+      }),
       next('Look', 'billing', { resource: 'balance', operation: 'get' }),
+      next('Grants', 'billing', { resource: 'balance', operation: 'getGrants' }),
+      next('Ask', 'checkQuota'),
     );
     expect(error).toBeNull();
     expect(json('Take', 0)).toMatchObject([{ accountId, usage: { accountId, remaining: '3' } }]);
     expect(json('Hold')).toMatchObject([{ accountId, allowed: true, remaining: '12' }]);
-    expect(json('Look')).toMatchObject([{ available: '12', held: '1' }]);
+    expect(json('Settle')).toMatchObject([{ accountId, consumed: '1' }]);
+    expect(json('Look')).toMatchObject([{ accountId, available: '12', held: '0' }]);
+    expect(json('Grants')).toMatchObject([{ accountId }, { accountId }]);
+    expect(json('Ask', 0)).toMatchObject([{ quota: { accountId } }, { quota: { accountId } }]);
     const event = await run(
       [{ type: 'quota.low', account: accountId }],
       next('Event', 'checkQuota'),

@@ -166,14 +166,22 @@ describe('the form of a credential', () => {
   ];
 
   it('has nothing to fill in for the embedded database, and says so', () => {
-    expect(shown({})).toEqual(['Database', 'notice', 'Advanced']);
+    expect(shown({})).toEqual(['Database', 'notice', 'Sandbox', 'Advanced']);
+    // One that was made is told what it is, and where else to go.
+    expect(shown({ sandbox: true })).toEqual([
+      'Database',
+      'notice',
+      'Sandbox',
+      'notice',
+      'Advanced',
+    ]);
     expect(optionsOf(given({}))).toEqual(optionsOf({}));
   });
 
   it('shows a server what it takes to connect, and the rest under Advanced', () => {
     const connecting = ['Host', 'Port', 'Database Name', 'User', 'Password', 'TLS'];
-    const first = ['Database', 'Connect By', ...connecting, 'Advanced'];
-    const rest = ['Schema', ...secrets, 'Sandbox'];
+    const first = ['Database', 'Connect By', ...connecting, 'Sandbox', 'Advanced'];
+    const rest = ['Schema', ...secrets];
     expect(shown({ database: 'postgres' })).toEqual(first);
     expect(shown({ database: 'postgres', advanced: true })).toEqual([
       ...first,
@@ -183,6 +191,7 @@ describe('the form of a credential', () => {
     expect(shown({ advanced: true })).toEqual([
       'Database',
       'notice',
+      'Sandbox',
       'Advanced',
       'Folder',
       ...rest,

@@ -131,7 +131,7 @@ describe('Billing: Hold, Create', () => {
 
 describe('Billing: Hold, Settle', () => {
   it('takes less, and more, than is on hold', async () => {
-    await customer('settle', { messages: '10' });
+    const accountId = await customer('settle', { messages: '10' });
     expect(await settle('settle', await held('settle', 4), 1)).toEqual([
       {
         allowed: true,
@@ -141,6 +141,7 @@ describe('Billing: Hold, Settle', () => {
         remaining: '9',
         entryId: expect.any(String) as string,
         replayed: false,
+        accountId,
       },
     ]);
     const holdId = await held('settle', 4);
@@ -203,7 +204,7 @@ describe('Billing: Hold, Settle', () => {
 
 describe('Billing: Hold, Release, Extend and Get Many', () => {
   it('releases: all units go back', async () => {
-    await customer('release', { messages: '10' });
+    const accountId = await customer('release', { messages: '10' });
     const holdId = await held('release', 4);
     const release = () => does('hold', 'release', { ...by('release'), ...theHold(holdId) });
     const [released] = await release();
@@ -213,6 +214,7 @@ describe('Billing: Hold, Release, Extend and Get Many', () => {
       holdId,
       entryId: expect.any(String) as string,
       replayed: false,
+      accountId,
     });
     expect(await release()).toEqual([{ ...released, replayed: true }]);
     await expect(settle('release', holdId, 4)).rejects.toThrow(

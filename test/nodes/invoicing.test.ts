@@ -638,7 +638,9 @@ describe('Billing: Invoice', () => {
 
   it('is previewed, with what was put on the next one', async () => {
     await buyer('previewed');
-    expect(await does('invoice', 'preview', by('previewed'))).toEqual([{ nothingDue: true }]);
+    expect(await does('invoice', 'preview', by('previewed'))).toEqual([
+      { nothingDue: true, accountId: await customer('previewed') },
+    ]);
     await does('invoice', 'addItem', {
       addTo: 'next',
       ...by('previewed'),

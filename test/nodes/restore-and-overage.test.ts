@@ -22,7 +22,7 @@ describe('Billing: Balance, Restore Units', () => {
     does('balance', 'restore', { ...by(externalId), ...parameters });
 
   it('takes a use back by its entry: part of it, then the rest', async () => {
-    await customer('entry', { messages: '10' });
+    const accountId = await customer('entry', { messages: '10' });
     const { entryId } = await consume('entry', 6);
     const part = await restore('entry', { entryId, options: { amount: 2, metadata: '{"a":1}' } });
     expect(part).toEqual([
@@ -32,6 +32,7 @@ describe('Billing: Balance, Restore Units', () => {
         remaining: '6',
         entries: [{ entryId: expect.any(String) as string, useId: entryId, amount: '2' }],
         replayed: false,
+        accountId,
       },
     ]);
     expect(await restore('entry', { entryId })).toMatchObject([{ restored: '4', remaining: '10' }]);
@@ -103,13 +104,13 @@ describe('Billing: Balance, Allow Overage and Get Overage', () => {
     does('balance', 'getOverage', { ...by(externalId), ...parameters });
 
   it('allows up to a limit, without one, and none any more', async () => {
-    await customer('over', { messages: '2' });
+    const accountId = await customer('over', { messages: '2' });
     expect(await get('over')).toEqual([]);
     expect(await get('over', ofProduct('messages'))).toEqual([
-      { product: 'messages', limit: '0', used: '0' },
+      { product: 'messages', limit: '0', used: '0', accountId },
     ]);
     expect(await allow('over', 'limited', '5')).toEqual([
-      { product: 'messages', limit: '5', used: '0', replayed: false },
+      { product: 'messages', limit: '5', used: '0', replayed: false, accountId },
     ]);
     expect(await consume('over', 6)).toMatchObject({ allowed: true, overage: '4' });
     expect(await consume('over', 2)).toMatchObject({ allowed: false });
@@ -117,7 +118,7 @@ describe('Billing: Balance, Allow Overage and Get Overage', () => {
     expect(await consume('over', 2)).toMatchObject({ allowed: true, overage: '2' });
     expect(await allow('over', 'none')).toMatchObject([{ limit: '0', used: '6' }]);
     expect(await consume('over', 1)).toMatchObject({ allowed: false });
-    expect(await get('over')).toEqual([{ product: 'messages', limit: '0', used: '6' }]);
+    expect(await get('over')).toEqual([{ product: 'messages', limit: '0', used: '6', accountId }]);
     expect(await usesOf('over')).toBe(2);
   });
 
