@@ -22,6 +22,7 @@ import {
 } from '../subscriptions';
 import { BUSY, chunksOf, eachChunk, inChunk, waitForPayers, type RunProblem } from './chunks';
 import { draftDue } from './drafting';
+import { invoicedPeriods } from './invoiced-periods';
 
 /** Who has something due gets drafts of it, chunk by chunk; what is put on them says drafting.ts. */
 
@@ -162,10 +163,13 @@ export class Creating {
     only: readonly string[] | null,
     catchUp: boolean | undefined,
   ): Promise<Pick<AdvanceDone, 'periods' | 'behind'>> {
-    if (only === null) return advanceSubscriptions(this.context, { catchUp });
+    if (only === null) return advanceSubscriptions(this.context, invoicedPeriods, { catchUp });
     for (let periods = 0; ;) {
       await this.context.database.transaction(undefined, (session) => lockAccounts(session, only));
-      const done = await advanceSubscriptions(this.context, { payerIds: only, catchUp });
+      const done = await advanceSubscriptions(this.context, invoicedPeriods, {
+        payerIds: only,
+        catchUp,
+      });
       periods += done.periods;
       if (done.left === 0) return { periods, behind: done.behind };
     }

@@ -10,6 +10,7 @@ import { Creating, progressInput, type CreateInvoicesAnswer, type Progress } fro
 import type { DispatchInvoicesAnswer, DispatchInvoicesRequest } from './dispatch-run';
 import { Dispatching } from './dispatching';
 import type { InvoicingContext } from './finalizing';
+import { invoicedPeriods } from './invoiced-periods';
 
 export interface RunBillingCycleRequest {
   /** At most so many payers, drafts, charges and periods, each. Default: all. */
@@ -84,8 +85,8 @@ export class BillingCycle {
       onInvoices,
     });
     const most = limit === undefined ? undefined : Math.min(limit, MOST_PERIODS);
-    const reset = await resetProducts(this.context, { limit: most, catchUp });
-    const restored = await restoreProducts(this.context, { limit: most, catchUp });
+    const reset = await resetProducts(this.context, invoicedPeriods, { limit: most, catchUp });
+    const restored = await restoreProducts(this.context, invoicedPeriods, { limit: most, catchUp });
     return { created, dispatched, reset, restored };
   }
 
@@ -96,7 +97,7 @@ export class BillingCycle {
    * @throws unknown_account, invalid_input, clock_ahead
    */
   async resetProducts(request: ResetRequest = {}): Promise<ResetDone> {
-    return resetProducts(this.context, request);
+    return resetProducts(this.context, invoicedPeriods, request);
   }
 
   /**
@@ -105,6 +106,6 @@ export class BillingCycle {
    * @throws unknown_account, invalid_input, clock_ahead
    */
   async restoreProducts(request: ResetRequest = {}): Promise<RestoreDone> {
-    return restoreProducts(this.context, request);
+    return restoreProducts(this.context, invoicedPeriods, request);
   }
 }

@@ -6,6 +6,7 @@ import { periodKey, tooLateFor } from '../subscriptions';
 import type { StoredInvoiceLine } from './invoice-lines';
 import type { StoredInvoice } from './invoice-records';
 import { periodOf, periodsOf } from './when-paid';
+import { invoicedPeriods } from './invoiced-periods';
 
 /** What comes off drafts, and is not billed again. */
 
@@ -43,7 +44,7 @@ export async function withoutGivenUp(
   drafts: readonly StoredInvoice[],
   now: Instant,
 ): Promise<StoredInvoice[]> {
-  const late = await tooLateFor(session, drafts.flatMap(periodsOf), now);
+  const late = await tooLateFor(session, invoicedPeriods, drafts.flatMap(periodsOf), now);
   if (late.size === 0) return [...drafts];
   const left: StoredInvoice[] = [];
   for (const draft of drafts) {

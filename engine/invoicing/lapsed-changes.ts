@@ -2,6 +2,7 @@ import type { Session } from '../database';
 import type { Instant } from '../kernel';
 import { awaitsPayment } from '../subscriptions';
 import type { StoredInvoice } from './invoice-records';
+import { invoicedPeriods } from './invoiced-periods';
 
 /** The change that an invoice asks for; of one that asks for one. */
 export const changeOf = ({ payerId, changeId }: StoredInvoice) => ({
@@ -17,6 +18,6 @@ export async function ofLapsedChanges(
 ): Promise<StoredInvoice[]> {
   const asking = invoices.filter(({ changeId }) => changeId !== null);
   if (asking.length === 0) return [];
-  const waiting = await awaitsPayment(session, asking.map(changeOf), now);
+  const waiting = await awaitsPayment(session, invoicedPeriods, asking.map(changeOf), now);
   return asking.filter(({ changeId }) => !waiting.has(changeId!));
 }

@@ -21,6 +21,7 @@ import { findNames, namesIn } from './chunks';
 import { draftDue } from './drafting';
 import { finalizeDrafts, type InvoicingContext } from './finalizing';
 import { findInvoices, invoiceRecord, type Invoice, type StoredInvoice } from './invoice-records';
+import { invoicedPeriods } from './invoiced-periods';
 
 /** What an account will be billed next, as things stand. */
 export interface InvoicePreview extends Omit<
@@ -91,7 +92,7 @@ export class Previews {
     let at = readClock(this.context.clock);
     for (let tried = 0; tried < MAX_BOUNDARIES; tried += 1) {
       const context = contextAt(this.context, session, at);
-      await advanceSubscriptions(context, { payerIds: names });
+      await advanceSubscriptions(context, invoicedPeriods, { payerIds: names });
       await draftDue(context, session, payers, at);
       const rows = await session.query<{ payer_id: string; invoice_id: string }>(FIND_DRAFTS, [
         names,

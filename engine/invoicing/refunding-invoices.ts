@@ -45,6 +45,7 @@ import { sharesOf } from './refund-shares';
 import { moneyTakenBack } from './taken-back';
 import { periodsOf } from './when-paid';
 import { subscriptionPorts } from './withdrawing-changes';
+import { invoicedPeriods } from './invoiced-periods';
 
 /** Money back for invoices: always with the credit note that says so. */
 
@@ -369,7 +370,7 @@ const endRefunded = (
   now: Instant,
 ): Promise<void> => {
   const whole = planned.flatMap(({ line, isWhole }) => (isWhole ? line.position : []));
-  return periodsRefunded(session, periodsOn(invoice, new Set(whole)), now);
+  return periodsRefunded(session, invoicedPeriods, periodsOn(invoice, new Set(whole)), now);
 };
 
 /**

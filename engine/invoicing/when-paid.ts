@@ -87,7 +87,7 @@ export async function invoicesPaid(
   const isOfChange = ({ changeId }: StoredInvoice): boolean => changeId !== null;
   const paid = invoices.filter((one) => isReallyPaid(one) && !isOfChange(one));
   const periods = await withoutTakenBack(session, paid);
-  const begun = await periodsPaid(session, periods.flatMap(periodsOf), now);
+  const begun = await periodsPaid(session, invoicedPeriods, periods.flatMap(periodsOf), now);
   if (begun.length > 0) await earnFromNow(session, periods, begun, now);
   await changesSettled(session, invoices.filter(isOfChange), now);
   await closeCollections(session, invoices, now);
@@ -121,7 +121,7 @@ export async function tooLateLines(
 ): Promise<Map<number, TooLate>> {
   const late = new Map<number, TooLate>();
   if (changeId !== null) return late;
-  const reasons = await tooLateFor(session, periodsOf({ payerId, lines }), now);
+  const reasons = await tooLateFor(session, invoicedPeriods, periodsOf({ payerId, lines }), now);
   for (const line of reasons.size === 0 ? [] : lines) {
     const period = periodOf(payerId, line);
     const reason = period === null ? undefined : reasons.get(periodKey(period));

@@ -12,12 +12,14 @@ import { isoTime, readClock, type Instant } from '../kernel';
 import { ledgerTimeSql } from '../ledger';
 import { defaultGateways } from '../payments';
 import { leftBehind, releaseBrake, type LeftBehind } from './brake';
+import type { PeriodPorts } from './giving-back';
 import { asksForMethod, planAdvance, type Outcome, type Standing } from './planning';
 import { queuedChanges } from './queued-changes';
 import { findOfPayers } from './records';
 import { readStandings } from './standings';
 import { presentPayer, type SubscriptionName } from './stored-subscription';
 import { OfferVersions } from './offer-versions';
+import { endUnpaidUnits, isGraceOver } from './unpaid-units';
 import { writeOutcomes } from './writing';
 
 /**
@@ -97,6 +99,7 @@ const dueOf = (session: Session, payerIds: readonly string[], now: Instant): Pro
  */
 export async function advanceSubscriptions(
   context: Context,
+  ports: PeriodPorts,
   { limit, payerIds, catchUp = false }: AdvanceRequest = {},
 ): Promise<AdvanceDone> {
   const { database } = context;
@@ -115,7 +118,7 @@ export async function advanceSubscriptions(
     payerOf: ({ ledgerId }) => ledgerId,
     work: async (session, due) => {
       if (catchUp) await releaseBrake(session);
-      const done = await advanceThese(session, due, offers, now);
+      const done = await advanceThese(session, ports, due, offers, now);
       for (const { subscription, openings } of done.outcomes) {
         opened.set(subscription.subscriptionId, openings.length);
       }
@@ -131,6 +134,7 @@ export async function advanceSubscriptions(
 /** Brings due subscriptions up to date. Their payers are locked. */
 async function advanceThese(
   session: Session,
+  ports: PeriodPorts,
   due: readonly SubscriptionName[],
   offers: OfferVersions,
   now: Instant,
@@ -148,6 +152,10 @@ async function advanceThese(
   const behind = await leftBehind(session, planned, now);
   const outcomes = planned.flatMap(({ outcome }) => (behind.has(outcome) ? [] : outcome));
   if (outcomes.length > 0) await writeOutcomes(session, outcomes, now);
+  for (const { before, outcome } of planned) {
+    const isOver = !behind.has(outcome) && outcome.subscription.endedAt !== null;
+    if (isOver && isGraceOver(before, now)) await endUnpaidUnits(session, ports, outcome, now);
+  }
   return { outcomes, behind: [...behind.values()] };
 }
 
@@ -179,11 +187,13 @@ async function withMethods(
  */
 export async function advancePayers(
   session: Session,
+  ports: PeriodPorts,
   payerIds: readonly string[],
   now: Instant,
 ): Promise<boolean> {
   const due = await dueOf(session, payerIds, now);
-  return (await advanceThese(session, due, new OfferVersions(), now)).outcomes.length > 0;
+  const done = await advanceThese(session, ports, due, new OfferVersions(), now);
+  return done.outcomes.length > 0;
 }
 
 /**
@@ -193,12 +203,13 @@ export async function advancePayers(
  */
 export async function broughtUpToDate(
   session: Session,
+  ports: PeriodPorts,
   wanted: readonly SubscriptionName[],
   now: Instant,
 ): Promise<Standing[]> {
   const found = await readStandings(session, await findOfPayers(session, wanted));
   const ledgers = [...new Set(found.map(({ receiver }) => receiver.payerId))];
-  if (!(await advancePayers(session, ledgers, now))) return found;
+  if (!(await advancePayers(session, ports, ledgers, now))) return found;
   return readStandings(
     session,
     found.map(({ subscription }) => subscription),
@@ -242,6 +253,7 @@ const JUST_NOW = 60_000;
  */
 export async function refreshPayers(
   context: Context,
+  ports: PeriodPorts,
   session: Session | null,
   payerIds: readonly string[],
   clock: Instant,
@@ -258,8 +270,8 @@ export async function refreshPayers(
   for (const [now, of] of byTime) {
     const ids = of.map(({ payerId }) => payerId);
     const at = toInstant(now);
-    if (session !== null) changed = (await advancePayers(session, ids, at)) || changed;
-    else await openDue(context, ids, at);
+    if (session !== null) changed = (await advancePayers(session, ports, ids, at)) || changed;
+    else await openDue(context, ports, ids, at);
   }
   return session === null ? found.length > 0 : changed;
 }
@@ -274,6 +286,7 @@ interface Fresh {
 /** Waits for who does it just now: whoever asks must not be told of the period before. */
 async function openDue(
   { database }: Context,
+  ports: PeriodPorts,
   payerIds: readonly string[],
   now: Instant,
 ): Promise<void> {
@@ -281,7 +294,7 @@ async function openDue(
     const some = payerIds.slice(from, from + MAX_LOCKED_ACCOUNTS);
     await database.transaction(undefined, async (session) => {
       await lockAccounts(session, some);
-      await advancePayers(session, some, now);
+      await advancePayers(session, ports, some, now);
     });
   }
 }

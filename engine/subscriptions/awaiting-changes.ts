@@ -23,6 +23,7 @@ export interface NamedChange {
 /** Changes that wait, their subscriptions brought up to date: with those whose time is over none is left. */
 async function stillAwaiting(
   session: Session,
+  ports: PeriodPorts,
   named: readonly NamedChange[],
   now: Instant,
 ): Promise<Array<{ change: AwaitingChange; standing: Standing }>> {
@@ -31,7 +32,7 @@ async function stillAwaiting(
     named.map(({ changeId }) => changeId),
   );
   if (before.length === 0) return [];
-  const standings = await broughtUpToDate(session, before, now);
+  const standings = await broughtUpToDate(session, ports, before, now);
   const byId = new Map(standings.map((one) => [one.subscription.subscriptionId, one]));
   const late = before.filter(({ lapsesAt }) => lapsesAt <= now);
   await lapseChanges(
@@ -49,10 +50,11 @@ async function stillAwaiting(
 /** Of changes those that wait still, by their ids: money for others comes too late. */
 export async function awaitsPayment(
   session: Session,
+  ports: PeriodPorts,
   named: readonly NamedChange[],
   now: Instant,
 ): Promise<Set<string>> {
-  const waiting = await stillAwaiting(session, named, now);
+  const waiting = await stillAwaiting(session, ports, named, now);
   return new Set(waiting.map(({ change }) => change.changeId));
 }
 
@@ -63,7 +65,7 @@ export async function changesPaid(
   named: readonly NamedChange[],
   now: Instant,
 ): Promise<void> {
-  for (const one of await stillAwaiting(session, named, now)) {
+  for (const one of await stillAwaiting(session, ports, named, now)) {
     await takeForce(session, ports, one, now);
   }
 }

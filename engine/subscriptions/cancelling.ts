@@ -28,7 +28,7 @@ import {
 import { CHANGE_TIMES } from './changing';
 import { cycleAtHand, lapseGivenBack } from './cycles';
 import { endEarly } from './ending';
-import { giveBackRest, type SubscriptionPorts } from './giving-back';
+import { giveBackRest, type PeriodPorts, type SubscriptionPorts } from './giving-back';
 import { paymentMissing } from './payment-effects';
 import { hadOffer, writeCredited } from './period-records';
 import { eventOf, type Standing } from './planning';
@@ -39,7 +39,7 @@ import { forgetCancelReason, saveDetails, saveSubscriptions, subscriberOf } from
 import type { EndReason, StoredSubscription } from './stored-subscription';
 import { ownSubscriptionTo, requireLast, takePlaceOf } from './starting';
 import { OfferVersions } from './offer-versions';
-import { endUnpaidUnits } from './unpaid-units';
+import { endUnpaidUnits, isGraceOver } from './unpaid-units';
 import { writeOutcomes } from './writing';
 
 const cancelInput = input({
@@ -68,7 +68,7 @@ export type SubscriptionRequest = RequestOf<typeof subscriptionInput>;
  */
 export async function endNow(
   session: Session,
-  ports: SubscriptionPorts,
+  ports: PeriodPorts,
   standing: Standing,
   reason: EndReason,
   { credit }: { credit: boolean | 'time' },
@@ -91,6 +91,7 @@ export async function endNow(
     return () => lapseGivenBack(session, standing, hand, parts, at);
   });
   await writeOutcomes(session, [outcome], now);
+  if (isGraceOver(subscription, now)) await endUnpaidUnits(session, ports, standing, now);
 }
 
 /** How subscriptions end by the customer's will, and begin anew. */
@@ -122,6 +123,7 @@ export class Cancellations {
     }
     return changeOfSubscription(
       this.context,
+      this.ports,
       'cancelSubscription',
       wanted,
       async (session, standing, now) => {
@@ -131,8 +133,6 @@ export class Cancellations {
           await lapseChanges(session, [one], now);
           await this.ports.withdrawLapsed(session, [one.payerId], now);
           await endNow(session, this.ports, standing, 'cancelled', { credit }, now);
-          // Its grace is over, and with it what was lent to whoever had not paid yet.
-          if (one.overdue) await endUnpaidUnits(session, this.ports, standing, now);
           if (one.periodNumber === 0 && one.trialPhases > 0) {
             const { sku, createdAt: at } = one;
             await this.trials.forgetTrial(
@@ -172,6 +172,7 @@ export class Cancellations {
   async undo(request: SubscriptionRequest): Promise<ChangedSubscription> {
     return changeOfSubscription(
       this.context,
+      this.ports,
       'undoSubscription',
       parse(subscriptionInput, request),
       async (session, { subscription: one }, now) => {
@@ -211,6 +212,7 @@ export class Cancellations {
   async reactivate(request: SubscriptionRequest): Promise<ChangedAnswer> {
     return deniableChange(
       this.context,
+      this.ports,
       'reactivateSubscription',
       parse(subscriptionInput, request),
       async (session, standing, now) => {
@@ -269,7 +271,7 @@ export class Cancellations {
     const failing = await this.ports.stillFailing(session, payerId, [subscriptionId]);
     const graceUntil = failing.get(subscriptionId);
     if (graceUntil === undefined) return;
-    await paymentMissing(session, payerId, subscriptionId, graceUntil, now);
+    await paymentMissing(session, this.ports, payerId, subscriptionId, graceUntil, now);
   }
 }
 

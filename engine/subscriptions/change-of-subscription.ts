@@ -4,6 +4,7 @@ import { BillingError, type ChangeOptions, type DenialReason, type Instant } fro
 import { ledgerTime } from '../ledger';
 import { advancePayers } from './advancing';
 import { requireUpToDate } from './brake';
+import type { PeriodPorts } from './giving-back';
 import { readStandings } from './standings';
 import type { Standing } from './planning';
 import { readSubscription, type Subscription } from './reading';
@@ -38,11 +39,12 @@ export interface ChangedAnswer extends ChangedSubscription {
  */
 export const changeOfSubscription = (
   context: Context,
+  ports: PeriodPorts,
   kind: string,
   asked: Asked,
   work: Work<void>,
 ): Promise<ChangedSubscription> =>
-  run(context, kind, asked, async (...given) => {
+  run(context, ports, kind, asked, async (...given) => {
     await work(...given);
     return {};
   });
@@ -50,17 +52,19 @@ export const changeOfSubscription = (
 /** The same for a change that may be denied. @param work tells why it is; null: it is done */
 export const deniableChange = (
   context: Context,
+  ports: PeriodPorts,
   kind: string,
   asked: Asked,
   work: Work<DenialReason | null>,
 ): Promise<ChangedAnswer> =>
-  run(context, kind, asked, async (...given) => {
+  run(context, ports, kind, asked, async (...given) => {
     const reason = await work(...given);
     return { allowed: reason === null, reason };
   });
 
 async function run<T extends { allowed?: boolean }>(
   context: Context,
+  ports: PeriodPorts,
   kind: string,
   { subscriptionId, idempotencyKey, metadata, tx, ...request }: Asked,
   work: Work<T>,
@@ -79,11 +83,18 @@ async function run<T extends { allowed?: boolean }>(
       tx,
     },
     async (session, { locks, named }, clock) => {
-      const changed = await changedUnderLock(session, named, locks[0]!, clock, (own, ...given) => {
-        // To end it is the one way to leave out what it has missed.
-        if (kind !== 'cancelSubscription') requireUpToDate(given[0].subscription, given[1]);
-        return work(own, ...given);
-      });
+      const changed = await changedUnderLock(
+        session,
+        ports,
+        named,
+        locks[0]!,
+        clock,
+        (own, ...given) => {
+          // To end it is the one way to leave out what it has missed.
+          if (kind !== 'cancelSubscription') requireUpToDate(given[0].subscription, given[1]);
+          return work(own, ...given);
+        },
+      );
       const { done, after, replaced } = changed;
       if (done.allowed !== false) await saveDetails(session, named, { metadata });
       return { answer: { ...done, ...(await readSubscription(session, after)), replaced } };
@@ -98,6 +109,7 @@ async function run<T extends { allowed?: boolean }>(
  */
 export async function changedUnderLock<T>(
   session: Session,
+  ports: PeriodPorts,
   named: StoredSubscription,
   payerId: string,
   clock: Instant,
@@ -105,7 +117,7 @@ export async function changedUnderLock<T>(
 ): Promise<{ done: T; after: StoredSubscription; replaced: Replaced | null }> {
   // What was used before the change is of the old terms, also by a clock that is ahead.
   const now = await ledgerTime(session, payerId, clock);
-  await advancePayers(session, [payerId], now);
+  await advancePayers(session, ports, [payerId], now);
   const [standing] = await readStandings(session, [named]);
   const before = await waitingFor(session, standing!.subscription);
   const done = await work(session, standing!, now);

@@ -102,8 +102,12 @@ export class Changes {
         advice: 'Name the offer to go on with, or a quantity.',
       });
     }
-    return deniableChange(this.context, 'changeSubscription', wanted, (session, standing, now) =>
-      this.decide(session, standing, wanted, now),
+    return deniableChange(
+      this.context,
+      this.ports,
+      'changeSubscription',
+      wanted,
+      (session, standing, now) => this.decide(session, standing, wanted, now),
     );
   }
 
@@ -122,6 +126,7 @@ export class Changes {
     const wanted = parse(changeInput, { subscriptionId, sku, quantity, access });
     const { done: reason, replaced } = await changedUnderLock(
       session,
+      this.ports,
       subscription,
       receiver.payerId,
       clock,

@@ -4,6 +4,7 @@ import { recordEvents } from '../events';
 import { addDuration, type Duration, type Instant } from '../kernel';
 import { takenPlaces } from '../sales';
 import { broughtUpToDate } from './advancing';
+import type { PeriodPorts } from './giving-back';
 import { OfferVersions } from './offer-versions';
 import { findPeriods } from './period-records';
 import { beginAnew } from './periods';
@@ -115,13 +116,14 @@ export type TooLate =
  */
 export async function tooLateFor(
   session: Session,
+  ports: PeriodPorts,
   periods: readonly PeriodName[],
   now: Instant,
 ): Promise<Map<string, TooLate>> {
   const late = new Map<string, TooLate>();
   const unpaid = await findUnpaid(session, periods);
   if (unpaid.length === 0) return late;
-  const standings = await broughtUpToDate(session, unpaid, now);
+  const standings = await broughtUpToDate(session, ports, unpaid, now);
   const byId = new Map(standings.map((one) => [one.subscription.subscriptionId, one]));
   for (const period of unpaid) {
     const { subscription: one } = byId.get(period.subscriptionId)!;

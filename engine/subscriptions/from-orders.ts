@@ -10,7 +10,7 @@ import { reckonChange, takeForceNow } from './applying-changes';
 import { lapseChanges } from './awaiting-records';
 import { beginSubscription, extendSubscription, openingOf } from './beginning';
 import { endNow } from './cancelling';
-import { NO_INVOICES, type SubscriptionPorts } from './giving-back';
+import { NO_INVOICES, type PeriodPorts, type SubscriptionPorts } from './giving-back';
 import { linkGrants } from './period-grants';
 import { cutPeriods, markGranted, openPeriods } from './period-records';
 import { eventOf, type Standing } from './planning';
@@ -132,6 +132,7 @@ async function takeOver(
  */
 async function endAwaited(
   session: Session,
+  ports: PeriodPorts,
   account: ResolvedAccount,
   offer: Offer,
   now: Instant,
@@ -140,7 +141,7 @@ async function endAwaited(
   const others = await alternativesTo(session, account, offer);
   for (const standing of own === null ? others : [own, ...others]) {
     if (!standing.subscription.firstUnpaid) continue;
-    await endNow(session, NO_INVOICES, standing, 'cancelled', { credit: false }, now);
+    await endNow(session, ports, standing, 'cancelled', { credit: false }, now);
   }
 }
 
@@ -152,6 +153,7 @@ async function endAwaited(
  */
 async function beginFor(
   session: Session,
+  ports: PeriodPorts,
   order: OrderOfPeriods,
   line: RecurringLine,
   behind: Standing | null,
@@ -159,7 +161,7 @@ async function beginFor(
 ): Promise<StoredSubscription> {
   const { orderId, account, renews, collection } = order;
   const { offer, quantity, phase } = line;
-  await endAwaited(session, account, offer, now);
+  await endAwaited(session, ports, account, offer, now);
   // A trial phase was sold where there was no other plan.
   const place =
     behind !== null
@@ -197,6 +199,7 @@ async function beginFor(
 
 async function openFor(
   session: Session,
+  ports: PeriodPorts,
   order: OrderOfPeriods,
   line: RecurringLine,
   now: Instant,
@@ -208,7 +211,7 @@ async function openFor(
     standing === null ? null : await lastToFollow(session, account, standing.subscription, now);
   let one: StoredSubscription;
   if (standing === null || behind !== null) {
-    one = await beginFor(session, order, line, behind, now);
+    one = await beginFor(session, ports, order, line, behind, now);
   } else {
     const kept = { ...standing.subscription, renews: renews ?? standing.subscription.renews };
     const asked = { ...standing, subscription: kept };
@@ -253,7 +256,7 @@ export const orderSubscriptions = (ports: SubscriptionPorts): OrderSubscriptions
   met,
 
   async meeting(session, account, offers, now) {
-    if (offers.some(isRecurring)) await advancePayers(session, [account.payerId], now);
+    if (offers.some(isRecurring)) await advancePayers(session, ports, [account.payerId], now);
     return met(session, account, offers, now);
   },
 
@@ -261,10 +264,13 @@ export const orderSubscriptions = (ports: SubscriptionPorts): OrderSubscriptions
     if (lines.length === 0) return new Map();
     // What is paid for follows what is there: that has to be the present period.
     await releaseBrake(session);
-    await advancePayers(session, [order.account.payerId], now);
+    await advancePayers(session, ports, [order.account.payerId], now);
     const opened: Array<{ position: number; one: StoredSubscription }> = [];
     for (const line of lines) {
-      opened.push({ position: line.position, one: await openFor(session, order, line, now) });
+      opened.push({
+        position: line.position,
+        one: await openFor(session, ports, order, line, now),
+      });
     }
     // Of two lines of one offer the second makes the first last longer.
     const ends = new Map(opened.map(({ one }) => [one.subscriptionId, one.periodEnd]));
@@ -302,6 +308,6 @@ export const orderSubscriptions = (ports: SubscriptionPorts): OrderSubscriptions
   },
 
   async refunded(session, { orderId }, positions, now) {
-    await periodsRefunded(session, await periodsOf(session, orderId, positions), now);
+    await periodsRefunded(session, ports, await periodsOf(session, orderId, positions), now);
   },
 });

@@ -107,16 +107,16 @@ export function openSubscriptions(
 ): OpenedSubscriptions {
   const changes = new Changes(context, ports);
   const calls: Subscriptions = {
-    ...bound(new Starts(context, trials, changes), 'start'),
-    ...bound(new SubscriptionReads(context), 'get', 'list'),
-    ...bound(new Steps(context), 'addSteps'),
+    ...bound(new Starts(context, ports, trials, changes), 'start'),
+    ...bound(new SubscriptionReads(context, ports), 'get', 'list'),
+    ...bound(new Steps(context, ports), 'addSteps'),
     ...bound(changes, 'change'),
-    ...bound(new Pauses(context), 'pause', 'resume'),
+    ...bound(new Pauses(context, ports), 'pause', 'resume'),
     ...bound(new Cancellations(context, ports, trials), 'cancel', 'undo', 'reactivate'),
   };
   return {
     calls,
-    refresh: (session, payerIds, now) => refreshPayers(context, session, payerIds, now),
+    refresh: (session, payerIds, now) => refreshPayers(context, ports, session, payerIds, now),
     verify: [verifySubscriptions],
     merge: [mergeSubscriptions],
     export: [exportSubscriptions],
@@ -126,7 +126,7 @@ export function openSubscriptions(
       {
         part: 'subscriptions',
         run: async (limit, { catchUp } = {}) => {
-          const done = await advanceSubscriptions(context, { limit, catchUp });
+          const done = await advanceSubscriptions(context, ports, { limit, catchUp });
           const { subscriptions, periods, behind } = done;
           return { subscriptions, periods, problems: behind.map(problemOfMissed) };
         },

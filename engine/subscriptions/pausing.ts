@@ -17,6 +17,7 @@ import {
   type ChangedAnswer,
   type ChangedSubscription,
 } from './change-of-subscription';
+import type { PeriodPorts } from './giving-back';
 import { planAdvance, type Standing } from './planning';
 import { queuedChanges } from './queued-changes';
 import { saveSubscriptions, subscriberOf } from './records';
@@ -36,7 +37,10 @@ export type ResumeRequest = RequestOf<typeof resumeInput>;
 
 /** Subscriptions that rest for a while: no periods, no invoices, no access. */
 export class Pauses {
-  constructor(private readonly context: Context) {}
+  constructor(
+    private readonly context: Context,
+    private readonly ports: PeriodPorts,
+  ) {}
 
   /**
    * Lets a subscription rest when its period ends: what was paid for can be used until then. Invoices
@@ -49,6 +53,7 @@ export class Pauses {
     const wanted = parse(pauseInput, request);
     return changeOfSubscription(
       this.context,
+      this.ports,
       'pauseSubscription',
       wanted,
       async (session, { subscription: one }) => {
@@ -75,6 +80,7 @@ export class Pauses {
     const wanted = parse(resumeInput, request);
     return deniableChange(
       this.context,
+      this.ports,
       'resumeSubscription',
       wanted,
       async (session, standing, now) => {

@@ -25,12 +25,13 @@ import { allowOverage, writeOutcomes } from './writing';
 /** The same for subscriptions of one payer. */
 const ofPayer = (
   session: Session,
+  ports: PeriodPorts,
   payerId: string,
   subscriptionIds: readonly string[],
   now: Instant,
 ): Promise<Standing[]> => {
   const names = subscriptionIds.map((subscriptionId) => ({ payerId, subscriptionId }));
-  return broughtUpToDate(session, names, now);
+  return broughtUpToDate(session, ports, names, now);
 };
 
 /** A period that began with its first payment: what it costs is earned from then on. */
@@ -51,13 +52,14 @@ export interface BegunPeriod {
  */
 export async function periodsPaid(
   session: Session,
+  ports: PeriodPorts,
   periods: readonly PeriodName[],
   now: Instant,
 ): Promise<BegunPeriod[]> {
   if (periods.length === 0) return [];
-  const standings = await broughtUpToDate(session, periods, now);
+  const standings = await broughtUpToDate(session, ports, periods, now);
   const isAwaited = standings.some(({ subscription }) => subscription.firstUnpaid);
-  const late = await tooLateFor(session, isAwaited ? periods : [], now);
+  const late = await tooLateFor(session, ports, isAwaited ? periods : [], now);
   const inTime = new Set(periods.map(periodKey).filter((key) => !late.has(key)));
   const first = new Set(
     standings.flatMap(({ subscription: { firstUnpaid, subscriptionId, periodNumber: number } }) => {
@@ -212,6 +214,7 @@ async function changeThose(
  */
 export async function paymentFailed(
   session: Session,
+  ports: PeriodPorts,
   payerId: string,
   subscriptionIds: readonly string[],
   graceUntil: Instant,
@@ -219,7 +222,7 @@ export async function paymentFailed(
 ): Promise<void> {
   await changeThose(
     session,
-    await ofPayer(session, payerId, subscriptionIds, now),
+    await ofPayer(session, ports, payerId, subscriptionIds, now),
     'subscription.past_due',
     (one) => isInForce(one) && one.status !== 'past_due',
     () => ({ status: 'past_due', graceUntil }),
@@ -227,16 +230,21 @@ export async function paymentFailed(
   );
 }
 
-/** The grace period is over: whatever the subscriptions bring is denied until it is paid. */
+/**
+ * The grace period is over: whatever the subscriptions bring is denied until it is paid. Of those that are
+ * over what nobody paid for ends, also where it was to last longer.
+ */
 export async function paymentOverdue(
   session: Session,
+  ports: PeriodPorts,
   payerId: string,
   subscriptionIds: readonly string[],
   now: Instant,
 ): Promise<void> {
+  const found = await ofPayer(session, ports, payerId, subscriptionIds, now);
   await changeThose(
     session,
-    await ofPayer(session, payerId, subscriptionIds, now),
+    found,
     'subscription.overdue',
     // Where the first payment is awaited there is no access that could end.
     (one) => (isInForce(one) || one.status === 'paused') && !one.overdue && !one.firstUnpaid,
@@ -248,6 +256,7 @@ export async function paymentOverdue(
     }),
     now,
   );
+  await endOfOver(session, ports, found, now);
 }
 
 const statusWhenPaid = ({ status, phase }: StoredSubscription): SubscriptionStatus => {
@@ -258,13 +267,14 @@ const statusWhenPaid = ({ status, phase }: StoredSubscription): SubscriptionStat
 /** Nothing is owed any more. */
 export async function paymentRecovered(
   session: Session,
+  ports: PeriodPorts,
   payerId: string,
   subscriptionIds: readonly string[],
   now: Instant,
 ): Promise<void> {
   await changeThose(
     session,
-    await ofPayer(session, payerId, subscriptionIds, now),
+    await ofPayer(session, ports, payerId, subscriptionIds, now),
     'subscription.recovered',
     (one) => one.status === 'past_due' || one.overdue,
     (one) => ({ status: statusWhenPaid(one), overdue: false, graceUntil: null }),
@@ -278,25 +288,27 @@ export async function paymentRecovered(
  */
 export async function paymentMissing(
   session: Session,
+  ports: PeriodPorts,
   payerId: string,
   subscriptionId: string,
   graceUntil: Instant,
   now: Instant,
 ): Promise<void> {
-  await paymentFailed(session, payerId, [subscriptionId], graceUntil, now);
-  if (graceUntil <= now) await paymentOverdue(session, payerId, [subscriptionId], now);
-  else await paymentInGrace(session, payerId, subscriptionId, graceUntil, now);
+  await paymentFailed(session, ports, payerId, [subscriptionId], graceUntil, now);
+  if (graceUntil <= now) await paymentOverdue(session, ports, payerId, [subscriptionId], now);
+  else await paymentInGrace(session, ports, payerId, subscriptionId, graceUntil, now);
 }
 
 /** What is owed still is within its own grace: past due, and access goes on until that is over. */
 async function paymentInGrace(
   session: Session,
+  ports: PeriodPorts,
   payerId: string,
   subscriptionId: string,
   graceUntil: Instant,
   now: Instant,
 ): Promise<void> {
-  const found = await ofPayer(session, payerId, [subscriptionId], now);
+  const found = await ofPayer(session, ports, payerId, [subscriptionId], now);
   const inGrace = () => ({ overdue: false, graceUntil });
   const wasOverdue = (one: StoredSubscription): boolean => one.overdue;
   await changeThose(session, found, 'subscription.past_due', wasOverdue, inGrace, now);
@@ -325,13 +337,23 @@ export async function dunningEnded(
 ): Promise<void> {
   const offers = new OfferVersions();
   const outcomes: Outcome[] = [];
-  const over: Standing[] = [];
-  for (const standing of await ofPayer(session, payerId, subscriptionIds, now)) {
-    if (standing.subscription.endedAt !== null) over.push(standing);
-    else if (action === 'cancel') {
-      outcomes.push(await endEarly(session, standing, 'payment_failed', offers, now));
-    }
+  const found = await ofPayer(session, ports, payerId, subscriptionIds, now);
+  for (const standing of action === 'cancel' ? found : []) {
+    if (standing.subscription.endedAt !== null) continue;
+    outcomes.push(await endEarly(session, standing, 'payment_failed', offers, now));
   }
   await writeOutcomes(session, outcomes, now);
-  for (const one of [...over, ...outcomes]) await endUnpaidUnits(session, ports, one, now);
+  await endOfOver(session, ports, [...found, ...outcomes], now);
+}
+
+/** Of subscriptions that are over what nobody paid for ends. */
+async function endOfOver(
+  session: Session,
+  ports: PeriodPorts,
+  all: ReadonlyArray<Pick<Standing, 'subscription' | 'receiver'>>,
+  now: Instant,
+): Promise<void> {
+  for (const one of all) {
+    if (one.subscription.endedAt !== null) await endUnpaidUnits(session, ports, one, now);
+  }
 }

@@ -5,7 +5,7 @@ import { ledgerTime } from '../ledger';
 import { broughtUpToDate } from './advancing';
 import { awaitingChanges, lapseChanges } from './awaiting-records';
 import { endNow } from './cancelling';
-import { NO_INVOICES, type SubscriptionPorts } from './giving-back';
+import type { PeriodPorts, SubscriptionPorts } from './giving-back';
 import { OWN, endUnits, shortenRest, unitsThere } from './left-over-units';
 import { cutPeriods, openPeriods } from './period-records';
 import { eventOf, type Standing } from './planning';
@@ -21,12 +21,13 @@ import type { StoredSubscription } from './stored-subscription';
  */
 export async function periodsRefunded(
   session: Session,
+  ports: PeriodPorts,
   periods: ReadonlyArray<{ subscriptionId: string; number: number }>,
   now: Instant,
 ): Promise<void> {
   for (const { subscriptionId, number } of periods) {
     const named = await findSubscription(session, subscriptionId);
-    const [standing] = await broughtUpToDate(session, [named], now);
+    const [standing] = await broughtUpToDate(session, ports, [named], now);
     if (standing!.subscription.endedAt !== null) continue;
     const at = await ledgerTime(session, standing!.receiver.payerId, now);
     const open = await openPeriods(session, named, at);
@@ -37,7 +38,7 @@ export async function periodsRefunded(
       const { subscription, receiver } = standing!;
       const units = await unitsThere(session, subscription, [number], receiver, OWN, at);
       await endUnits(session, units, at);
-      await endNow(session, NO_INVOICES, standing!, 'refunded', { credit: false }, at);
+      await endNow(session, ports, standing!, 'refunded', { credit: false }, at);
       if (paid.startsAt > at) await letGoOn(session, standing!, at);
     } else if (paid === open.at(-1)) {
       // Only what was bought last can be taken off; before it, its units are all that goes.
@@ -66,7 +67,7 @@ export async function lapseBeforeRefund(
     if (named.endedAt !== null || (await awaitingChanges(session, [named])).size === 0) continue;
     // What lapses by the clock alone is withdrawn, too.
     payers.add(named.payerId);
-    const [standing] = await broughtUpToDate(session, [named], now);
+    const [standing] = await broughtUpToDate(session, ports, [named], now);
     const open = await openPeriods(session, named, now);
     if (open.some((period) => period.number === number)) lapsing.push(standing!.subscription);
   }

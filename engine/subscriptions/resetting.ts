@@ -16,6 +16,7 @@ import {
 import { writeDueOf } from '../ledger';
 import { advanceSubscriptions } from './advancing';
 import { requireClock } from './brake';
+import type { PeriodPorts } from './giving-back';
 import { readStandings } from './standings';
 import { findPeriods } from './period-records';
 import { givePeriods, productsFor, unitsOf, type Receiver } from './period-units';
@@ -113,6 +114,7 @@ interface SweptPeriod extends PeriodName {
 /** Sweeps over periods, and says whether there may be more. @throws clock_ahead; what the first account threw that failed */
 async function sweepPeriods(
   context: Context,
+  ports: PeriodPorts,
   statement: string,
   { account, limit = DEFAULT_LIMIT, catchUp }: z.output<typeof resetInput>,
   now: Instant,
@@ -122,7 +124,7 @@ async function sweepPeriods(
   await requireClock(context, catchUp);
   const payerId = account === undefined ? null : (await resolveAccount(database, account)).payerId;
   const only = payerId === null ? {} : { payerIds: [payerId] };
-  await advanceSubscriptions(context, { ...only, catchUp });
+  await advanceSubscriptions(context, ports, { ...only, catchUp });
   const { found, busy, failed } = await sweep<SweptPeriod>(database, {
     key: { endsAt: 'instant', payerId: 'uuid', subscriptionId: 'uuid', number: 'number' },
     limit,
@@ -143,24 +145,32 @@ async function sweepPeriods(
  */
 export async function resetProducts(
   context: Context,
+  ports: PeriodPorts,
   request: ResetRequest = {},
 ): Promise<ResetDone> {
   const wanted = parse(resetInput, request);
   const now = readClock(context.clock);
   const done = { periods: 0, expiries: 0 };
-  const more = await sweepPeriods(context, FIND_CLOSED, wanted, now, async (session, periods) => {
-    const names = NAMED.values(periods);
-    const pockets = await session.query<{ payerId: string; product: string; kind: ProductKind }>(
-      FIND_PRODUCTS,
-      names,
-    );
-    const locked = new Set(periods.map(({ ledgerId }) => ledgerId));
-    const own = pockets.filter(({ payerId }) => locked.has(payerId));
-    const { expiries } = await writeDueOf(session, own, now);
-    const marked = await session.query(MARK_RESET, [...names, isoTime(now)]);
-    done.expiries += expiries;
-    done.periods += marked.length;
-  });
+  const more = await sweepPeriods(
+    context,
+    ports,
+    FIND_CLOSED,
+    wanted,
+    now,
+    async (session, periods) => {
+      const names = NAMED.values(periods);
+      const pockets = await session.query<{ payerId: string; product: string; kind: ProductKind }>(
+        FIND_PRODUCTS,
+        names,
+      );
+      const locked = new Set(periods.map(({ ledgerId }) => ledgerId));
+      const own = pockets.filter(({ payerId }) => locked.has(payerId));
+      const { expiries } = await writeDueOf(session, own, now);
+      const marked = await session.query(MARK_RESET, [...names, isoTime(now)]);
+      done.expiries += expiries;
+      done.periods += marked.length;
+    },
+  );
   return { ...done, more };
 }
 
@@ -171,26 +181,34 @@ export async function resetProducts(
  */
 export async function restoreProducts(
   context: Context,
+  ports: PeriodPorts,
   request: ResetRequest = {},
 ): Promise<RestoreDone> {
   const wanted = parse(resetInput, request);
   const now = readClock(context.clock);
   const offers = new OfferVersions();
   let periods = 0;
-  const more = await sweepPeriods(context, FIND_MISSING, wanted, now, async (session, names) => {
-    const missing = await stillMissing(session, names, offers, now);
-    const products = await productsFor(session, missing, now);
-    await givePeriods(
-      session,
-      missing.map((one) => ({
-        ...one,
-        units: unitsOf(one.offer, one.period, one.receiver.timeZone, products, now),
-      })),
-      now,
-    );
-    await allowOverage(session, missing);
-    periods += missing.length;
-  });
+  const more = await sweepPeriods(
+    context,
+    ports,
+    FIND_MISSING,
+    wanted,
+    now,
+    async (session, names) => {
+      const missing = await stillMissing(session, names, offers, now);
+      const products = await productsFor(session, missing, now);
+      await givePeriods(
+        session,
+        missing.map((one) => ({
+          ...one,
+          units: unitsOf(one.offer, one.period, one.receiver.timeZone, products, now),
+        })),
+        now,
+      );
+      await allowOverage(session, missing);
+      periods += missing.length;
+    },
+  );
   return { periods, more };
 }
 

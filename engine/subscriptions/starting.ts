@@ -36,6 +36,7 @@ import { requireUpToDate } from './brake';
 import { readStandings } from './standings';
 import { beginSubscription, extendSubscription } from './beginning';
 import { wrongState } from './change-of-subscription';
+import type { PeriodPorts } from './giving-back';
 import type { Standing } from './planning';
 import { followsFrom, isOverBy, lastToFollow, planInForce } from './plans-in-force';
 import { findSubscription, liveSubscriptions, saveDetails } from './records';
@@ -164,6 +165,7 @@ const RESERVED: { unit: 'year'; count: number } = { unit: 'year', count: 100 };
 export class Starts {
   constructor(
     private readonly context: PaymentContext,
+    private readonly ports: PeriodPorts,
     private readonly trials: Trying,
     private readonly changes: PlanChanges,
   ) {}
@@ -222,7 +224,7 @@ export class Starts {
       statusReason(account) ?? (await refusalToSubscribe(session, account, offer, quantity));
     if (refused !== null) return denied(refused);
 
-    await advancePayers(session, [account.payerId], now);
+    await advancePayers(session, this.ports, [account.payerId], now);
     const inForce = await ownSubscriptionTo(session, account, offer.sku);
     const other = inForce === null ? await planInForce(session, account, offer, now) : null;
     for (const had of [inForce, other]) if (had !== null) requireUpToDate(had.subscription, now);

@@ -18,6 +18,7 @@ import {
 } from '../kernel';
 import { statusReason } from '../sales';
 import { deniableChange, wrongState, type ChangedAnswer } from './change-of-subscription';
+import type { PeriodPorts } from './giving-back';
 import { addPendingItems } from './pending-items';
 import { stepsBrought } from './period-grants';
 import { SUBSCRIPTION_SOURCE, giveUnitsOfPeriods } from './period-units';
@@ -68,7 +69,10 @@ export async function sizesOfSteps(
 }
 
 export class Steps {
-  constructor(private readonly context: Context) {}
+  constructor(
+    private readonly context: Context,
+    private readonly ports: PeriodPorts,
+  ) {}
 
   /**
    * Buys extra units on top of the present period, by steps of the offer's item: there at once, gone
@@ -83,7 +87,7 @@ export class Steps {
    */
   async addSteps(request: AddStepsRequest): Promise<AddStepsAnswer> {
     const wanted = parse(addStepsInput, request);
-    return deniableChange(this.context, 'addSteps', wanted, (session, standing, now) =>
+    return deniableChange(this.context, this.ports, 'addSteps', wanted, (session, standing, now) =>
       add(session, standing, wanted, now),
     );
   }

@@ -13,6 +13,7 @@ import {
   type RequestOf,
 } from '../kernel';
 import { refreshPayers } from './advancing';
+import type { PeriodPorts } from './giving-back';
 import { readSubscription, readSubscriptions, type Subscription } from './reading';
 import { findSubscription, ownerAndPayer } from './records';
 import {
@@ -44,7 +45,10 @@ order by s.subscription_id desc
 limit $6::integer`;
 
 export class SubscriptionReads {
-  constructor(private readonly context: Context) {}
+  constructor(
+    private readonly context: Context,
+    private readonly ports: PeriodPorts,
+  ) {}
 
   /** @throws unknown_subscription */
   async get(request: RequestOf<typeof getInput>): Promise<Subscription> {
@@ -69,7 +73,7 @@ export class SubscriptionReads {
     const { database } = this.context;
     const named = account === undefined ? null : await resolveAccount(database, account);
     const now = readClock(this.context.clock);
-    if (named !== null) await refreshPayers(this.context, null, [named.payerId], now);
+    if (named !== null) await refreshPayers(this.context, this.ports, null, [named.payerId], now);
     const names = named === null ? null : await idsWithAliases(database, [named]);
     const found = await SUBSCRIPTIONS.rows(database, LIST, [
       names,
@@ -87,6 +91,6 @@ export class SubscriptionReads {
   private async refresh(found: StoredSubscription): Promise<boolean> {
     if (found.nextDueAt === null) return false;
     const [, { payerId }] = await ownerAndPayer(this.context.database, found);
-    return refreshPayers(this.context, null, [payerId], readClock(this.context.clock));
+    return refreshPayers(this.context, this.ports, null, [payerId], readClock(this.context.clock));
   }
 }

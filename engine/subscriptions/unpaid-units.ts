@@ -6,13 +6,20 @@ import { OWN, endUnits, unitsThere } from './left-over-units';
 import type { GrantKind } from './period-grants';
 import { findPeriods } from './period-records';
 import type { Standing } from './planning';
+import type { StoredSubscription } from './stored-subscription';
 
 /** What an offer brings by itself; steps end with their period. */
 const BROUGHT: readonly GrantKind[] = [...OWN, 'bonus'];
 
+/** Whether what a subscription brings is lent no more to whoever has not paid yet. */
+export const isGraceOver = (
+  { overdue, graceUntil }: Pick<StoredSubscription, 'overdue' | 'graceUntil'>,
+  now: Instant,
+): boolean => overdue || (graceUntil !== null && graceUntil <= now);
+
 /**
- * Of a subscription that is over and was not paid: what its unpaid periods brought and was to last longer
- * than they did (`keep`, or a time of its own) ends now. The payer is locked.
+ * Of a subscription that is over, and was not paid within its grace: what its unpaid periods brought and
+ * was to last longer than they did (`keep`, or a time of its own) ends now. The payer is locked.
  */
 export async function endUnpaidUnits(
   session: Session,

@@ -2,6 +2,7 @@ import { namesOfPayer } from '../../accounts';
 import { atTime, toInstant, type Session } from '../../database';
 import { isoTime, type Instant } from '../../kernel';
 import { NEVER_BROUGHT, paymentMissing, paymentRecovered } from '../../subscriptions';
+import { invoicedPeriods } from '../invoiced-periods';
 import { NAMES, type InvoiceName, type StoredInvoice } from '../invoice-records';
 
 /** The subscriptions that an invoice bills, each once; of a change that waits for it nothing depends. */
@@ -88,9 +89,10 @@ export async function closeCollections(
     const { payerId } = invoice;
     const failing = await stillFailing(session, payerId, ids);
     const recovered = ids.filter((id) => !failing.has(id));
-    if (recovered.length > 0) await paymentRecovered(session, payerId, recovered, now);
+    if (recovered.length > 0)
+      await paymentRecovered(session, invoicedPeriods, payerId, recovered, now);
     for (const [id, graceUntil] of failing) {
-      await paymentMissing(session, payerId, id, graceUntil, now);
+      await paymentMissing(session, invoicedPeriods, payerId, id, graceUntil, now);
     }
   }
 }

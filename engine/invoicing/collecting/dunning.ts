@@ -85,7 +85,7 @@ async function tellFirstFailure(
   const subscriptions = subscriptionsOf(invoice);
   if (subscriptions.length === 0) return;
   // What failed has its grace from then on.
-  await paymentFailed(session, invoice.payerId, subscriptions, graceUntil!, now);
+  await paymentFailed(session, invoicedPeriods, invoice.payerId, subscriptions, graceUntil!, now);
 }
 
 /** What is due of an invoice by the clock alone: the due date, the end of the grace, the final action. */
@@ -135,7 +135,7 @@ async function goOn(
   await writeCollection(session, invoice, state, isOver ? finalAction : collection.finalAction);
 
   if (isLapsed && subscriptions.length > 0) {
-    await paymentOverdue(session, payerId, subscriptions, now);
+    await paymentOverdue(session, invoicedPeriods, payerId, subscriptions, now);
   }
   if (!isOver) return;
   const { changeId } = invoice;

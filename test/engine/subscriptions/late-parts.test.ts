@@ -401,6 +401,7 @@ forRules('invoices of which a part comes too late', (database) => {
       expect(await units(account, 'CALLS')).toBe('500');
       return { account, subscriptionId };
     };
+    const check = (account: string) => billing.ledger.check({ account, product: 'CALLS' });
     const dun = async () => {
       for (const days of [3, 5, 7]) {
         clock.advance(days * DAY);
@@ -430,6 +431,87 @@ forRules('invoices of which a part comes too late', (database) => {
       await cycle();
       await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
       expect(await units(account, 'CALLS')).toBe('200');
+    });
+
+    test.each(['keep', 'uncollectible'] as const)(
+      'end with a subscription that dunning left past due (%s)',
+      async (finalAction) => {
+        await billing.invoicing.saveSettings({ dunning: { finalAction } });
+        try {
+          const { account, subscriptionId } = await renewedUnpaid();
+          await billing.subscriptions.cancel({ subscriptionId, when: 'period_end' });
+          await dun();
+          expect(await present({ subscriptionId })).toMatchObject({ status: 'past_due' });
+          clock.advance(20 * DAY);
+          await cycle();
+          expect(await present({ subscriptionId })).toMatchObject({ endReason: 'cancelled' });
+          expect(await units(account, 'CALLS')).toBe('200');
+        } finally {
+          await billing.invoicing.saveSettings({ dunning: { finalAction: 'cancel' } });
+        }
+      },
+    );
+
+    test('of a plan that ended within its grace end with that', async () => {
+      const account = await newAccount();
+      await card(account, 'test_declined');
+      const collect = { ...KEPT.collect, access: 'at_once' } as const;
+      const short = { interval: { unit: 'day', count: 5 } } as const;
+      const sku = await offer('CALLS', '30.00', { collect, ...short });
+      const one = await startPlan(billing, { account, sku, renew: false });
+      await cycle();
+      clock.advance(6 * DAY);
+      await cycle();
+      expect(await present(one)).toMatchObject({ endReason: 'expired' });
+      expect(await check(account)).toMatchObject({ allowed: true, remaining: '300' });
+      clock.advance(DAY);
+      await billing.runDue();
+      expect(await check(account)).toMatchObject({ allowed: false, remaining: '0' });
+    });
+
+    test('of an earlier period end with the plan that a refund of the present one ends', async () => {
+      await billing.invoicing.saveSettings({ dunning: { finalAction: 'keep' } });
+      try {
+        const { account, subscriptionId } = await renewedUnpaid();
+        await dun();
+        clock.advance(15 * DAY);
+        await cycle();
+        const [latest] = (await billing.invoicing.listInvoices({ account })).items;
+        expect(latest).toMatchObject({ status: 'open', total: '36.00' });
+        await pay(latest!);
+        expect(await check(account)).toMatchObject({ reason: 'payment_overdue' });
+        await billing.invoicing.refundInvoice({ invoiceId: latest!.invoiceId });
+        expect(await present({ subscriptionId })).toMatchObject({ endReason: 'refunded' });
+        expect(await units(account, 'CALLS')).toBe('200');
+      } finally {
+        await billing.invoicing.saveSettings({ dunning: { finalAction: 'cancel' } });
+      }
+    });
+
+    test('may not be used while the dunning of a shorter period goes on, nor after it', async () => {
+      const account = await newAccount();
+      await card(account, 'test_ok');
+      const week = { interval: { unit: 'day', count: 5 } } as const;
+      const plan = { account, sku: await offer('CALLS', '30.00', { ...KEPT, ...week }) };
+      const { subscriptionId } = await startPlan(billing, plan);
+      await cycle();
+      await billing.ledger.consume({ account, product: 'CALLS', amount: 100 });
+      await card(account, 'test_declined');
+      clock.advance(5 * DAY);
+      await cycle();
+      const denials: unknown[] = [];
+      for (let day = 0; day < 14; day += 1) {
+        clock.advance(DAY);
+        await cycle();
+        denials.push((await check(account)).reason);
+      }
+      // Seven days of grace, of which the last is over by the clock.
+      const denied = Array.from({ length: 8 }, () => 'payment_overdue');
+      expect(denials).toEqual([...Array.from({ length: 6 }, () => null), ...denied]);
+      clock.advance(DAY);
+      await cycle();
+      expect(await present({ subscriptionId })).toMatchObject({ endReason: 'payment_failed' });
+      expect(await check(account)).toMatchObject({ allowed: true, remaining: '200' });
     });
 
     test('sent, and never paid, they end with the dunning, too, also of what is over by then', async () => {

@@ -33,18 +33,23 @@ export const tellSubscriptions = (billing: Billing, schema: string, now: () => n
       inSession(account, (session) =>
         periodsPaid(
           session,
+          invoicedPeriods,
           numbers.map((number) => ({ payerId: account, subscriptionId, number })),
           now(),
         ),
       ),
     failed: (account: string, ...ids: string[]) =>
       inSession(account, (session) =>
-        paymentFailed(session, account, ids, now() + LONG_GRACE, now()),
+        paymentFailed(session, invoicedPeriods, account, ids, now() + LONG_GRACE, now()),
       ),
     overdue: (account: string, ...ids: string[]) =>
-      inSession(account, (session) => paymentOverdue(session, account, ids, now())),
+      inSession(account, (session) =>
+        paymentOverdue(session, invoicedPeriods, account, ids, now()),
+      ),
     recovered: (account: string, ...ids: string[]) =>
-      inSession(account, (session) => paymentRecovered(session, account, ids, now())),
+      inSession(account, (session) =>
+        paymentRecovered(session, invoicedPeriods, account, ids, now()),
+      ),
     over: (account: string, id: string, action: 'cancel' | 'keep') =>
       inSession(account, (session) =>
         dunningEnded(session, invoicedPeriods, account, [id], action, now()),
