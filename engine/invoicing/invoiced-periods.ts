@@ -1,6 +1,6 @@
 import { leftToGiveBack } from '../books';
 import { column, table, type Session } from '../database';
-import { OF_PERIOD, type PeriodPorts } from '../subscriptions';
+import { OF_PERIOD, type InvoicedStanding, type PeriodPorts } from '../subscriptions';
 
 /** A line that bills a period, under the name that its payer had. */
 const LINES = table('invoice_lines', {
@@ -33,6 +33,18 @@ from (
     and i.kind in ('fee', 'proration_charge') and i.dropped_at is null ${OF_PERIOD}
     and (v.status in ('open', 'paid') or ${IS_BEING_ISSUED})) as f`;
 
+/** Along the items of the subscription, few to each period. */
+const STANDINGS = `
+select i.period_number as number,
+       case when bool_or(v.status = 'uncollectible') then 'given_up'
+            when bool_and(v.amount_due = 0) then 'paid' else 'open' end as standing
+from {schema}.pending_items i
+join {schema}.invoices v on v.invoice_id = i.invoice_id
+where i.payer_id = $1::uuid and i.subscription_id = $2::uuid
+  and i.kind in ('fee', 'proration_charge') and i.dropped_at is null ${OF_PERIOD}
+  and (v.status in ('open', 'paid', 'uncollectible') or ${IS_BEING_ISSUED})
+group by i.period_number`;
+
 /** The line of a draft goes, and the item that it bills waits again. The payer is locked. */
 const FREE = `
 with draft as (
@@ -58,6 +70,14 @@ export const invoicedPeriods: PeriodPorts = {
     const sold = found.map((line) => ({ ...line, soldBy: 'invoice' as const }));
     const [line] = await leftToGiveBack(session, sold);
     return line === undefined ? null : { line, isPaid: line.isPaid };
+  },
+
+  async standing(session: Session, { payerId, subscriptionId }) {
+    const found = await session.query<{ number: number; standing: InvoicedStanding }>(STANDINGS, [
+      payerId,
+      subscriptionId,
+    ]);
+    return new Map(found.map(({ number, standing }) => [number, standing]));
   },
 
   async freeFromDraft(session: Session, { payerId, itemId }) {

@@ -1,8 +1,9 @@
 import type { Offer } from '../catalog';
 import { grouped, type Session } from '../database';
-import { Decimal, sumOf } from '../kernel';
+import { Decimal, sumOf, type Instant } from '../kernel';
 import { setGates, setOverageTerms, type GateReason } from '../ledger';
 import { OfferVersions } from './offer-versions';
+import { grantsThere } from './period-grants';
 import { productsOf } from './period-units';
 import type { OfferOf } from './planning';
 import type { SubscriptionStatus } from './stored-subscription';
@@ -14,7 +15,9 @@ import type { SubscriptionStatus } from './stored-subscription';
 
 /** The offers that subscriptions of payers were in force with, of each the latest subscription first. */
 const FIND_OFFERS = `
-select w.payer_id::text as "payerId", s.status, s.overdue, s.first_unpaid as "firstUnpaid",
+select w.payer_id::text as "payerId", s.payer_id::text as "namedPayerId",
+       s.subscription_id::text as "subscriptionId", s.period_number as "periodNumber",
+       s.status, s.overdue, s.first_unpaid as "firstUnpaid",
        (s.sku = p.sku and s.version = p.version) as "isPresent", p.sku, p.version
 from unnest($1::uuid[], $2::uuid[]) as w (payer_id, name)
 cross join lateral (
@@ -31,6 +34,10 @@ order by coalesce(s.ended_at, 'infinity') desc, s.subscription_id desc`;
 
 interface OfferRow {
   payerId: string;
+  /** Under which its subscription stands. */
+  namedPayerId: string;
+  subscriptionId: string;
+  periodNumber: number;
   status: SubscriptionStatus;
   overdue: boolean;
   firstUnpaid: boolean;
@@ -62,6 +69,7 @@ function reasonOf({ status }: OfferRow): GateReason {
 export async function refreshAccess(
   session: Session,
   payers: ReadonlyArray<{ payerId: string; joining?: string }>,
+  now: Instant,
 ): Promise<void> {
   if (payers.length === 0) return;
   const byPayer = new Map<string, OfferRow[]>(payers.map(({ payerId }) => [payerId, []]));
@@ -73,7 +81,11 @@ export async function refreshAccess(
   ];
   const { rows, offers } = await offersHad(session, names);
   for (const row of rows) byPayer.get(row.payerId)!.push(row);
-  const said = [...byPayer].map(([payerId, own]) => ({ payerId, ...accessOf(own, offers.of) }));
+  const left = await leftBefore(session, rows, now);
+  const said = [...byPayer].map(([payerId, own]) => ({
+    payerId,
+    ...accessOf(own, left, offers.of),
+  }));
   await setGates(
     session,
     said.flatMap(({ payerId, reasons }) =>
@@ -123,9 +135,32 @@ export async function overageInAll(
   };
 }
 
+/** Of what is overdue, and was changed, the products of which there is something still, by subscriptions. */
+async function leftBefore(
+  session: Session,
+  rows: readonly OfferRow[],
+  now: Instant,
+): Promise<ReadonlyMap<string, ReadonlySet<string>>> {
+  const before = rows.filter(({ overdue, isPresent }) => overdue && !isPresent);
+  const changed = new Map(before.map((row) => [row.subscriptionId, row]));
+  const found = await grantsThere(
+    session,
+    [...changed.values()].map(({ namedPayerId, payerId, subscriptionId, periodNumber }) => {
+      const range = { ledgerId: payerId, first: 1, last: periodNumber };
+      return { payerId: namedPayerId, subscriptionId, ...range };
+    }),
+    now,
+  );
+  const bySubscription = grouped(found, ({ wanted }) => wanted.subscriptionId);
+  return new Map(
+    [...bySubscription].map(([id, grants]) => [id, new Set(grants.map(({ product }) => product))]),
+  );
+}
+
 /** What a payer's subscriptions say: of products why they are not there, and of which no overage is left. */
 function accessOf(
   rows: readonly OfferRow[],
+  left: ReadonlyMap<string, ReadonlySet<string>>,
   offerOf: OfferOf,
 ): { reasons: Map<string, GateReason | null>; over: string[] } {
   const reasons = new Map<string, GateReason | null>();
@@ -142,7 +177,14 @@ function accessOf(
   const isOpen = (row: OfferRow): boolean => isLive(row) && !row.firstUnpaid && !row.overdue;
   // What somebody pays for is open, whatever another subscription says.
   for (const row of rows) if (isOpen(row)) say(row, null, allowing);
-  for (const row of rows) if (isLive(row) && row.overdue) say(row, 'payment_overdue', allowing);
+  // Also while it rests, and what is left of an offer that it was changed from.
+  for (const row of rows) {
+    if (!row.overdue) continue;
+    if (row.isPresent) say(row, 'payment_overdue', isLive(row) ? allowing : allowed);
+    for (const product of left.get(row.subscriptionId) ?? []) {
+      if (!reasons.has(product)) reasons.set(product, 'payment_overdue');
+    }
+  }
   for (const row of rows) if (isWaiting(row)) say(row, 'payment_awaited', allowed);
   for (const row of rows) if (!isLive(row)) say(row, reasonOf(row), allowed);
   return { reasons, over: [...allowed].filter((product) => !allowing.has(product)) };

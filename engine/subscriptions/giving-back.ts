@@ -12,7 +12,7 @@ import {
 } from './pending-items';
 import type { OpenPeriod, PeriodName } from './stored-period';
 import { takePart } from './proration';
-import type { StoredSubscription } from './stored-subscription';
+import type { StoredSubscription, SubscriptionName } from './stored-subscription';
 
 /** Periods that end before their time: what they were paid for is given back for the days left. */
 
@@ -24,10 +24,18 @@ export interface SoldPeriod {
   isPaid: boolean;
 }
 
+/** How a period stands that was invoiced; `given_up`: what it asks for was written off. */
+export type InvoicedStanding = 'paid' | 'open' | 'given_up';
+
 /** What later rooms know of a period: what it was invoiced for. */
 export interface PeriodPorts {
   /** The line of an issued invoice, neither void nor written off, that asks for a period; or null. */
   invoiced(session: Session, period: PeriodName): Promise<SoldPeriod | null>;
+  /** Of a subscription how the periods stand that issued invoices, none of them void, ask for, by number. */
+  standing(
+    session: Session,
+    subscription: SubscriptionName,
+  ): Promise<Map<number, InvoicedStanding>>;
   /**
    * Takes an item off the draft that it is on, so that it waits as before.
    *
@@ -58,6 +66,7 @@ export interface SubscriptionPorts extends PeriodPorts {
 /** For an engine without the room of invoices. */
 export const NO_INVOICES: SubscriptionPorts = {
   invoiced: () => Promise.resolve(null),
+  standing: () => Promise.resolve(new Map()),
   freeFromDraft: () => Promise.resolve(false),
   withdrawLapsed: () => Promise.resolve(false),
   stillFailing: () => Promise.resolve(new Map()),

@@ -27,7 +27,12 @@ export { awaitsPayment, changesGivenUp, changesPaid, type NamedChange } from './
 export { cycleOfChange, lapsedChanges } from './awaiting-records';
 export { CHANGE_TIMES } from './changing';
 export { CHANGE_CREDITS, CHANGE_MODES } from './quoting';
-export { NO_INVOICES, type PeriodPorts, type SubscriptionPorts } from './giving-back';
+export {
+  NO_INVOICES,
+  type InvoicedStanding,
+  type PeriodPorts,
+  type SubscriptionPorts,
+} from './giving-back';
 export {
   couponPeriods,
   couponsFreed,

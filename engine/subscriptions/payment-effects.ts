@@ -14,7 +14,7 @@ import { eventOf, type Outcome, type Standing } from './planning';
 import { saveSubscriptions } from './records';
 import { isInForce, type StoredSubscription, type SubscriptionStatus } from './stored-subscription';
 import { OfferVersions } from './offer-versions';
-import { endUnpaidUnits } from './unpaid-units';
+import { endGivenUpUnits, endUnpaidUnits } from './unpaid-units';
 import { allowOverage, writeOutcomes } from './writing';
 
 /**
@@ -130,7 +130,7 @@ async function openAccess(
     const { payerId } = receiver;
     return first.has(key) ? [{ key, payerId, from: Math.max(periodStart, now), to }] : [];
   });
-  await refreshAccess(session, begun);
+  await refreshAccess(session, begun, now);
   return begun;
 }
 
@@ -199,12 +199,11 @@ async function changeThose(
   await refreshAccess(
     session,
     affected.map(({ receiver }) => receiver),
+    now,
   );
-  // While it rests nothing changes for anybody; it is told when it goes on.
-  const told = changed.filter(({ status }) => status !== 'paused');
   await recordEvents(
     session,
-    told.map((one) => eventOf(type, one, now, now)),
+    changed.map((one) => eventOf(type, one, now, now)),
   );
 }
 
@@ -248,7 +247,7 @@ export async function paymentOverdue(
     'subscription.overdue',
     // Where the first payment is awaited there is no access that could end.
     (one) => (isInForce(one) || one.status === 'paused') && !one.overdue && !one.firstUnpaid,
-    // One that rests is overdue when it goes on: a pause pays nothing.
+    // A pause pays nothing: what is left of what was brought is denied while it rests, too.
     ({ status }) => ({
       status: status === 'paused' ? 'paused' : 'past_due',
       overdue: true,
@@ -264,7 +263,7 @@ const statusWhenPaid = ({ status, phase }: StoredSubscription): SubscriptionStat
   return phase === null ? 'active' : 'trialing';
 };
 
-/** Nothing is owed any more. */
+/** Nothing is owed any more; what was written off brings nothing any more. */
 export async function paymentRecovered(
   session: Session,
   ports: PeriodPorts,
@@ -272,11 +271,16 @@ export async function paymentRecovered(
   subscriptionIds: readonly string[],
   now: Instant,
 ): Promise<void> {
+  const found = await ofPayer(session, ports, payerId, subscriptionIds, now);
+  for (const one of found.filter(({ subscription }) => subscription.overdue)) {
+    await endGivenUpUnits(session, ports, one, now);
+  }
   await changeThose(
     session,
-    await ofPayer(session, ports, payerId, subscriptionIds, now),
+    found,
     'subscription.recovered',
-    (one) => one.status === 'past_due' || one.overdue,
+    // One that rests in its grace, too.
+    (one) => one.status === 'past_due' || one.overdue || one.graceUntil !== null,
     (one) => ({ status: statusWhenPaid(one), overdue: false, graceUntil: null }),
     now,
   );
@@ -346,7 +350,7 @@ export async function dunningEnded(
   await endOfOver(session, ports, [...found, ...outcomes], now);
 }
 
-/** Of subscriptions that are over what nobody paid for ends. */
+/** What nobody paid for ends of subscriptions that are over, or were begun anew and wait for being paid. */
 async function endOfOver(
   session: Session,
   ports: PeriodPorts,
@@ -354,6 +358,7 @@ async function endOfOver(
   now: Instant,
 ): Promise<void> {
   for (const one of all) {
-    if (one.subscription.endedAt !== null) await endUnpaidUnits(session, ports, one, now);
+    const { endedAt, firstUnpaid } = one.subscription;
+    if (endedAt !== null || firstUnpaid) await endUnpaidUnits(session, ports, one, now);
   }
 }

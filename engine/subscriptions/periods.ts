@@ -229,12 +229,13 @@ export function reminderAt(one: StoredSubscription): Instant | null {
 /** When a subscription has to be looked at next; null: never by itself. */
 export function nextDueOf(one: StoredSubscription): Instant | null {
   if (one.endedAt !== null) return null;
-  if (one.status === 'paused') return one.resumeAt;
   if (one.firstUnpaid) {
     const last = one.renews ? null : one.periodEnd;
     const ends = [one.lapsesAt ?? last, one.cancelAt].filter((at) => at !== null);
     return ends.length === 0 ? null : Math.min(...ends);
   }
-  const next = reminderAt(one) ?? one.periodEnd;
-  return one.graceUntil === null ? next : Math.min(next, one.graceUntil);
+  const next = one.status === 'paused' ? one.resumeAt : (reminderAt(one) ?? one.periodEnd);
+  return next === null || one.graceUntil === null
+    ? (next ?? one.graceUntil)
+    : Math.min(next, one.graceUntil);
 }

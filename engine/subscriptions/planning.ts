@@ -288,7 +288,7 @@ export function planAdvance(
     } else if (one.periodNumber > 0 && !one.renews) {
       end('expired', at);
     } else if (one.periodNumber > 0 && one.pauseAt !== null && one.pauseAt <= at) {
-      // What is overdue stays so: it is when it goes on, too.
+      // A pause pays nothing: what is overdue stays so.
       rest(at);
     } else {
       const without = withoutMethod(one, offerOf, lacksMethod);
@@ -300,8 +300,7 @@ export function planAdvance(
 
   const { graceUntil } = one;
   // While the first payment is awaited there is no access that could end.
-  const isOverdue = graceUntil !== null && graceUntil <= now && !one.firstUnpaid;
-  if (one.status === 'past_due' && isOverdue) {
+  if (graceUntil !== null && graceUntil <= now && !one.firstUnpaid) {
     one = { ...one, overdue: true, graceUntil: null };
     outcome.events.push(eventOf('subscription.overdue', one, graceUntil, now));
     outcome.changesAccess = true;

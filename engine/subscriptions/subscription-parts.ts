@@ -164,10 +164,10 @@ select (select count(*)::int from {schema}.subscriptions where payer_id = $1::uu
  * Subscriptions keep the payer they had and are found through the alias; from now on their units come
  * to the account that stays, and all of them together say what may be used.
  */
-export const mergeSubscriptions: MergePart = async (session, { from, into }) => {
+export const mergeSubscriptions: MergePart = async (session, { from, into, now }) => {
   const [counted] = await session.query<{ subscriptions: number; pendingItems: number }>(COUNT, [
     from.payerId,
   ]);
-  await refreshAccess(session, [{ payerId: into.payerId, joining: from.payerId }]);
+  await refreshAccess(session, [{ payerId: into.payerId, joining: from.payerId }], now);
   return { ...counted! };
 };

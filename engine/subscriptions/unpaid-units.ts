@@ -1,11 +1,12 @@
 import type { Session } from '../database';
 import type { Instant } from '../kernel';
 import { ledgerTime } from '../ledger';
-import { soldPeriod, type PeriodPorts } from './giving-back';
+import type { PeriodPorts } from './giving-back';
 import { OWN, endUnits, unitsThere } from './left-over-units';
 import type { GrantKind } from './period-grants';
 import { findPeriods } from './period-records';
 import type { Standing } from './planning';
+import type { StoredPeriod } from './stored-period';
 import type { StoredSubscription } from './stored-subscription';
 
 /** What an offer brings by itself; steps end with their period. */
@@ -17,6 +18,8 @@ export const isGraceOver = (
   now: Instant,
 ): boolean => overdue || (graceUntil !== null && graceUntil <= now);
 
+type Of = Pick<Standing, 'subscription' | 'receiver'>;
+
 /**
  * Of a subscription that is over, and was not paid within its grace: what its unpaid periods brought and
  * was to last longer than they did (`keep`, or a time of its own) ends now. The payer is locked.
@@ -24,7 +27,36 @@ export const isGraceOver = (
 export async function endUnpaidUnits(
   session: Session,
   ports: PeriodPorts,
-  { subscription, receiver }: Pick<Standing, 'subscription' | 'receiver'>,
+  one: Of,
+  now: Instant,
+): Promise<void> {
+  const standings = await ports.standing(session, one.subscription);
+  await endThose(
+    session,
+    one,
+    ({ number, fee, orderId }) => {
+      return !fee.isZero() && orderId === null && standings.get(number) !== 'paid';
+    },
+    now,
+  );
+}
+
+/** Of one of which nothing is owed any more: what periods brought that were written off. The payer is locked. */
+export async function endGivenUpUnits(
+  session: Session,
+  ports: PeriodPorts,
+  one: Of,
+  now: Instant,
+): Promise<void> {
+  const standings = await ports.standing(session, one.subscription);
+  await endThose(session, one, ({ number }) => standings.get(number) === 'given_up', now);
+}
+
+/** What periods brought that is left of it ends now. */
+async function endThose(
+  session: Session,
+  { subscription, receiver }: Of,
+  concerns: (period: StoredPeriod) => boolean,
   now: Instant,
 ): Promise<void> {
   const at = await ledgerTime(session, receiver.payerId, now);
@@ -35,12 +67,10 @@ export async function endUnpaidUnits(
     session,
     numbers.map((number) => ({ subscription, number })),
   );
-  const unpaid = new Set<number>();
-  for (const { number, fee } of periods) {
-    if (fee.isZero()) continue;
-    const sold = await soldPeriod(session, ports, subscription, number);
-    if (sold?.isPaid !== true) unpaid.add(number);
-  }
-  const ending = units.filter(({ number }) => unpaid.has(number));
-  await endUnits(session, ending, at);
+  const ending = new Set(periods.filter(concerns).map(({ number }) => number));
+  await endUnits(
+    session,
+    units.filter(({ number }) => ending.has(number)),
+    at,
+  );
 }

@@ -127,7 +127,7 @@ select distinct g.payer_id::text as id
 from {schema}.access_gates g
 where g.reason = 'payment_overdue' and not exists (
   select 1 from {schema}.subscriptions s ${presentPayer('s')}
-  where m.payer_id = g.payer_id and s.overdue and s.status = 'past_due')`,
+  where m.payer_id = g.payer_id and s.overdue)`,
   },
   {
     code: 'overdue_ungated',

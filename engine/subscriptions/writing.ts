@@ -109,6 +109,7 @@ export async function writeOutcomes(
   await refreshAccess(
     session,
     changed.map(({ receiver }) => receiver),
+    now,
   );
   await recordEvents(
     session,

@@ -488,6 +488,99 @@ forRules('invoices of which a part comes too late', (database) => {
       }
     });
 
+    test('are denied while the plan rests, too, by the clock, until they are paid for', async () => {
+      const { account, subscriptionId } = await renewedUnpaid();
+      clock.advance(25 * DAY);
+      // Whatever of the dunning was due has not run.
+      await billing.subscriptions.pause({ subscriptionId });
+      clock.advance(5 * DAY);
+      expect(await present({ subscriptionId })).toMatchObject({ status: 'paused', overdue: true });
+      expect(await check(account)).toMatchObject({ allowed: false, reason: 'payment_overdue' });
+      const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+      await pay(invoice!);
+      expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
+      expect(await present({ subscriptionId })).toMatchObject({ status: 'paused', overdue: false });
+    });
+
+    test('paid for while it rests in its grace it goes on in order', async () => {
+      await billing.invoicing.saveSettings({ dunning: { graceDays: 40 } });
+      try {
+        const { account, subscriptionId } = await renewedUnpaid();
+        await billing.subscriptions.pause({ subscriptionId });
+        clock.advance(30 * DAY);
+        expect(await present({ subscriptionId })).toMatchObject({ status: 'paused' });
+        const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+        await pay(invoice!);
+        clock.advance(20 * DAY);
+        const resumed = await billing.subscriptions.resume({ subscriptionId });
+        expect(resumed).toMatchObject({ status: 'active', overdue: false });
+        expect(await check(account)).toMatchObject({ allowed: true });
+      } finally {
+        await billing.invoicing.saveSettings({ dunning: { graceDays: 7 } });
+      }
+    });
+
+    test('are denied under the plan, too, that it was changed to meanwhile', async () => {
+      await billing.invoicing.saveSettings({ dunning: { finalAction: 'keep' } });
+      try {
+        const { account, subscriptionId } = await renewedUnpaid();
+        const sku = await offer('SEATS', '1.00');
+        await billing.subscriptions.change({ subscriptionId, sku, when: 'period_end' });
+        await dun();
+        clock.advance(16 * DAY);
+        expect(await present({ subscriptionId })).toMatchObject({ sku, overdue: true });
+        expect(await check(account)).toMatchObject({ allowed: false, reason: 'payment_overdue' });
+        const invoices = (await billing.invoicing.listInvoices({ account })).items;
+        await pay(invoices.find(({ status }) => status === 'open')!);
+        expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
+      } finally {
+        await billing.invoicing.saveSettings({ dunning: { finalAction: 'cancel' } });
+      }
+    });
+
+    test('written off, they end when what came after them is paid', async () => {
+      await billing.invoicing.saveSettings({ dunning: { finalAction: 'uncollectible' } });
+      try {
+        const { account, subscriptionId } = await renewedUnpaid();
+        await dun();
+        clock.advance(15 * DAY);
+        await cycle();
+        const [latest] = (await billing.invoicing.listInvoices({ account })).items;
+        expect(latest).toMatchObject({ status: 'open', total: '36.00' });
+        expect(await check(account)).toMatchObject({ reason: 'payment_overdue' });
+        await pay(latest!);
+        expect(await present({ subscriptionId })).toMatchObject({ status: 'active' });
+        expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
+      } finally {
+        await billing.invoicing.saveSettings({ dunning: { finalAction: 'cancel' } });
+      }
+    });
+
+    test('written off and paid after all, they are there', async () => {
+      await billing.invoicing.saveSettings({ dunning: { finalAction: 'uncollectible' } });
+      try {
+        const { account } = await renewedUnpaid();
+        await dun();
+        const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+        expect(invoice).toMatchObject({ status: 'uncollectible' });
+        await pay(invoice!);
+        expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
+      } finally {
+        await billing.invoicing.saveSettings({ dunning: { finalAction: 'cancel' } });
+      }
+    });
+
+    test('of a plan that was begun anew within its grace end with that, though its payment is awaited', async () => {
+      const { account, subscriptionId } = await renewedUnpaid();
+      clock.advance(DAY);
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+      await billing.subscriptions.reactivate({ subscriptionId });
+      expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
+      clock.advance(6 * DAY);
+      await billing.runDue();
+      expect(await units(account, 'CALLS')).toBe('200');
+    });
+
     test('may not be used while the dunning of a shorter period goes on, nor after it', async () => {
       const account = await newAccount();
       await card(account, 'test_ok');

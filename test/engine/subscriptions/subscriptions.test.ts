@@ -496,7 +496,7 @@ onEachDatabase('subscriptions', (database) => {
     ]);
   });
 
-  test('a pause pays nothing: what was overdue, or is by then, is so when it goes on', async () => {
+  test('a pause pays nothing: what was overdue, or is by then, is denied while it rests, too', async () => {
     const account = await newAccount();
     const one = await start(account, 'plan', { collection: 'send' });
     const { subscriptionId } = one;
@@ -506,7 +506,8 @@ onEachDatabase('subscriptions', (database) => {
     clock.set('2027-03-01T10:00:00Z');
     await tell.overdue(account, subscriptionId);
     expect(await get(one)).toMatchObject({ status: 'paused', overdue: true });
-    expect(await check(account, 'TOKENS')).toMatchObject({ reason: 'subscription_paused' });
+    // A pause explains; what is overdue denies whatever is there.
+    expect(await check(account, 'TOKENS')).toMatchObject({ reason: 'payment_overdue' });
     const resumed = await billing.subscriptions.resume({ subscriptionId });
     expect(resumed).toMatchObject({ status: 'past_due', overdue: true });
     expect(await check(account, 'TOKENS')).toMatchObject({ reason: 'payment_overdue' });
@@ -517,6 +518,7 @@ onEachDatabase('subscriptions', (database) => {
     expect(await billing.verify()).toMatchObject({ problems: [] });
     await tell.recovered(account, subscriptionId);
     expect(await get(one)).toMatchObject({ status: 'paused', overdue: false });
+    expect(await check(account, 'TOKENS')).toMatchObject({ reason: 'subscription_paused' });
     expect(await billing.subscriptions.resume({ subscriptionId })).toMatchObject({
       status: 'active',
     });
