@@ -2,6 +2,9 @@
 import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { imageName } from '../engine/database/image';
 import { packPackage, ROOT, run, type Packed } from './n8n/package';
 
 interface Manifest {
@@ -9,6 +12,7 @@ interface Manifest {
 }
 
 const MINUTES = 60_000;
+const isIn = (folder: string, name: string): boolean => fs.existsSync(path.join(folder, name));
 
 let packed: Packed;
 beforeAll(async () => {
@@ -34,7 +38,9 @@ describe('npm pack', () => {
     expect(new Set(built.map((file) => file.split('/')[1]))).toEqual(
       new Set(['cli', 'credentials', 'engine', 'nodes']),
     );
-    expect(built.filter((file) => !/\.(js|js\.map|d\.ts|svg|node\.json)$/.test(file))).toEqual([]);
+    // Beside code and what n8n shows: the one image of the embedded database.
+    const others = built.filter((file) => !/\.(js|js\.map|d\.ts|svg|node\.json)$/.test(file));
+    expect(others).toEqual([`dist/engine/database/${imageName()}`]);
   });
 
   it('holds every node and credential, with icons for light and dark', () => {
@@ -158,6 +164,64 @@ describe('the engine as a library, without n8n', () => {
       expect(await npx('run-due', ...database)).toBe('Nothing was due\n');
     },
     2 * MINUTES,
+  );
+
+  /** Opens a folder, says so, and stays; or says why it could not. */
+  const opening = (place: string): ChildProcess => {
+    write(
+      'open.cjs',
+      `const { openBilling } = require('n8n-nodes-billing');
+       openBilling({ connection: { embedded: process.argv[2] } }).then(async (billing) => {
+         await billing.transaction(async (tx) => {
+           const found = await tx.raw(
+             'select system_identifier::text as id, min(applied_at)::text as made ' +
+             'from pg_control_system(), billing.migrations group by 1',
+           );
+           console.log(JSON.stringify(found.rows[0]));
+         });
+         process.stdin.resume().once('end', () => billing.close());
+       }, (error) => console.log(JSON.stringify(error.code)));`,
+    );
+    return spawn(process.execPath, ['open.cjs', place], { cwd: folder });
+  };
+  const said = (child: ChildProcess) =>
+    new Promise<unknown>((resolve) =>
+      child.stdout!.once('data', (line: Buffer) => resolve(JSON.parse(line.toString()))),
+    );
+  const ended = (child: ChildProcess) => new Promise((resolve) => child.once('close', resolve));
+
+  it(
+    'begins an embedded database as a copy of the image, killed meanwhile and two at once among it',
+    async () => {
+      const place = path.join(folder, 'killed');
+      const killed = opening(place);
+      const over = ended(killed);
+      while (!['billing-unfinished', 'PG_VERSION'].some((name) => isIn(place, name)))
+        await sleep(2);
+      killed.kill('SIGKILL');
+      await over;
+      const began = new Date();
+      const rivals = [opening(place), opening(place), opening(path.join(folder, 'another'))];
+      const ends = rivals.map(ended);
+      const heard = await Promise.all(rivals.map(said));
+      for (const rival of rivals) rival.stdin!.end();
+      await Promise.all(ends);
+      const opened = heard.filter((one) => one !== 'database_in_use') as {
+        id: string;
+        made: string;
+      }[];
+      expect(opened).toHaveLength(2);
+      // initdb gives each database another.
+      expect(opened[0]!.id).toBe(opened[1]!.id);
+      expect(new Date(opened[1]!.made) >= began).toBe(true);
+      const database = ['--embedded', 'killed'];
+      const npx = ['--no', '--', 'n8n-nodes-billing', 'verify', '--json', ...database];
+      expect(JSON.parse(await run('npx', npx, folder))).toMatchObject({ ok: true });
+      expect(fs.readdirSync(place).filter((name) => name.startsWith('billing'))).toEqual([
+        'billing-identity.secret',
+      ]);
+    },
+    5 * MINUTES,
   );
 
   it(

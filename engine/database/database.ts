@@ -116,7 +116,7 @@ export class Database {
     const asked = timeoutsOf(options);
     const schema = options.schema ?? 'billing';
     const { connection, install = true } = options;
-    const opened = await connect(connection, asked);
+    const opened = await connect(connection, asked, schema);
     const timeouts = { ...asked, connect: opened.connect ?? asked.connect };
     const embedded = 'pglite' in (opened.knex.client as object);
     const statements = new Statements(schema);
@@ -146,7 +146,7 @@ export class Database {
     if (isPlain(connection) && isEmbedded(connection) && !isFolderInUse(connection.embedded)) {
       return { tables: 'missing', schema, elsewhere: [] };
     }
-    const opened = await connect(connection, timeouts);
+    const opened = await connect(connection, timeouts, schema);
     try {
       const statements = new Statements(schema);
       return await withConnection(opened.knex, statements, timeouts, async (session) => {
@@ -387,13 +387,17 @@ async function undo(session: ConnectionSession, how: string): Promise<void> {
   await session.script(how).catch((failure: unknown) => session.abandon(failure));
 }
 
-async function connect(connection: Connection, timeouts: Timeouts): Promise<OpenedKnex> {
+async function connect(
+  connection: Connection,
+  timeouts: Timeouts,
+  schema: string,
+): Promise<OpenedKnex> {
   if (isKnex(connection)) return { knex: connection, close: () => Promise.resolve() };
   if (typeof connection === 'string') {
     return openServer({ connectionString: connection }, timeouts);
   }
   if (isEmbedded(connection)) {
-    return openEmbedded(connection.embedded, timeouts.lock + timeouts.connect);
+    return openEmbedded(connection.embedded, timeouts.lock + timeouts.connect, schema);
   }
   return openServer(connection, timeouts);
 }

@@ -8,6 +8,7 @@ import ClientPGLite from 'knex-pglite';
 import { BillingError, refused } from '../kernel';
 import { requireRoom } from './disk-room';
 import { lockFolder, type FolderLock } from './folder-lock';
+import { IMAGE_SCHEMA, holdsDatabase, moveIntoPlace, readImage, unpackImage } from './image';
 
 /** The Postgres version inside PGlite; a test holds it equal to what the database says. */
 export const EMBEDDED_POSTGRES_MAJOR = 18;
@@ -75,7 +76,7 @@ function prepareFolder(place: string): string {
 export function isFolderInUse(place: string): boolean {
   if (place === 'memory') return false;
   const folder = path.resolve(place);
-  if (fs.existsSync(path.join(folder, 'PG_VERSION'))) return true;
+  if (holdsDatabase(folder)) return true;
   let above = folder;
   while (!fs.existsSync(above)) above = path.dirname(above);
   try {
@@ -132,12 +133,38 @@ function closeToOthers(folder: string): void {
   );
 }
 
-async function startDatabase(folder: string | null): Promise<PGlite> {
+async function startDatabase(folder: string | null, image: Buffer | null): Promise<PGlite> {
   // PGlite's own list has -F, which turns fsync off: an answer given must survive a power cut.
   const startParams = PGlite.defaultStartParams.filter((parameter) => parameter !== '-F');
-  const database = new PGlite(folder === null ? 'memory://' : folder, { startParams });
+  const loaded = image !== null &&
+    folder === null && { loadDataDir: new Blob([image as Uint8Array<ArrayBuffer>]) };
+  const database = new PGlite(folder ?? 'memory://', { startParams, ...loaded });
+  await database.waitReady;
+  if (image !== null) await database.exec(MADE_NOW);
+  return database;
+}
+
+/** The image's own time is that of the package. */
+const MADE_NOW = `update ${IMAGE_SCHEMA}.migrations set applied_at = clock_timestamp()`;
+
+/** What every database has, and what nothing is put over. */
+const PARTS = ['base', 'global', 'pg_wal'];
+
+/** @throws where a database has lost what names its version, which initdb would not look for */
+function refuseRemains(folder: string): void {
+  const part = PARTS.find((name) => fs.existsSync(path.join(folder, name)));
+  if (part !== undefined) throw new Error(`"${part}" of a database is there, but no PG_VERSION`);
+}
+
+/** Where no database is yet, one begins: as a copy of the image, or as PGlite begins it. */
+async function beginOrStart(folder: string | null, schema?: string): Promise<PGlite> {
   try {
-    await database.waitReady;
+    if (folder !== null) moveIntoPlace(folder);
+    const isNew = folder === null || !holdsDatabase(folder);
+    if (isNew && folder !== null) refuseRemains(folder);
+    const image = isNew && schema === IMAGE_SCHEMA ? await readImage() : null;
+    if (image !== null && folder !== null) await unpackImage(image, folder);
+    return await startDatabase(folder, image);
   } catch (error) {
     throw new BillingError(
       'database_unavailable',
@@ -149,7 +176,6 @@ async function startDatabase(folder: string | null): Promise<PGlite> {
       },
     );
   }
-  return database;
 }
 
 /**
@@ -157,10 +183,15 @@ async function startDatabase(folder: string | null): Promise<PGlite> {
  *
  * @param place a folder, created when missing, or 'memory'; one that is not absolute lies below the
  *   working directory of the process
+ * @param schema the one that will be opened: one that begins may be there already
  * @throws invalid_input, database_in_use when another process has the folder, database_version when another
  *   Postgres version wrote it, database_unavailable when it cannot be used
  */
-export async function openEmbedded(place: string, acquireTimeout: number): Promise<OpenedKnex> {
+export async function openEmbedded(
+  place: string,
+  acquireTimeout: number,
+  schema?: string,
+): Promise<OpenedKnex> {
   if (typeof place !== 'string' || place.trim() === '') {
     throw refused('connection.embedded', 'must name a folder, or say "memory"');
   }
@@ -173,7 +204,7 @@ export async function openEmbedded(place: string, acquireTimeout: number): Promi
   }
   try {
     if (folder !== null) requireRoom(folder);
-    const database = await startDatabase(folder);
+    const database = await beginOrStart(folder, schema);
     const knex = knexFactory({
       client: ClientPGLite,
       connection: () => ({ pglite: database }) as unknown as Knex.StaticConnectionConfig,

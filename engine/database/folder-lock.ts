@@ -200,6 +200,12 @@ function startHeartbeat(file: string): Worker {
   return worker;
 }
 
+/** What removes the locks that this process holds. */
+const held = new Set<() => void>();
+
+/** Nothing runs after it: the next container need not watch whether somebody still touches a lock. */
+const removeHeld = (): void => held.forEach((remove) => remove());
+
 /**
  * Takes the lock of a folder. Waits up to FOREIGN_STALE_MS, and only when the holder is out of sight.
  *
@@ -266,11 +272,11 @@ async function takeLock(folder: string): Promise<FolderLock> {
   const remove = (): void => {
     if (isHeldBy(file, claim)) fs.rmSync(file, { force: true });
   };
-  // Nothing runs after it: the next container need not watch whether somebody still touches the lock.
-  process.once('exit', remove);
+  if (!process.listeners('exit').includes(removeHeld)) process.on('exit', removeHeld);
+  held.add(remove);
   return {
     async release() {
-      process.off('exit', remove);
+      held.delete(remove);
       await heartbeat.terminate();
       remove();
     },

@@ -1,16 +1,20 @@
 import { execFileSync } from 'node:child_process';
-import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 
 import { openBilling, type Billing } from '../../engine';
+import { holdsDatabase, moveIntoPlace, unpackImage } from '../../engine/database/image';
 import { defaultFolder, optionsOf } from '../../nodes/shared/connection';
+import { BillingProcess } from '../engine/database/processes';
 
 /**
  * The accident: files of the database may be read and written by whoever gets into its folder, and a
  * folder that was there before stayed open to all. What was put in the place of the lock crashed, hung
  * or spun the process.
  */
+
+/** The module itself, as the engine has it; an import would be a copy. */
+const fs: typeof import('node:fs') = jest.requireActual('node:fs');
 
 const NOBODY = 65_534;
 
@@ -124,6 +128,117 @@ describe('the folder of an embedded database', () => {
         parameter: 'connection.embedded',
       });
     });
+  });
+
+  describe('begins as a copy of an image', () => {
+    /** Any database will do, in the place of the one that a build makes. */
+    const image = (): Buffer => fs.readFileSync(process.env.BILLING_TEST_DUMP!);
+    const names = (): string[] => fs.readdirSync(folder).sort();
+    const STEPS = ['mkdirSync', 'renameSync', 'rmdirSync', 'rmSync'] as const;
+
+    /** Lets so many steps be done; what comes after them fails, what cleans up among it, as after a kill. */
+    function killAfter(steps: number): { isOver(): boolean } {
+      let done = 0;
+      const isOver = (): boolean => done > steps;
+      const step = <T>(work: () => T): T => {
+        done += 1;
+        if (isOver()) throw new Error('killed');
+        return work();
+      };
+      for (const name of STEPS) {
+        const real = fs[name] as (...given: unknown[]) => unknown;
+        const counted = (...given: unknown[]) => step(() => real(...given));
+        jest.spyOn(fs, name).mockImplementation(counted as never);
+      }
+      const { writeFile } = fs.promises;
+      jest.spyOn(fs.promises, 'writeFile').mockImplementation(async (...given) => {
+        // Not whole, when it comes to that.
+        if (done >= steps) await writeFile(given[0], 'half of', given[2]);
+        await step(() => writeFile(...given));
+      });
+      return { isOver };
+    }
+
+    afterEach(() => jest.restoreAllMocks());
+
+    /** A few folders and files, named as those of a database. */
+    function small(): Buffer {
+      const source = path.join(parent, 'source');
+      for (const name of ['base/5', 'global']) {
+        fs.mkdirSync(path.join(source, name), { recursive: true });
+        for (const file of ['1', '2']) fs.writeFileSync(path.join(source, name, file), name);
+      }
+      fs.writeFileSync(path.join(source, 'PG_VERSION'), '18');
+      return execFileSync('tar', ['--format=ustar', '-c', 'PG_VERSION', 'base', 'global'], {
+        cwd: source,
+      });
+    }
+
+    test('and a process killed at any step leaves no database, or a whole one', async () => {
+      const tar = small();
+      const whole = [...['base', 'base/5', 'base/5/1', 'base/5/2'], ...['global/1', 'global/2']];
+      const all = (): string[] => fs.readdirSync(folder, { recursive: true }) as string[];
+      let wasDone = false;
+      for (let steps = 0; !wasDone; steps += 1) {
+        fs.mkdirSync(folder, { mode: 0o700 });
+        const killed = killAfter(steps);
+        await unpackImage(tar, folder).catch(() => undefined);
+        wasDone = !killed.isOver();
+        jest.restoreAllMocks();
+        if (holdsDatabase(folder)) expect(all()).toEqual(expect.arrayContaining(whole));
+        moveIntoPlace(folder);
+        if (!holdsDatabase(folder)) await unpackImage(tar, folder);
+        expect(all().sort()).toEqual(['PG_VERSION', ...whole, 'global'].sort());
+        expect(fs.readFileSync(path.join(folder, 'base/5/1'), 'utf8')).toBe('base/5');
+        fs.rmSync(folder, { recursive: true });
+      }
+    });
+
+    test('of which nothing is left when the disk was full', async () => {
+      make(0o700);
+      const full = Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
+      const { writeFile } = fs.promises;
+      let files = 0;
+      jest.spyOn(fs.promises, 'writeFile').mockImplementation((...given) => {
+        files += 1;
+        return files > 100 ? Promise.reject(full) : writeFile(...given);
+      });
+      await expect(unpackImage(image(), folder)).rejects.toBe(full);
+      expect(names()).toEqual([]);
+    });
+
+    test('whose files are its owner’s alone', async () => {
+      make(0o700);
+      await unpackImage(image(), folder);
+      const all = fs.readdirSync(folder, { recursive: true }) as string[];
+      expect(all.filter((name) => (rights(path.join(folder, name)) & 0o077) !== 0)).toEqual([]);
+      await open();
+    });
+
+    test('but not over what is left of a database', async () => {
+      await open();
+      await close();
+      fs.rmSync(path.join(folder, 'PG_VERSION'));
+      const before = names();
+      await expect(open()).rejects.toMatchObject(unavailable(/"base" of a database is there/));
+      expect(names()).toEqual(before);
+    });
+
+    test('nor where an image is cut off', async () => {
+      make(0o700);
+      const cut = image().subarray(0, 1_000_000);
+      await expect(unpackImage(cut, folder)).rejects.toThrow('cut off');
+      expect(names()).toEqual([]);
+    });
+  });
+
+  test('is unlocked when its process ends without closing it', async () => {
+    await open();
+    await close();
+    const child = new BillingProcess({ connection: { embedded: folder }, leave: true });
+    await child.said(1);
+    expect(await child.end()).toBe(0);
+    expect(fs.readdirSync(folder)).not.toContain('billing.lock');
   });
 
   describe('whose lock', () => {

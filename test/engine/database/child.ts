@@ -17,6 +17,8 @@ interface Task {
   consume?: { account: string; product: string; prefix: string };
   /** Stay open until killed. */
   hold?: boolean;
+  /** End without closing. */
+  leave?: boolean;
 }
 
 /** Instead: opens what a first line on stdin says, then does the calls that the next lines hold. */
@@ -41,6 +43,7 @@ async function run(task: Task): Promise<void> {
   if (task.hold === true) {
     await new Promise((resolve) => setTimeout(resolve, 600_000));
   }
+  if (task.leave === true) process.exit(0);
   await billing.close();
 }
 
