@@ -32,7 +32,7 @@ const roomRules = ROOMS.flatMap((room, index) => [
     comment:
       "Export what others need from the room's index; what callers can name, from its public.ts.",
     severity: 'error',
-    from: { path: '^(engine|nodes|credentials|server|cli)/', pathNot: `^engine/${room}/` },
+    from: { path: '^(engine|nodes|credentials|server|cli|gateway)/', pathNot: `^engine/${room}/` },
     to: { path: `^engine/${room}/`, pathNot: `^engine/${room}/(index|public)\\.ts$` },
   },
 ]);
@@ -44,30 +44,30 @@ module.exports = {
       name: 'engine-knows-no-n8n',
       severity: 'error',
       from: { path: '^engine/' },
-      to: { path: '(n8n-workflow|n8n-core|^nodes/|^credentials/|^cli/)' },
+      to: { path: '(n8n-workflow|n8n-core|^nodes/|^credentials/|^cli/|^gateway/)' },
     },
     {
-      name: 'nodes-and-command-line-use-the-only-door',
+      name: 'what-is-outside-uses-the-only-door',
       severity: 'error',
-      from: { path: '^(nodes|credentials|cli)/' },
+      from: { path: '^(nodes|credentials|cli|gateway)/' },
       to: { path: '^engine/', pathNot: '^engine/index\\.ts$' },
     },
     {
-      name: 'command-line-and-nodes-know-nothing-of-each-other',
+      name: 'command-line-and-trial-of-gateways-know-no-n8n',
       severity: 'error',
-      from: { path: '^cli/' },
+      from: { path: '^(cli|gateway)/' },
       to: { path: '(n8n-workflow|n8n-core|^nodes/|^credentials/)' },
     },
     {
-      name: 'nodes-know-no-command-line',
+      name: 'nodes-know-no-command-line-and-no-trial',
       severity: 'error',
       from: { path: '^(nodes|credentials)/' },
-      to: { path: '^cli/' },
+      to: { path: '^(cli|gateway)/' },
     },
     {
       name: 'product-imports-no-test-and-no-script',
       severity: 'error',
-      from: { path: '^(engine|nodes|credentials|cli)/' },
+      from: { path: '^(engine|nodes|credentials|cli|gateway)/' },
       to: { path: '^(test|scripts|bench)/' },
     },
     {
@@ -79,7 +79,7 @@ module.exports = {
     {
       name: 'product-needs-no-development-dependency',
       severity: 'error',
-      from: { path: '^(engine|nodes|credentials|cli)/' },
+      from: { path: '^(engine|nodes|credentials|cli|gateway)/' },
       to: {
         dependencyTypes: ['npm-dev'],
         dependencyTypesNot: ['type-only', 'npm-peer'],

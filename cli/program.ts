@@ -5,7 +5,15 @@ import type { Writable } from 'node:stream';
 
 import { Command, CommanderError, Option } from 'commander';
 
-import { BillingError, isBillingError, openBilling, type Billing, type EntryKind } from '../engine';
+import {
+  BillingError,
+  GATEWAYS_VARIABLE,
+  isBillingError,
+  namedGateways,
+  openBilling,
+  type Billing,
+  type EntryKind,
+} from '../engine';
 import { accountOf, type AccountOptions } from './account';
 import { progressOn } from './progress';
 
@@ -62,7 +70,8 @@ a part of run-due or run-cycle failed, or invoices wait for a gateway that is no
 not be done.
 run-due sends webhooks if it finds what signs them in ${WEBHOOKS_VARIABLE} (several, the newest
 first, with commas between); to this machine and private networks only with ${PRIVATE_VARIABLE}=true.
-Charges go to the gateways that come with the package.
+Charges go to the gateways that come with the package, and to those of the packages that
+${GATEWAYS_VARIABLE} names, with commas between (docs/gateways.md).
 A password given with --connection is seen by everybody who may list the machine's processes: use
 the variable ${CONNECTION_VARIABLE}, or leave it out and set PGPASSWORD.
 Tables are neither installed nor upgraded: run the version of n8n-nodes-billing that n8n runs.`;
@@ -256,6 +265,7 @@ async function onEngine<T>(
     install: false,
     secrets: { webhooks: webhookSecretsOf(around) },
     webhooks: { allowPrivate: around.environment[PRIVATE_VARIABLE] === 'true' },
+    gateways: await namedGateways(around.environment),
   });
   try {
     return await work(billing);

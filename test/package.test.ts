@@ -36,7 +36,7 @@ describe('npm pack', () => {
     ]);
     const built = packed.files.filter((file) => file.startsWith('dist/'));
     expect(new Set(built.map((file) => file.split('/')[1]))).toEqual(
-      new Set(['cli', 'credentials', 'engine', 'nodes']),
+      new Set(['cli', 'credentials', 'engine', 'gateway', 'nodes']),
     );
     // Beside code and what n8n shows: the one image of the embedded database.
     const others = built.filter((file) => !/\.(js|js\.map|d\.ts|svg|node\.json)$/.test(file));

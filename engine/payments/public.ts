@@ -15,6 +15,7 @@ export type {
   RefundOutcome,
 } from './gateway';
 export type { GatewayInfo } from './gateways';
+export { GATEWAYS_VARIABLE, namedGateways, type OpensGateway } from './named-gateways';
 export type { PaymentMethod } from './method-records';
 export type { MethodRequest, SaveMethodRequest } from './methods';
 export type { HandledWebhook, HandleWebhookRequest } from './notices';

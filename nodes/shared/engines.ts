@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 
 import {
   lookAtDatabase,
+  namedGateways,
   openBilling,
   type Billing,
   type BillingOptions,
@@ -105,7 +106,8 @@ export class Engines {
   }
 
   private open(key: string, options: BillingOptions): Kept {
-    const opening = (this.closing.get(key) ?? Promise.resolve()).then(() => openBilling(options));
+    const before = this.closing.get(key) ?? Promise.resolve();
+    const opening = before.then(() => openWithGateways(options));
     const engine: Kept = { opening, users: 0, stays: isEmbedded(options, 'memory') };
     this.kept.set(key, engine);
     // All who came while it was being opened hear of the failure; the next one tries anew.
@@ -134,6 +136,11 @@ export class Engines {
       });
     this.closing.set(key, closed);
   }
+}
+
+/** With the gateways that the operator of n8n has named: a workflow can name none. */
+async function openWithGateways(options: BillingOptions): Promise<Billing> {
+  return openBilling({ gateways: await namedGateways(process.env), ...options });
 }
 
 /** Settings hold passwords, so what stays in memory to tell them apart is a digest of them. */
