@@ -29,6 +29,7 @@ import { outputOptions, simplifyParameter } from '../shared/output';
 import { toolNotice } from '../shared/toolMode';
 import { NEWEST, VERSIONS } from '../shared/versions';
 import { withReadsForAgents } from './forAgents';
+import { inOneList } from './oneList';
 import { account } from './resources/account';
 import { balance } from './resources/balance';
 import { catalog } from './resources/catalog';
@@ -62,7 +63,7 @@ const withUsualFirst = (property: INodeProperties): INodeProperties => {
   };
 };
 
-const ofResources = withReadsForAgents([
+export const ofResources = withReadsForAgents([
   ...account.description,
   ...product.description,
   ...offer.description,
@@ -84,6 +85,8 @@ const ofResources = withReadsForAgents([
   ...sandbox.description,
   ...personalData.description,
 ]).map(withUsualFirst);
+
+const properties = inOneList(ofResources);
 
 /** What is exported is whole, whatever for; of a paper the file matters. */
 const asItIs = { operation: ['export', 'render'] };
@@ -180,7 +183,7 @@ export class Billing implements INodeType {
         ],
         default: 'account',
       },
-      ...ofResources,
+      ...properties,
       ...outputParameters,
     ],
   };

@@ -13,7 +13,7 @@ import {
 } from 'n8n-workflow';
 
 import { BillingDatabaseApi } from '../../credentials/BillingDatabaseApi.credentials';
-import { Billing } from '../../nodes/Billing/Billing.node';
+import { Billing, ofResources } from '../../nodes/Billing/Billing.node';
 import { BillingTrigger } from '../../nodes/BillingTrigger/BillingTrigger.node';
 import { CardErrorTrigger } from '../../nodes/CardErrorTrigger/CardErrorTrigger.node';
 import { CheckQuota } from '../../nodes/CheckQuota/CheckQuota.node';
@@ -271,4 +271,55 @@ it('finds Billing by what people want of it, and by what its trigger is about', 
 it('finds all nodes by "billing", and those about quota by "quota"', () => {
   expect(found('billing')).toEqual(Object.keys(nodes));
   expect(found('quota')).toEqual(expect.arrayContaining(['CheckQuota', 'Consume', 'GrantOffer']));
+});
+
+describe('the one list of all operations', () => {
+  const { properties } = new Billing().description;
+  type Conditions = Record<string, string[]>;
+
+  /** What an operation asks, in order, under the conditions that are left. */
+  function askedBy(list: INodeProperties[], resource: string, operation: string): object[] {
+    return list.flatMap((property) => {
+      const shown = property.displayOptions?.show as Conditions | undefined;
+      if (shown?.operation === undefined) return [];
+      const { resource: resources, operation: operations, ...show } = shown;
+      const isAsked = resources!.includes(resource) && operations.includes(operation);
+      return isAsked ? [{ ...property, displayOptions: { ...property.displayOptions, show } }] : [];
+    });
+  }
+
+  it('asks of each operation what its file says, in that order, and of no other anything', () => {
+    const operations = ofResources.filter(({ name }) => name === 'operation');
+    const pairs = operations.flatMap(({ displayOptions, options = [] }) =>
+      options.filter(isChoice).map(({ value }) => {
+        const [resource] = (displayOptions!.show as Conditions).resource!;
+        return [resource!, String(value)] as const;
+      }),
+    );
+    expect(pairs.length).toBeGreaterThan(100);
+    for (const pair of pairs) {
+      expect([pair, askedBy(properties, ...pair)]).toEqual([pair, askedBy(ofResources, ...pair)]);
+    }
+    expect(properties.slice(2, operations.length + 2)).toEqual(operations);
+  });
+
+  // n8n's time for it, in each execution, grows with both.
+  it('is short, and what others depend on stands before them', () => {
+    expect(ofResources.length).toBeGreaterThan(700);
+    expect(properties.length).toBeLessThan(400);
+    const dependencies = new Map<string, Set<string>>();
+    for (const { name, displayOptions: { show = {}, hide = {} } = {} } of properties) {
+      const known = dependencies.get(name) ?? new Set();
+      dependencies.set(name, known);
+      const others = [...Object.keys(show), ...Object.keys(hide)];
+      for (const other of others.filter((one) => !one.startsWith('@'))) known.add(other);
+    }
+    const before = new Set<string>();
+    const early = properties.filter(({ name }) => {
+      const isEarly = [...dependencies.get(name)!].some((other) => !before.has(other));
+      before.add(name);
+      return isEarly;
+    });
+    expect(early.length).toBeLessThan(30);
+  });
 });
