@@ -15,6 +15,7 @@ import { n8n } from './parts/n8n';
 import { twoProcesses } from './parts/two-processes';
 import { uses } from './parts/uses';
 import { verify } from './parts/verify';
+import { webhook } from './parts/webhook';
 import { SERVER_SETTINGS, serverVersion, stopServersOn } from './postgres';
 import { endProgress } from './progress';
 import { figureJson, figureLine, printReport, verdictOf, type Figure, type Part } from './report';
@@ -38,6 +39,7 @@ const PARTS: readonly Part[] = [
   invoices,
   embedded,
   n8n,
+  webhook,
 ];
 
 function chosenParts(): readonly Part[] {

@@ -1,18 +1,14 @@
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
-import * as os from 'node:os';
-import { join } from 'node:path';
-
 import type { Pool } from 'pg';
 
 import { DEFAULT_KEY } from '../../nodes/shared/idempotency';
-import { packPackage } from '../../test/n8n/package';
-import { RealN8n, type Workflow, type WorkflowNode } from '../../test/n8n/real-n8n';
+import type { RealN8n, Workflow, WorkflowNode } from '../../test/n8n/real-n8n';
+import { withN8n } from '../host';
 import { PRODUCT, UNITS, isSound, onServer, openBenchLedger } from '../ledgers';
-import { endProgress, progress } from '../progress';
+import { endProgress } from '../progress';
 import { withPostgres } from '../postgres';
 import { inTurns, median } from '../rates';
 import { count, shown, type Figure, type Part } from '../report';
-import { ACCOUNTS, ONLY } from '../settings';
+import { ACCOUNTS } from '../settings';
 
 const ITEMS = 1_000;
 const NAME = 'n8n';
@@ -53,114 +49,86 @@ interface Times {
 export const n8n: Part = {
   name: NAME,
   title: `${count(ITEMS)} items in a real n8n: Consume beside n8n's own Postgres node`,
-  async run() {
-    if (ONLY?.includes(NAME) !== true && !isInstalled()) {
-      return {
-        skipped:
-          'no real n8n is installed here. BENCH_ONLY=n8n installs one (3 GB, some minutes), as does npm run test:n8n.',
-      };
-    }
-    return withPostgres(async (url, pool) => {
-      await makeBalances(pool);
-      const ledger = await openBenchLedger(onServer(url), { accounts: ACCOUNTS, granted: true });
-      progress('packing the package for n8n');
-      const packed = await packPackage();
-      const real = new RealN8n({ packages: [packed.tarball] });
-      try {
-        progress('starting n8n');
-        await real.start();
-        const workflows = await publishWorkflows(real, url);
-        const names = [...workflows.keys()];
-        const times = new Map<string, Times[]>(names.map((name) => [name, []]));
-        let rounds = 0;
-        const nodeTimes = await inTurns('n8n', names, async (name, warmUp) => {
-          const taken = await runOnce(real, workflows.get(name)!);
-          if (!warmUp) times.get(name)!.push(taken);
-          if (name === CONSUME) rounds += 1;
-          return taken.node;
-        });
-        await expectWorkDone(pool, rounds);
-        endProgress();
-        const executions = (name: string): number[] =>
-          times.get(name)!.map(({ execution }) => execution);
-        /** How many times as long the Postgres node took. */
-        const ratio = (name: string, of: (name: string) => number[]): number[] =>
-          of(name).map((value, repeat) => value / of(CONSUME)[repeat]!);
-        const nodes = (name: string): number[] => nodeTimes.get(name)!;
-        return {
-          head: [
-            'node',
-            'ms in the node',
-            'ms in all',
-            'items/s',
-            'items out',
-            'Consume is faster by',
-          ],
-          rows: names.map((name) => [
-            name,
-            shown(median(nodes(name)), 'ms'),
-            shown(median(executions(name)), 'ms'),
-            count((ITEMS * 1_000) / median(nodes(name))),
-            count(times.get(name)!.at(-1)!.itemsOut),
-            name === CONSUME || name === EXPRESSIONS
-              ? ''
-              : shown(median(ratio(name, nodes)), 'times'),
-          ]),
-          figures: [
-            ...names.map((name): Figure => ({
-              what: `${name}, in the node`,
-              unit: 'ms',
-              samples: nodes(name),
-            })),
-            ...BATCHING.flatMap((batching): Figure[] => {
-              const name = postgresName(batching);
-              return [
-                {
-                  what: `Consume faster than ${name}, the node's own time`,
-                  unit: 'times',
-                  samples: ratio(name, nodes),
-                  aim: { atLeast: AIM },
-                },
-                {
-                  what: `Consume faster than ${name}, the whole execution`,
-                  unit: 'times',
-                  samples: ratio(name, executions),
-                },
-              ];
-            }),
-          ],
-          remarks: [
-            ...BATCHING.map((batching) => `${postgresName(batching)}: ${WHAT_IT_IS[batching]}.`),
-            `${EXPRESSIONS}: no database; what n8n takes to work out the account and the key of each item, as Consume has it do.`,
-            'The Postgres node has not: a ledger, grants, expiry, values, idempotency (Retry On Fail takes twice), a denied output: without RETURNING no item hears whether it took a unit.',
-            `Published workflows (Webhook, Split Out, the node), ${count(ITEMS)} items over ${count(ACCOUNTS)} accounts; times as n8n recorded them.`,
-          ],
-          ok: await isSound(ledger.billing),
-        };
-      } finally {
-        await real.dispose();
-        packed.remove();
-        await ledger.billing.close();
-      }
-    });
-  },
+  run: () =>
+    withN8n(NAME, (real) =>
+      withPostgres(async (url, pool) => {
+        await makeBalances(pool);
+        const ledger = await openBenchLedger(onServer(url), { accounts: ACCOUNTS, granted: true });
+        try {
+          const workflows = await publishWorkflows(real, url);
+          const names = [...workflows.keys()];
+          const times = new Map<string, Times[]>(names.map((name) => [name, []]));
+          let rounds = 0;
+          const nodeTimes = await inTurns('n8n', names, async (name, warmUp) => {
+            const taken = await runOnce(real, workflows.get(name)!);
+            if (!warmUp) times.get(name)!.push(taken);
+            if (name === CONSUME) rounds += 1;
+            return taken.node;
+          });
+          await expectWorkDone(pool, rounds);
+          endProgress();
+          const executions = (name: string): number[] =>
+            times.get(name)!.map(({ execution }) => execution);
+          /** How many times as long the Postgres node took. */
+          const ratio = (name: string, of: (name: string) => number[]): number[] =>
+            of(name).map((value, repeat) => value / of(CONSUME)[repeat]!);
+          const nodes = (name: string): number[] => nodeTimes.get(name)!;
+          return {
+            head: [
+              'node',
+              'ms in the node',
+              'ms in all',
+              'items/s',
+              'items out',
+              'Consume is faster by',
+            ],
+            rows: names.map((name) => [
+              name,
+              shown(median(nodes(name)), 'ms'),
+              shown(median(executions(name)), 'ms'),
+              count((ITEMS * 1_000) / median(nodes(name))),
+              count(times.get(name)!.at(-1)!.itemsOut),
+              name === CONSUME || name === EXPRESSIONS
+                ? ''
+                : shown(median(ratio(name, nodes)), 'times'),
+            ]),
+            figures: [
+              ...names.map((name): Figure => ({
+                what: `${name}, in the node`,
+                unit: 'ms',
+                samples: nodes(name),
+              })),
+              ...BATCHING.flatMap((batching): Figure[] => {
+                const name = postgresName(batching);
+                return [
+                  {
+                    what: `Consume faster than ${name}, the node's own time`,
+                    unit: 'times',
+                    samples: ratio(name, nodes),
+                    aim: { atLeast: AIM },
+                  },
+                  {
+                    what: `Consume faster than ${name}, the whole execution`,
+                    unit: 'times',
+                    samples: ratio(name, executions),
+                  },
+                ];
+              }),
+            ],
+            remarks: [
+              ...BATCHING.map((batching) => `${postgresName(batching)}: ${WHAT_IT_IS[batching]}.`),
+              `${EXPRESSIONS}: no database; what n8n takes to work out the account and the key of each item, as Consume has it do.`,
+              'The Postgres node has not: a ledger, grants, expiry, values, idempotency (Retry On Fail takes twice), a denied output: without RETURNING no item hears whether it took a unit.',
+              `Published workflows (Webhook, Split Out, the node), ${count(ITEMS)} items over ${count(ACCOUNTS)} accounts; times as n8n recorded them.`,
+            ],
+            ok: await isSound(ledger.billing),
+          };
+        } finally {
+          await ledger.billing.close();
+        }
+      }),
+    ),
 };
-
-/** Whether starting n8n would find one of the right version (test/n8n/install.ts), not install it. */
-function isInstalled(): boolean {
-  const base = process.env.XDG_CACHE_HOME || join(os.homedir(), '.cache');
-  const cache = join(base, 'n8n-nodes-billing');
-  if (!existsSync(cache)) return false;
-  const host = join(__dirname, '../../test/n8n/host/package.json');
-  const { dependencies } = JSON.parse(readFileSync(host, 'utf8')) as {
-    dependencies: { n8n: string };
-  };
-  return readdirSync(cache).some((name) => {
-    const receipt = join(cache, name, 'install.json');
-    if (!/^n8n-[0-9a-f]+$/.test(name) || !existsSync(receipt)) return false;
-    return (JSON.parse(readFileSync(receipt, 'utf8')) as { n8n: string }).n8n === dependencies.n8n;
-  });
-}
 
 async function makeBalances(pool: Pool): Promise<void> {
   await pool.query(

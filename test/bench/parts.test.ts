@@ -5,7 +5,7 @@ import { join } from 'node:path';
 
 /**
  * The benchmarks at a toy size, so that they do not rot unseen: each part ends, and verify() finds what
- * it wrote in order. Figures of such a size mean nothing. (`n8n` needs a real one: test:n8n installs it.)
+ * it wrote in order. Figures of such a size mean nothing. (`n8n` and `webhook` need a real one: test:n8n installs it.)
  */
 
 const PARTS = ['uses', 'checks', 'two-processes', 'growth', 'verify', 'invoices', 'embedded'];
