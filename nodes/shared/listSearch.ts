@@ -278,15 +278,20 @@ export async function searchPaymentMethodsOfOrder(
   return listOfMethods(methods, filter);
 }
 
-/** Those that are always there. Programs that use the engine may bring their own, by their names. */
-const GATEWAYS = [
-  { name: 'Manual: paid by other ways, such as a bank transfer', value: 'manual' },
-  { name: 'Test: moves no money, for sandboxes', value: 'test' },
-];
+const GATEWAYS: Readonly<Record<string, string>> = {
+  manual: 'Manual: paid by other ways, such as a bank transfer',
+  test: 'Test: moves no money, for sandboxes',
+};
 
-export function searchGateways(
+/** Those that can be used with the credential; of others than ours the name says all. */
+export async function searchGateways(
   this: ILoadOptionsFunctions,
   filter?: string,
 ): Promise<INodeListSearchResult> {
-  return Promise.resolve({ results: GATEWAYS.filter(({ name }) => matches(filter, name)) });
+  const gateways = await read(this, (billing) => billing.payments.gateways());
+  return {
+    results: gateways
+      .map(({ name }) => ({ name: GATEWAYS[name] ?? name, value: name }))
+      .filter(({ name }) => matches(filter, name)),
+  };
 }

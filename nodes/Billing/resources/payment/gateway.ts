@@ -1,6 +1,6 @@
 import type { INodeProperties } from 'n8n-workflow';
 
-/** By name, since programs that use the engine may bring their own. */
+/** By name, too, since what is saved may be of a process with other gateways. */
 export const gatewayParameter: INodeProperties = {
   displayName: 'Gateway',
   name: 'gateway',
