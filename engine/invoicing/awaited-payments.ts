@@ -50,7 +50,8 @@ export const awaitedPayments: LedgerPorts['awaited'] = async (session, shortages
   for (const { accountId, product } of shortages) {
     const theirs = found.filter((one) => one.accountId === accountId);
     const bringing = await thoseThatBring(session, theirs, product);
-    const [first] = bringing;
+    // What a child began itself it may be told of, whatever else its parent waits for.
+    const first = bringing.find(({ own }) => own) ?? bringing[0];
     payments.push(
       first === undefined
         ? null

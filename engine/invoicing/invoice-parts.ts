@@ -9,6 +9,7 @@ import {
   type Instant,
 } from '../kernel';
 import { CREDITS, moveCredits, readCredits } from './account-credit';
+import { mergeTopUps } from './collecting/top-up-records';
 import { creditNoteRecord, listCreditNotes, type StoredCreditNote } from './credit-note-records';
 import {
   findInvoice,
@@ -198,8 +199,12 @@ export const eraseInvoices: ErasePart = async (session, account) => {
 const COUNT = `
 select count(*)::int as invoices from {schema}.invoices where payer_id = $1::uuid`;
 
-/** Invoices stay as they are, with their buyer's name, and are found through the alias; credit moves. */
-export const mergeInvoices: MergePart = async (session, { into, from, now, dryRun }) => {
+/**
+ * Invoices stay as they are, with their buyer's name, and are found through the alias; credit and top-ups
+ * move.
+ */
+export const mergeInvoices: MergePart = async (session, merge) => {
+  const { into, from, now, dryRun } = merge;
   const [counted] = await session.query<{ invoices: number }>(COUNT, [from.payerId]);
   const found = (await readCredits(session, [from.payerId])).get(from.payerId);
   const credits = [...(found ?? [])].filter(([, amount]) => !amount.isZero());
@@ -211,7 +216,8 @@ export const mergeInvoices: MergePart = async (session, { into, from, now, dryRu
       now,
     );
   }
-  return { invoices: counted!.invoices, accountCredits: credits.length };
+  const topUps = await mergeTopUps(session, merge);
+  return { invoices: counted!.invoices, accountCredits: credits.length, ...topUps };
 };
 
 /** Longest issued first, by the index invoices_old. What is not paid yet is kept however old it is. */

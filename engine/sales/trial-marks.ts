@@ -1,4 +1,4 @@
-import { payersOf, type ResolvedAccount } from '../accounts';
+import { payersOf, resolveAccount, type ResolvedAccount } from '../accounts';
 import { column, table, type Session } from '../database';
 import { isoTime, type Instant } from '../kernel';
 import type { GivenIdentity, HashedIdentity, IdentityHashing } from './identity-hash';
@@ -185,21 +185,25 @@ export class TrialMarks {
   }
 
   /**
-   * A trial that was to begin later never will: it was none. The payers must be locked.
+   * A trial that was to begin later never will: it was none, for whoever paid for the account then either.
+   * The payers must be locked.
    *
    * @param at when it was put down
    */
   async forgetTrial(
     session: Session,
     account: ResolvedAccount,
-    { sku, at }: { sku: string; at: Instant },
+    { sku, at, payerId }: { sku: string; at: Instant; payerId: string },
     now: Instant,
   ): Promise<void> {
-    const payers = payersOf(account);
+    const payer = await resolveAccount(session, { accountId: payerId });
+    const payers = [...new Set([...payersOf(account), payerId, payer.accountId])];
     const forgotten = await session.query(FORGET, [payers, sku, isoTime(at)]);
     if (forgotten.length === 0) return;
     await freeTrialPlace(session, payers, { sku, takenAt: at }, now);
-    const hashes = (await this.hashesOf(session, account, [])).flat().map(({ hash }) => hash);
+    const own = await this.hashesOf(session, account, []);
+    const people = [...own, ...(await this.hashesOf(session, payer, []))];
+    const hashes = people.flat().map(({ hash }) => hash);
     if (hashes.length > 0) await session.query(FORGET_OF, [hashes, isoTime(at)]);
   }
 

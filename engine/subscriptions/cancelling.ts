@@ -134,11 +134,11 @@ export class Cancellations {
           await this.ports.withdrawLapsed(session, [one.payerId], now);
           await endNow(session, this.ports, standing, 'cancelled', { credit }, now);
           if (one.periodNumber === 0 && one.trialPhases > 0) {
-            const { sku, createdAt: at } = one;
+            const { sku, createdAt: at, payerId } = one;
             await this.trials.forgetTrial(
               session,
               await subscriberOf(session, one),
-              { sku, at },
+              { sku, at, payerId },
               now,
             );
           }

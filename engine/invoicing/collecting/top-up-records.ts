@@ -1,3 +1,4 @@
+import type { Merge } from '../../accounts';
 import { column, table, type RowOf, type Session } from '../../database';
 import { formatUnits, isoTime, type Instant } from '../../kernel';
 
@@ -59,8 +60,12 @@ const FIND = `${SELECT} where t.payer_id = $1::uuid and t.product = $2`;
 
 const LIST = `${SELECT} where t.payer_id = $1::uuid order by t.product`;
 
-/** Those that may have something to do, by the index top_ups_active; $2 and $3 go on behind. */
+/**
+ * Those that may have something to do, by the index top_ups_active; $2 and $3 go on behind. What an account
+ * said for itself rests while another one pays for it.
+ */
 const FIND_ACTIVE = `${SELECT}
+join {schema}.accounts p on p.account_id = t.payer_id and p.payer_id = t.payer_id
 where t.active and (t.payer_id, t.product) > ($2::uuid, $3)
   and (t.order_id is not null or t.stopped_until is null or t.stopped_until <= $1::timestamptz)
 order by t.payer_id, t.product limit $4::integer`;
@@ -73,6 +78,31 @@ on conflict (payer_id, product) do update
       active = excluded.active, saved_at = excluded.saved_at, stopped_until = null`);
 
 const WRITE = PROGRESS.update('payerId', 'product');
+
+/** Of two for a product that of the account which stays counts. Both are locked. */
+const MOVE = `
+update {schema}.top_ups t
+set payer_id = $2::uuid,
+    account_id = case when t.account_id = $1::uuid then $2::uuid else t.account_id end
+where t.payer_id = $1::uuid and not exists (
+  select from {schema}.top_ups o where o.payer_id = $2::uuid and o.product = t.product)`;
+
+const SWITCH_OFF = `update {schema}.top_ups set active = false where payer_id = $1::uuid`;
+
+const COUNT = `select count(*)::int as "topUps" from {schema}.top_ups where payer_id = $1::uuid`;
+
+/** Top-ups go along with the account that is merged. */
+export async function mergeTopUps(
+  session: Session,
+  { into, from, dryRun }: Merge,
+): Promise<{ topUps: number }> {
+  const [counted] = await session.query<{ topUps: number }>(COUNT, [from.payerId]);
+  if (!dryRun) {
+    await session.query(MOVE, [from.payerId, into.payerId]);
+    await session.query(SWITCH_OFF, [from.payerId]);
+  }
+  return counted!;
+}
 
 export const topUpRecord = (topUp: StoredTopUp): TopUp => ({
   account: topUp.accountId,

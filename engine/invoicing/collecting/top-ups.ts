@@ -1,4 +1,10 @@
-import { changeOfAccount, concerns, resolveAccount, resolveWithAliases } from '../../accounts';
+import {
+  changeOfAccount,
+  concerns,
+  resolveAccount,
+  resolveAccounts,
+  resolveWithAliases,
+} from '../../accounts';
 import { findOffer, findProducts, requireUnits, unknownProduct } from '../../catalog';
 import { lockAccounts, pages, type Session } from '../../database';
 import { recordEvents } from '../../events';
@@ -96,7 +102,8 @@ export class TopUps {
 
   /**
    * Says what an account buys by itself when units of a product run low; one for each product. A child's
-   * is its payer's. Saving it again lifts a stop after a decline.
+   * is its payer's, and stays that when the child leaves; what an account said before it had a parent
+   * rests while it has one. Saving it again lifts a stop after a decline.
    *
    * @throws unknown_account, unknown_product, unknown_offer, invalid_input (an offer that is subscribed
    *   to, or does not hold the product), idempotency_conflict
@@ -158,7 +165,7 @@ export class TopUps {
       find: (after, size) => findActiveTopUps(database, readClock(clock), after, size),
     });
     for await (const page of due) {
-      for (const topUp of await this.thoseToBuy(page)) {
+      for (const topUp of await this.thoseToBuy(await this.asTheyStand(page))) {
         const became = await this.buy(topUp);
         if (became === 'bought') done.topUpsBought += 1;
         if (became === 'failed') done.topUpsFailed += 1;
@@ -167,6 +174,16 @@ export class TopUps {
       }
     }
     return done;
+  }
+
+  /** A child that left its payer buys no more for it: the payer does. */
+  private async asTheyStand(page: readonly StoredTopUp[]): Promise<StoredTopUp[]> {
+    const references = page.map(({ accountId }) => ({ accountId }));
+    const buyers = await resolveAccounts(this.context.database, references);
+    return page.map((topUp, index) => {
+      const isTheirs = buyers[index]?.payerId === topUp.payerId;
+      return isTheirs ? topUp : { ...topUp, accountId: topUp.payerId };
+    });
   }
 
   /** Those that wait on an order, and those that have too little: asked for together. */
@@ -194,7 +211,7 @@ export class TopUps {
     const orderId = topUp.orderId ?? (await this.order(topUp));
     if (orderId === null) return null;
     if (typeof orderId !== 'string') return this.stop(topUp, null, orderId);
-    const attempt = await this.charge(orderId);
+    const attempt = await this.charge(topUp, orderId);
     const order = await this.ports.sales.getOrder({ orderId });
     if (order.paidAt !== null) return this.count(topUp, order);
     if (attempt !== null && attempt.finishedAt === null) return null;
@@ -237,14 +254,17 @@ export class TopUps {
     return isOurs === true ? orderId : null;
   }
 
-  /** One attempt an order, whatever dies; null: none was made, since it was paid otherwise. */
-  private async charge(orderId: string): Promise<Attempt | null> {
+  /**
+   * One attempt an order, whatever dies, and nobody else is charged than whose top-up it is; null: none was
+   * made, since it was paid otherwise.
+   */
+  private async charge({ payerId: whose }: StoredTopUp, orderId: string): Promise<Attempt | null> {
     await collectPayment(this.context, {
       purpose: 'order',
       purposeId: orderId,
       plan: async (session, { payerId }) => {
         if ((await latestAttempt(session, orderId)) !== null) return null;
-        const method = await defaultMethod(session, payerId);
+        const method = payerId === whose ? await defaultMethod(session, payerId) : null;
         return method === null ? NO_METHOD : { charge: method };
       },
     });
@@ -264,7 +284,8 @@ export class TopUps {
     const counted = await this.change(topUp, async (session, current, now) => {
       if (current.orderId !== order.orderId) return false;
       await writeTopUp(session, { ...current, bought: current.bought + 1, orderId: null });
-      const { product, sku, payerId, accountId } = current;
+      const { product, sku, payerId } = current;
+      const { accountId } = topUp;
       const { orderId, total, currency } = order;
       await recordEvents(session, [
         {
@@ -290,7 +311,8 @@ export class TopUps {
       if (current.orderId !== orderId || isStopped) return false;
       const { end } = await this.periodOf(session, current, now);
       await writeTopUp(session, { ...current, orderId: null, stoppedUntil: end });
-      const { product, sku, payerId, accountId } = current;
+      const { product, sku, payerId } = current;
+      const { accountId } = topUp;
       await recordEvents(session, [
         { type: 'top_up.failed', payerId, accountId, at: now, data: { product, sku, ...why } },
       ]);

@@ -41,16 +41,20 @@ forRules('automatic top-up', (database) => {
     clock.set(START + counter * 70 * DAY);
   });
 
+  const someone = async (token: TestToken | null): Promise<string> => {
+    counter += 1;
+    const { accountId: account } = await billing.accounts.identify({ externalId: `t-${counter}` });
+    if (token !== null) await billing.payments.saveMethod({ account, gateway: 'test', token });
+    return account;
+  };
   /** An account with units, a method, and a top-up below 20. */
   const customer = async (
     token: TestToken | null,
     units: number,
     more: object = {},
   ): Promise<string> => {
-    counter += 1;
-    const { accountId: account } = await billing.accounts.identify({ externalId: `t-${counter}` });
+    const account = await someone(token);
     if (units > 0) await billing.ledger.grant({ account, product: 'CALLS', quantity: units });
-    if (token !== null) await billing.payments.saveMethod({ account, gateway: 'test', token });
     await billing.invoicing.setTopUp({
       account,
       product: 'CALLS',
@@ -182,6 +186,59 @@ forRules('automatic top-up', (database) => {
     expect(await eventsOf(suspended, 'top_up.failed')).toMatchObject([
       { data: { code: 'account_suspended' } },
     ]);
+  });
+
+  test('what an account said rests while another pays for it, and charges nobody else', async () => {
+    const child = await customer('test_ok', 0);
+    const parent = await someone('test_ok');
+    await billing.accounts.attachChild({ parent, child });
+    await billing.runDue();
+    for (const account of [parent, child]) {
+      expect((await billing.payments.attempts({ account })).items).toEqual([]);
+      expect(await billing.invoicing.topUps({ account })).toEqual([]);
+    }
+    await billing.accounts.detachChild({ child });
+    await billing.runDue();
+    expect([await left(parent), await left(child)]).toEqual(['0', '100']);
+  });
+
+  test('what a child said is bought for its payer, also after it has left', async () => {
+    const [parent, child] = [await someone('test_ok'), await someone(null)];
+    await billing.accounts.attachChild({ parent, child });
+    const wish = { account: child, product: 'CALLS', below: 20, sku: 'pack' };
+    await billing.invoicing.setTopUp(wish);
+    await billing.runDue();
+    expect(await left(parent)).toBe('100');
+    await billing.accounts.detachChild({ child });
+    await billing.payments.saveMethod({ account: child, gateway: 'test', token: 'test_ok' });
+    await consume(parent, 90);
+    await billing.runDue();
+    expect([await left(parent), await left(child)]).toEqual(['110', '0']);
+    const { items } = await billing.sales.listOrders({ account: parent });
+    expect(items.map(({ account }) => account)).toEqual([parent, child]);
+    expect(await eventsOf(parent, 'top_up.bought')).toHaveLength(2);
+  });
+
+  test('merged it goes along, and can be switched off; of two that of the account which stays counts', async () => {
+    const [into, from] = [await someone(null), await customer('test_ok', 0)];
+    const merging = { into, from, prefer: 'into' } as const;
+    const seen = await billing.accounts.merge({ ...merging, dryRun: true });
+    expect(seen.counts).toMatchObject({ topUps: 1 });
+    await billing.accounts.merge(merging);
+    expect(await billing.invoicing.topUps({ account: into })).toMatchObject([
+      { account: into, payer: into, below: '20', active: true },
+    ]);
+    await billing.runDue();
+    expect(await left(into)).toBe('100');
+    const off = { account: into, product: 'CALLS', below: 20, sku: 'pack', active: false };
+    await billing.invoicing.setTopUp(off);
+    await consume(into, 100);
+    await billing.runDue();
+    expect(await left(into)).toBe('0');
+    const other = await customer('test_ok', 0);
+    await billing.accounts.merge({ into, from: other, prefer: 'into' });
+    await billing.runDue();
+    expect(await left(into)).toBe('0');
   });
 
   test.each([

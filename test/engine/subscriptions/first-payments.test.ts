@@ -926,6 +926,20 @@ onEachDatabase('first payments', (database) => {
       expect(much).not.toHaveProperty('invoiceId');
     });
 
+    test('a child is told of what it began itself, not of what its parent waits for', async () => {
+      const [parent, child] = [await newAccount(), await newAccount()];
+      await billing.accounts.attachChild({ parent, child });
+      const ask = () => billing.ledger.check({ account: child, product: 'CALLS' });
+      await start(parent, await offer());
+      await cycle();
+      expect((await ask()).reason).toBe('payment_awaited');
+      expect(await ask()).not.toHaveProperty('invoiceId');
+      await start(child, await offer({ price: '11.00' }));
+      await cycle();
+      const [own] = await invoicesOf(parent);
+      expect(await ask()).toMatchObject({ invoiceId: own!.invoiceId, amount: '11.00' });
+    });
+
     test('packs bought beside it can be used meanwhile', async () => {
       const account = await newAccount();
       await start(account, await offer());

@@ -125,6 +125,28 @@ onEachDatabase('trial phases', (database) => {
     ]);
   });
 
+  test('one that never began is spent for nobody, also after its child has left and its payer was merged', async () => {
+    const later = { startAt: new Date(START + 5 * 86_400_000) };
+    for (const isMerged of [false, true]) {
+      const [parent, child, into] = [await newAccount(), await newAccount(), await newAccount()];
+      await billing.accounts.attachChild({ parent, child });
+      const one = await start(child, 'tripwire', later);
+      await billing.accounts.detachChild({ child });
+      if (isMerged) await billing.accounts.merge({ into, from: parent, prefer: 'into' });
+      const payer = isMerged ? into : parent;
+      for (const account of [payer, child]) {
+        const asked = { account, sku: 'tripwire', trial: true };
+        expect(await billing.subscriptions.start(asked)).toMatchObject({
+          reason: 'trial_already_used',
+        });
+      }
+      await billing.subscriptions.cancel({ subscriptionId: one.subscriptionId });
+      for (const account of [payer, child]) {
+        expect(await start(account, 'tripwire', { trial: true })).toMatchObject({ trialPhase: 1 });
+      }
+    }
+  });
+
   test('S7: trial phases are spent once per account', async () => {
     const account = await newAccount();
     await start(account, 'tripwire', { renew: false });
