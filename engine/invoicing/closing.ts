@@ -15,13 +15,14 @@ import {
   type RequestOf,
 } from '../kernel';
 import { findUndecided, type PaymentContext } from '../payments';
-import { changesGivenUp } from '../subscriptions';
+import { changesGivenUp, dunningEnded } from '../subscriptions';
 import { moveCredits, writeCredits } from './account-credit';
 import { changeOfInvoice, type InvoiceAtHand } from './change-of-invoice';
-import { closeCollections } from './collecting/closing-collections';
+import { closeCollections, subscriptionsOf } from './collecting/closing-collections';
 import { leftOfAll, planCredit } from './credit-plan';
 import { freeCoupons } from './freed-coupons';
 import { invoiceEvent } from './invoice-events';
+import { invoicedPeriods } from './invoiced-periods';
 import {
   invoiceRecord,
   requireInvoice,
@@ -254,6 +255,8 @@ export class Closings {
       const after = await writeOff(session, invoice, now);
       // What is written off is not in order: access comes back with a payment.
       await closeCollections(session, [after], now, false);
+      const { payerId } = after;
+      await dunningEnded(session, invoicedPeriods, payerId, subscriptionsOf(after), 'keep', now);
       return false;
     });
   }

@@ -271,16 +271,18 @@ export async function paymentRecovered(
   subscriptionIds: readonly string[],
   now: Instant,
 ): Promise<void> {
+  // One that rests in its grace owes, too.
+  const isOwing = (one: StoredSubscription): boolean =>
+    one.status === 'past_due' || one.overdue || one.graceUntil !== null;
   const found = await ofPayer(session, ports, payerId, subscriptionIds, now);
-  for (const one of found.filter(({ subscription }) => subscription.overdue)) {
-    await endGivenUpUnits(session, ports, one, now);
+  for (const one of found) {
+    if (isOwing(one.subscription)) await endGivenUpUnits(session, ports, one, now);
   }
   await changeThose(
     session,
     found,
     'subscription.recovered',
-    // One that rests in its grace, too.
-    (one) => one.status === 'past_due' || one.overdue || one.graceUntil !== null,
+    isOwing,
     (one) => ({ status: statusWhenPaid(one), overdue: false, graceUntil: null }),
     now,
   );

@@ -49,6 +49,7 @@ export async function endGivenUpUnits(
   now: Instant,
 ): Promise<void> {
   const standings = await ports.standing(session, one.subscription);
+  if (![...standings.values()].includes('given_up')) return;
   await endThose(session, one, ({ number }) => standings.get(number) === 'given_up', now);
 }
 

@@ -502,6 +502,35 @@ forRules('invoices of which a part comes too late', (database) => {
       expect(await present({ subscriptionId })).toMatchObject({ status: 'paused', overdue: false });
     });
 
+    test('end with a plan that is cancelled while it rests', async () => {
+      const { account, subscriptionId } = await renewedUnpaid();
+      await billing.subscriptions.pause({ subscriptionId });
+      clock.advance(30 * DAY);
+      await billing.subscriptions.cancel({ subscriptionId });
+      expect(await present({ subscriptionId })).toMatchObject({ endReason: 'cancelled' });
+      expect(await units(account, 'CALLS')).toBe('200');
+    });
+
+    test.each(['merged', 'ended, then merged'])(
+      'end in the account that stays: %s',
+      async (way) => {
+        const { account, subscriptionId } = await renewedUnpaid();
+        const into = await newAccount();
+        const isOver = way !== 'merged';
+        if (isOver) await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+        await billing.accounts.merge({ from: account, into, prefer: 'into' });
+        expect(await check(into)).toMatchObject({ allowed: true, remaining: '500' });
+        clock.advance(7 * DAY);
+        if (!isOver) {
+          expect(await check(into)).toMatchObject({ allowed: false, reason: 'payment_overdue' });
+          await billing.subscriptions.cancel({ subscriptionId });
+          clock.advance(23 * DAY);
+        }
+        await billing.runDue();
+        expect(await units(into, 'CALLS')).toBe('200');
+      },
+    );
+
     test('paid for while it rests in its grace it goes on in order', async () => {
       await billing.invoicing.saveSettings({ dunning: { graceDays: 40 } });
       try {
@@ -538,6 +567,15 @@ forRules('invoices of which a part comes too late', (database) => {
       }
     });
 
+    test('written off, they end of a plan that is over', async () => {
+      const { account, subscriptionId } = await renewedUnpaid();
+      await billing.subscriptions.cancel({ subscriptionId, when: 'now' });
+      const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+      expect(await units(account, 'CALLS')).toBe('500');
+      await billing.invoicing.markUncollectible({ invoiceId: invoice!.invoiceId });
+      expect(await units(account, 'CALLS')).toBe('200');
+    });
+
     test('written off, they end when what came after them is paid', async () => {
       await billing.invoicing.saveSettings({ dunning: { finalAction: 'uncollectible' } });
       try {
@@ -553,6 +591,24 @@ forRules('invoices of which a part comes too late', (database) => {
         expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
       } finally {
         await billing.invoicing.saveSettings({ dunning: { finalAction: 'cancel' } });
+      }
+    });
+
+    test('written off within the grace, too', async () => {
+      await billing.invoicing.saveSettings({ dunning: { graceDays: 40 } });
+      try {
+        const { account, subscriptionId } = await renewedUnpaid();
+        const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+        await billing.invoicing.markUncollectible({ invoiceId: invoice!.invoiceId });
+        clock.advance(30 * DAY);
+        await cycle();
+        expect(await check(account)).toMatchObject({ allowed: true, remaining: '800' });
+        const [latest] = (await billing.invoicing.listInvoices({ account })).items;
+        await pay(latest!);
+        expect(await present({ subscriptionId })).toMatchObject({ status: 'active' });
+        expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
+      } finally {
+        await billing.invoicing.saveSettings({ dunning: { graceDays: 7 } });
       }
     });
 
