@@ -136,6 +136,31 @@ export async function endFees(
   ]);
 }
 
+/** By the primary keys. $1 payers, $2 fees. */
+const FIND_RUNNING = `
+select f.fee_id::text as fee_id from {schema}.fees f
+where f.payer_id = any($1::uuid[]) and f.fee_id = any($2::uuid[])
+  and coalesce(f.ended_at, f.ends_at) > $3::timestamptz
+union
+select h.fee_id::text from {schema}.held_fees h
+where h.payer_id = any($1::uuid[]) and h.fee_id = any($2::uuid[]) and h.released_at is null`;
+
+/**
+ * Of fees those that earn beyond a moment, or will when their time is known. The payers are locked.
+ *
+ * @param payerIds in whose books they may be
+ */
+export async function runningFees(
+  session: Session,
+  payerIds: readonly string[],
+  feeIds: readonly string[],
+  at: Instant,
+): Promise<Set<string>> {
+  const values = [payerIds, feeIds, isoTime(at)];
+  const rows = await session.query<{ fee_id: string }>(FIND_RUNNING, values);
+  return new Set(rows.map((row) => row.fee_id));
+}
+
 /** What is left of fees that are not over, as fees of their own. */
 const READ_LEFT = `
 select ${FEES.select('one')}

@@ -10,7 +10,7 @@ import { exportBook } from './whole-account';
 export * from './public';
 export { BOOK_ACCOUNTS, POSTING_KINDS } from './chart';
 export { postEarned } from './earned';
-export { deferFees, endFees, moveFees, releaseFees, type DeferredFee } from './fees';
+export { deferFees, endFees, moveFees, releaseFees, runningFees, type DeferredFee } from './fees';
 export { bookPorts } from './from-ledger';
 export { holdFees, type HeldFee } from './held-fees';
 export { movePostings, post, postAll, type Leg, type Posting } from './posting';
@@ -25,6 +25,7 @@ export {
   type LinePart,
   type ReturnOfItem,
   type SoldLine,
+  type SoldLineName,
 } from './returns';
 export { verifyBooks } from './verify';
 

@@ -7,6 +7,7 @@ import { moveCredits, writeCredits } from './account-credit';
 import { CatalogMemory } from './catalog-memory';
 import { readDunning } from './collecting/dunning-settings';
 import { findNames, namesIn, type PayerNames } from './chunks';
+import { creditsOfOver } from './fees-of-credits';
 import { withoutGivenUp } from './draft-lines';
 import { ofLapsedChanges } from './lapsed-changes';
 import { insertLines, reckonLines, type StoredInvoiceLine } from './invoice-lines';
@@ -24,11 +25,11 @@ import {
 import { returnUse } from './restored-use';
 import type { PaperSnapshot } from './rendering/snapshot';
 import { takeSnapshots } from './rendering/taking-snapshots';
-import { feesOf, heldFeesOf, salePosting, type HeldLines } from './sale-postings';
+import { feesOf, heldFeesOf, salePosting, type LineTimes } from './sale-postings';
 import { readSettings, type StoredSettings } from './settings';
 import { DraftUsage } from './usage';
 import { invoicesPaid, periodOf, periodsOf } from './when-paid';
-import { dropDraftsOfChanges } from './withdrawing-changes';
+import { dropDraftsOfChanges, freeCredits } from './withdrawing-changes';
 
 /** Drafts become invoices: reckoned, written to the book, and numbered last of all. */
 
@@ -119,6 +120,9 @@ export async function finalizeDrafts(
   const usage = await DraftUsage.read(session, payers, inOrder, memory);
   const terms = { usage, memory, rating: context.rating };
   const { reckoned, empty, problems } = await reckonDrafts(session, payers, inOrder, terms);
+  if (reckoned.some(({ invoice }) => invoice.total.greaterThan(0))) {
+    await freeCredits(context, session, namesIn(payers), now);
+  }
   const { credits, moves } = await useCredits(session, payers, reckoned);
   const dueDays = await readDueDays(session, reckoned);
 
@@ -139,30 +143,29 @@ export async function finalizeDrafts(
     session,
     reckoned.map(({ invoice }) => invoice),
   );
-  await returnUse(
-    session,
-    namesIn(payers),
-    reckoned.flatMap(({ invoice }) => invoice.lines),
-    now,
-  );
+  const lines = reckoned.flatMap(({ invoice }) => invoice.lines);
+  await returnUse(session, namesIn(payers), lines, now);
   await saveSnapshots(session, reckoned, settings);
   await moveCredits(session, moves.fromHolders, now);
   await writeCredits(session, credits, now);
   await moveCredits(session, moves.toHolders, now);
   const taken = sumTaken(reckoned.flatMap((one) => one.taken));
   await couponsUsed(session, namesIn(payers), taken, now);
-  const held = await askForFirst(session, reckoned, { settings, dueDays }, now);
+  const times: LineTimes = {
+    held: await askForFirst(session, reckoned, { settings, dueDays }, now),
+    over: await creditsOfOver(session, namesIn(payers), lines, now),
+  };
   await postAll(
     session,
-    reckoned.flatMap(({ invoice }) => salePosting(invoice, held, now)),
+    reckoned.flatMap(({ invoice }) => salePosting(invoice, times, now)),
   );
   await deferFees(
     session,
-    reckoned.flatMap(({ invoice }) => feesOf(invoice, held, now)),
+    reckoned.flatMap(({ invoice }) => feesOf(invoice, times, now)),
   );
   await holdFees(
     session,
-    reckoned.flatMap(({ invoice }) => heldFeesOf(invoice, held)),
+    reckoned.flatMap(({ invoice }) => heldFeesOf(invoice, times)),
   );
   await invoicesPaid(
     session,
@@ -185,7 +188,7 @@ async function askForFirst(
   reckoned: readonly Reckoning[],
   terms: Pick<IssuingTerms, 'settings' | 'dueDays'>,
   now: Instant,
-): Promise<HeldLines> {
+): Promise<LineTimes['held']> {
   const { graceDays } = await readDunning(session);
   const asked = reckoned.flatMap(({ invoice, taxed: { timeZone } }): AskedPayment[] => {
     const days = dueDaysOf(invoice, terms) + graceDays;

@@ -1,3 +1,4 @@
+import { namesOfPayer } from '../accounts';
 import {
   endFees,
   leftToGiveBack,
@@ -21,6 +22,7 @@ import {
   type StoredCreditNote,
 } from './credit-note-records';
 import type { CreditableLine, PlannedCredit, SettledAmounts } from './credit-plan';
+import { creditsOf } from './fees-of-credits';
 import { readSnapshot, wrongState, type StoredInvoice } from './invoice-records';
 import { numberText, takeNumbers } from './numbering';
 import type { PaperSnapshot } from './rendering/snapshot';
@@ -113,7 +115,8 @@ const leg = (account: BookAccount, value: Decimal): Leg[] =>
 
 /**
  * Where what is taken back comes from: what a fee has not earned yet from `deferred`, the rest from
- * `revenue`. A fee ends with its line: as long as something of it is left, it goes on earning.
+ * `revenue`. A fee ends with its line, and with it what credits of days take off it: as long as something
+ * of it is left, it goes on earning.
  */
 export async function takenBackLegs(
   session: Session,
@@ -122,7 +125,9 @@ export async function takenBackLegs(
   now: Instant,
 ): Promise<Leg[]> {
   const { payerId, invoiceId, currency } = invoice;
-  const whole = planned.filter(({ isWhole }) => isWhole).map(({ line }) => line.lineId);
+  const over = planned.flatMap(({ line, isWhole }) => (isWhole ? line : []));
+  const names = await namesOfPayer(session, payerId);
+  const whole = [...over.map(({ lineId }) => lineId), ...(await creditsOf(session, names, over))];
   let unearned = sumOf([...(await endFees(session, payerId, whole, now)).values()]);
   if (payer.payerId !== payerId) {
     // What was not earned when the payer was merged into another went along: it comes back first.

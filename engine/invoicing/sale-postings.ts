@@ -5,21 +5,32 @@ import type { StoredInvoice } from './invoice-records';
 
 /** What an invoice is in the book, as it is issued. Pure. */
 
+/** Which lines of an invoice are earned at another time than others of their kind. */
+export interface LineTimes {
+  /** Their time begins when they are paid: first payments. */
+  held: ReadonlySet<string>;
+  /** Credits of what earns nothing any more. */
+  over: ReadonlySet<string>;
+}
+
 /** Fees of a time that is not over yet, and what is charged or credited of them on a change. */
-const isForTime = ({ kind, periodFrom, periodTo }: StoredInvoiceLine, now: Instant): boolean =>
+const isForTime = (
+  { lineId, kind, periodFrom, periodTo }: StoredInvoiceLine,
+  { over }: LineTimes,
+  now: Instant,
+): boolean =>
+  !over.has(lineId) &&
   (kind === 'fee' || kind === 'proration_credit' || kind === 'proration_charge') &&
   periodFrom !== null &&
   periodTo !== null &&
   periodTo > Math.max(periodFrom, now);
 
-/** Lines whose time begins when they are paid: first payments. */
-export type HeldLines = ReadonlySet<string>;
-
 /** A sale: what is owed, or paid by credit, against tax, what is earned, and what will be by the day. */
-export function salePosting(invoice: StoredInvoice, held: HeldLines, now: Instant): Posting[] {
+export function salePosting(invoice: StoredInvoice, times: LineTimes, now: Instant): Posting[] {
   const { total, net, credited, carried, tax, lines } = invoice;
   const deferred = lines.reduce(
-    (sum, line) => (held.has(line.lineId) || isForTime(line, now) ? sum.plus(line.net) : sum),
+    (sum, line) =>
+      times.held.has(line.lineId) || isForTime(line, times, now) ? sum.plus(line.net) : sum,
     ZERO,
   );
   const earned = net.minus(deferred);
@@ -52,10 +63,10 @@ const feeOf = ({ payerId, invoiceId, currency }: StoredInvoice, line: StoredInvo
   reference: { type: 'invoice', id: invoiceId },
 });
 
-export const feesOf = (invoice: StoredInvoice, held: HeldLines, now: Instant): DeferredFee[] =>
+export const feesOf = (invoice: StoredInvoice, times: LineTimes, now: Instant): DeferredFee[] =>
   invoice.lines
-    .filter((line) => !held.has(line.lineId) && isForTime(line, now))
+    .filter((line) => !times.held.has(line.lineId) && isForTime(line, times, now))
     .map((line) => ({ ...feeOf(invoice, line), from: line.periodFrom!, to: line.periodTo! }));
 
-export const heldFeesOf = (invoice: StoredInvoice, held: HeldLines): HeldFee[] =>
+export const heldFeesOf = (invoice: StoredInvoice, { held }: LineTimes): HeldFee[] =>
   invoice.lines.filter((line) => held.has(line.lineId)).map((line) => feeOf(invoice, line));

@@ -146,7 +146,8 @@ export async function withdrawRefused(
   const payer = await resolveAccount(session, { accountId: payerId });
   const atHand = { invoice, payer };
   const lowers = invoice.lines.some(({ total }) => total.isNegative());
-  if ((!invoice.paid.isZero() || lowers) && (await whyRefused(session, invoice, now)) !== null) {
+  const isPaidInPart = !invoice.paid.isZero() || !invoice.credited.isZero();
+  if ((isPaidInPart || lowers) && (await whyRefused(session, invoice, now)) !== null) {
     const all = new Set(invoice.lines.map(({ position }) => position));
     if (invoice.changeId === null) {
       await creditNotesOf(context).giveBackLines(session, atHand, all, now);
@@ -169,6 +170,27 @@ export async function withdrawRefused(
   }
   const positions = new Set(invoice.lines.filter(isEnded).map(({ position }) => position));
   await creditNotesOf(context).giveBackLines(session, atHand, positions, now);
+}
+
+/** By their payer. */
+const FIND_CREDITED = `
+select ${NAMES.select('i')} from {schema}.invoices i
+where i.payer_id = any($1::uuid[]) and i.status = 'open' and i.credited > 0`;
+
+/**
+ * Account credit on open invoices of some payers that nobody can pay any more is free for what they are
+ * asked for next. The payers are locked.
+ *
+ * @param names of the payers
+ */
+export async function freeCredits(
+  context: PaymentContext,
+  session: Session,
+  names: readonly string[],
+  now: Instant,
+): Promise<void> {
+  const found = await NAMES.rows(session, FIND_CREDITED, [names]);
+  for (const invoice of found) await withdrawRefused(context, session, invoice, now);
 }
 
 /** Fills the port of subscriptions. */

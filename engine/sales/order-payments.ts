@@ -65,8 +65,8 @@ export const orderPayments = (
   failed: () => Promise.resolve(),
 
   /**
-   * What the gateway gave back by itself is a refund of the order. One that cannot be told from its
-   * amount is left to people: the event says that money went back.
+   * What the gateway gave back by itself is a refund of the order: of the item that its amount tells, else
+   * of all, by what is left of each.
    */
   async refunded(session, refund, now) {
     if (refund.reason !== 'gateway') return;
@@ -88,10 +88,17 @@ export const orderPayments = (
       ? null
       : await unlessRefused(
           session,
-          ['order_state', 'refund_ambiguous', 'refund_exceeds_paid', 'payment_mismatch'],
+          ['order_state', 'refund_exceeds_paid', 'payment_mismatch'],
           () =>
             refunds.refundWanted(
-              { orderId, refundId, amount, used: 'forgive', keepSubscription: false },
+              {
+                orderId,
+                refundId,
+                amount,
+                used: 'forgive',
+                keepSubscription: false,
+                isSpread: true,
+              },
               session,
             ),
         );

@@ -160,15 +160,47 @@ function bonusUnits(grant: LineGrant, back: Decimal, total: Decimal): Decimal {
   return Decimal.max(ZERO, gone.minus(grant.givenUp));
 }
 
+/**
+ * An amount over all lines, by what is left of each: money that a gateway took back without saying what
+ * for.
+ *
+ * @param amount less than is left of all of them
+ */
+function spreadOver(
+  lines: readonly RefundLine[],
+  amount: Decimal,
+  decimals: number,
+): PlannedLine[] {
+  const left = lines.map((line) => leftOf(line).amount);
+  const shares = split(amount, left, decimals);
+  return lines.flatMap((line, place) => {
+    const share = shares[place]!;
+    if (share.isZero()) return [];
+    return share.equals(left[place]!) ? restOf(line, decimals) : partOf(line, share, decimals);
+  });
+}
+
 /** What a caller asked for. */
 export interface RefundWish {
   amount: Decimal | null;
   /** A line's position, or its sku; as a text, the sku comes first. */
   item: string | number | null;
+  /** An amount that does not say what it is for is for all lines. */
+  isSpread?: boolean;
 }
 
-/** The lines that a refund is for: some of them whole, or a part of one. */
-export type RefundScope = { whole: RefundLine[] } | { part: RefundLine; amount: Decimal };
+/** The lines that a refund is for: some of them whole, or a part of one, or of all. */
+export type RefundScope = { whole: RefundLine[] } | { parts: RefundLine[]; amount: Decimal };
+
+/** What a refund is to take of the lines that it is for. */
+export function planOf(scope: RefundScope, decimals: number): PlannedLine[] {
+  if ('whole' in scope) return scope.whole.map((line) => restOf(line, decimals));
+  const { parts, amount } = scope;
+  const [only] = parts;
+  return parts.length === 1
+    ? [partOf(only!, amount, decimals)]
+    : spreadOver(parts, amount, decimals);
+}
 
 /**
  * Finds what a refund is for.
@@ -190,9 +222,10 @@ export function scopeOf(
   }
   if (amount.greaterThan(left)) throw exceeds(left, decimals, wish.item === null);
   const withMoney = candidates.filter((line) => !leftOf(line).amount.isZero());
-  if (withMoney.length === 1) return { part: withMoney[0]!, amount };
+  if (withMoney.length === 1) return { parts: withMoney, amount };
   const exact = withMoney.filter((line) => line.total.equals(amount) && isUntouched(line));
   if (exact.length === 1) return { whole: exact };
+  if (wish.isSpread === true) return { parts: withMoney, amount };
   throw new BillingError(
     'refund_ambiguous',
     exact.length > 1

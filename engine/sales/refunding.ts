@@ -28,8 +28,8 @@ import { DEFAULT_GATEWAY, takeReference } from './payment-references';
 import {
   USED_RULES,
   isDone,
-  partOf,
-  restOf,
+  leftOf,
+  planOf,
   scopeOf,
   wishedWhole,
   type RefundWish,
@@ -61,6 +61,9 @@ const refundOrderInput = input({
 });
 export type RefundOrderRequest = RequestOf<typeof refundOrderInput>;
 
+/** As people ask for it; or as a gateway did it, without saying what for: of all lines then. */
+type WantedRefund = z.output<typeof refundOrderInput> & { isSpread?: boolean };
+
 export class Refunds {
   constructor(
     private readonly context: Context,
@@ -83,11 +86,8 @@ export class Refunds {
   }
 
   /** @param within a transaction of the engine's own, which holds the locks of `locksOfOrder` */
-  async refundWanted(
-    wanted: z.output<typeof refundOrderInput>,
-    within?: Session,
-  ): Promise<RefundOrderAnswer> {
-    const { orderId, idempotencyKey, metadata, tx, ...inputs } = wanted;
+  async refundWanted(wanted: WantedRefund, within?: Session): Promise<RefundOrderAnswer> {
+    const { orderId, idempotencyKey, metadata, tx, isSpread: _isSpread, ...inputs } = wanted;
     return changeOfOrder(
       this.context,
       this.hooks,
@@ -119,19 +119,16 @@ export class Refunds {
   private async refund(
     session: Session,
     atHand: OrderAtHand,
-    wanted: Omit<z.output<typeof refundOrderInput>, 'refundId'> & { refundId: string },
+    wanted: WantedRefund & { refundId: string },
     now: Instant,
   ): Promise<void> {
     const { order } = atHand;
     const { used } = wanted;
-    const wish = { amount: wanted.amount ?? null, item: wanted.item ?? null };
+    const { amount: asked = null, item = null, isSpread } = wanted;
+    const wish = { amount: asked, item, isSpread };
     if (!wanted.keepSubscription) await this.lapseChanges(session, order, wish, now);
     const lines = await refundLines(session, order);
-    const scope = scopeOf(lines, wish, order.decimals);
-    const planned =
-      'part' in scope
-        ? [partOf(scope.part, scope.amount, order.decimals)]
-        : scope.whole.map((line) => restOf(line, order.decimals));
+    const planned = planOf(scopeOf(lines, wish, order.decimals), order.decimals);
     const { refundId } = wanted;
     const withdrawn = await takeBack(session, atHand, planned, used, refundId, now);
     const taken = planned.map((line) => takenLine(line, withdrawn));
@@ -143,7 +140,9 @@ export class Refunds {
     await postRefund(session, atHand, { refundId, ...money }, units, now);
 
     const refunded = order.refunded.plus(money.amount);
-    const covered = 'part' in scope ? [] : scope.whole;
+    const covered = planned.flatMap(({ line, amount: back }) =>
+      back.equals(leftOf(line).amount) ? line : [],
+    );
     const isAll = order.total.isZero()
       ? lines.every((line) => covered.includes(line) || isDone(line))
       : refunded.equals(order.paid);

@@ -143,6 +143,23 @@ interface LoweredFee {
   serviceTo: Instant;
 }
 
+/** By how much fees that wait would be lowered; those on drafts are taken off these. The payer is locked. */
+export async function loweringOf(
+  session: Session,
+  ports: PeriodPorts,
+  subscription: StoredSubscription,
+  periods: readonly OpenPeriod[],
+  { credited, decimals }: Pick<GivenBack, 'credited' | 'decimals'>,
+): Promise<Decimal> {
+  let lowered = ZERO;
+  for (const { number } of periods) {
+    const fee = await waitingFee(session, ports, subscription, number);
+    if (fee === null) continue;
+    lowered = lowered.plus(takePart(fee.amount, credited.get(number) ?? ZERO, decimals));
+  }
+  return lowered;
+}
+
 /** Lowers fees where they wait; nothing is asked for where nothing is left. The payer is locked. */
 export async function lowerFees(
   session: Session,

@@ -2,9 +2,10 @@ import { TestClock, type Billing, type PricingRequest } from '../../engine';
 import { forRules } from './each-database';
 
 /**
- * Under one key an input left out and the same written out, as its default, are one request: the answer
- * comes again. The table names each optional field of each call that takes a key, which the compiler
- * holds it to; a new one is added with its default, or with why nothing stands for leaving it out.
+ * An input left out and the same written out, as its default, are one request: under a key the answer
+ * comes again, and calls that take none answer alike. The tables name each optional field of each call,
+ * which the compiler holds them to; a new one is added with its default, or with why nothing stands for
+ * leaving it out.
  */
 
 type Rooms = Omit<Billing, 'verify' | 'runDue' | 'transaction' | 'close' | 'sandbox'>;
@@ -19,6 +20,10 @@ type Keyed<Calls> = {
   [Name in keyof Calls]: 'idempotencyKey' extends Fields<Asked<Calls[Name]>> ? Name : never;
 }[keyof Calls];
 
+type Unkeyed<Calls> = {
+  [Name in keyof Calls]: [Optional<Asked<Calls[Name]>>] extends [never] ? never : Name;
+}[keyof Calls];
+
 /** What stands for a field that is left out; or why nothing that can be written does. */
 type Default = { is: unknown } | { isOpen: string };
 interface Rules<Request> {
@@ -30,6 +35,15 @@ interface Rules<Request> {
 }
 type Table = {
   [Room in keyof Rooms]: { [Name in Keyed<Rooms[Room]>]: Rules<Asked<Rooms[Room][Name]>> };
+};
+
+/** Calls without a key; what lists of requests are made of is asked for by itself, too. */
+type WithoutKey = {
+  [Room in keyof Rooms]: {
+    [
+      Name in Exclude<Unkeyed<Rooms[Room]>, Keyed<Rooms[Room]> | 'checkMany' | 'consumeMany'>
+    ]: Rules<Asked<Rooms[Room][Name]>>;
+  };
 };
 
 const is = (value: unknown): Default => ({ is: value });
@@ -50,6 +64,7 @@ const START = '2027-01-10T12:00:00Z';
 const HOUR = { unit: 'hour', count: 1 } as const;
 const MONTH = { unit: 'month', count: 1 } as const;
 const SECRET = 'a secret of sixteen characters';
+const WEBHOOK_SECRET = `whsec_${Buffer.alloc(32, 'x').toString('base64')}`;
 
 /** An account with units of MSG. */
 async function withUnits({ billing, account }: World): Promise<string> {
@@ -543,20 +558,231 @@ const TABLE: Table = {
   events: {},
 };
 
-/** A call of the table, as what the test works on. */
+const ANY = open('of whomever, or whatever it is');
+const TOLD = open('nobody is told');
+/** As many as a page has. */
+const page = (most: number) => ({ limit: is(most), cursor: NONE });
+const nothing = () => Promise.resolve({});
+const ofOne = async ({ account }: World) => ({ account: await account() });
+/** Of an account that has an invoice to be sent. */
+const toDispatch = async ({ billing, account }: World) => {
+  const accountId = await account();
+  await billing.subscriptions.start({ account: accountId, sku: 'plan' });
+  return { account: accountId };
+};
+/** Leased to a reader, of events that there are for it. */
+const leased = async (world: World) => {
+  const reader = world.name();
+  const account = await withUnits(world);
+  const polled = await world.billing.events.poll({
+    reader,
+    accounts: [account],
+    from: 'beginning',
+  });
+  return { reader, leaseId: polled.leaseId!, eventIds: polled.events.map((one) => one.eventId) };
+};
+const MINUTE = { unit: 'seconds', count: '60' };
+
+const READ: WithoutKey = {
+  catalog: {
+    listProducts: { optional: { keys: ANY } },
+    listOffers: {
+      optional: {
+        skus: ANY,
+        accountId: ANY,
+        includePrivate: is(false),
+        includeInactive: is(false),
+      },
+      request: nothing,
+    },
+    listCoupons: { optional: { codes: ANY } },
+    listTaxRates: { optional: { keys: ANY } },
+    exportCatalog: {
+      optional: { raw: is(false) },
+      request: () => Promise.resolve({ format: 'csv' }),
+    },
+  },
+  accounts: {
+    list: { optional: { ...page(50), search: ANY }, request: nothing },
+    export: { optional: { entries: is(100_000) }, request: ofOne },
+    migrateIdentities: {
+      optional: { map: NONE, limit: is(10_000), dryRun: is(false) },
+      request: ({ name }) =>
+        Promise.resolve({
+          from: { provider: name() },
+          to: name(),
+          map: [{ externalId: 'a', to: 'b' }],
+        }),
+    },
+  },
+  ledger: {
+    check: {
+      optional: { amount: is(1), createIfNew: is(false) },
+      request: async (world) => ({ account: await withUnits(world), product: 'MSG' }),
+    },
+    holds: {
+      optional: { product: ANY, open: is(true), ...page(100) },
+      request: async (world) => {
+        const account = await withUnits(world);
+        const of = { account, product: 'MSG', amount: 10, expiresIn: HOUR };
+        await world.billing.ledger.hold(of);
+        return { account };
+      },
+    },
+    balance: { optional: { at: open('the time of the call') } },
+    grants: { optional: { product: ANY } },
+    entries: {
+      optional: { product: ANY, kind: ANY, from: ANY, to: ANY, ...page(100) },
+      request: async (world) => ({ account: await withUnits(world) }),
+    },
+    statement: {
+      optional: {
+        product: ANY,
+        kind: ANY,
+        from: ANY,
+        to: ANY,
+        ...page(100),
+        header: is(true),
+        raw: is(false),
+      },
+      request: async (world) => ({ account: await withUnits(world) }),
+    },
+  },
+  payments: {
+    attempts: {
+      optional: { account: ANY, invoiceId: ANY, orderId: ANY, ...page(100) },
+      request: nothing,
+    },
+    refundsDue: { optional: { account: ANY, ...page(100) }, request: nothing },
+    checkoutLink: { optional: { orderId: NONE, invoiceId: NONE } },
+  },
+  sales: {
+    listOrders: { optional: { account: ANY, status: ANY, ...page(50) }, request: nothing },
+    commissions: { optional: page(50), request: ofOne },
+    listPayouts: { optional: { account: ANY, status: ANY, ...page(50) }, request: nothing },
+  },
+  subscriptions: {
+    list: { optional: { account: ANY, status: ANY, sku: ANY, ...page(50) }, request: nothing },
+  },
+  invoicing: {
+    createInvoices: {
+      optional: { account: ANY, limit: is(100_000_000), catchUp: is(false), onProgress: TOLD },
+      request: toDispatch,
+    },
+    dispatchInvoices: {
+      optional: {
+        account: ANY,
+        invoiceIds: ANY,
+        limit: is(100_000_000),
+        catchUp: is(false),
+        onProgress: TOLD,
+        onInvoices: TOLD,
+      },
+      request: async (world) => {
+        const one = await toDispatch(world);
+        await world.billing.invoicing.createInvoices(one);
+        return one;
+      },
+    },
+    runBillingCycle: {
+      optional: { limit: is(100_000_000), catchUp: is(false), onProgress: TOLD, onInvoices: TOLD },
+      request: async (world) => {
+        await world.billing.invoicing.runBillingCycle();
+        await toDispatch(world);
+        return {};
+      },
+    },
+    resetProducts: {
+      optional: { account: ANY, limit: is(10_000), catchUp: is(false) },
+      request: toDispatch,
+    },
+    restoreProducts: {
+      optional: { account: ANY, limit: is(10_000), catchUp: is(false) },
+      request: toDispatch,
+    },
+    listInvoices: {
+      optional: { account: ANY, status: ANY, number: ANY, ...page(50) },
+      request: nothing,
+    },
+    listCreditNotes: { optional: { account: ANY, invoiceId: ANY, ...page(100) }, request: nothing },
+    renderInvoice: {
+      optional: { invoiceId: NONE, creditNoteId: NONE, locale: is('en') },
+      request: async (world) => ({ invoiceId: await issued(world), format: 'html' }),
+    },
+  },
+  books: {
+    balances: { optional: { account: ANY, currency: ANY, from: ANY, to: ANY } },
+    postings: {
+      optional: {
+        account: ANY,
+        currency: ANY,
+        from: ANY,
+        to: ANY,
+        kind: ANY,
+        reference: ANY,
+        ...page(100),
+      },
+      request: nothing,
+    },
+  },
+  events: {
+    poll: {
+      optional: {
+        types: ANY,
+        accounts: ANY,
+        limit: is(100),
+        most: NONE,
+        lease: is(MINUTE),
+        from: is('now'),
+      },
+      request: ({ name }) => Promise.resolve({ reader: name() }),
+    },
+    take: { optional: { lease: is(MINUTE) }, request: leased },
+    extend: { optional: { lease: is(MINUTE) }, request: leased },
+    release: { optional: { leaseId: CHECK } },
+    acknowledge: { optional: { leaseId: CHECK } },
+    list: {
+      optional: { account: ANY, types: ANY, since: ANY, until: ANY, limit: is(100), cursor: NONE },
+      request: nothing,
+    },
+    sample: { optional: { account: ANY } },
+    saveWebhook: {
+      optional: { webhookId: NONE, url: STAYS, types: STAYS, active: is(true) },
+      request: () => Promise.resolve({ url: 'https://example.com/hook' }),
+    },
+    webhookFailures: {
+      optional: { limit: is(100) },
+      request: async ({ billing }) => {
+        const { webhookId } = await billing.events.saveWebhook({ url: 'https://example.com/hook' });
+        return { webhookId };
+      },
+    },
+  },
+};
+
+/** A call of a table, as what the tests work on. */
 interface Tested {
   name: string;
   rules: Rules<Record<string, unknown>>;
 }
 
-const TESTED: Tested[] = Object.entries(TABLE).flatMap(([room, calls]) =>
-  Object.entries(calls as Record<string, Tested['rules']>)
-    .filter(
-      ([, rules]) =>
-        rules.inside ?? Object.values<Default>(rules.optional).some((one) => 'is' in one),
-    )
-    .map(([name, rules]) => ({ name: `${room}.${name}`, rules })),
-);
+const testedOf = (table: object): Tested[] =>
+  Object.entries(table).flatMap(([room, calls]) =>
+    Object.entries(calls as Record<string, Tested['rules']>)
+      .filter(
+        ([, rules]) =>
+          rules.inside ?? Object.values<Default>(rules.optional).some((one) => 'is' in one),
+      )
+      .map(([name, rules]) => ({ name: `${room}.${name}`, rules })),
+  );
+
+/** An answer without what is made up anew each time. */
+const withoutNames = (answer: unknown): unknown =>
+  JSON.parse(
+    JSON.stringify(answer)
+      .replaceAll(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, 'id')
+      .replaceAll(/name-\d+|(INV|CN)-\d+|whsec_[^"]+/g, 'name'),
+  );
 
 async function prepare(billing: Billing): Promise<void> {
   const { catalog } = billing;
@@ -576,7 +802,7 @@ forRules('defaults under a key', (database) => {
   let world: World;
 
   beforeAll(async () => {
-    const options = { testGateway: true, secrets: { identity: SECRET } };
+    const options = { testGateway: true, secrets: { identity: SECRET, webhooks: WEBHOOK_SECRET } };
     const billing = await database.open(new TestClock(START), undefined, options);
     await prepare(billing);
     const own = { name: 'We', address: ADDRESS };
@@ -600,7 +826,28 @@ forRules('defaults under a key', (database) => {
       (one: { replayed?: boolean }) => one.replayed === true,
     );
 
-  test.each(TESTED)('$name: written out is left out', async ({ name, rules }) => {
+  test.each(testedOf(READ))('$name: written out it answers alike', async ({ name, rules }) => {
+    const before = withoutNames(await call(name, await rules.request!(world)));
+    for (const [field, standing] of Object.entries<Default>(rules.optional)) {
+      if (!('is' in standing)) continue;
+      const request = { ...(await rules.request!(world)), [field]: standing.is };
+      expect(withoutNames(await call(name, request))).toEqual(before);
+    }
+  });
+
+  test('lists of requests: written out is left out', async () => {
+    const { ledger } = world.billing;
+    const bare = { account: await withUnits(world), product: 'MSG', idempotencyKey: world.name() };
+    const full = { ...bare, amount: 1, createIfNew: false };
+    expect(await ledger.consumeMany([bare])).toMatchObject([{ replayed: false }]);
+    expect(await ledger.consumeMany([full])).toMatchObject([{ replayed: true }]);
+    const asked = { account: bare.account, product: 'MSG' };
+    expect(await ledger.checkMany([{ ...asked, amount: 1, createIfNew: false }])).toEqual(
+      await ledger.checkMany([asked]),
+    );
+  });
+
+  test.each(testedOf(TABLE))('$name: written out is left out', async ({ name, rules }) => {
     const written = Object.entries<Default>(rules.optional).flatMap(([field, standing]) =>
       'is' in standing ? [(request: object) => ({ ...request, [field]: standing.is })] : [],
     );

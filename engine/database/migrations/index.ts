@@ -13,6 +13,7 @@ import { sandbox } from './0012-sandbox';
 import { changes } from './0013-changes';
 import { plans } from './0014-plans';
 import { hardening } from './0015-hardening';
+import { money } from './0016-money';
 
 /**
  * One step of the schema. Released steps never change; a correction is another step, and a function
@@ -45,4 +46,5 @@ export const MIGRATIONS: readonly Migration[] = [
   changes,
   plans,
   hardening,
+  money,
 ];

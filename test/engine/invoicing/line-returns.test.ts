@@ -22,6 +22,7 @@ const START = Date.parse('2027-06-01T09:00:00Z');
 /** 20, and 15, of its 30 days are left. */
 const TWO_THIRDS = Date.parse('2027-06-11T11:00:00Z');
 const HALF = Date.parse('2027-06-16T11:00:00Z');
+const HOUR = 3_600_000;
 
 const failure = (promise: Promise<unknown>): Promise<unknown> =>
   promise.then(
@@ -52,6 +53,13 @@ async function fill({ catalog }: Billing): Promise<void> {
   });
   await plan('gross', '119.00');
   await plan('larger', '60.00');
+  for (const [sku, price, quantity] of [
+    ['pack', '10.00', 100],
+    ['large-pack', '20.00', 200],
+  ] as const) {
+    const items = [{ product: 'TOKENS', quantity }];
+    await catalog.saveOffer({ sku, name: sku, price, currency: 'EUR', items });
+  }
 }
 
 onEachDatabase('what comes back comes back once', (database) => {
@@ -83,6 +91,14 @@ onEachDatabase('what comes back comes back once', (database) => {
     const rows = await billing.books.balances({ account });
     const found = rows.filter((row) => row.account === name);
     return found.reduce((sum, { balance }) => sum + Number(balance), 0).toFixed(2);
+  };
+
+  /** All balances that are not zero. */
+  const bookOf = async (account: string): Promise<Record<string, string>> => {
+    const names = new Set((await billing.books.balances({ account })).map((row) => row.account));
+    const all: Record<string, string> = {};
+    for (const name of names) all[name] = await balanceOf(account, name);
+    return Object.fromEntries(Object.entries(all).filter(([, balance]) => Number(balance) !== 0));
   };
 
   /** A plan whose first invoice is paid by card. */
@@ -271,6 +287,105 @@ onEachDatabase('what comes back comes back once', (database) => {
     });
   });
 
+  it('a lost dispute of a part that no item comes to is of all items, by what is left of each', async () => {
+    const account = await newAccount();
+    const items = [{ sku: 'pack' }, { sku: 'large-pack' }];
+    const order = await billing.sales.createOrder({ account, items });
+    const orderId = order.orderId!;
+    await billing.payments.payOrder({ orderId });
+    await disputed({ orderId }, '9.00');
+    expect(await billing.sales.getOrder({ orderId })).toMatchObject({
+      status: 'partly_refunded',
+      refunded: '9.00',
+      items: [{ refunded: '3.00' }, { refunded: '6.00' }],
+    });
+    // 30 of 100 and 60 of 200 units went with it.
+    const left = async () =>
+      (await billing.ledger.balance({ account, product: 'TOKENS' })).available;
+    expect(await left()).toBe('210');
+    expect(await failure(billing.sales.refundOrder({ orderId, amount: '21.01' }))).toBe(
+      'refund_exceeds_paid',
+    );
+    await disputed({ orderId }, '20.99');
+    await disputed({ orderId }, '0.01');
+    expect(await billing.sales.getOrder({ orderId })).toMatchObject({ status: 'refunded' });
+    expect(await left()).toBe('0');
+    expect(await bookOf(account)).toEqual({});
+  });
+
+  describe('the book says at once what came back', () => {
+    const byNote = (invoiceId: string) =>
+      billing.invoicing.createCreditNote({ invoiceId, to: 'refund' });
+
+    it.each([
+      ['is on an invoice', true],
+      ['waits', false],
+    ])('a credit note of the whole while the credit %s', async (_how, isIssued) => {
+      const account = await newAccount();
+      const { subscriptionId, invoiceId } = await subscribed(account);
+      clock.set(TWO_THIRDS);
+      await credited(subscriptionId);
+      if (isIssued) await cycle(account);
+      await byNote(invoiceId);
+      if (!isIssued) await cycle(account);
+      expect(await bookOf(account)).toEqual({ cash: '20.00', customer_credit: '-20.00' });
+    });
+
+    it('a refund of what was changed, and a lost dispute of it', async () => {
+      const account = await newAccount();
+      const { subscriptionId, invoiceId } = await subscribed(account);
+      clock.set(HALF - 2 * HOUR);
+      await billing.subscriptions.change({ subscriptionId, sku: 'larger' });
+      await cycle(account);
+      expect(await bookOf(account)).toEqual({
+        cash: '45.00',
+        deferred: '-30.00',
+        revenue: '-15.00',
+      });
+      await billing.invoicing.refundInvoice({ invoiceId });
+      expect(await bookOf(account)).toEqual({ cash: '30.00', deferred: '-30.00' });
+
+      clock.set(START);
+      const other = await newAccount();
+      const one = await subscribed(other);
+      clock.set(TWO_THIRDS);
+      await credited(one.subscriptionId);
+      await cycle(other);
+      await disputed({ invoiceId: one.invoiceId }, '30.00');
+      expect(await bookOf(other)).toEqual({});
+    });
+
+    it('the same of an account that was merged since', async () => {
+      const account = await newAccount();
+      const into = await newAccount();
+      const { subscriptionId, invoiceId } = await subscribed(account);
+      clock.set(TWO_THIRDS);
+      await credited(subscriptionId);
+      await cycle(account);
+      await billing.accounts.merge({ into, from: account, prefer: 'into' });
+      await byNote(invoiceId);
+      // 20.00 of account credit, paid by what was kept of the money.
+      expect(await bookOf(into)).toMatchObject({ customer_credit: '-20.00' });
+      expect(await balanceOf(into, 'deferred')).toBe('0.00');
+      expect(await balanceOf(into, 'revenue')).toBe('0.00');
+    });
+
+    it('a credit for what an order paid, and its refund', async () => {
+      const account = await newAccount();
+      const { orderId, subscriptionId } = await ordered(account);
+      clock.set(TWO_THIRDS);
+      await credited(subscriptionId);
+      await cycle(account);
+      expect(await bookOf(account)).toEqual({
+        cash: '30.00',
+        customer_credit: '-20.00',
+        revenue: '-10.00',
+      });
+      await billing.sales.refundOrder({ orderId });
+      expect(await bookOf(account)).toEqual({ cash: '20.00', customer_credit: '-20.00' });
+    });
+  });
+
   it('a dispute of what became account credit takes it; what was used of it is lost', async () => {
     const account = await newAccount();
     const { invoiceId } = await billing.invoicing.createInvoice({
@@ -387,6 +502,30 @@ onEachDatabase('what comes back comes back once', (database) => {
       const account = await newAccount(inGermany);
       const invoice = await half(account, () => rate('19', true), 'plan');
       expect(invoice).toMatchObject({ net: '-15.00', tax: '-2.85', carried: '17.85' });
+    });
+
+    it('goes back with its invoice, whose tax is below 0 since the buyer bears it by now', async () => {
+      const account = await newAccount({ country: 'AT' });
+      const { subscriptionId } = await subscribed(account);
+      await billing.accounts.update({
+        account,
+        tax: { status: 'reverse_charge', country: 'AT' },
+      });
+      clock.set(HALF);
+      await billing.subscriptions.change({ subscriptionId, sku: 'larger' });
+      await cycle(account);
+      const { invoiceId, ...invoice } = await latest(account);
+      expect(invoice).toMatchObject({ net: '15.00', tax: '-3.00', total: '12.00' });
+      expect(await billing.invoicing.refundInvoice({ invoiceId })).toMatchObject({
+        net: '15.00',
+        tax: '-3.00',
+        total: '12.00',
+        taxes: [
+          { key: 'at', percent: '20', net: '-15.00', tax: '-3.00' },
+          { key: null, percent: null, net: '30.00', tax: '0.00' },
+        ],
+      });
+      expect(await balanceOf(account, 'tax_payable')).toBe('-6.00');
     });
 
     it('stands beside the rate of today, and both sum to the tax', async () => {

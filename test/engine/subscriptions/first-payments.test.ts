@@ -264,6 +264,36 @@ onEachDatabase('first payments', (database) => {
       expect(await calls(account)).toBe('0');
     });
 
+    test('credit on what lapsed waits with it, and pays for what takes its place', async () => {
+      const account = await newAccount('test_declined');
+      const given = { account, currency: 'USD', amount: '12.00', received: 'cash' } as const;
+      const credit = async () => (await billing.invoicing.accountCredit({ account })).credits;
+      await billing.invoicing.addCredit(given);
+      const sku = await offer({ oncePerAccount: true });
+      await start(account, sku);
+      await cycle();
+      const [first] = await invoicesOf(account);
+      expect(first).toMatchObject({ credited: '12.00', amountDue: '18.00' });
+      // Nobody asks for it any more, but 18.00 would still begin it.
+      await days(30);
+      expect(await billing.invoicing.getInvoice(named(first))).toMatchObject({
+        status: 'open',
+        amountDue: '18.00',
+      });
+      expect(await credit()).toEqual([]);
+
+      await start(account, sku, { collection: 'send' });
+      await cycle();
+      const [second] = await invoicesOf(account);
+      expect(second).toMatchObject({ credited: '12.00', amountDue: '18.00' });
+      expect(await billing.invoicing.getInvoice(named(first))).toMatchObject({
+        creditNoted: '30.00',
+        amountDue: '0.00',
+      });
+      await billing.invoicing.voidInvoice(named(second));
+      expect(await credit()).toMatchObject([{ amount: '12.00' }]);
+    });
+
     test('money by hand that is too late is told once, by its reference', async () => {
       const account = await newAccount();
       const sku = await offer();

@@ -106,6 +106,28 @@ onEachDatabase('changes that are paid first', (database) => {
     expect(await billing.verify()).toMatchObject({ ok: true, problems: [] });
   });
 
+  test('what lowers a fee that still waits costs so much less, and waits for nothing', async () => {
+    const one = await subscriber('small', 2);
+    clock.set(MID);
+    await one.change({ quantity: 5, access: 'at_once' });
+    expect(await one.change({ quantity: 3, when: 'now' })).toMatchObject({
+      quantity: 3,
+      awaitingChange: null,
+    });
+    expect(await one.change({ quantity: 4, access: 'at_once' })).toMatchObject({ quantity: 4 });
+    // Half of 2 and half of 4.
+    expect(await one.left()).toBe('900');
+    // The fee is taken off its draft again.
+    await billing.invoicing.createInvoices({ account: one.account });
+    expect(await one.change({ quantity: 3, when: 'now' })).toMatchObject({
+      quantity: 3,
+      awaitingChange: null,
+    });
+    await one.cycle();
+    expect(await one.last()).toEqual(['paid', '15.00']);
+    expect(await one.left()).toBe('750');
+  });
+
   test('C6: a 3.00 plan changed to one of 3000.00, declined: all goes on; paid later it comes, once', async () => {
     const one = await subscriber('tiny');
     await one.card('declined');
