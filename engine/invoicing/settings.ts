@@ -94,11 +94,14 @@ const prefixInput = () =>
 export const localeInput = () =>
   text(35).transform((value, context): string => {
     try {
-      return Intl.getCanonicalLocales(value)[0]!;
+      // What is well-formed may still be none, such as "german".
+      const [known] = Intl.DateTimeFormat.supportedLocalesOf(value);
+      if (known !== undefined) return known;
     } catch {
-      context.addIssue({ code: 'custom', message: 'must be a locale such as "en", "de-AT"' });
-      return z.NEVER;
+      // Not even well-formed.
     }
+    context.addIssue({ code: 'custom', message: 'must be a locale such as "en", "de-AT"' });
+    return z.NEVER;
   });
 
 const websiteInput = () =>

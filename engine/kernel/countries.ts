@@ -16,7 +16,7 @@ const COUNTRIES: ReadonlySet<string> = new Set(
 
 /** A country by its two letters, in capitals or not. */
 export function country(): z.ZodType<string, string> {
-  return text(2)
+  return text(60)
     .transform((value) => value.toUpperCase())
     .refine((value) => COUNTRIES.has(value), {
       error: 'must be a country of ISO 3166 such as DE or US (Britain is GB, Greece is GR)',

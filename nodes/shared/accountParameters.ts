@@ -68,6 +68,7 @@ const named: INodeProperties[] = [
     name: 'account',
     ...accountPicker,
     required: true,
+    description: 'Found in the list by name, email address or external ID',
     displayOptions: { show: { accountBy: ['account'] } },
   },
 ];

@@ -59,12 +59,16 @@ const METHODS_IN_N8N: Record<string, string> = {
   'events.listWebhooks': '"Webhook: Get Many"',
   'invoicing.createInvoice': '"Invoice: Create"',
   'invoicing.createCreditNote': '"Invoice: Create Credit Note"',
+  'invoicing.createInvoices': 'Dispatch Invoices, "Create Invoices",',
   'invoicing.dispatchInvoices': 'Dispatch Invoices',
   'invoicing.finalizeInvoice': '"Invoice: Finalize"',
+  'invoicing.getCreditNote': '"Invoice: Get Credit Notes"',
   'invoicing.getInvoice': '"Invoice: Get"',
+  'invoicing.listCreditNotes': '"Invoice: Get Credit Notes"',
   'invoicing.listInvoices': '"Invoice: Get Many"',
   'invoicing.markPaid': '"Invoice: Mark Paid"',
   'invoicing.refundInvoice': '"Invoice: Refund"',
+  'invoicing.removeItem': '"Invoice: Remove Item"',
   'invoicing.retryInvoice': '"Invoice: Retry Charge"',
   'invoicing.saveSettings': '"Invoice: Save Settings"',
   'invoicing.voidInvoice': '"Invoice: Void"',
@@ -79,6 +83,7 @@ const METHODS_IN_N8N: Record<string, string> = {
   'sales.createOrder': '"Order: Create"',
   'sales.getOrder': '"Order: Get"',
   'sales.grantOffer': 'Grant Offer',
+  'sales.listPayouts': '"Referral: Get Payouts"',
   'sales.refundOrder': '"Order: Refund"',
   'sales.setReferralProgram': '"Referral: Set Program"',
   'subscriptions.cancel': '"Subscription: Cancel"',
@@ -92,18 +97,38 @@ const METHODS_IN_N8N: Record<string, string> = {
   'subscriptions.undo': '"Subscription: Undo"',
 };
 
+const USE_A_SANDBOX =
+  'Use a credential with "Sandbox" on, whose folder or schema has nothing in it yet.';
+
+/** How else the engine speaks of what it is asked, and what it is called in the editor. */
+const WORDS_IN_N8N: ReadonlyArray<[engine: string, editor: string]> = [
+  ['Mark an empty schema as a sandbox, or open the engine with testGateway: true.', USE_A_SANDBOX],
+  ['Open a schema of its own with sandbox: true, before anything is in it.', USE_A_SANDBOX],
+  ['save it with billing: "recurring"', 'save it with "Sold: Recurring"'],
+  ['whose billing is "recurring"', 'with "Sold: Recurring"'],
+  ['saved with isCurrency', 'with "Is Currency" on'],
+  ['with collect: { whenInForce: "beside" }', 'with "When in Force: Beside"'],
+  ['with whenInForce: "beside"', 'with "When in Force: Beside"'],
+];
+
+/** Its methods, its words, and its parameters such as "unitValue", as the editor has them. */
 const withNodeNames = (advice: string): string =>
-  advice.replace(
-    /\b(?:accounts|catalog|events|invoicing|ledger|payments|sales|sandbox|subscriptions)\.[a-z]+\b/gi,
-    (method) => METHODS_IN_N8N[method] ?? method,
-  );
+  WORDS_IN_N8N.reduce((text, [engine, editor]) => text.replaceAll(engine, editor), advice)
+    .replace(
+      /\b(?:accounts|catalog|events|invoicing|ledger|payments|sales|sandbox|subscriptions)\.[a-z]+\b/gi,
+      (method) => METHODS_IN_N8N[method] ?? method,
+    )
+    .replace(/"([a-z]+[A-Z][A-Za-z]*)"/g, (_, parameter: string) => `"${fieldName(parameter)}"`);
 
 /** Parameters whose field is not called as they are. */
 const FIELD_NAMES: Record<string, string> = {
   'connection.embedded': 'Folder',
   'expiresIn.count': 'Expires In',
   methodId: 'Payment Method',
+  'pricing.size': 'Package Size',
   sku: 'SKU',
+  toAccount: 'Target Account',
+  toProduct: 'Target Product',
 };
 
 /**
@@ -113,9 +138,12 @@ const FIELD_NAMES: Record<string, string> = {
 export function fieldName(parameter: string): string {
   const known = FIELD_NAMES[parameter];
   if (known !== undefined) return known;
-  const [, listed, position] = /^(\w+)\[(\d+)\]/.exec(parameter) ?? [];
-  const name = inWords(parameter.split('.').at(-1) ?? parameter);
-  return listed === undefined ? name : `${inWords(listed)}: ${Number(position) + 1}: ${name}`;
+  const [all, listed, position] = /^(\w+)\[(\d+)\]/.exec(parameter) ?? [];
+  const path = parameter.split('.');
+  const name = FIELD_NAMES[path.slice(-2).join('.')] ?? inWords(path.at(-1)!);
+  if (listed === undefined) return name;
+  const place = `${inWords(listed)}: ${Number(position) + 1}`;
+  return all === parameter ? place : `${place}: ${name}`;
 }
 
 const inWords = (parameter: string): string =>

@@ -147,6 +147,106 @@ test('the canvas says what the nodes of the shipped workflow are about', async (
   }
 });
 
+test('a field that was added stays, when another is added', async () => {
+  const editor = await Editor.open(n8n);
+  try {
+    const setUp = named('Set Up Catalog');
+    expect(await editor.openNode(setUp, 'Save Offer pack-1000')).toContain('List Price');
+    expect(await editor.addField('Pricing')).toContain('Model');
+    const both = await editor.addField('Upsells');
+    expect(both).toEqual(expect.arrayContaining(['List Price', 'Model', 'Upsells']));
+    expect(editor.pageErrors).toEqual([]);
+  } finally {
+    await editor.close();
+  }
+});
+
+describe('a tool', () => {
+  const path = 'quota';
+  const HINT = 'carries the reason and what can be bought';
+
+  /** Two tools of a server for agents: one whose customer is bound, one that lets the model say it. */
+  const tools = async (): Promise<Workflow> => {
+    const tool = (name: string, externalId: string, y: number) => ({
+      id: name,
+      name,
+      type: 'n8n-nodes-billing.consumeTool',
+      typeVersion: 1.2,
+      position: [0, y],
+      parameters: {
+        accountBy: 'externalId',
+        provider: 'telegram',
+        externalId,
+        product: { __rl: true, mode: 'key', value: PRODUCT },
+        amount: 1,
+      },
+      credentials: { billingDatabaseApi: { id: 'billing', name: 'Billing' } },
+    });
+    const server = {
+      id: 'server',
+      name: 'Server',
+      type: '@n8n/n8n-nodes-langchain.mcpTrigger',
+      typeVersion: 2,
+      position: [0, 0],
+      webhookId: 'f1b1c7a4-31c3-4f4b-8c5a-0a3c1a6f3c11',
+      parameters: { path },
+    };
+    const to = { ai_tool: [[{ node: 'Server', type: 'ai_tool', index: 0 }]] };
+    return await n8n.createWorkflow({
+      name: 'Tools',
+      nodes: [
+        server,
+        tool('Bound', '4711', 300),
+        tool('Unbound', "={{ $fromAI('customer', 'Who is it?', 'string') }}", 500),
+      ],
+      connections: { Bound: to, Unbound: to },
+      settings: { executionOrder: 'v1' },
+    } as unknown as Parameters<RealN8n['createWorkflow']>[0]);
+  };
+
+  /** Says something to the server for agents, in its own protocol. */
+  const said = async (session: string | null, method: string, params: object) => {
+    const response = await fetch(`${n8n.url}/mcp/${path}`, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        accept: 'application/json, text/event-stream',
+        ...(session !== null && { 'mcp-session-id': session }),
+      },
+      body: JSON.stringify({ jsonrpc: '2.0', id: 1, method, params }),
+    });
+    const text = await response.text();
+    return { session: response.headers.get('mcp-session-id'), text };
+  };
+
+  test('says that its customer is bound, nothing of an output it has not, and refuses $fromAI', async () => {
+    const workflow = await tools();
+    const editor = await Editor.open(n8n);
+    try {
+      await editor.openNode(chatbot, 'Consume');
+      expect(await editor.said()).toContain(HINT);
+      const shown = await editor.openNode(workflow, 'Bound');
+      expect(shown).toEqual(expect.arrayContaining(['Account By', 'External ID', 'Product']));
+      expect(await editor.said()).toContain('Whose account it is you choose, never the model');
+      expect(await editor.said()).not.toContain(HINT);
+      expect(editor.pageErrors).toEqual([]);
+    } finally {
+      await editor.close();
+    }
+
+    await n8n.publish(workflow);
+    const { session } = await said(null, 'initialize', {
+      protocolVersion: '2025-03-26',
+      capabilities: {},
+      clientInfo: { name: 'test', version: '1' },
+    });
+    const call = async (name: string, args: object) =>
+      (await said(session, 'tools/call', { name, arguments: args })).text;
+    expect(await call('Bound', {})).toMatch(/allowed.{1,6}true/);
+    expect(await call('Unbound', { customer: '42' })).toContain('is left to the AI model');
+  });
+});
+
 describe('the pickers', () => {
   const search = (method: string, filter?: string) =>
     n8n.searchPicker(

@@ -11,6 +11,8 @@ import { OWNER, type RealN8n, type Workflow } from './real-n8n';
 
 export interface Locator {
   first(): Locator;
+  last(): Locator;
+  filter(options: { hasText?: string | RegExp; visible?: boolean }): Locator;
   waitFor(options?: { state?: 'attached' | 'visible' | 'hidden' }): Promise<void>;
   click(): Promise<void>;
   dblclick(): Promise<void>;
@@ -147,6 +149,29 @@ export class Editor {
     await this.page.locator(`${testId('canvas-node')}[data-node-name=${name}]`).dblclick();
     await this.page.getByTestId('ndv').waitFor();
     await this.page.getByTestId('node-parameters').waitFor();
+    return await this.labels();
+  }
+
+  /** Adds a field to the collection that says "Add Field", and returns the labels there are then. */
+  async addField(field: string): Promise<string[]> {
+    const adding = ['collection-parameter-add', 'collection-parameter-add-dropdown']
+      .map(testId)
+      .flatMap((id) => [
+        `${id}:has(input[placeholder="Add Field"])`,
+        `${id}:has-text("Add Field")`,
+      ]);
+    await this.page.locator(adding.join()).last().click();
+    const choices = this.page.locator(`${testId('collection-parameter-option')}, [role=menuitem]`);
+    await choices.filter({ hasText: new RegExp(`^\\s*${field}\\s*$`), visible: true }).click();
+    return await this.labels();
+  }
+
+  /** All that the open panel says, its hints beside the parameters too. */
+  async said(): Promise<string> {
+    return (await this.page.getByTestId('ndv').allInnerTexts()).join('\n');
+  }
+
+  private async labels(): Promise<string[]> {
     // Each label also holds the parameter's menu; those of the other tab are there but hidden.
     const labels = this.page.locator(
       `${testId('node-parameters')} ${testId('input-label')} label > div:first-child:visible`,

@@ -2,8 +2,11 @@ import * as fs from 'node:fs';
 import * as os from 'node:os';
 import * as path from 'node:path';
 
+import type { IExecuteFunctions, WorkflowExecuteMode } from 'n8n-workflow';
+
 import type { Billing, BillingOptions } from '../../engine';
-import { Engines } from '../../nodes/shared/engines';
+import { Engines, engines as ofNodes } from '../../nodes/shared/engines';
+import { withBilling } from '../../nodes/shared/withBilling';
 
 /** Time passes when the test says so: what waits to be done later is done by `pass`. */
 class Idling {
@@ -126,3 +129,27 @@ describe('engines', () => {
     expect(await engines.use(memory, itself)).toBe(first);
   });
 });
+
+/** In which a node runs, as far as `withBilling` looks. */
+const contextIn = (mode: WorkflowExecuteMode) =>
+  ({
+    getCredentials: () => Promise.resolve({ database: 'embedded', folder: 'memory' }),
+    getMode: () => mode,
+  }) as unknown as IExecuteFunctions;
+
+it.each<[WorkflowExecuteMode, boolean]>([
+  ['trigger', true],
+  ['webhook', true],
+  ['manual', false],
+  ['cli', false],
+])('a run by %s is of a published workflow: %s', async (mode, isPublished) => {
+  const use = jest.spyOn(ofNodes, 'use');
+  try {
+    await withBilling(contextIn(mode), itself);
+    expect(use.mock.calls.map(([, , published]) => published)).toEqual([isPublished]);
+  } finally {
+    use.mockRestore();
+  }
+});
+
+afterAll(() => ofNodes.close());

@@ -5,10 +5,13 @@ import { optionsOf } from '../../nodes/shared/connection';
 import type { WorkflowNode } from '../../scripts/workflow-runner';
 import {
   balanceOf,
+  by,
   chain,
   credential,
   customer,
+  does,
   fromItem,
+  ofOffer,
   ourNode,
   PROVIDER,
   run,
@@ -303,6 +306,56 @@ describe('values that no item should have', () => {
     const { json } = await run([{ id: 'good', amount: 1 }], consume(parameters));
     expect(json('Node', 0)).toEqual([]);
     expect(json('Node', 1)[0]?.error).toEqual(expect.any(String));
+  });
+});
+
+describe('what was filled in wrong is answered in the words of the editor', () => {
+  const offer = {
+    ...{ sku: 'worded', name: 'Worded', price: '1.00', currency: 'USD' },
+    items: { item: [{ product: 'messages', quantity: 1 }] },
+  };
+  const priced = (pricing: object) => ({ ...offer, additionalFields: { pricing: { pricing } } });
+  const settings = (more: object) => ({ settings: more });
+  const picked = (value: string) => ({ __rl: true, mode: 'key', value });
+
+  beforeAll(() => customer('worded', { messages: '5' }));
+
+  it.each<[string, string, Record<string, unknown>, string]>([
+    ['offer', 'upsert', priced({ model: 'package' }), '"Package Size" is missing.'],
+    [
+      'product',
+      'upsert',
+      { key: 'worded', name: 'Worded', additionalFields: { usageThresholds: '80%' } },
+      '"Usage Thresholds: 1" must be a plain decimal number',
+    ],
+    [
+      'taxRate',
+      'upsert',
+      { key: 'worded', name: 'Worded', percent: '19', additionalFields: { country: 'Germany' } },
+      '"Country" must be a country of ISO 3166 such as DE',
+    ],
+    [
+      'invoice',
+      'saveSettings',
+      settings({ locale: 'german' }),
+      '"Locale" must be a locale such as',
+    ],
+    ['subscription', 'start', { ...by('worded'), ...ofOffer('messages-10') }, '"Sold: Recurring"'],
+    [
+      'balance',
+      'exchange',
+      { ...by('worded'), ...ofOffer('messages-10'), quantity: 1 },
+      'or price it in a product with "Is Currency" on.',
+    ],
+    [
+      'balance',
+      'transfer',
+      { ...by('worded'), product: picked('messages'), amount: 1, toProduct: picked('messages') },
+      'by "Target Product"',
+    ],
+    ['sandbox', 'advance', { moveBy: 'duration' }, 'Use a credential with "Sandbox" on'],
+  ])('%s: %s', async (resource, operation, parameters, words) => {
+    await expect(does(resource, operation, parameters)).rejects.toThrow(words);
   });
 });
 

@@ -48,7 +48,7 @@ const properties: INodeProperties[] = [
     required: true,
     default: '',
     placeholder: 'e.g. 5.00',
-    description: 'At most the price itself',
+    description: 'Off the price before tax, at most all of it',
     displayOptions: { show: { discount: ['amount'] } },
   },
   {
@@ -83,7 +83,11 @@ const properties: INodeProperties[] = [
         options: [
           { name: 'Forever', value: 'forever' },
           { name: 'Once', value: 'once' },
-          { name: 'Several Periods', value: 'times' },
+          {
+            name: 'Several Periods',
+            value: 'times',
+            description: 'As many as the field Periods says, 3 without it',
+          },
         ],
         default: 'once',
         description: 'For how many payments of a recurring offer it counts',

@@ -36,7 +36,7 @@ const description: INodeProperties[] = [
         value: 'create',
         action: 'Create an order',
         description:
-          'Fix prices, coupon and tax of what an account wants to buy, until it is paid. A denial is an item with "allowed": false',
+          'Keep prices, coupon and tax of what an account wants to buy until it is paid. A denial is an item with "allowed": false',
       },
       {
         name: 'Get',

@@ -50,7 +50,7 @@ const description: INodeProperties[] = [
         name: 'Change',
         value: 'change',
         action: 'Change a subscription',
-        description: 'To another offer or quantity, now or when the period ends',
+        description: 'Go to another offer or quantity, now or when the period ends',
       },
       {
         name: 'Get',
@@ -75,7 +75,7 @@ const description: INodeProperties[] = [
         name: 'Pause',
         value: 'pause',
         action: 'Pause a subscription',
-        description: 'From the end of its period on, until a day or until it is resumed',
+        description: 'Pause it from the end of its period on, until a day or until it is resumed',
       },
       {
         name: 'Reactivate',
@@ -94,7 +94,7 @@ const description: INodeProperties[] = [
         value: 'start',
         action: 'Start a subscription',
         description:
-          'To a recurring offer, with its trial phases. A denial is an item with "allowed": false',
+          'Start a recurring offer for an account, with its trial phases. A denial is an item with "allowed": false',
       },
       {
         name: 'Undo',
