@@ -133,9 +133,16 @@ function closeToOthers(folder: string): void {
   );
 }
 
+/**
+ * Postgres' own 128 MB would be filled with zeros at each opening, and stay. A page that is read again
+ * comes from the system's cache, some microseconds later.
+ */
+const BUFFERS = ['-c', 'shared_buffers=32MB'];
+
 async function startDatabase(folder: string | null, image: Buffer | null): Promise<PGlite> {
   // PGlite's own list has -F, which turns fsync off: an answer given must survive a power cut.
-  const startParams = PGlite.defaultStartParams.filter((parameter) => parameter !== '-F');
+  const own = PGlite.defaultStartParams.filter((parameter) => parameter !== '-F');
+  const startParams = [...own, ...BUFFERS];
   const loaded = image !== null &&
     folder === null && { loadDataDir: new Blob([image as Uint8Array<ArrayBuffer>]) };
   const database = new PGlite(folder ?? 'memory://', { startParams, ...loaded });
