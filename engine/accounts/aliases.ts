@@ -123,3 +123,18 @@ export function ledgersOf(account: AccountWithAliases): LedgerOf[] {
   }
   return [...ledgers.values()];
 }
+
+const READ_PAID_FOR = `
+select account_id::text as account_id from {schema}.accounts
+where payer_id = $1::uuid and payer_id <> account_id`;
+
+/**
+ * Whose purchases count as an account's where it may buy something only so often: those of all that its
+ * payer pays for, of which some may have paid before; and its own, whoever paid for them then.
+ */
+export async function countedWith(session: Session, accountId: string): Promise<LedgerOf[]> {
+  const account = await resolveWithAliases(session, { accountId });
+  const rows = await session.query<AliasRow>(READ_PAID_FOR, [account.payerId]);
+  const family = [account.payerId, ...rows.map((row) => row.account_id)];
+  return [...ledgersOf(account), ...family.map((payerId) => ({ payerId, onlyAccount: null }))];
+}

@@ -4,6 +4,7 @@ export {
   concerns,
   idsWithAliases,
   ledgersOf,
+  countedWith,
   namesOfPayer,
   resolveWithAliases,
   type AccountWithAliases,

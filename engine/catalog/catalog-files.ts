@@ -16,7 +16,7 @@ import {
   type Column,
   type Table,
 } from './catalog-tables';
-import { MAX_COLUMNS, UNREADABLE, columnsOf, linesOf, textOf, textOfCell } from './csv-text';
+import { MAX_COLUMNS, UNREADABLE, linesOf, separated, textOf, textOfCell } from './csv-text';
 
 /** Reads a catalog that somebody wrote, as JSON, CSV or rows, into requests to save its records. */
 
@@ -238,13 +238,17 @@ function readCsv(table: Table, csv: unknown, options: TableOptions): TableOfRows
   }
   requireShort(title, csv.length, MAX_LENGTH, 'characters');
   const text = typeof csv === 'string' ? csv : textOf(csv, options.encoding);
-  requireShort(title, columnsOf(text), MAX_COLUMNS, 'columns');
-  const lines = linesOf(text);
+  const separate = separated(text);
+  requireShort(title, separate.columns, MAX_COLUMNS, 'columns');
+  const lines = linesOf(separate);
   if (!Array.isArray(lines)) throw importInvalid(title, `is not CSV: ${lines.message}.`, lines);
-  const [header = [], ...body] = lines;
-  const columns = columnsNamed(table, title, header);
-  const rows = body.map((line, index): Row => {
-    const number = index + 2;
+  const first = Math.max(
+    lines.findIndex((line) => line.some((cell) => cell.trim() !== '')),
+    0,
+  );
+  const columns = columnsNamed(table, title, lines[first] ?? []);
+  const rows = lines.slice(first + 1).map((line, index): Row => {
+    const number = first + index + 2;
     const stray = line.findIndex((cell, at) => cell.trim() !== '' && !columns[at]);
     if (stray >= 0) {
       throw importInvalid(

@@ -21,10 +21,15 @@ const USES = table('coupon_redemptions', {
   releasedAt: column.instant().orNull,
 });
 
-/** `$3` null counts everybody's. A statement of its own after the lock, so that it sees what was committed. */
+/**
+ * `$3` (payers) null counts everybody's; `$4`: of each all, or only one account's. A statement of its own
+ * after the lock, so that it sees what was committed.
+ */
 const COUNT_USES = `
 select count(*)::int as uses from {schema}.coupon_redemptions r
-where r.folded_code = $1 and ${IS_TAKEN} and ($3::uuid[] is null or r.payer_id = any($3::uuid[]))`;
+where r.folded_code = $1 and ${IS_TAKEN} and ($3::uuid[] is null or r.payer_id = any($3::uuid[]) and exists (
+  select from unnest($3::uuid[], $4::uuid[]) as w (payer_id, account_id)
+  where w.payer_id = r.payer_id and (w.account_id is null or w.account_id = r.account_id)))`;
 
 const FIND_USE = `
 select ${USES.select('r')} from {schema}.coupon_redemptions r
@@ -44,6 +49,12 @@ update {schema}.coupon_redemptions
 set lapses_at = greatest($3::timestamptz, redeemed_at + interval '1 millisecond')
 where payer_id = $1::uuid and order_id = $2::uuid and lapses_at > $3::timestamptz`;
 
+/** Who pays for uses, and whether all of these or only one account's are meant. */
+export interface UsesOf {
+  payerId: string;
+  onlyAccount: string | null;
+}
+
 export interface CouponUse {
   code: string;
   payerId: string;
@@ -55,26 +66,27 @@ export interface CouponUse {
   now: Instant;
   /** When the order lapses, and its place with it. */
   lapsesAt: Instant;
-  /** Paying accounts whose uses count as this one's, itself among them. Default: itself. */
-  payers?: readonly string[];
+  /** Whose uses count as this one's, its own among them. Default: those of its payer. */
+  counted?: readonly UsesOf[];
 }
 
-/** Whether there is a place for one more use by one of the payers. */
+const usesOf = (payerId: string): UsesOf[] => [{ payerId, onlyAccount: null }];
+
+/** Whether there is a place for one more use beside those that count as its own. */
 async function hasPlace(
   session: Session,
   coupon: Coupon,
-  payers: readonly string[],
+  own: readonly UsesOf[],
   now: Instant,
 ): Promise<boolean> {
-  const isBelow = async (maximum: number | null, of: readonly string[] | null) => {
+  const isBelow = async (maximum: number | null, of: readonly UsesOf[] | null) => {
     if (maximum === null) return true;
-    const values = [foldCode(coupon.code), isoTime(now), of];
+    const [payers, only] = [of?.map(({ payerId }) => payerId), of?.map((one) => one.onlyAccount)];
+    const values = [foldCode(coupon.code), isoTime(now), payers ?? null, only ?? null];
     const [counted] = await session.query<{ uses: number }>(COUNT_USES, values);
     return counted!.uses < maximum;
   };
-  return (
-    (await isBelow(coupon.maxPerAccount, payers)) && (await isBelow(coupon.maxRedemptions, null))
-  );
+  return (await isBelow(coupon.maxPerAccount, own)) && (await isBelow(coupon.maxRedemptions, null));
 }
 
 /** The coupon, locked when all accounts share its places; what one account may do its own lock guards. */
@@ -106,7 +118,7 @@ export async function reserveCoupon(session: Session, use: CouponUse): Promise<C
   const { payerId, orderId, now } = use;
   const coupon = await findForUse(session, use.code);
   if (coupon === null || !isFor(coupon, use)) return null;
-  if (!(await hasPlace(session, coupon, use.payers ?? [payerId], now))) return null;
+  if (!(await hasPlace(session, coupon, use.counted ?? usesOf(payerId), now))) return null;
   const { accountId, lapsesAt } = use;
   const foldedCode = foldCode(coupon.code);
   await USES.write(session, [
@@ -119,28 +131,28 @@ export async function reserveCoupon(session: Session, use: CouponUse): Promise<C
  * Whether `keepCoupon` would keep the place of an order's coupon. Under the payer's lock, which with the
  * coupon's own, held from here on, makes it so.
  *
- * @param payers as in `reserveCoupon`
+ * @param counted as in `reserveCoupon`
  */
 export async function couponStays(
   session: Session,
   payerId: string,
   orderId: string,
   now: Instant,
-  payers: readonly string[] = [payerId],
+  counted: readonly UsesOf[] = usesOf(payerId),
 ): Promise<boolean> {
   const [use] = await USES.rows(session, FIND_USE, [payerId, orderId]);
   if (use === undefined || use.lapsesAt === null) return true;
   if (use.releasedAt !== null) return false;
   if (now < use.lapsesAt) return true;
   const coupon = await findForUse(session, use.foldedCode);
-  return hasPlace(session, coupon!, payers, now);
+  return hasPlace(session, coupon!, counted, now);
 }
 
 /**
  * The order is paid: its place lapses no longer. Under the payer's lock. A place that lapsed before
  * is taken again if one is free, also of a coupon that is no longer in force: the order has its price.
  *
- * @param payers as in `reserveCoupon`
+ * @param counted as in `reserveCoupon`
  * @returns false when the place was given back, or lapsed and was taken by another order
  */
 export async function keepCoupon(
@@ -148,9 +160,9 @@ export async function keepCoupon(
   payerId: string,
   orderId: string,
   now: Instant,
-  payers: readonly string[] = [payerId],
+  counted: readonly UsesOf[] = usesOf(payerId),
 ): Promise<boolean> {
-  if (!(await couponStays(session, payerId, orderId, now, payers))) return false;
+  if (!(await couponStays(session, payerId, orderId, now, counted))) return false;
   await session.query(KEEP, [payerId, orderId]);
   return true;
 }

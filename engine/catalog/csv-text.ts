@@ -52,27 +52,34 @@ export const MAX_COLUMNS = 1_000;
 /** Characters of one line: no record of a catalog is as long. */
 const MAX_LINE = 1_000_000;
 
-/** How many columns the header has, before any line is read. */
-export function columnsOf(csv: string): number {
-  const { body, delimiter } = separated(csv);
-  return headerOf(body).split(delimiter).length;
+/** A text of which is known what separates its cells. */
+interface Separated {
+  body: string;
+  delimiter: string;
+  /** How many columns the header has. */
+  columns: number;
 }
 
-/** The first line, without what stands between quotes. */
+/** The first line on which something stands, without what is between quotes. */
 const headerOf = (csv: string): string =>
   csv
     .slice(0, MAX_LINE)
-    .replace(/"[^"]*"/g, '')
-    .split(/\r\n|\n|\r/, 1)[0]!;
+    .replace(/"[^"]*"/g, '""')
+    .split(/\r\n|\n|\r/)
+    .find((line) => /[^\s,;]/.test(line)) ?? '';
 
-/** What separates the cells: what a first line says, `sep=;`, else what the header has most of. */
-function separated(csv: string): { body: string; delimiter: string } {
-  const [line, said] = /^\uFEFF?"?sep=([^\r\n])"?(?:\r\n|\n|\r)/i.exec(csv) ?? [];
-  if (line !== undefined) return { body: csv.slice(line.length), delimiter: said! };
-  const header = headerOf(csv);
+/**
+ * What separates the cells: what a first line says, `sep=;`, which a spreadsheet may have filled up with
+ * empty cells; else what the header has most of.
+ */
+export function separated(csv: string): Separated {
+  const [line, said] = /^\uFEFF?"?sep=([^\r\n])"?\1*(?:\r\n|\n|\r)/i.exec(csv) ?? [];
+  const body = csv.slice(line?.length ?? 0);
+  const header = headerOf(body);
   const count = (delimiter: string): number => header.split(delimiter).length;
   const most = [',', ';', '\t'].reduce((best, one) => (count(one) > count(best) ? one : best));
-  return { body: csv, delimiter: most };
+  const delimiter = said ?? most;
+  return { body, delimiter, columns: count(delimiter) };
 }
 
 /**
@@ -80,14 +87,14 @@ function separated(csv: string): { body: string; delimiter: string } {
  *
  * @returns or why it is no CSV
  */
-export function linesOf(csv: string): string[][] | CsvError {
-  const { body, delimiter } = separated(csv);
+export function linesOf({ body, delimiter }: Separated): string[][] | CsvError {
   // Blanks beside quotes are no part of a cell; a tab beside one would be taken for one, too.
   const trim = delimiter !== '\t';
   try {
     return parseCsv(body, {
       bom: true,
       delimiter,
+      record_delimiter: ['\r\n', '\n', '\r'],
       relax_column_count: true,
       trim,
       max_record_size: MAX_LINE,

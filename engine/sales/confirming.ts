@@ -1,3 +1,4 @@
+import { countedWith } from '../accounts';
 import { couponStays, findOfferVersion, keepCoupon, releaseCoupon, type Offer } from '../catalog';
 import { column, table, type Session } from '../database';
 import {
@@ -259,8 +260,8 @@ export class Confirmations {
       return 'trial_already_used';
     }
     await takePlaces(session, lost, { ...account, orderId }, now);
-    const names = await namesOf(session, account.payerId);
-    if (!(await couponStays(session, order.payerId, orderId, now, names))) {
+    const counted = await countedWith(session, account.accountId);
+    if (!(await couponStays(session, order.payerId, orderId, now, counted))) {
       return 'coupon_unavailable';
     }
     // After all that may still say no, and before the coupon is kept: neither can be undone. Somebody of
@@ -273,7 +274,7 @@ export class Confirmations {
       const isSpent = await trials.spendTrial(session, account, trial, now);
       if (!isSpent) return 'trial_already_used';
     }
-    await keepCoupon(session, order.payerId, orderId, now, names);
+    await keepCoupon(session, order.payerId, orderId, now, counted);
     return null;
   }
 }

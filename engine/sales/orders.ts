@@ -1,4 +1,5 @@
 import {
+  countedWith,
   readTaxDetails,
   resolveAccount,
   resolveAccounts,
@@ -234,7 +235,7 @@ export class Orders {
         currency,
         now,
         lapsesAt: expiresAt,
-        payers: await namesOf(session, payerId),
+        counted: await countedWith(session, accountId),
       });
       if (coupon === null) return denied('coupon_unavailable');
     }

@@ -1,3 +1,4 @@
+import { countedWith } from '../accounts';
 import { couponStays, findOfferVersion, keepCoupon } from '../catalog';
 import type { RowOf, Session } from '../database';
 import { recordEvents } from '../events';
@@ -162,8 +163,8 @@ async function whyTooLate(
   if (other !== null) return 'already_purchased';
   const { skus } = await takenPlaces(session, account, [one.sku], now);
   if (offer.oncePerAccount && skus.has(one.sku)) return 'already_purchased';
-  const names = [one.payerId, account.payerId];
-  const stays = await couponStays(session, one.payerId, one.subscriptionId, now, names);
+  const counted = await countedWith(session, account.accountId);
+  const stays = await couponStays(session, one.payerId, one.subscriptionId, now, counted);
   return stays ? null : 'coupon_unavailable';
 }
 
@@ -232,7 +233,8 @@ async function begunNow(
 ): Promise<StoredSubscription> {
   const { payerId, subscriptionId, sku, version, periodNumber: number } = before;
   if (before.coupon !== null) {
-    await keepCoupon(session, payerId, subscriptionId, now, [payerId, receiver.payerId]);
+    const counted = await countedWith(session, receiver.accountId);
+    await keepCoupon(session, payerId, subscriptionId, now, counted);
   }
   const paid = { ...before, firstUnpaid: false, lapsesAt: null, awaitingPayment: true };
   if (before.endedAt === null && before.periodEnd > now) return paid;

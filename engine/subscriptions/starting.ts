@@ -1,4 +1,4 @@
-import { resolveAccounts, changeOfAccount, type ResolvedAccount } from '../accounts';
+import { countedWith, resolveAccounts, changeOfAccount, type ResolvedAccount } from '../accounts';
 import {
   ACCESS,
   findOffer,
@@ -296,7 +296,7 @@ export class Starts {
   }
 
   /** Takes a place of a coupon, which is free again if the subscription is never paid. */
-  private reserve(
+  private async reserve(
     session: Session,
     { accountId, payerId }: ResolvedAccount,
     offer: Offer,
@@ -305,6 +305,7 @@ export class Starts {
   ): Promise<Coupon | null> {
     return reserveCoupon(session, {
       code,
+      counted: await countedWith(session, accountId),
       payerId,
       accountId,
       orderId,

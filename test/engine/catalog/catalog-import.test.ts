@@ -426,6 +426,14 @@ forRules('catalog import and export', (database) => {
         'one for semicolons',
         `\uFEFFsep=;\r\n${HEAD.replace(/,/g, ';')}blanks;Offer;9.00;USD;MSG;7\n`,
       ],
+      [
+        'one that was filled up',
+        `"sep=;";;;;;\r\n${HEAD.replace(/,/g, ';')}blanks;Offer;9.00;USD;MSG;7\n`,
+      ],
+      [
+        'empty lines ahead',
+        `\uFEFF\r\n;;;;;\r\n${HEAD.replace(/,/g, ';')}blanks;Offer;9.00;USD;MSG;7\n`,
+      ],
       ['one for bars', `SEP=|\r\n${HEAD.replace(/,/g, '|')}blanks|Offer|9.00|USD|MSG|7\n`],
       ['tabs', `${HEAD.replace(/,/g, '\t')}blanks\tOffer\t 9.00 \tUSD\tMSG\t7\n`],
     ])('with %s', async (_what, csv) => {

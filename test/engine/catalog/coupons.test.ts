@@ -296,7 +296,9 @@ forRules('coupons and tax rates', ({ name }) => {
       const [payerId, merged] = [newId(), newId()];
       expect(await reserve(use(code, { payerId, accountId: newId() }))).not.toBeNull();
       expect(await reserve(use(code, { payerId: merged }))).not.toBeNull();
-      expect(await reserve(use(code, { payerId, payers: [payerId, merged] }))).toBeNull();
+      const all = (payer: string) => ({ payerId: payer, onlyAccount: null });
+      const together = [all(payerId), all(merged)];
+      expect(await reserve(use(code, { payerId, counted: together }))).toBeNull();
       expect(await reserve(use(code, { payerId }))).not.toBeNull();
       expect(await reserve(use(code, { payerId }))).toBeNull();
       expect(await reserve(use(code))).not.toBeNull();

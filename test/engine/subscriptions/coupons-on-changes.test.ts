@@ -57,6 +57,53 @@ onEachDatabase('coupons of subscriptions that change', (database) => {
   const change = (subscriptionId: string, more: object) =>
     billing.subscriptions.change({ subscriptionId, ...more });
 
+  test('one that an account may use once is used once, whoever pays and whatever it is merged into', async () => {
+    const { catalog, accounts, sales, subscriptions } = billing;
+    await catalog.saveOffer({
+      sku: 'pack',
+      name: 'Pack',
+      price: '8.00',
+      currency: 'USD',
+      items: [{ product: 'TOKENS', quantity: 10 }],
+    });
+    await catalog.saveCoupon({ code: 'FIRST', percent: '50', maxPerAccount: 1 });
+    const newAccount = async () => {
+      counter += 1;
+      return (await accounts.identify({ externalId: `payer-${counter}` })).accountId;
+    };
+    const buys = async (account: string) => {
+      const order = await sales.createOrder({ account, items: [{ sku: 'pack' }], coupon: 'FIRST' });
+      if (!order.allowed) return order.reason;
+      await sales.confirmOrder({ orderId: order.orderId, paymentId: `for ${order.orderId}` });
+      return 'had it';
+    };
+    const begins = async (account: string) =>
+      (await subscriptions.start({ account, sku: 'small', coupon: 'FIRST' })).reason ?? 'had it';
+
+    const [parent, child] = [await newAccount(), await newAccount()];
+    expect(await buys(child)).toBe('had it');
+    await accounts.attachChild({ parent, child, moveUnits: true });
+    for (const account of [parent, child]) {
+      expect(await buys(account)).toBe('coupon_unavailable');
+      expect(await begins(account)).toBe('coupon_unavailable');
+    }
+    await accounts.detachChild({ child });
+    expect(await begins(child)).toBe('coupon_unavailable');
+    // What was never that one's own counts for its own no more.
+    expect(await begins(parent)).toBe('had it');
+
+    const [payer, used, brother] = [await newAccount(), await newAccount(), await newAccount()];
+    for (const one of [used, brother]) await accounts.attachChild({ parent: payer, child: one });
+    expect(await buys(used)).toBe('had it');
+    for (const one of [used, brother]) await accounts.detachChild({ child: one });
+    expect([await buys(payer), await buys(used)]).toEqual(Array(2).fill('coupon_unavailable'));
+    expect(await buys(brother)).toBe('had it');
+
+    const into = await newAccount();
+    await accounts.merge({ into, from: used, prefer: 'into' });
+    expect([await buys(into), await begins(into)]).toEqual(Array(2).fill('coupon_unavailable'));
+  });
+
   test('C7: an amount off each month is taken by the share of days: the month costs 35.00 in all', async () => {
     const { account, subscriptionId } = await begun('small', { coupon: 'TEN' });
     month(1, 16);
