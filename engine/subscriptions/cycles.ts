@@ -218,13 +218,11 @@ export async function takesPlace(
   offers: OfferVersions,
   now: Instant,
 ): Promise<Units | undefined> {
-  const { carriedFrom: from } = period;
-  if (from === null) return undefined;
+  if (period.carriedFrom === null) return undefined;
   const { subscription, receiver } = standing;
   const before = (await cyclesUpTo(session, subscription, period.number)).slice(0, -1);
-  const replaced = before.at(-1)!;
-  // Begun after its time it takes the place of nothing: what was to be free was had.
-  if (replaced.find(({ number }) => number === from)!.endsAt < period.startsAt) return undefined;
+  const replaced = before.at(-1);
+  if (replaced === undefined) return undefined;
   const offer = offers.of(period.sku, period.version);
   const { cycle, left, counted } = await lastOf(session, standing, before, offers, offer, now);
   const after = unitsAfter(cycle, segmentOf(offer, period, counted), counted);

@@ -125,7 +125,10 @@ export const replacedPeriods = (
   { payerId, subscriptionId, number }: PeriodName,
 ): Promise<OpenPeriod[]> => PERIODS.rows(session, FIND_REPLACED, [payerId, subscriptionId, number]);
 
-/** Back from a period to where its cycle began, and those that changes ended for it; then all since. */
+/**
+ * Back from a period to where its cycle began, and those that changes ended for it; then all since. One that
+ * began after its time, when its first payment came, takes the place of nothing: what was to be free was had.
+ */
 const FIND_CYCLES = `
 with recursive back as (
   select coalesce(p.cycle, p.number) as first from {schema}.subscription_periods p
@@ -137,6 +140,7 @@ with recursive back as (
     on f.payer_id = $1::uuid and f.subscription_id = $2::uuid and f.number = b.first
   join {schema}.subscription_periods q
     on q.payer_id = $1::uuid and q.subscription_id = $2::uuid and q.number = f.carried_from
+   and q.ends_at >= f.starts_at
 )
 select ${PERIODS.select('p')} from {schema}.subscription_periods p
 where p.payer_id = $1::uuid and p.subscription_id = $2::uuid

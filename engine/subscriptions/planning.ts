@@ -154,19 +154,24 @@ export const ended = (
  * Opens the period that follows.
  *
  * @param terms as `nextPeriod` takes them; `isFirst`: nothing was paid before, so that all waits for
- *   its payment; `isAhead`: it is bought before it begins, and its units wait for that
+ *   its payment; `isAhead`: it is bought before it begins, and its units wait for that; `isTrusted`:
+ *   what is to be paid first comes before that. Default: as its start, or the offer, says
  */
 export function openNext(
   one: StoredSubscription,
   offer: Offer,
   zone: string,
-  terms: NonNullable<Parameters<typeof nextPeriod>[3]> & { isFirst?: boolean; isAhead?: boolean },
+  terms: NonNullable<Parameters<typeof nextPeriod>[3]> & {
+    isFirst?: boolean;
+    isAhead?: boolean;
+    isTrusted?: boolean;
+  },
   now: Instant,
 ): { subscription: StoredSubscription; opening: Opening } {
   const { subscription, period } = nextPeriod(one, offer, zone, terms);
   const { phase, fee, orderId } = period;
   const isPaidAhead = offer.collect?.bill !== 'arrears' && orderId === null && fee.greaterThan(0);
-  const isTrusted = (one.access ?? offer.collect?.access) === 'at_once';
+  const isTrusted = terms.isTrusted ?? (one.access ?? offer.collect?.access) === 'at_once';
   const firstUnpaid = isPaidAhead && !isTrusted && terms.isFirst === true;
   const waits =
     firstUnpaid ||

@@ -134,7 +134,8 @@ function fromNowOn(
   const { subscription } = changedTo(one, fresh, quantity, old);
   const present = periods[0]!;
   const isFirst = present.fee.isZero() && !atOnce;
-  const terms = { at, isFirstOwn: isNew, isFirst, orderId };
+  const isTrusted = atOnce || one.access === 'at_once';
+  const terms = { at, isFirstOwn: isNew, isFirst, isTrusted, orderId };
   const { subscription: after, opening } = openNext(
     { ...subscription, periodEnd: at },
     fresh,

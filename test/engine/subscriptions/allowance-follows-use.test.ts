@@ -279,9 +279,31 @@ onEachDatabase('allowance follows use', (database) => {
     const sent = { sku: 'large', access: 'on_payment' as const };
     await billing.subscriptions.change({ subscriptionId: subscriptionId!, ...sent });
     await billing.invoicing.runBillingCycle();
+    const left = async () =>
+      (await billing.ledger.balance({ account, product: 'TOKENS' })).available;
+    expect(await left()).toBe('0');
     const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
     await billing.invoicing.markPaid({ invoiceId: invoice!.invoiceId, method: 'cash' });
-    expect((await billing.ledger.balance({ account, product: 'TOKENS' })).available).toBe('595');
+    expect(await left()).toBe('595');
+  });
+
+  test('paid after it lapsed it takes the place of nothing: no use of before counts, at a change neither', async () => {
+    counter += 1;
+    const { accountId: account } = await billing.accounts.identify({ externalId: `n-${counter}` });
+    const started = await billing.subscriptions.start({ account, sku: 'free', collection: 'send' });
+    const subscriptionId = started.subscriptionId!;
+    const left = async () =>
+      (await billing.ledger.balance({ account, product: 'TOKENS' })).available;
+    await billing.ledger.consume({ account, product: 'TOKENS', amount: 10 });
+    const sent = { sku: 'large', access: 'on_payment' as const };
+    await billing.subscriptions.change({ subscriptionId, ...sent });
+    await billing.invoicing.runBillingCycle();
+    clock.set(START + 25 * DAY);
+    const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+    await billing.invoicing.markPaid({ invoiceId: invoice!.invoiceId, method: 'cash' });
+    expect(await left()).toBe('600');
+    await billing.subscriptions.change({ subscriptionId, quantity: 2, access: 'at_once' });
+    expect(await left()).toBe('1200');
   });
 
   test('add leaves what is left, full ends it; neither gives money back', async () => {
