@@ -187,5 +187,11 @@ function accessOf(
   }
   for (const row of rows) if (isWaiting(row)) say(row, 'payment_awaited', allowed);
   for (const row of rows) if (!isLive(row)) say(row, reasonOf(row), allowed);
+  // What came once is denied while something is overdue, and of it nothing else is ever said.
+  for (const { sku, version } of rows) {
+    for (const { product } of offerOf(sku, version).bonuses) {
+      if (!reasons.has(product)) reasons.set(product, null);
+    }
+  }
   return { reasons, over: [...allowed].filter((product) => !allowing.has(product)) };
 }

@@ -576,6 +576,27 @@ forRules('invoices of which a part comes too late', (database) => {
       expect(await units(account, 'CALLS')).toBe('200');
     });
 
+    test('what an offer before brought once is denied no longer than that', async () => {
+      const account = await newAccount();
+      await card(account, 'test_ok');
+      const sku = await offer('CALLS', '30.00', { bonuses: [{ product: 'SEATS', quantity: 5 }] });
+      const { subscriptionId } = await startPlan(billing, { account, sku });
+      await cycle();
+      const other = await offer('CALLS', '20.00');
+      await billing.subscriptions.change({ subscriptionId, sku: other, when: 'period_end' });
+      await card(account, 'test_declined');
+      clock.advance(30 * DAY);
+      await cycle();
+      clock.advance(8 * DAY);
+      await billing.runDue();
+      const bonus = () => billing.ledger.check({ account, product: 'SEATS' });
+      expect(await bonus()).toMatchObject({ allowed: false, reason: 'payment_overdue' });
+      await card(account, 'test_ok');
+      await cycle();
+      expect(await present({ subscriptionId })).toMatchObject({ status: 'active' });
+      expect(await bonus()).toMatchObject({ allowed: true, remaining: '5' });
+    });
+
     test('written off, they end when what came after them is paid', async () => {
       await billing.invoicing.saveSettings({ dunning: { finalAction: 'uncollectible' } });
       try {
