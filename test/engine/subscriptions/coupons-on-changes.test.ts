@@ -20,6 +20,7 @@ onEachDatabase('coupons of subscriptions that change', (database) => {
       );
     await plan('small', '30.00');
     await plan('large', '60.00', { collect: { whenInForce: 'beside' } });
+    await plan('year', '600.00', { interval: { unit: 'year', count: 1 } });
     await plan('late', '30.00', { collect: { bill: 'arrears' } });
     await plan('late-large', '60.00', { collect: { bill: 'arrears' } });
     const off = { amount: '10.00', currency: 'USD' };
@@ -119,6 +120,25 @@ onEachDatabase('coupons of subscriptions that change', (database) => {
     month(4);
     expect((await billAll(account)).slice(4)).toEqual(['60.00']);
   });
+
+  test.each(['add', 'prorate'] as const)(
+    'three times is three periods, also where changes begin them anew (%s)',
+    async (mode) => {
+      const { account, subscriptionId } = await begun('small', { coupon: 'HALF' });
+      month(2);
+      await billAll(account);
+      month(3);
+      await billAll(account);
+      month(3, 11);
+      const wanted =
+        mode === 'prorate' ? { sku: 'year', access: 'at_once' } : { sku: 'large', mode };
+      await change(subscriptionId, { ...wanted, when: 'now' });
+      const totals = await billAll(account);
+      // What goes back of the third is half price, too.
+      const fourth = mode === 'prorate' ? '589.84' : '60.00';
+      expect(totals).toEqual(['15.00', '15.00', '15.00', fourth]);
+    },
+  );
 
   test('C7: 50 % three times, two seats more in the first month: three months at half price', async () => {
     const { account, subscriptionId } = await begun('small', { coupon: 'HALF' });
