@@ -16,6 +16,7 @@ export { changeOf, changeOfAccount, type Answered, type Changed, type Parties } 
 export { addressInput, readTaxDetails, type TaxDetails } from './details';
 export { NO_STANDING, type AccountPorts } from './ports';
 export {
+  RESOLVE,
   nameOnce,
   payersOf,
   referenceKey,

@@ -25,7 +25,7 @@ const RESOLVED = table<ResolvedAccount>('accounts', {
 });
 
 /** One row a reference that leads to an account; the others are missing. Of an alias it is the other. */
-const RESOLVE = `
+export const RESOLVE = `
 select r.position::int as position, ${RESOLVED.omit('payerStatus', 'timeZone').select('a')},
        p.status as payer_status, p.time_zone
 from unnest($1::uuid[], $2::text[], $3::text[])

@@ -1,4 +1,4 @@
-import { ledgersOf, resolveWithAliases } from '../accounts';
+import { RESOLVE, ledgersOf, nameOnce, resolveWithAliases, unknownAccount } from '../accounts';
 import { findProduct, unknownProduct, type ProductKind } from '../catalog';
 import { atTime, toInstant, type Context, type Session } from '../database';
 import {
@@ -15,6 +15,7 @@ import {
   sumOf,
   type AccountReference,
   type Instant,
+  type ResolvedReference,
 } from '../kernel';
 import { remainingOf } from './access';
 import { grantRecord, type GrantRecord } from './grant-records';
@@ -83,20 +84,25 @@ where ($2::text is null or g.product = $2)
   and (p.only_account is null or e.account_id = p.only_account)
 order by e.recorded_at desc, p.position, g.sequence desc`;
 
-/**
- * Products with what is in their pockets, and the time that counts there ($4: the clock), in one
- * snapshot; those that only an account merged into this one had, too ($3). Asked for one product, it comes always.
- */
+/** Of a product `p` what is in a payer's pocket, and the time that counts there. */
+const pocketOf = (payer: string, clock: string): string => `
+  p.key, p.unit, p.kind, {schema}.read_pockets(array[${payer}], array[p.key])::text as view,
+  (select sum(d.amount - d.paid - d.moved) from {schema}.unit_debts d
+   where d.payer_id = ${payer} and d.product = p.key and d.paid + d.moved < d.amount)::text as debt,
+  ${atTime(ledgerTimeSql(payer, clock))} as now`;
+
+/** In one snapshot; products that only an account merged into this one ($2) had, too. */
 const READ_BALANCES = `
-select p.key, p.unit, p.kind, {schema}.read_pockets(array[$1::uuid], array[p.key])::text as view,
-       (select sum(d.amount - d.paid - d.moved) from {schema}.unit_debts d
-        where d.payer_id = $1::uuid and d.product = p.key and d.paid + d.moved < d.amount)::text as debt,
-       ${atTime(ledgerTimeSql('$1::uuid', '$4::timestamptz'))} as now
+select ${pocketOf('$1::uuid', '$3::timestamptz')}
 from {schema}.products p
-where case when $2::text is null
-  then exists (select 1 from {schema}.grants g where g.payer_id = any($3::uuid[]) and g.product = p.key)
-  else p.key = $2 end
+where exists (select 1 from {schema}.grants g where g.payer_id = any($2::uuid[]) and g.product = p.key)
 order by p.key`;
+
+/** One product, and who pays, in one round trip and one snapshot. No row: nobody; no key: no such product. */
+const READ_BALANCE = `
+select r.payer_id::text as "payerId", ${pocketOf('r.payer_id::uuid', '$5::timestamptz')}
+from (${RESOLVE}) as r
+left join {schema}.products p on p.key = $4::text`;
 
 /**
  * What each grant held at a past moment, from the entries that counted by then: all of them move
@@ -146,23 +152,35 @@ function balanceOf(
   };
 }
 
+/** Without a key: there is no such product. */
+type Found = Omit<BalanceRow, 'key'> & { key: string | null; payerId: string };
+
+interface BalanceRow extends ProductRow {
+  view: string;
+  debt: string | null;
+  now: string;
+}
+
+/** With whether a period is due that nobody has opened yet. */
+function balanceOfRow(row: BalanceRow): { balance: Balance; isDue: boolean } {
+  const now = toInstant(row.now);
+  const { grants, holds, due } = holdingsOf(JSON.parse(row.view) as HoldingsRow);
+  const balance = balanceOf(row, withFreed(grants, holds, now), now);
+  return {
+    balance: row.debt === null ? balance : { ...balance, debt: formatUnits(new Decimal(row.debt)) },
+    isDue: due.some(({ at }) => at <= now),
+  };
+}
+
 async function balancesNow(
   session: Session,
   payerId: string,
   aliases: readonly string[],
-  product: string | null,
   clock: Instant,
 ): Promise<Balance[]> {
-  const rows = await session.query<ProductRow & { view: string; debt: string | null; now: string }>(
-    READ_BALANCES,
-    [payerId, product, [payerId, ...aliases], isoTime(clock)],
-  );
-  return rows.map((row) => {
-    const now = toInstant(row.now);
-    const { grants, holds } = holdingsOf(JSON.parse(row.view) as HoldingsRow);
-    const balance = balanceOf(row, withFreed(grants, holds, now), now);
-    return row.debt === null ? balance : { ...balance, debt: formatUnits(new Decimal(row.debt)) };
-  });
+  const values = [payerId, [payerId, ...aliases], isoTime(clock)];
+  const rows = await session.query<BalanceRow>(READ_BALANCES, values);
+  return rows.map((row) => balanceOfRow(row).balance);
 }
 
 async function balancesAt(
@@ -225,6 +243,9 @@ export class Balances {
   }): Promise<Balance | Balance[]> {
     const wanted = parse(balanceInput, request);
     const now = readClock(this.context.clock);
+    if (wanted.product !== undefined && wanted.at === undefined) {
+      return this.balanceNow(wanted.account, wanted.product, now);
+    }
     const session: Session = this.context.database;
     const { payerId, payerAliases } = await resolveWithAliases(session, wanted.account);
     if (wanted.at !== undefined && wanted.at > now) {
@@ -234,12 +255,32 @@ export class Balances {
     const product = wanted.product ?? null;
     const balances =
       wanted.at === undefined
-        ? await balancesNow(session, payerId, payerAliases, product, now)
+        ? await balancesNow(session, payerId, payerAliases, now)
         : await balancesAt(session, [payerId, ...payerAliases], product, wanted.at);
     if (wanted.product === undefined) return balances;
     const [only] = balances;
     if (only === undefined) throw unknownProduct(wanted.product);
     return only;
+  }
+
+  /** Of one product; read once more where a period was due. */
+  private async balanceNow(
+    account: ResolvedReference,
+    product: string,
+    clock: Instant,
+  ): Promise<Balance> {
+    const { ids, providers, externalIds } = nameOnce([account]);
+    const values = [ids, providers, externalIds, product, isoTime(clock)];
+    const read = async () => {
+      const [row] = await this.context.database.query<Found>(READ_BALANCE, values);
+      if (row === undefined) throw unknownAccount(account);
+      if (row.key === null) throw unknownProduct(product);
+      return { payerId: row.payerId, ...balanceOfRow({ ...row, key: product }) };
+    };
+    const { payerId, balance, isDue } = await read();
+    if (!isDue) return balance;
+    await this.ports.refresh(null, [payerId], clock);
+    return (await read()).balance;
   }
 
   /**

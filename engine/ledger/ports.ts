@@ -49,7 +49,8 @@ export interface LedgerPorts {
   ): Promise<DenialReason | null>;
   /**
    * Opens the periods of subscriptions that are due for some payers, as anybody would who came first:
-   * asked when one is due by what was read, after a denial, and before balances and grants are read.
+   * asked when one is due by what was read, after a denial, and before grants and balances of all
+   * products are read.
    * False, and fast, when there are none.
    *
    * @param session of the change, in which the payers are locked and nothing has been written so far;

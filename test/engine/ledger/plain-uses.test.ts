@@ -5,7 +5,8 @@ import { TestClock, openBilling, type Billing, type ConsumeAnswer } from '../../
 import { KnownPayers } from '../../../engine/ledger/known-payers';
 import { recogniseCheck, recogniseUse } from '../../../engine/ledger/recognise';
 import { Decimal, isId } from '../../../engine/kernel';
-import { newSchema, onEachDatabase, serverUrl } from '../each-database';
+import { Wire } from '../../accidents/wire';
+import { newSchema, onEachDatabase, onServer, serverUrl } from '../each-database';
 
 /**
  * Plain uses are decided on what the process remembers of an account (engine/ledger/plain-uses.ts).
@@ -455,6 +456,33 @@ describe('recognising a request', () => {
       expect(recognised).toBeGreaterThan(300);
     } finally {
       await billing.close();
+    }
+  });
+});
+
+onServer(() => {
+  test('a check, a use and a balance of somebody known are one round trip each', async () => {
+    const wire = await Wire.to(serverUrl());
+    const clock = new TestClock('2027-01-10T12:00:00Z');
+    const billing = await openBilling({ connection: wire.url, schema: newSchema(), clock });
+    const { ledger } = billing;
+    await billing.catalog.saveProduct({ key: 'MSG', name: 'Messages' });
+    await billing.accounts.identify({ externalId: 'ann' });
+    const asked = { account: { externalId: 'ann' }, product: 'MSG' };
+    await ledger.grant({ ...asked, quantity: 10 });
+    const rounds = async (ask: () => Promise<unknown>): Promise<number> => {
+      await ask();
+      const before = wire.asked;
+      await ask();
+      return wire.asked - before;
+    };
+    try {
+      expect(await rounds(() => ledger.check(asked))).toBe(1);
+      expect(await rounds(() => ledger.consume(asked))).toBe(1);
+      expect(await rounds(() => ledger.balance(asked))).toBe(1);
+    } finally {
+      await billing.close();
+      await wire.close();
     }
   });
 });
