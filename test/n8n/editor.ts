@@ -37,6 +37,9 @@ export interface Page {
   on(event: 'pageerror', listener: (error: Error) => void): void;
 }
 
+/** More than enough for the slowest machine: what is waited for comes, or something is broken. */
+const PATIENCE_MS = 180_000;
+
 interface Browser {
   newPage(options: {
     viewport: { width: number; height: number };
@@ -112,6 +115,7 @@ export class Editor {
         reducedMotion: 'reduce',
         colorScheme: options.colorScheme ?? 'light',
       });
+      page.setDefaultTimeout(PATIENCE_MS);
       const editor = new Editor(n8n, browser, page);
       await editor.logIn();
       return editor;

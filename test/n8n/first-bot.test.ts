@@ -11,8 +11,6 @@ import { Editor, pictureFile, type Locator, type Page } from './editor';
 import { RealN8n } from './real-n8n';
 import { packedPackage } from './set-up';
 
-/** More than enough for the slowest machine: what is waited for comes, or something is broken. */
-const PATIENCE_MS = 180_000;
 jest.setTimeout(600_000);
 
 const n8n = new RealN8n({ packages: [packedPackage()] });
@@ -62,7 +60,6 @@ beforeAll(async () => {
   await n8n.start();
   editor = await Editor.open(n8n, { width: 1180, height: 760 });
   page = editor.page;
-  page.setDefaultTimeout(PATIENCE_MS);
   await page.goto(`${n8n.url}/home/workflows`);
   await page.getByTestId('new-workflow-card').waitFor();
 });
