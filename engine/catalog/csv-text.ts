@@ -56,17 +56,19 @@ const MAX_LINE = 1_000_000;
 interface Separated {
   body: string;
   delimiter: string;
-  /** How many columns the header has. */
+  /** How many columns the header has, or an empty line ahead of it. */
   columns: number;
 }
 
-/** The first line on which something stands, without what is between quotes. */
-const headerOf = (csv: string): string =>
-  csv
+/** Lines up to the first on which something stands, the header, without what is between quotes. */
+function headOf(csv: string): string[] {
+  const lines = csv
     .slice(0, MAX_LINE)
     .replace(/"[^"]*"/g, '""')
-    .split(/\r\n|\n|\r/)
-    .find((line) => /[^\s,;]/.test(line)) ?? '';
+    .split(/\r\n|\n|\r/);
+  const header = lines.findIndex((line) => /[^\s,;]/.test(line));
+  return header < 0 ? lines : lines.slice(0, header + 1);
+}
 
 /**
  * What separates the cells: what a first line says, `sep=;`, which a spreadsheet may have filled up with
@@ -75,11 +77,12 @@ const headerOf = (csv: string): string =>
 export function separated(csv: string): Separated {
   const [line, said] = /^\uFEFF?"?sep=([^\r\n])"?\1*(?:\r\n|\n|\r)/i.exec(csv) ?? [];
   const body = csv.slice(line?.length ?? 0);
-  const header = headerOf(body);
-  const count = (delimiter: string): number => header.split(delimiter).length;
+  const head = headOf(body);
+  const count = (delimiter: string): number => head.at(-1)!.split(delimiter).length;
   const most = [',', ';', '\t'].reduce((best, one) => (count(one) > count(best) ? one : best));
   const delimiter = said ?? most;
-  return { body, delimiter, columns: count(delimiter) };
+  const columns = head.reduce((widest, line) => Math.max(widest, line.split(delimiter).length), 0);
+  return { body, delimiter, columns };
 }
 
 /**
