@@ -531,11 +531,18 @@ export class Oracle {
   }
 
   /** What is on no invoice yet is lowered where it waits. @returns whether that is so */
-  private lower({ line, charged }: Segment, share: Decimal): boolean {
+  private lower(segment: Segment, share: Decimal): boolean {
+    const { line } = segment;
     if (line === null || !this.waiting.some((one) => one.line === line)) return false;
-    line.price = money(line.price.times(new Decimal(1).minus(share.dividedBy(charged))));
+    line.price = line.price.minus(this.loweringOf(segment, share));
     line.gross = withTax(line.price, this.tax);
     return true;
+  }
+
+  /** By how much, without tax. */
+  private loweringOf({ line, charged }: Segment, share: Decimal): Decimal {
+    const { price } = line!;
+    return price.minus(money(price.times(new Decimal(1).minus(share.dividedBy(charged)))));
   }
 
   /** @returns false: the state does not allow it, and nothing happens */
@@ -632,11 +639,13 @@ export class Oracle {
     };
     // What goes back goes back of nothing else, also while the change waits.
     if (old.line !== null && isBilled) this.giveBack(old.line, credit);
+    // What it takes off a fee that is on no invoice yet costs so much less.
+    const lowered = mode === 'prorate' && !isBilled ? this.loweringOf(old, back) : ZERO;
     const waits =
       !isLater &&
       one.how === 'charge' &&
       plan.access !== 'at_once' &&
-      line?.gross.greaterThan(credit) === true;
+      line?.gross.greaterThan(credit.plus(withTax(lowered, this.tax))) === true;
     if (!waits) {
       if (old.line !== null) this.owe(old.line, credit, due);
       apply();
