@@ -19,6 +19,7 @@ import {
   list,
   oneOf,
   parse,
+  reckoning,
   refused,
   requireDecimals,
   text,
@@ -90,10 +91,12 @@ const saveOfferInput = input({
   items: list(itemInput, 100, 1),
   ...offerTermsFields,
   ...changeFields,
-}).transform(({ pricing, ...offer }) => ({
-  ...offer,
-  pricing: pricing && withoutOwnPrice(pricing, offer.price),
-}));
+}).transform(
+  reckoning(({ pricing, ...offer }) => ({
+    ...offer,
+    pricing: pricing && withoutOwnPrice(pricing, offer.price),
+  })),
+);
 export type SaveOfferRequest = RequestOf<typeof saveOfferInput>;
 
 const getOfferInput = input({ sku: key() });

@@ -9,6 +9,7 @@ import {
   input,
   list,
   oneOf,
+  reckoning,
   refused,
   requireDecimals,
   round,
@@ -64,11 +65,13 @@ export const pricingInput = input({
     100,
     1,
   )
-    .transform((tiers) =>
-      tiers.map(({ from, ...tier }, index) => {
-        const start = index === 0 ? ZERO : tiers[index - 1]!.upTo;
-        return { ...tier, from: start !== null && from?.equals(start) ? undefined : from };
-      }),
+    .transform(
+      reckoning((tiers) =>
+        tiers.map(({ from, ...tier }, index) => {
+          const start = index === 0 ? ZERO : tiers[index - 1]!.upTo;
+          return { ...tier, from: start !== null && from?.equals(start) ? undefined : from };
+        }),
+      ),
     )
     .optional(),
 });

@@ -506,6 +506,15 @@ export function input<T extends z.ZodRawShape>(shape: T): z.ZodObject<T, z.core.
 /** A request as a caller writes it, by the schema that reads it. */
 export type RequestOf<S extends z.ZodType> = z.input<S>;
 
+/**
+ * A step of a schema that reckons with what was read. Where some of that was refused there is nothing to
+ * reckon with, and in its place stands what is no value.
+ */
+export const reckoning =
+  <Read, Given>(reckon: (read: Read) => Given) =>
+  (read: Read, { issues }: { issues: readonly unknown[] }): Given =>
+    issues.length > 0 ? z.NEVER : reckon(read);
+
 /** A list, which is looked at only when it is short enough. */
 export function list<S extends z.ZodType>(item: S, maximum: number, minimum: 0 | 1 = 0) {
   return z

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 
 import { offerPrice, priceOf, type Pricing, type Tier } from '../../../engine/catalog';
+import { OFFER } from '../../../engine/catalog/offers';
 import { checkedPricing, pricingInput } from '../../../engine/catalog/pricing';
 import { Decimal, input, parse } from '../../../engine/kernel';
 
@@ -300,6 +301,24 @@ describe('a pricing that is written', () => {
       );
     expect(gigabytes('0.6')).toMatchObject({ tiers: [{ upTo: '0.5' }, { upTo: null }] });
     expect(() => gigabytes('1.4')).toThrow(refused('pricing.tiers[1].from', 'tier_invalid'));
+  });
+
+  test.each<[string, object, string]>([
+    [
+      'the end of a tier',
+      { price: '1', pricing: { model: 'graduated', tiers: [{ upTo: 'x' }, { from: 3 }] } },
+      'pricing.tiers[0].upTo',
+    ],
+    [
+      'the price of an offer that has another one',
+      { price: {}, pricing: { model: 'flat', price: 1 } },
+      'price',
+    ],
+  ])('%s that is no number is refused, and nothing reckons with it', (_, prices, parameter) => {
+    const offer = { sku: 'a', name: 'A', currency: 'EUR', items: [{ product: 'A', quantity: 1 }] };
+    expect(() => parse(OFFER.input, { ...offer, ...prices } as never)).toThrow(
+      refused(parameter, 'invalid_input'),
+    );
   });
 
   const one = { unitPrice: 1 };
