@@ -3,7 +3,7 @@ import * as os from 'node:os';
 import { join } from 'node:path';
 
 import { packPackage } from '../test/n8n/package';
-import { RealN8n } from '../test/n8n/real-n8n';
+import { RealN8n, type WorkflowNode } from '../test/n8n/real-n8n';
 import { progress } from './progress';
 import type { Skipped } from './report';
 import { ONLY } from './settings';
@@ -45,4 +45,31 @@ export async function withN8n<T>(
     await real.dispose();
     packed.remove();
   }
+}
+
+/** A webhook, which answers when all is done, with nodes one behind the other. */
+export function workflowBehindWebhook(
+  name: string,
+  path: string,
+  nodes: WorkflowNode[],
+  answer: { responseData?: 'noData' } = {},
+) {
+  const names = ['Webhook', ...nodes.map((node) => node.name)];
+  const to = (node: string) => ({ main: [[{ node, type: 'main', index: 0 }]] });
+  return {
+    name,
+    nodes: [
+      {
+        name: 'Webhook',
+        type: 'n8n-nodes-base.webhook',
+        typeVersion: 2,
+        position: [0, 0] as [number, number],
+        webhookId: path,
+        parameters: { httpMethod: 'POST', path, responseMode: 'lastNode', ...answer },
+      },
+      ...nodes,
+    ],
+    connections: Object.fromEntries(nodes.map((node, index) => [names[index]!, to(node.name)])),
+    settings: { executionOrder: 'v1' },
+  };
 }

@@ -1,6 +1,6 @@
 import { SCENARIOS, type Tried } from './scenarios';
 import { Shop } from './shop';
-import type { GatewayTrial } from './trial';
+import { DEFAULT_AMOUNTS, type CompleteTrial, type GatewayTrial } from './trial';
 
 /** What a runner of tests gives: `node:test`, Jest, Vitest and Mocha all do, some of them as globals. */
 export interface TestRunner {
@@ -25,7 +25,7 @@ export function describeGateway<Provider>(
 ): void {
   const { describe, it } = runner;
   // What a scenario is given comes from the trial alone: it only hands the provider back to it.
-  const tried = trial as unknown as GatewayTrial<never>;
+  const tried = { amounts: DEFAULT_AMOUNTS, ...trial } as unknown as CompleteTrial<never>;
   describe(`gateway ${name}`, () => {
     let opening: Promise<Shop<never>> | undefined;
     for (const scenario of SCENARIOS.filter(({ fits }) => fits(tried))) {
@@ -42,7 +42,7 @@ export function describeGateway<Provider>(
 }
 
 const aloneWith =
-  (trial: GatewayTrial<never>): Tried['alone'] =>
+  (trial: CompleteTrial<never>): Tried['alone'] =>
   async (work) => {
     const { gateway, provider, close } = await trial.open();
     try {

@@ -8,14 +8,12 @@ import {
   type HandledWebhook,
   type PaymentAttempt,
 } from '../engine';
-import type { Booked, ChargeThere, GatewayTrial, TokenKind, Webhook } from './trial';
+import type { Booked, ChargeThere, CompleteTrial, TokenKind, Webhook } from './trial';
 
 /** Units that an order brings. */
 const UNITS = '100';
 /** Longer than any attempt without an answer is left alone. */
 const LATER = 3 * 60 * 60_000;
-
-export const DEFAULT_AMOUNTS = { USD: '10.99' };
 
 export interface Sale {
   account: string;
@@ -33,18 +31,18 @@ export class Shop<Provider = unknown> {
     readonly billing: Billing,
     readonly gateway: Gateway,
     readonly provider: Provider,
-    private readonly trial: GatewayTrial<Provider>,
+    private readonly trial: CompleteTrial<Provider>,
     private readonly clock: TestClock,
     private readonly closeProvider: () => Promise<void> | void,
   ) {}
 
-  static async open<Provider>(trial: GatewayTrial<Provider>): Promise<Shop<Provider>> {
+  static async open<Provider>(trial: CompleteTrial<Provider>): Promise<Shop<Provider>> {
     const { gateway, provider, close = () => undefined } = await trial.open();
     const clock = new TestClock();
     const connection = { embedded: 'memory' };
     const billing = await openBilling({ connection, clock, gateways: [gateway] });
     await billing.catalog.saveProduct({ key: 'UNITS', name: 'Units' });
-    for (const [currency, price] of Object.entries(trial.amounts ?? DEFAULT_AMOUNTS)) {
+    for (const [currency, price] of Object.entries(trial.amounts)) {
       const items = [{ product: 'UNITS', quantity: UNITS }];
       await billing.catalog.saveOffer({ sku: currency, name: 'Pack', price, currency, items });
     }
@@ -58,7 +56,7 @@ export class Shop<Provider = unknown> {
 
   /** The first of the currencies that are tried. */
   get currency(): string {
-    return Object.keys(this.trial.amounts ?? DEFAULT_AMOUNTS)[0]!;
+    return Object.keys(this.trial.amounts)[0]!;
   }
 
   /** A new customer's order; with a method on file where a token is named. */
@@ -100,6 +98,11 @@ export class Shop<Provider = unknown> {
     return this.billing.payments.handleWebhook({ gateway: this.gateway.name, rawBody, headers });
   }
 
+  /** The same webhook again and again, as after answers that were lost. */
+  async hearsOften(told: Webhook): Promise<void> {
+    for (let time = 0; time < 5; time += 1) await this.hears(told);
+  }
+
   /** The order is paid, and its units are there once. */
   async isPaid(sale: Sale): Promise<void> {
     assert.deepEqual(await this.standing(sale), { status: 'paid', units: UNITS });
@@ -109,7 +112,14 @@ export class Shop<Provider = unknown> {
     assert.deepEqual(await this.standing(sale), { status: 'pending', units: '0' });
   }
 
-  async standing({ account, orderId }: Sale): Promise<{ status: string; units: string | null }> {
+  async isRefunded(sale: Sale): Promise<void> {
+    assert.deepEqual(await this.standing(sale), { status: 'refunded', units: '0' });
+  }
+
+  private async standing({
+    account,
+    orderId,
+  }: Sale): Promise<{ status: string; units: string | null }> {
     const { status } = await this.billing.sales.getOrder({ orderId });
     const { available } = await this.billing.ledger.balance({ account, product: 'UNITS' });
     return { status, units: available };

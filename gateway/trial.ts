@@ -76,3 +76,9 @@ export interface GatewayTrial<Provider = unknown> {
   /** What the provider tells by itself. What is left out is not tried. */
   webhooks?: Happenings<Provider>;
 }
+
+/** With what is left out, as far as there is a default. */
+export type CompleteTrial<Provider> = GatewayTrial<Provider> &
+  Required<Pick<GatewayTrial<Provider>, 'amounts'>>;
+
+export const DEFAULT_AMOUNTS = { USD: '10.99' };

@@ -2,7 +2,7 @@ import type { Pool } from 'pg';
 
 import { DEFAULT_KEY } from '../../nodes/shared/idempotency';
 import type { RealN8n, Workflow, WorkflowNode } from '../../test/n8n/real-n8n';
-import { withN8n } from '../host';
+import { withN8n, workflowBehindWebhook } from '../host';
 import { PRODUCT, UNITS, isSound, onServer, openBenchLedger } from '../ledgers';
 import { endProgress } from '../progress';
 import { withPostgres } from '../postgres';
@@ -212,36 +212,14 @@ async function publishWorkflows(real: RealN8n, url: string): Promise<Map<string,
 const pathOf = (index: number): string => `bench-${index}`;
 
 function workflowAround(node: WorkflowNode, path: string) {
-  const to = (name: string) => ({ main: [[{ node: name, type: 'main', index: 0 }]] });
-  return {
-    name: node.name,
-    nodes: [
-      {
-        name: 'Webhook',
-        type: 'n8n-nodes-base.webhook',
-        typeVersion: 2,
-        position: [0, 0] as [number, number],
-        webhookId: path,
-        // It answers when all is done, so that nobody need ask meanwhile.
-        parameters: {
-          httpMethod: 'POST',
-          path,
-          responseMode: 'lastNode',
-          responseData: 'noData',
-        },
-      },
-      {
-        name: 'Split Out',
-        type: 'n8n-nodes-base.splitOut',
-        typeVersion: 1,
-        position: [200, 0] as [number, number],
-        parameters: { fieldToSplitOut: 'body.items' },
-      },
-      node,
-    ],
-    connections: { Webhook: to('Split Out'), 'Split Out': to(node.name) },
-    settings: { executionOrder: 'v1' },
+  const split: WorkflowNode = {
+    name: 'Split Out',
+    type: 'n8n-nodes-base.splitOut',
+    typeVersion: 1,
+    position: [200, 0],
+    parameters: { fieldToSplitOut: 'body.items' },
   };
+  return workflowBehindWebhook(node.name, path, [split, node], { responseData: 'noData' });
 }
 
 const BODY = { items: Array.from({ length: ITEMS }, (_, item) => ({ account: item % ACCOUNTS })) };

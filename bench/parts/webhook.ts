@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool } from 'pg';
 
 import type { RealN8n, WorkflowNode } from '../../test/n8n/real-n8n';
-import { withN8n } from '../host';
+import { withN8n, workflowBehindWebhook } from '../host';
 import { PRODUCT, externalId, isSound, onServer, openBenchLedger } from '../ledgers';
 import { withPostgres } from '../postgres';
 import { endProgress, progress } from '../progress';
@@ -242,28 +242,10 @@ const postgresNodes = (credential: string): Three =>
   }));
 
 function workflowOf(name: string, path: string, three: Three) {
-  const to = (title: string) => ({ main: [[{ node: title, type: 'main', index: 0 }]] });
   const nodes = three.map((node, index): WorkflowNode => ({
     ...node,
     name: TITLES[index]!,
     position: [200 * (index + 1), 0],
   }));
-  return {
-    name,
-    nodes: [
-      {
-        name: 'Webhook',
-        type: 'n8n-nodes-base.webhook',
-        typeVersion: 2,
-        position: [0, 0] as [number, number],
-        webhookId: path,
-        parameters: { httpMethod: 'POST', path, responseMode: 'lastNode' },
-      },
-      ...nodes,
-    ],
-    connections: Object.fromEntries(
-      ['Webhook', ...TITLES.slice(0, -1)].map((from, index) => [from, to(TITLES[index]!)]),
-    ),
-    settings: { executionOrder: 'v1' },
-  };
+  return workflowBehindWebhook(name, path, nodes);
 }

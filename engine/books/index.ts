@@ -15,6 +15,7 @@ export { bookPorts } from './from-ledger';
 export { holdFees, type HeldFee } from './held-fees';
 export { movePostings, post, postAll, type Leg, type Posting } from './posting';
 export {
+  SOLD_LINES,
   inTerms,
   leftInTerms,
   leftToGiveBack,

@@ -16,7 +16,8 @@ const LINE = {
 /** Net and tax, signed as the line. */
 const PART = { net: column.decimal(), tax: column.decimal() };
 
-const NAMES = table('line_returns', LINE);
+/** To look lines up by. */
+export const SOLD_LINES = table('line_returns', LINE);
 const SUMS = table('line_returns', { ...LINE, ...PART });
 const RETURNS = table('line_returns', {
   ...LINE,
@@ -30,7 +31,7 @@ const RETURNS = table('line_returns', {
   returnedAt: column.instant(),
 });
 
-export type SoldLineName = RowOf<typeof NAMES>;
+export type SoldLineName = RowOf<typeof SOLD_LINES>;
 
 /** Net and tax of a line, or of a part of it. */
 export interface LinePart {
@@ -51,7 +52,7 @@ const SUM = `
 select ${SUMS.select('s')}
 from (
   select n.payer_id, n.sold_by, n.document_id, n.position, sum(r.net) as net, sum(r.tax) as tax
-  from ${NAMES.lookedUp()}
+  from ${SOLD_LINES.lookedUp()}
   join {schema}.line_returns r on r.payer_id = n.payer_id and r.document_id = n.document_id
     and r.position = n.position
   group by 1, 2, 3, 4) as s`;
@@ -65,7 +66,7 @@ export async function leftToGiveBack<Line extends SoldLineName & LinePart>(
   session: Session,
   lines: readonly Line[],
 ): Promise<Array<Line & { left: LinePart }>> {
-  const sums = lines.length === 0 ? [] : await SUMS.rows(session, SUM, NAMES.values(lines));
+  const sums = lines.length === 0 ? [] : await SUMS.rows(session, SUM, SOLD_LINES.values(lines));
   const returned = new Map(sums.map((one) => [keyOf(one), one]));
   return lines.map((line) => {
     const { net = ZERO, tax = ZERO } = returned.get(keyOf(line)) ?? {};

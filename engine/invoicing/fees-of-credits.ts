@@ -1,4 +1,4 @@
-import { runningFees, type SoldLineName } from '../books';
+import { SOLD_LINES, runningFees, type SoldLineName } from '../books';
 import { column, table, type Session } from '../database';
 import type { Instant } from '../kernel';
 import type { StoredInvoiceLine } from './invoice-lines';
@@ -58,20 +58,15 @@ export async function creditsOfOver(
   return over;
 }
 
-const SOLD = table('line_returns', {
-  payerId: column.uuid(),
-  documentId: column.uuid(),
-  position: column.integer(),
-});
 const FOUND = table('invoice_lines', { lineId: column.uuid() });
 
-/** Along what came back of the lines; in the names of the payer ($4). */
+/** Along what came back of the lines; in the names of the payer ($5). */
 const FIND_CREDITS = `
 select distinct ${FOUND.select('l')}
-from ${SOLD.lookedUp()}
+from ${SOLD_LINES.lookedUp()}
 join {schema}.line_returns r on r.payer_id = n.payer_id and r.document_id = n.document_id
   and r.position = n.position and r.kind = 'proration_credit'
-join {schema}.pending_items i on i.payer_id = any($4::uuid[]) and i.item_id = r.item_id
+join {schema}.pending_items i on i.payer_id = any($5::uuid[]) and i.item_id = r.item_id
 join {schema}.invoices v on v.invoice_id = i.invoice_id and v.status <> 'draft'
 join {schema}.invoice_lines l on l.payer_id = v.payer_id and l.invoice_id = v.invoice_id
   and l.item_id = i.item_id`;
@@ -83,6 +78,6 @@ export async function creditsOf(
   sold: readonly SoldLineName[],
 ): Promise<string[]> {
   if (sold.length === 0) return [];
-  const found = await FOUND.rows(session, FIND_CREDITS, [...SOLD.values(sold), names]);
+  const found = await FOUND.rows(session, FIND_CREDITS, [...SOLD_LINES.values(sold), names]);
   return found.map(({ lineId }) => lineId);
 }

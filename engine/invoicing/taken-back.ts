@@ -1,5 +1,5 @@
 import { namesOfPayer, resolveAccount } from '../accounts';
-import { leftToGiveBack, post, type Leg, type SoldLine } from '../books';
+import { SOLD_LINES, leftToGiveBack, post, type Leg, type SoldLine } from '../books';
 import { column, table } from '../database';
 import { Decimal, ZERO, currencyDecimals, split } from '../kernel';
 import type { MoneyTakenBack } from '../sales';
@@ -12,11 +12,6 @@ import { invoicedPeriods } from './invoiced-periods';
  * what was sold: the customer has it twice by then, as a credit and as money.
  */
 
-const LINES = table('line_returns', {
-  payerId: column.uuid(),
-  documentId: column.uuid(),
-  position: column.integer(),
-});
 const WAITING = table('line_returns', {
   documentId: column.uuid(),
   position: column.integer(),
@@ -25,16 +20,16 @@ const WAITING = table('line_returns', {
 });
 const ITEM = PENDING_ITEMS.omit('kind', 'amount', 'discountable', 'createdAt');
 
-/** Credits for lines that are on no issued invoice yet, the latest first. $4: names of the payer. */
+/** Credits for lines that are on no issued invoice yet, the latest first. $5: names of the payer. */
 const FIND_WAITING = `
 select ${ITEM.select('p')}, ${WAITING.select('w')}
 from (
   select r.item_id, r.document_id, r.position, sum(r.net) as net, sum(r.tax) as tax
-  from ${LINES.lookedUp()}
+  from ${SOLD_LINES.lookedUp()}
   join {schema}.line_returns r on r.payer_id = n.payer_id and r.document_id = n.document_id
     and r.position = n.position
   where r.item_id is not null group by 1, 2, 3) as w
-join {schema}.pending_items p on p.payer_id = any($4::uuid[]) and p.item_id = w.item_id
+join {schema}.pending_items p on p.payer_id = any($5::uuid[]) and p.item_id = w.item_id
 left join {schema}.invoices v on v.invoice_id = p.invoice_id
 where p.dropped_at is null and (v.status is null or v.status = 'draft') and w.net + w.tax > 0
 order by w.item_id desc`;
@@ -57,7 +52,7 @@ export const moneyTakenBack: MoneyTakenBack = {
     if (first === undefined || !amount.greaterThan(ZERO)) return;
     const names = await namesOfPayer(session, first.payerId);
     const decimals = currencyDecimals(currency)!;
-    const rows = await session.query<object>(FIND_WAITING, [...LINES.values(lines), names]);
+    const rows = await session.query<object>(FIND_WAITING, [...SOLD_LINES.values(lines), names]);
     let left = amount;
     for (const row of rows) {
       if (!left.greaterThan(ZERO)) break;

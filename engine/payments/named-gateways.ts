@@ -20,7 +20,9 @@ export type OpensGateway = (environment: Environment) => Gateway | Promise<Gatew
 
 const refuse = (name: string, problem: string, advice: string, cause?: unknown): BillingError =>
   new BillingError('invalid_input', `${GATEWAYS_VARIABLE} names "${name}", ${problem}`, {
-    ...{ parameter: GATEWAYS_VARIABLE, advice, cause },
+    parameter: GATEWAYS_VARIABLE,
+    advice,
+    cause,
   });
 
 const wordsOf = (error: unknown): string =>

@@ -27,7 +27,7 @@ import {
 } from './change-of-subscription';
 import { reckonChange, takeForceNow, type ReckonedChange } from './applying-changes';
 import { awaitingChanges, lapseChanges, letChangeWait } from './awaiting-records';
-import { loweringOf, soldCredits, type SubscriptionPorts } from './giving-back';
+import { soldCredits, waitingFees, type SubscriptionPorts } from './giving-back';
 import { addCredits, addPendingItems } from './pending-items';
 import type { Standing } from './planning';
 import { CHANGE_CREDITS, CHANGE_MODES, becomesDearer, type Target } from './quoting';
@@ -213,8 +213,9 @@ export class Changes {
     const credits = await soldCredits(session, this.ports, subscription, periods, of, now);
     const amount = charge.amount.minus(sumOf(credits.map((one) => one.amount)));
     // What it takes off fees that still wait is no credit, but it costs so much less.
-    const lowered = await loweringOf(session, this.ports, subscription, periods, of);
-    if (!amount.greaterThan(lowered)) return false;
+    const { lowered } = await waitingFees(session, this.ports, subscription, periods, of, now);
+    const saved = sumOf(lowered.map(({ fee, amount: left }) => fee.amount.minus(left)));
+    if (!amount.greaterThan(saved)) return false;
     const { payerId, subscriptionId } = subscription;
     const { period } = next.opening;
     const changeId = newId();

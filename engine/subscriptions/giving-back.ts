@@ -143,21 +143,31 @@ interface LoweredFee {
   serviceTo: Instant;
 }
 
-/** By how much fees that wait would be lowered; those on drafts are taken off these. The payer is locked. */
-export async function loweringOf(
+/**
+ * The fees of periods that still wait, each with what is left of it, and the periods without one; those on
+ * drafts are taken off these. The payer is locked.
+ */
+export async function waitingFees(
   session: Session,
   ports: PeriodPorts,
   subscription: StoredSubscription,
   periods: readonly OpenPeriod[],
   { credited, decimals }: Pick<GivenBack, 'credited' | 'decimals'>,
-): Promise<Decimal> {
-  let lowered = ZERO;
-  for (const { number } of periods) {
-    const fee = await waitingFee(session, ports, subscription, number);
-    if (fee === null) continue;
-    lowered = lowered.plus(takePart(fee.amount, credited.get(number) ?? ZERO, decimals));
+  now: Instant,
+): Promise<{ lowered: LoweredFee[]; sold: OpenPeriod[] }> {
+  const lowered: LoweredFee[] = [];
+  const sold: OpenPeriod[] = [];
+  for (const period of periods) {
+    const fee = await waitingFee(session, ports, subscription, period.number);
+    if (fee === null) {
+      sold.push(period);
+      continue;
+    }
+    const part = credited.get(period.number) ?? ZERO;
+    const amount = fee.amount.minus(takePart(fee.amount, part, decimals));
+    lowered.push({ fee, amount, serviceTo: Math.max(now, period.startsAt) });
   }
-  return lowered;
+  return { lowered, sold };
 }
 
 /** Lowers fees where they wait; nothing is asked for where nothing is left. The payer is locked. */
@@ -193,21 +203,9 @@ export async function giveBackRest(
   of: GivenBack,
   now: Instant,
 ): Promise<Set<number>> {
-  const lowered: LoweredFee[] = [];
-  const sold: OpenPeriod[] = [];
-  const given = new Set<number>();
-  for (const period of periods) {
-    const fee = await waitingFee(session, ports, subscription, period.number);
-    if (fee === null) {
-      sold.push(period);
-      continue;
-    }
-    const part = of.credited.get(period.number) ?? ZERO;
-    const amount = fee.amount.minus(takePart(fee.amount, part, of.decimals));
-    lowered.push({ fee, amount, serviceTo: Math.max(now, period.startsAt) });
-    given.add(period.number);
-  }
+  const { lowered, sold } = await waitingFees(session, ports, subscription, periods, of, now);
   const credits = await soldCredits(session, ports, subscription, sold, of, now);
+  const given = new Set(lowered.map(({ fee }) => fee.periodNumber!));
   for (const { item } of credits) given.add(item.periodNumber!);
   await lowerFees(session, subscription, lowered, now);
   await addCredits(session, credits, of.decimals, now);

@@ -1,4 +1,10 @@
-import { TestClock, type Billing, type Invoice, type SaveOfferRequest } from '../../../engine';
+import {
+  TestClock,
+  type Billing,
+  type Dunning,
+  type Invoice,
+  type SaveOfferRequest,
+} from '../../../engine';
 import { newSchema, forRules } from '../each-database';
 import { startPlan } from './monthly-plans';
 
@@ -401,12 +407,26 @@ forRules('invoices of which a part comes too late', (database) => {
       expect(await units(account, 'CALLS')).toBe('500');
       return { account, subscriptionId };
     };
+    const dunning = (change: Partial<Dunning>) =>
+      billing.invoicing.saveSettings({ dunning: change });
+    afterEach(() => dunning({ finalAction: 'cancel', graceDays: 7 }));
     const check = (account: string) => billing.ledger.check({ account, product: 'CALLS' });
     const dun = async () => {
       for (const days of [3, 5, 7]) {
         clock.advance(days * DAY);
         await cycle();
       }
+    };
+
+    /** Not paid to the end of the dunning, and renewed all the same. */
+    const renewedTwice = async () => {
+      const one = await renewedUnpaid();
+      await dun();
+      clock.advance(15 * DAY);
+      await cycle();
+      const [latest] = (await billing.invoicing.listInvoices({ account: one.account })).items;
+      expect(latest).toMatchObject({ status: 'open', total: '36.00' });
+      return { ...one, latest: latest! };
     };
 
     test('end with the dunning: those that were paid for stay', async () => {
@@ -436,19 +456,15 @@ forRules('invoices of which a part comes too late', (database) => {
     test.each(['keep', 'uncollectible'] as const)(
       'end with a subscription that dunning left past due (%s)',
       async (finalAction) => {
-        await billing.invoicing.saveSettings({ dunning: { finalAction } });
-        try {
-          const { account, subscriptionId } = await renewedUnpaid();
-          await billing.subscriptions.cancel({ subscriptionId, when: 'period_end' });
-          await dun();
-          expect(await present({ subscriptionId })).toMatchObject({ status: 'past_due' });
-          clock.advance(20 * DAY);
-          await cycle();
-          expect(await present({ subscriptionId })).toMatchObject({ endReason: 'cancelled' });
-          expect(await units(account, 'CALLS')).toBe('200');
-        } finally {
-          await billing.invoicing.saveSettings({ dunning: { finalAction: 'cancel' } });
-        }
+        await dunning({ finalAction });
+        const { account, subscriptionId } = await renewedUnpaid();
+        await billing.subscriptions.cancel({ subscriptionId, when: 'period_end' });
+        await dun();
+        expect(await present({ subscriptionId })).toMatchObject({ status: 'past_due' });
+        clock.advance(20 * DAY);
+        await cycle();
+        expect(await present({ subscriptionId })).toMatchObject({ endReason: 'cancelled' });
+        expect(await units(account, 'CALLS')).toBe('200');
       },
     );
 
@@ -470,22 +486,13 @@ forRules('invoices of which a part comes too late', (database) => {
     });
 
     test('of an earlier period end with the plan that a refund of the present one ends', async () => {
-      await billing.invoicing.saveSettings({ dunning: { finalAction: 'keep' } });
-      try {
-        const { account, subscriptionId } = await renewedUnpaid();
-        await dun();
-        clock.advance(15 * DAY);
-        await cycle();
-        const [latest] = (await billing.invoicing.listInvoices({ account })).items;
-        expect(latest).toMatchObject({ status: 'open', total: '36.00' });
-        await pay(latest!);
-        expect(await check(account)).toMatchObject({ reason: 'payment_overdue' });
-        await billing.invoicing.refundInvoice({ invoiceId: latest!.invoiceId });
-        expect(await present({ subscriptionId })).toMatchObject({ endReason: 'refunded' });
-        expect(await units(account, 'CALLS')).toBe('200');
-      } finally {
-        await billing.invoicing.saveSettings({ dunning: { finalAction: 'cancel' } });
-      }
+      await dunning({ finalAction: 'keep' });
+      const { account, subscriptionId, latest } = await renewedTwice();
+      await pay(latest);
+      expect(await check(account)).toMatchObject({ reason: 'payment_overdue' });
+      await billing.invoicing.refundInvoice({ invoiceId: latest.invoiceId });
+      expect(await present({ subscriptionId })).toMatchObject({ endReason: 'refunded' });
+      expect(await units(account, 'CALLS')).toBe('200');
     });
 
     test('are denied while the plan rests, too, by the clock, until they are paid for', async () => {
@@ -532,39 +539,31 @@ forRules('invoices of which a part comes too late', (database) => {
     );
 
     test('paid for while it rests in its grace it goes on in order', async () => {
-      await billing.invoicing.saveSettings({ dunning: { graceDays: 40 } });
-      try {
-        const { account, subscriptionId } = await renewedUnpaid();
-        await billing.subscriptions.pause({ subscriptionId });
-        clock.advance(30 * DAY);
-        expect(await present({ subscriptionId })).toMatchObject({ status: 'paused' });
-        const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
-        await pay(invoice!);
-        clock.advance(20 * DAY);
-        const resumed = await billing.subscriptions.resume({ subscriptionId });
-        expect(resumed).toMatchObject({ status: 'active', overdue: false });
-        expect(await check(account)).toMatchObject({ allowed: true });
-      } finally {
-        await billing.invoicing.saveSettings({ dunning: { graceDays: 7 } });
-      }
+      await dunning({ graceDays: 40 });
+      const { account, subscriptionId } = await renewedUnpaid();
+      await billing.subscriptions.pause({ subscriptionId });
+      clock.advance(30 * DAY);
+      expect(await present({ subscriptionId })).toMatchObject({ status: 'paused' });
+      const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+      await pay(invoice!);
+      clock.advance(20 * DAY);
+      const resumed = await billing.subscriptions.resume({ subscriptionId });
+      expect(resumed).toMatchObject({ status: 'active', overdue: false });
+      expect(await check(account)).toMatchObject({ allowed: true });
     });
 
     test('are denied under the plan, too, that it was changed to meanwhile', async () => {
-      await billing.invoicing.saveSettings({ dunning: { finalAction: 'keep' } });
-      try {
-        const { account, subscriptionId } = await renewedUnpaid();
-        const sku = await offer('SEATS', '1.00');
-        await billing.subscriptions.change({ subscriptionId, sku, when: 'period_end' });
-        await dun();
-        clock.advance(16 * DAY);
-        expect(await present({ subscriptionId })).toMatchObject({ sku, overdue: true });
-        expect(await check(account)).toMatchObject({ allowed: false, reason: 'payment_overdue' });
-        const invoices = (await billing.invoicing.listInvoices({ account })).items;
-        await pay(invoices.find(({ status }) => status === 'open')!);
-        expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
-      } finally {
-        await billing.invoicing.saveSettings({ dunning: { finalAction: 'cancel' } });
-      }
+      await dunning({ finalAction: 'keep' });
+      const { account, subscriptionId } = await renewedUnpaid();
+      const sku = await offer('SEATS', '1.00');
+      await billing.subscriptions.change({ subscriptionId, sku, when: 'period_end' });
+      await dun();
+      clock.advance(16 * DAY);
+      expect(await present({ subscriptionId })).toMatchObject({ sku, overdue: true });
+      expect(await check(account)).toMatchObject({ allowed: false, reason: 'payment_overdue' });
+      const invoices = (await billing.invoicing.listInvoices({ account })).items;
+      await pay(invoices.find(({ status }) => status === 'open')!);
+      expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
     });
 
     test('written off, they end of a plan that is over', async () => {
@@ -598,53 +597,36 @@ forRules('invoices of which a part comes too late', (database) => {
     });
 
     test('written off, they end when what came after them is paid', async () => {
-      await billing.invoicing.saveSettings({ dunning: { finalAction: 'uncollectible' } });
-      try {
-        const { account, subscriptionId } = await renewedUnpaid();
-        await dun();
-        clock.advance(15 * DAY);
-        await cycle();
-        const [latest] = (await billing.invoicing.listInvoices({ account })).items;
-        expect(latest).toMatchObject({ status: 'open', total: '36.00' });
-        expect(await check(account)).toMatchObject({ reason: 'payment_overdue' });
-        await pay(latest!);
-        expect(await present({ subscriptionId })).toMatchObject({ status: 'active' });
-        expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
-      } finally {
-        await billing.invoicing.saveSettings({ dunning: { finalAction: 'cancel' } });
-      }
+      await dunning({ finalAction: 'uncollectible' });
+      const { account, subscriptionId, latest } = await renewedTwice();
+      expect(await check(account)).toMatchObject({ reason: 'payment_overdue' });
+      await pay(latest);
+      expect(await present({ subscriptionId })).toMatchObject({ status: 'active' });
+      expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
     });
 
     test('written off within the grace, too', async () => {
-      await billing.invoicing.saveSettings({ dunning: { graceDays: 40 } });
-      try {
-        const { account, subscriptionId } = await renewedUnpaid();
-        const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
-        await billing.invoicing.markUncollectible({ invoiceId: invoice!.invoiceId });
-        clock.advance(30 * DAY);
-        await cycle();
-        expect(await check(account)).toMatchObject({ allowed: true, remaining: '800' });
-        const [latest] = (await billing.invoicing.listInvoices({ account })).items;
-        await pay(latest!);
-        expect(await present({ subscriptionId })).toMatchObject({ status: 'active' });
-        expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
-      } finally {
-        await billing.invoicing.saveSettings({ dunning: { graceDays: 7 } });
-      }
+      await dunning({ graceDays: 40 });
+      const { account, subscriptionId } = await renewedUnpaid();
+      const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+      await billing.invoicing.markUncollectible({ invoiceId: invoice!.invoiceId });
+      clock.advance(30 * DAY);
+      await cycle();
+      expect(await check(account)).toMatchObject({ allowed: true, remaining: '800' });
+      const [latest] = (await billing.invoicing.listInvoices({ account })).items;
+      await pay(latest!);
+      expect(await present({ subscriptionId })).toMatchObject({ status: 'active' });
+      expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
     });
 
     test('written off and paid after all, they are there', async () => {
-      await billing.invoicing.saveSettings({ dunning: { finalAction: 'uncollectible' } });
-      try {
-        const { account } = await renewedUnpaid();
-        await dun();
-        const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
-        expect(invoice).toMatchObject({ status: 'uncollectible' });
-        await pay(invoice!);
-        expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
-      } finally {
-        await billing.invoicing.saveSettings({ dunning: { finalAction: 'cancel' } });
-      }
+      await dunning({ finalAction: 'uncollectible' });
+      const { account } = await renewedUnpaid();
+      await dun();
+      const [invoice] = (await billing.invoicing.listInvoices({ account })).items;
+      expect(invoice).toMatchObject({ status: 'uncollectible' });
+      await pay(invoice!);
+      expect(await check(account)).toMatchObject({ allowed: true, remaining: '500' });
     });
 
     test('of a plan that was begun anew within its grace end with that, though its payment is awaited', async () => {
